@@ -1,0 +1,3 @@
+"""Distributed training of generative adversarial networks."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,17 @@
+"""The errors a user is meant to read: each message names the file or the field, and the fix."""
+
+
+class GandistError(Exception):
+    """Something the user can mend. Entry points print its message and exit with status 2."""
+
+
+class ConfigError(GandistError):
+    """A configuration that cannot be run: a bad key, a bad value, or two fields that disagree."""
+
+
+class DataError(GandistError):
+    """Images, shards or an index that cannot be used: missing, damaged, or of the wrong shape."""
+
+
+class CheckpointError(GandistError):
+    """A checkpoint that is torn, tampered with, or belongs to another configuration."""

@@ -1,0 +1,47 @@
+"""Numbers that change during a run, as functions of the images seen."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Ramp(BaseModel):
+    """A number that goes from `start` to `end` over the first `over_kimg` thousand images, then stays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    start: float = Field(ge=0)
+    """Value at image 0."""
+    end: float = Field(ge=0)
+    """Value from `over_kimg` on."""
+    over_kimg: float = Field(gt=0)
+    """Length of the change in thousands of images."""
+    shape: Literal["linear", "cosine"] = "cosine"
+    """Straight, or half a cosine wave (flat at both ends)."""
+
+
+Schedule = Annotated[float, Field(ge=0)] | Ramp
+
+
+def value_at(schedule: Schedule, images_seen: int) -> float:
+    """The scheduled number once `images_seen` images were shown."""
+    if not isinstance(schedule, Ramp):
+        return schedule
+    progress = min(1.0, images_seen / (schedule.over_kimg * 1000))
+    if schedule.shape == "cosine":
+        progress = 0.5 - 0.5 * math.cos(math.pi * progress)
+    return schedule.start + (schedule.end - schedule.start) * progress
+
+
+def peak(schedule: Schedule) -> float:
+    """The largest value the schedule takes."""
+    return max(schedule.start, schedule.end) if isinstance(schedule, Ramp) else schedule
+
+
+def ema_beta(half_life_kimg: float, batch: int) -> float:
+    """Weight that a running average keeps per update of `batch` images, so that it halves in `half_life_kimg`.
+
+    A half-life of 0 keeps nothing: the average is the newest value.
+    """
+    return 0.5 ** (batch / (half_life_kimg * 1000)) if half_life_kimg > 0 else 0.0
