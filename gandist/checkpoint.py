@@ -1,0 +1,214 @@
+"""Players <-> storage: safetensors and JSON, written whole or not at all, verified when read. Nothing is unpickled.
+
+A checkpoint is the folder `checkpoints/NNNNNNNN` (NNNNNNNN = images seen) of a run: one safetensors file for each
+of G, D, G_ema and the two optimisers, `state.json`, and `manifest.json` with the sha256 of every other file.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from gandist.errors import CheckpointError
+from gandist.players import Players
+from gandist.storage import Storage
+
+log = logging.getLogger("gandist")
+
+FORMAT_VERSION = 1
+FOLDER = "checkpoints"
+MANIFEST = "manifest.json"
+FILES = ("G", "D", "G_ema", "optim_G", "optim_D")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint, in memory."""
+
+    name: str
+    manifest: dict[str, Any]
+    files: dict[str, bytes]
+
+    @property
+    def images_seen(self) -> int:
+        return int(self.manifest["images_seen"])
+
+    def restore(self, players: Players) -> None:
+        """Put the players in the state that was saved.
+
+        Raises:
+            CheckpointError: the networks are of another shape.
+        """
+        tensors = {name: load_tensors(self.files[f"{name}.safetensors"]) for name in FILES}
+        players.load(tensors, json.loads(self.files["state.json"]))
+
+
+def read(storage: Storage, name: str) -> Checkpoint:
+    """The checkpoint `name` (its folder under `checkpoints/`), every file checked against the manifest.
+
+    Raises:
+        CheckpointError: with the path: torn, tampered with, or of an unknown format.
+    """
+    folder = f"{FOLDER}/{name}"
+    where = storage.uri(folder)
+    try:
+        manifest = json.loads(storage.read_bytes(f"{folder}/{MANIFEST}") or b"null")
+        if not isinstance(manifest, dict):
+            raise CheckpointError(f"{where}: has no manifest.json with the sha256 of its files: it is unfinished")
+        if manifest["format_version"] != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{where}: format_version {manifest['format_version']}; this gandist reads {FORMAT_VERSION}"
+            )
+        expected: dict[str, str] = manifest["files"]
+        if not {*(f"{file}.safetensors" for file in FILES), "state.json"} <= expected.keys():
+            raise CheckpointError(f"{where}: the sha256 list of its manifest.json misses files")
+        files: dict[str, bytes] = {}
+        for file, sha256 in expected.items():
+            data = storage.read_bytes(f"{folder}/{file}")
+            found = None if data is None else hashlib.sha256(data).hexdigest()
+            if data is None or found != sha256:
+                raise CheckpointError(f"{where}: damaged: sha256 of {file} is {found or 'missing'}, not {sha256}")
+            files[file] = data
+        for file in FILES:
+            load_tensors(files[f"{file}.safetensors"])
+        json.loads(files["state.json"])
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(f"{where}: damaged: not what its sha256 list promises: {error!r}") from error
+    return Checkpoint(name, manifest, files)
+
+
+def newest(storage: Storage) -> Checkpoint | None:
+    """The newest sound checkpoint of a run; damaged ones are named in a warning. None where there are none.
+
+    Raises:
+        CheckpointError: there are checkpoints, and every one is damaged.
+    """
+    names = storage.folders(FOLDER)
+    for name in reversed(names):
+        try:
+            return read(storage, name)
+        except CheckpointError as error:
+            log.warning("%s; trying the one before", error)
+    if names:
+        raise CheckpointError(
+            f"{storage.uri(FOLDER)}: all {len(names)} checkpoints fail their sha256 check; "
+            "start anew under another run.name, or with --resume never"
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What writing a checkpoint cost."""
+
+    write_s: float
+    stall_s: float
+    bytes: int
+
+
+class Writer:
+    """Writes checkpoints in the background: training stops only for the copy of the tensors.
+
+    One at a time: where the storage is slower than the run, `save` waits for the checkpoint before.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        facts: dict[str, Any],
+        keep: int,
+        keep_every: int | None = None,
+        superseded: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`facts`: what the manifest holds besides (fingerprints, the configuration). `keep_every`: in images.
+
+        `superseded` says whether another attempt at the run has taken over: nothing is written then.
+        """
+        self.storage, self.facts, self.keep, self.keep_every = storage, facts, keep, keep_every
+        self.superseded = superseded
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[tuple[float, int]] | None = None
+        self._stall_s = 0.0
+
+    def save(self, players: Players) -> Written | None:
+        """Start writing a checkpoint; what the one before cost, if there was one.
+
+        Raises:
+            OSError: the one before could not be written.
+            CheckpointError: another attempt at the same run has taken over.
+        """
+        start = time.perf_counter()
+        before = self.wait()
+        tensors = {name: _to_host(group) for name, group in players.tensors().items()}
+        scalars = players.scalars()
+        self._stall_s = time.perf_counter() - start
+        self._pending = self._thread.submit(self._write, tensors, scalars)
+        return before
+
+    def wait(self) -> Written | None:
+        """Wait until the checkpoint that is being written is safe; what it cost."""
+        if self._pending is None:
+            return None
+        pending, self._pending = self._pending, None
+        write_s, size = pending.result()
+        return Written(write_s, self._stall_s, size)
+
+    def close(self) -> Written | None:
+        try:
+            return self.wait()
+        finally:
+            self._thread.shutdown()
+
+    def _write(self, tensors: dict[str, dict[str, Tensor]], scalars: dict[str, Any]) -> tuple[float, int]:
+        start = time.perf_counter()
+        files = {f"{name}.safetensors": save_tensors(group) for name, group in tensors.items()}
+        files["state.json"] = json.dumps(scalars, indent=1, sort_keys=True).encode()
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "images_seen": scalars["images_seen"],
+            "files": {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())},
+            "torch_version": torch.__version__,
+            **self.facts,
+        }
+        files[MANIFEST] = json.dumps(manifest, indent=1).encode()
+        if (attempt := self.superseded()) is not None:
+            raise CheckpointError(f"{self.storage.root}: {attempt} has taken over this run; nothing is written")
+        self.storage.write_folder(f"{FOLDER}/{scalars['images_seen']:08d}", files, last=MANIFEST)
+        self._prune()
+        return time.perf_counter() - start, sum(map(len, files.values()))
+
+    def _prune(self) -> None:
+        names = self.storage.folders(FOLDER)
+        for name in expendable([int(name) for name in names if name.isdigit()], self.keep, self.keep_every):
+            self.storage.delete_folder(f"{FOLDER}/{name:08d}", last=MANIFEST)
+
+
+def expendable(images_seen: list[int], keep: int, keep_every: int | None) -> list[int]:
+    """Of checkpoints at these counts, those to delete: neither among the newest `keep`, nor the first of a
+    stretch of `keep_every` images."""
+    ordered = sorted(images_seen)
+    kept = set(ordered[-keep:])
+    if keep_every:
+        first: dict[int, int] = {}
+        for count in ordered:
+            first.setdefault(count // keep_every, count)
+        kept |= set(first.values())
+    return [count for count in ordered if count not in kept]
+
+
+def _to_host(group: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy on the CPU in plain row-major order: equal training gives equal bytes, whatever the layout."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
+        for name, tensor in group.items()
+    }

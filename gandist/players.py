@@ -1,0 +1,159 @@
+"""G, D, the running average of G, their optimisers, and how many images were seen: all that training changes."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+from gandist.errors import CheckpointError
+from gandist.randomness import key
+
+
+@dataclass
+class Player:
+    """A network and what updates it."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: GradScaler
+    skipped: Tensor
+    """Updates left out because a gradient was not finite; float64 scalar on the device."""
+
+    def update(self) -> Tensor:
+        """The optimiser's step, left out where the gradient is not finite; the gradient's norm ().
+
+        Decided on the device: the fused optimisers take `found_inf` as GradScaler hands it to them.
+        """
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        found_inf = (~norm.isfinite()).float()
+        self.optimizer.found_inf = found_inf  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.skipped += found_inf
+        if self.scaler.is_enabled():
+            self.scaler.update()
+        return norm
+
+    def set_lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+
+
+@dataclass
+class Players:
+    """Everything that training changes. A checkpoint is these fields, and nothing else is needed to go on."""
+
+    G: Player
+    D: Player
+    G_ema: nn.Module
+    images_seen: int = 0
+
+    @torch.no_grad()
+    def average(self, beta: float) -> None:
+        """G_ema <- beta G_ema + (1 - beta) G; BatchNorm's statistics and other buffers are copied."""
+        torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.net.parameters()), 1 - beta)
+        ours, theirs = list(self.G_ema.buffers()), list(self.G.net.buffers())
+        if ours:
+            torch._foreach_copy_(ours, theirs)
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Every tensor by file and name. The tensors are the live ones: copy before training goes on."""
+        return {
+            "G": dict(self.G.net.state_dict()),
+            "D": dict(self.D.net.state_dict()),
+            "G_ema": dict(self.G_ema.state_dict()),
+            "optim_G": _optimizer_tensors(self.G),
+            "optim_D": _optimizer_tensors(self.D),
+        }
+
+    def scalars(self) -> dict[str, Any]:
+        """The rest as plain data. Reads from the device."""
+        return {
+            "images_seen": self.images_seen,
+            "skipped_G": float(self.G.skipped),
+            "skipped_D": float(self.D.skipped),
+            "scaler_G": self.G.scaler.state_dict(),
+            "scaler_D": self.D.scaler.state_dict(),
+        }
+
+    def load(self, tensors: dict[str, dict[str, Tensor]], scalars: dict[str, Any]) -> None:
+        """Become the players that `tensors()` and `scalars()` were taken from.
+
+        Raises:
+            CheckpointError: the tensors do not fit these networks.
+        """
+        for name, net in (("G", self.G.net), ("D", self.D.net), ("G_ema", self.G_ema)):
+            try:
+                net.load_state_dict(tensors[name])
+            except (RuntimeError, KeyError) as error:
+                raise CheckpointError(f"{name}: does not fit the configured network: {error}") from error
+        for name, player in (("G", self.G), ("D", self.D)):
+            _load_optimizer(player, tensors[f"optim_{name}"])
+            player.skipped.fill_(scalars[f"skipped_{name}"])
+            if player.scaler.is_enabled():
+                player.scaler.load_state_dict(scalars[f"scaler_{name}"])
+        self.images_seen = int(scalars["images_seen"])
+
+
+def build_players(
+    generator: Callable[[], nn.Module],
+    discriminator: Callable[[], nn.Module],
+    *,
+    seed: int,
+    device: torch.device,
+    precision: str = "fp32",
+    betas: tuple[float, float] = (0.5, 0.999),
+    weight_decay: float = 0.0,
+) -> Players:
+    """New players, the same on every rank: initial weights are a function of `seed` alone.
+
+    Adam is the fused one, in its decoupled form (AdamW, Loshchilov & Hutter 2019), which without weight decay
+    is Adam itself. Learning rates start at 0: the loop sets them before each step.
+    """
+
+    def build(make: Callable[[], nn.Module], purpose: str) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(key(seed, purpose) % 2**63)
+            net = make()
+        dtype = torch.float64 if precision == "fp64" else torch.float32
+        return net.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+
+    def player(net: nn.Module) -> Player:
+        on_gpu = device.type == "cuda"
+        lr = torch.zeros((), device=device) if on_gpu else 0.0
+        optimizer = torch.optim.AdamW(
+            net.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True, capturable=on_gpu
+        )
+        scaler = GradScaler(device.type, enabled=precision == "fp16")
+        return Player(net, optimizer, scaler, torch.zeros((), dtype=torch.float64, device=device))
+
+    G, D = build(generator, "weights/G"), build(discriminator, "weights/D")
+    return Players(player(G), player(D), copy.deepcopy(G).requires_grad_(False))
+
+
+def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
+    state = player.optimizer.state
+    return {
+        f"{name}.{field}": value
+        for name, parameter in player.net.named_parameters()
+        for field, value in state.get(parameter, {}).items()
+    }
+
+
+def _load_optimizer(player: Player, tensors: dict[str, Tensor]) -> None:
+    names = [name for name, _ in player.net.named_parameters()]
+    state: dict[int, dict[str, Tensor]] = {}
+    for full, value in tensors.items():
+        name, field = full.rsplit(".", 1)
+        state.setdefault(names.index(name), {})[field] = value
+    groups = player.optimizer.state_dict()["param_groups"]
+    player.optimizer.load_state_dict({"state": state, "param_groups": groups})

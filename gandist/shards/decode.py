@@ -1,0 +1,55 @@
+"""Encoded bytes -> one uint8 image of the size and channels asked for. By a fixed list of formats, never a pickle."""
+
+import io
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from gandist.errors import DataError
+
+Image.MAX_IMAGE_PIXELS = 1 << 28  # a decompression bomb is an error, a large photograph is not
+
+
+def decode(data: bytes, resolution: int, channels: int) -> np.ndarray:
+    """(resolution, resolution, channels) uint8: the central square, resized; transparency is laid on white.
+
+    Raises:
+        DataError: the bytes are not a whole png, jpeg or webp image.
+    """
+    try:
+        if data[:2] == b"\xff\xd8":
+            return _decode_jpeg(data, resolution, channels)
+        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as image:
+            return _fit(_flatten(image), resolution, channels)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"not a whole png, jpeg or webp image: {error}") from error
+
+
+def _decode_jpeg(data: bytes, resolution: int, channels: int) -> np.ndarray:
+    colour = "Gray" if channels == 1 else "RGB"
+    # libjpeg scales by eighths while it decodes: most of the work of a large photograph is never done.
+    pixels = simplejpeg.decode_jpeg(data, colorspace=colour, min_height=resolution, min_width=resolution)
+    if pixels.shape[:2] == (resolution, resolution):
+        return np.ascontiguousarray(pixels)
+    return _fit(Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels), resolution, channels)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image)
+    return image
+
+
+def _fit(image: Image.Image, resolution: int, channels: int) -> np.ndarray:
+    if image.mode.startswith("I;16") or image.mode == "I":  # 16-bit grey: Pillow's own conversion would clip it
+        image = Image.fromarray((np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    image = image.convert("L" if channels == 1 else "RGB")
+    side = min(image.size)
+    if image.size != (resolution, resolution):
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box = (left, top, left + side, top + side)
+        image = image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box)
+    return np.asarray(image, dtype=np.uint8).reshape(resolution, resolution, channels)

@@ -1,0 +1,243 @@
+"""Decoded images by number, as uint8: from a memory-mapped file that a node's ranks share, or decoded on the way."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, Literal, Protocol
+from zlib import crc32
+
+import numpy as np
+from filelock import FileLock
+
+from gandist.errors import DataError
+from gandist.shards.decode import decode
+from gandist.shards.index import Index
+from gandist.shards.remote import ShardCache, is_remote
+
+log = logging.getLogger("gandist")
+
+
+class Images(Protocol):
+    """Random access to a set at one resolution."""
+
+    damaged: int
+    """Samples found damaged so far; each is replaced by the next sound one."""
+
+    def gather(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Samples (N,) -> pixels (N, R, R, C) uint8 and labels (N,) int64, -1 where there is none."""
+
+
+def open_images(
+    index: Index,
+    resolution: int,
+    channels: int,
+    *,
+    cache_dir: Path,
+    cache_gib: float = 50.0,
+    threads: int = 2,
+    on_damage: Literal["stop", "skip"] = "stop",
+) -> Images:
+    """The images of a set: decoded once into a mapped file if that fits half the cache, else decoded as read.
+
+    Raises:
+        DataError: a shard is missing or damaged, and `on_damage` is `stop`; or no sample is sound.
+    """
+    half = int(cache_gib * 2**30 / 2)
+    source = StreamedImages(index, resolution, channels, ShardCache(cache_dir / "shards", half), threads, on_damage)
+    if index.n * resolution * resolution * channels > half:
+        log.info("images=streamed n=%d resolution=%d", index.n, resolution)
+        return source
+    return MappedImages(source, cache_dir / "decoded", half)
+
+
+class StreamedImages:
+    """Reads each sample from its shard, checks it and decodes it, on threads (the decoders release the GIL)."""
+
+    def __init__(
+        self, index: Index, resolution: int, channels: int, cache: ShardCache, threads: int, on_damage: str
+    ) -> None:
+        self.index, self.cache, self.on_damage = index, cache, on_damage
+        self.resolution, self.channels = resolution, channels
+        column = {name: index.samples.column(name).to_numpy() for name in ("shard", "offset", "size", "crc", "label")}
+        self.shard, self.offset, self.size = column["shard"], column["offset"], column["size"]
+        self.crc, self.labels = column["crc"], column["label"].astype(np.int64)
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self.broken: set[int] = set()
+        # An evicted or closed file stays readable for a thread that still holds it.
+        self._open = lru_cache(maxsize=128)(self._open_shard)
+
+    @property
+    def damaged(self) -> int:
+        return len(self.broken)
+
+    def gather(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pixels, labels = zip(*self.pool.map(self._sound, numbers.tolist()), strict=True)
+        return np.stack(pixels), np.array(labels, dtype=np.int64)
+
+    def shard_path(self, shard: int) -> Path:
+        """The shard as a local file, fetched where it is remote."""
+        row = self.index.shards.slice(shard, 1).to_pylist()[0]
+        return self.cache.fetch(self.index.url(shard), row["sha256"], row["bytes"])
+
+    def _open_shard(self, shard: int) -> BinaryIO:
+        try:
+            return self.shard_path(shard).open("rb")
+        except OSError as error:
+            raise DataError(f"{self.index.url(shard)}: cannot be read: {error}") from error
+
+    def one(self, number: int) -> np.ndarray:
+        """The pixels of one sample (R, R, C).
+
+        Raises:
+            DataError: with the shard's name, if its bytes are not those that were indexed, or no image.
+        """
+        shard = int(self.shard[number])
+        file = self._open(shard)
+        data = os.pread(file.fileno(), int(self.size[number]), int(self.offset[number]))
+        try:
+            if crc32(data) != int(self.crc[number]):
+                raise DataError("its bytes are not those that were indexed (crc)")
+            return decode(data, self.resolution, self.channels)
+        except DataError as error:
+            key = self.index.samples.column("key")[number].as_py()
+            raise DataError(
+                f"{self.index.url(shard)}: damaged at sample {key!r}: {error}; restore the shard, or set "
+                "data.on_damage=skip to go on without such samples"
+            ) from error
+
+    def _sound(self, number: int) -> tuple[np.ndarray, int]:
+        """The sample, or the next sound one where damage is to be skipped."""
+        for step in range(self.index.n):
+            candidate = (number + step) % self.index.n
+            if candidate in self.broken:
+                continue
+            try:
+                return self.one(candidate), int(self.labels[candidate])
+            except DataError as error:
+                if self.on_damage == "stop":
+                    raise
+                self.broken.add(candidate)
+                log.warning("skipped: %s", error)
+        raise DataError(f"{self.index.base}: none of its {self.index.n} samples can be read")
+
+
+class MappedImages:
+    """The whole set decoded once into a file that is mapped into memory: gathering is a copy."""
+
+    def __init__(self, source: StreamedImages, folder: Path, max_bytes: int) -> None:
+        """Decodes where the file is not there yet; of several ranks one does it and the others wait.
+
+        Raises:
+            DataError: a shard's sha256 is not the indexed one, or a sample is damaged (unless damage is skipped).
+        """
+        index = source.index
+        shape = (index.n, source.resolution, source.resolution, source.channels)
+        name = f"{_identity(index)[:32]}-{source.resolution}px-{source.channels}ch"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / name
+        with FileLock(folder / f"{name}.lock"):
+            if not (self.path / "damaged.json").is_file():
+                _make_room(folder, max_bytes - int(np.prod(shape)))
+                self._decode_all(source, shape)
+            os.utime(self.path)
+        self.broken: list[int] = json.loads((self.path / "damaged.json").read_text())
+        if self.broken and source.on_damage == "stop":
+            source.one(self.broken[0])
+            raise DataError(f"{index.url(int(source.shard[self.broken[0]]))}: was damaged when it was decoded")
+        if len(self.broken) == index.n:
+            raise DataError(f"{index.base}: none of its {index.n} samples can be read")
+        self.pixels = np.memmap(self.path / "pixels", dtype=np.uint8, mode="r", shape=shape)
+        self.labels = source.labels
+        self.alias = _next_sound(index.n, self.broken)
+        source.pool.shutdown()
+
+    @property
+    def damaged(self) -> int:
+        return len(self.broken)
+
+    def gather(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        numbers = self.alias[numbers]
+        return self.pixels[numbers], self.labels[numbers]
+
+    def _decode_all(self, source: StreamedImages, shape: tuple[int, ...]) -> None:
+        index, scratch = source.index, self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        pixels = np.memmap(scratch / "pixels", dtype=np.uint8, mode="w+", shape=shape)
+
+        def into_place(number: int) -> int | None:
+            try:
+                pixels[number] = source.one(number)
+            except DataError as error:
+                if source.on_damage == "stop":
+                    raise
+                log.warning("skipped: %s", error)
+                return number
+            return None
+
+        broken: list[int] = []
+        try:
+            for shard in range(index.shards.num_rows):
+                self._verify(source, shard)
+                numbers = np.flatnonzero(source.shard == shard).tolist()
+                broken += [number for number in source.pool.map(into_place, numbers) if number is not None]
+            pixels.flush()
+            (scratch / "damaged.json").write_text(json.dumps(broken))
+            shutil.rmtree(self.path, ignore_errors=True)
+            scratch.rename(self.path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _verify(self, source: StreamedImages, shard: int) -> None:
+        url, expected = source.index.url(shard), source.index.shards.column("sha256")[shard].as_py()
+        try:
+            with source.shard_path(shard).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, DataError) as error:
+            damage = f"{url}: cannot be read: {error}"
+        else:
+            if found == expected:
+                return
+            damage = f"{url}: damaged: its sha256 is {found[:12]}..., the index has {expected[:12]}..."
+        if source.on_damage == "stop":
+            raise DataError(
+                f"{damage}; restore the shard (or index it anew: python -m gandist.pack {source.index.base} "
+                "--index-only), or set data.on_damage=skip to go on without what is damaged"
+            )
+        log.warning("%s", damage)
+
+
+def _identity(index: Index) -> str:
+    """Fingerprint of the set, and of its local files' sizes and times: a shard that changed is decoded anew."""
+    digest = hashlib.sha256(index.fingerprint.encode())
+    for shard in range(index.shards.num_rows):
+        url = index.url(shard)
+        if not is_remote(url) and Path(url).exists():
+            stat = Path(url).stat()
+            digest.update(f"{url} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _next_sound(n: int, broken: Sequence[int]) -> np.ndarray:
+    """For each sample its own number, or that of the next one that is not broken (n,)."""
+    sound = np.ones(n, dtype=bool)
+    sound[list(broken)] = False
+    numbers = np.flatnonzero(sound)
+    return numbers[np.searchsorted(numbers, np.arange(n)) % max(1, len(numbers))]
+
+
+def _make_room(folder: Path, allowed: int) -> None:
+    """Delete the least recently used decoded sets until the rest holds at most `allowed` bytes."""
+    sets = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    sizes = [sum(file.stat().st_size for file in path.iterdir()) for path in sets]
+    for path, size in zip(sets, sizes, strict=True):
+        if sum(sizes) <= allowed:
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        sizes[sets.index(path)] = 0

@@ -1,0 +1,51 @@
+"""The order of the images: one endless sequence, a function of (seed, position) alone."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from gandist.randomness import philox
+
+GROUP = 1 << 16
+"""Samples that are shuffled among each other: enough to mix well, few enough that their shards fit a cache."""
+
+
+class Order:
+    """Epoch after epoch of a shuffled set, without a seam.
+
+    In each epoch the shards are permuted, then the samples within groups of neighbouring shards (at least
+    `group` samples each). The global batch at `images_seen` is the next B of the sequence: a batch may straddle
+    two epochs, nothing is dropped, and each epoch holds each sample once.
+    """
+
+    def __init__(self, shard_sizes: list[int], seed: int, group: int = GROUP) -> None:
+        self.sizes = np.asarray(shard_sizes, dtype=np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(self.sizes)])
+        self.n = int(self.starts[-1])
+        self.seed, self.group = seed, group
+        self._epoch = lru_cache(maxsize=2)(self._compute)
+
+    def _compute(self, epoch: int) -> np.ndarray:
+        generator = philox(self.seed, "order", epoch)
+        parts: list[np.ndarray] = []
+        pending: list[np.ndarray] = []
+        count = 0
+        for shard in generator.permutation(len(self.sizes)):
+            pending.append(np.arange(self.starts[shard], self.starts[shard + 1]))
+            count += int(self.sizes[shard])
+            if count >= self.group:
+                parts.append(generator.permutation(np.concatenate(pending)))
+                pending, count = [], 0
+        if pending:
+            parts.append(generator.permutation(np.concatenate(pending)))
+        return np.concatenate(parts)
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """Sample numbers (count,) int64 at positions [start, start + count) of the sequence."""
+        parts = []
+        while count > 0:
+            epoch, at = divmod(start, self.n)
+            part = self._epoch(epoch)[at : at + count]
+            parts.append(part)
+            start, count = start + len(part), count - len(part)
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)

@@ -1,0 +1,111 @@
+"""Where a run's files live: a folder, or a prefix of an object store, behind the few calls a run needs."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.fs as pafs
+
+from gandist.shards.remote import filesystem, is_remote
+
+
+class Storage:
+    """Named files under one root. Names use forward slashes; every write appears whole or not at all."""
+
+    def __init__(self, root: str) -> None:
+        """`root`: a folder or `s3://bucket/prefix`; a folder is made where it is missing."""
+        self.root = root.rstrip("/")
+        self.local: Path | None = None if is_remote(root) else Path(root)
+        if self.local is not None:
+            self.local.mkdir(parents=True, exist_ok=True)
+        self._fs, self._path = filesystem(self.root)
+
+    def uri(self, name: str) -> str:
+        """The full path of `name`, for people to read."""
+        return f"{self.root}/{name}"
+
+    def _at(self, name: str) -> str:
+        return f"{self._path}/{name}"
+
+    def read_bytes(self, name: str) -> bytes | None:
+        """The content of a file; None where there is none."""
+        try:
+            with self._fs.open_input_file(self._at(name)) as file:
+                return bytes(file.read())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def exists(self, name: str) -> bool:
+        return bool(self._fs.get_file_info(self._at(name)).type != pafs.FileType.NotFound)
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Create or replace a file; a reader sees the old content or the new, also after a power cut."""
+        if self.local is None:
+            with self._fs.open_output_stream(self._at(name)) as stream:
+                stream.write(data)
+            return
+        target = self.local / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f".{target.name}.{os.getpid()}")
+        _write_synced(scratch, data)
+        scratch.replace(target)
+        _sync_folder(target.parent)
+
+    def write_folder(self, name: str, files: Mapping[str, bytes], last: str) -> None:
+        """Create or replace the folder `name` with `files`.
+
+        A local folder is filled under a name that starts with a dot, then renamed. An object store has no
+        rename: there the file `last` is written after all others (and deleted first where the folder is
+        replaced), so that a folder counts only if it holds `last`.
+        """
+        if self.local is None:
+            if self.exists(f"{name}/{last}"):
+                self._fs.delete_file(self._at(f"{name}/{last}"))
+            for file in sorted(files, key=lambda file: (file == last, file)):
+                self.write_bytes(f"{name}/{file}", files[file])
+            return
+        target = self.local / name
+        scratch = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        for file, data in files.items():
+            _write_synced(scratch / file, data)
+        _sync_folder(scratch)
+        if target.exists():
+            shutil.rmtree(target)
+        scratch.replace(target)
+        _sync_folder(target.parent)
+
+    def folders(self, name: str) -> list[str]:
+        """Names of the folders directly under `name`, sorted; those that start with a dot are unfinished."""
+        selector = pafs.FileSelector(self._at(name), allow_not_found=True, recursive=False)
+        infos = self._fs.get_file_info(selector)
+        names = (info.base_name for info in infos if info.type == pafs.FileType.Directory)
+        return sorted(name for name in names if not name.startswith("."))
+
+    def delete_folder(self, name: str, last: str | None = None) -> None:
+        """Delete a folder; `last`, the file that makes it count, goes first."""
+        if last is not None and self.exists(f"{name}/{last}"):
+            self._fs.delete_file(self._at(f"{name}/{last}"))
+        self._fs.delete_dir(self._at(name))
+
+    def delete(self, name: str) -> None:
+        """Delete a file; nothing happens where there is none."""
+        if self.exists(name):
+            self._fs.delete_file(self._at(name))
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
