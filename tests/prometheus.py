@@ -1,0 +1,116 @@
+"""Debian's Prometheus on a `file_sd` file, for tests that ask it what it has seen of a run."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+needs_prometheus = pytest.mark.skipif(
+    shutil.which("prometheus") is None,
+    reason="the program prometheus is not installed (Debian package prometheus)",
+)
+
+
+class Prometheus:
+    """HTTP API of a running server."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}"
+        # A proxy of the environment has no business with loopback.
+        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+    def get(self, path: str, **query: str) -> Any:
+        """The JSON answer to a request, such as `get("/api/v1/targets")`."""
+        with self._open(f"{self._url}{path}?{urllib.parse.urlencode(query)}", timeout=10) as reply:
+            return json.load(reply)
+
+    def ready(self) -> bool:
+        try:
+            with self._open(f"{self._url}/-/ready", timeout=10) as reply:
+                return bool(reply.status == 200)
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of each series of a PromQL expression, as of now."""
+        result = self.get("/api/v1/query", query=expression)["data"]["result"]
+        return [(series["metric"], float(series["value"][1])) for series in result]
+
+    def wait_for(
+        self, expression: str, n: int = 1, timeout_s: float = 30
+    ) -> list[tuple[dict[str, str], float]]:
+        """The answer to a query as soon as it has `n` series or more.
+
+        Raises:
+            TimeoutError: with the query, its last answer, and the state of the targets.
+        """
+        deadline = time.monotonic() + timeout_s
+        while len(found := self.query(expression)) < n:
+            if time.monotonic() > deadline:
+                targets = self.get("/api/v1/targets")["data"]["activeTargets"]
+                raise TimeoutError(
+                    f"{expression}: {len(found)} series, wanted {n}: {found}; targets: {targets}"
+                )
+            time.sleep(0.1)
+        return found
+
+
+@contextmanager
+def prometheus(targets: Path, folder: Path) -> Iterator[Prometheus]:
+    """Run Prometheus on loopback, scraping the targets of a `file_sd` file 5 times a second.
+
+    The file may appear, and change, later. Data and log go to `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+        "scrape_configs": [
+            {
+                "job_name": "gandist",
+                "file_sd_configs": [{"files": [str(targets.resolve())], "refresh_interval": "500ms"}],
+            }
+        ],
+    }
+    # JSON is YAML.
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = folder / "prometheus.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--log.level=warn",
+            ],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        api = Prometheus(port)
+        deadline = time.monotonic() + 30
+        while not api.ready():
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"prometheus did not start:\n{log.read_text()}")
+            time.sleep(0.05)
+        yield api
+    finally:
+        server.terminate()
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
