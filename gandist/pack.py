@@ -1,0 +1,350 @@
+"""Images -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
+
+import argparse
+import io
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from gandist.errors import DataError, GandistError
+from gandist.shards.index import SHARDS_FILE, Index, index_shards, list_shards, remove_index, write_index
+from gandist.shards.remote import ShardCache, default_cache_dir, is_remote
+from gandist.shards.sources import Source, open_source
+
+ENCODINGS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
+WORK = ".packing"
+"""Folder in DEST that shards are written in: while it is there, DEST was not finished."""
+LISTED_MAX = 100
+"""Broken images listed past the bound: then the set is given up."""
+CACHE_BYTES = 50 << 30
+
+
+class Picture(NamedTuple):
+    """How each image is written."""
+
+    size: int | None = None
+    crop: str = "center"
+    format: str = "png"
+    quality: int = 95
+    channels: int | None = None
+
+    def encode(self, image: bytes | np.ndarray) -> bytes:
+        """Decode, orient, resize and encode one image; whatever Pillow raises where it is broken."""
+        # Only what sources list: Pillow would also run Ghostscript on an EPS that is called .png.
+        formats = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+        if isinstance(image, np.ndarray):
+            picture = Image.fromarray(image)
+        else:
+            picture = Image.open(io.BytesIO(image), formats=formats)
+            picture = ImageOps.exif_transpose(picture)
+        picture = _plain(picture)
+        if self.channels is not None:
+            picture = picture.convert("L" if self.channels == 1 else "RGB")
+        if self.size is not None and picture.size != (self.size, self.size):
+            shape = (self.size, self.size)
+            if self.crop == "center":
+                picture = ImageOps.fit(picture, shape, Image.Resampling.LANCZOS)
+            else:
+                picture = picture.resize(shape, Image.Resampling.LANCZOS)
+        picture.info = {}  # no profiles, dates or places in the shards
+        sink = io.BytesIO()
+        picture.save(
+            sink, ENCODINGS[self.format], **({} if self.format == "png" else {"quality": self.quality})
+        )
+        return sink.getvalue()
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """8-bit grey or RGB; what is transparent becomes white."""
+    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
+        return Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return picture.convert("L" if picture.mode in ("1", "L", "F") else "RGB")
+
+
+def pack(
+    src: str,
+    dest: str,
+    *,
+    size: int | None = None,
+    crop: str = "center",
+    format: str = "png",
+    quality: int = 95,
+    channels: int | None = None,
+    shard_size: int = 1000,
+    seed: int = 0,
+    max_broken: int = 0,
+    workers: int | None = None,
+    overwrite: bool = False,
+    class_names: Sequence[str] = (),
+    progress: bool = False,
+) -> tuple[Index, list[str]]:
+    """Pack the images of `src` into shards and an index in the folder `dest`: equal input, equal bytes.
+
+    Keys are the samples' numbers in the source; their order is a permutation drawn by `seed`. Shards are
+    written in a hidden folder inside `dest`, moved when all are there, and indexed last.
+
+    Returns:
+        The index, and a line for each broken image that was left out: where it is, and what is wrong with it.
+
+    Args:
+        size: height and width in pixels to which images are brought; None leaves them.
+        crop: "center" cuts the middle square, "none" squeezes the whole image into it.
+        format: "png", "jpeg" or "webp"; `quality` is for the latter two.
+        channels: 1 (grey) or 3 (RGB); None leaves them.
+        shard_size: samples a shard.
+        max_broken: broken images that are tolerated.
+        workers: threads (default: one a core).
+        class_names: names of the classes, where the source has none.
+
+    Raises:
+        DataError: the source cannot be read, `dest` holds a set already, or too many images are broken.
+    """
+    if is_remote(dest):
+        raise DataError(f"{dest}: sets are packed to a local folder; copy it there when it is done")
+    folder, work = Path(dest), Path(dest) / WORK
+    unfinished = work.exists()  # what a killed run left may be replaced
+    shards = list(folder.glob("*.tar"))
+    if not overwrite and ((folder / SHARDS_FILE).exists() or (shards and not unfinished)):
+        raise DataError(f"{dest}: holds shards already; pass --overwrite, or --index-only to index them")
+    if overwrite and shards and any(_same(path, src) for path in (folder, *shards)):
+        raise DataError(f"{dest}: would overwrite its own source; give another DEST")
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        source = open_source(src, work)
+        written, broken = _write_shards(
+            source,
+            work,
+            Picture(size, crop, format, quality, channels),
+            shard_size=shard_size,
+            order=_permutation(source.n, seed),
+            max_broken=max_broken,
+            workers=workers or os.cpu_count() or 1,
+            progress=progress,
+        )
+        remove_index(dest)
+        for path in shards:
+            path.unlink()
+        urls = [str(path.rename(folder / path.name)) for path in written]
+        names = source.class_names or class_names
+        index = index_shards(urls, ShardCache(Path(), 0), base=dest, class_names=names, workers=workers)
+        write_index(index, dest)
+    except OSError as error:
+        raise DataError(f"{dest}: cannot be written: {error}") from error
+    finally:
+        # Shards without an index keep the folder beside them, by which the next run knows them for its own.
+        if (folder / SHARDS_FILE).exists() or not any(folder.glob("*.tar")):
+            shutil.rmtree(work, ignore_errors=True)
+    return index, broken
+
+
+def _same(path: Path, src: str) -> bool:
+    return Path(src).exists() and path.samefile(src)
+
+
+def _permutation(n: int, seed: int) -> np.ndarray:
+    # From the generator's raw words, which numpy keeps for good (unlike what it makes of them).
+    return np.argsort(np.random.Philox(key=seed).random_raw(n), kind="stable")
+
+
+def _write_shards(
+    source: Source,
+    folder: Path,
+    picture: Picture,
+    *,
+    shard_size: int,
+    order: np.ndarray,
+    max_broken: int,
+    workers: int,
+    progress: bool,
+) -> tuple[list[Path], list[str]]:
+    # webdataset imports torch: a second that --help and --index-only need not wait for.
+    from webdataset import TarWriter
+
+    stop = threading.Event()
+    bar = tqdm(total=source.n, unit="img", desc="pack", disable=None if progress else True)
+
+    def write(job: tuple[int, np.ndarray]) -> tuple[Path, list[str]]:
+        number, members = job
+        path = folder / f"{number:06d}.tar"
+        broken = []
+        with path.open("wb") as file:
+            with TarWriter(file, user="", group="", mtime=0, encoder=False) as tar:
+                for i in members.tolist():
+                    if stop.is_set():
+                        break
+                    try:
+                        sample = source.read(i)
+                        content = {picture.format: picture.encode(sample.image)}
+                    except Exception as error:  # decoders raise whatever they like
+                        broken.append(f"{source.name(i)}: {error}")
+                        continue
+                    if sample.label >= 0:
+                        content["cls"] = str(sample.label).encode()
+                    if sample.caption is not None:
+                        content["txt"] = sample.caption.encode()
+                    tar.write({"__key__": f"{i:08d}", **content})
+            empty = len(broken) == len(members)
+            file.flush()
+            os.fsync(file.fileno())  # the index, written last, must not outlive a power cut that shards don't
+        if empty:
+            path.unlink()
+        return path, broken
+
+    jobs = list(enumerate(np.split(order, range(shard_size, len(order), shard_size))))
+    paths: list[Path] = []
+    broken: list[str] = []
+    # Threads: decoders, resizers and encoders release the interpreter lock, and nothing has to be pickled.
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for (path, lines), (_, members) in zip(pool.map(write, jobs), jobs, strict=True):
+            bar.update(len(members))
+            paths += [path] if path.exists() else []
+            broken += lines
+            if len(broken) > max_broken + LISTED_MAX:
+                break
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+        bar.close()
+    if len(broken) > max_broken:
+        raise DataError(
+            "\n".join(sorted(broken))
+            + f"\n{len(broken)} broken images, and --max-broken is {max_broken}: nothing was packed; "
+            f"mend or remove them, or pass --max-broken {len(broken)} to leave them out"
+        )
+    if not paths:
+        raise DataError("no image could be read")
+    return paths, sorted(broken)
+
+
+def index_only(src: str, dest: str | None, workers: int | None = None, progress: bool = False) -> Index:
+    """Index the WebDataset shards at `src` (folder, URL, tar, or brace notation), into `dest` or beside them.
+
+    Raises:
+        DataError: shards that cannot be listed, read or used, or a `dest` that cannot be written.
+    """
+    urls = list_shards(src)
+    if dest is None:
+        dest = src if "{" not in src and not src.partition("?")[0].endswith(".tar") else _folder(urls[0])
+    if dest.startswith(("http://", "https://")):
+        raise DataError(f"{dest}: a web server cannot be written to; give a local folder as DEST")
+    cache = ShardCache(default_cache_dir() / "shards", CACHE_BYTES)
+    with tqdm(unit="img", desc="index", disable=None if progress else True) as bar:
+        index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.update)
+    write_index(index, dest)
+    return index
+
+
+def _folder(url: str) -> str:
+    path, question, options = url.partition("?")
+    return f"{path.rpartition('/')[0] or '.'}{question}{options}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gandist.pack", description=__doc__)
+    add = parser.add_argument
+    add(
+        "src",
+        metavar="SRC",
+        help="folder (class = subfolder, caption = .txt beside the image), zip of one, "
+        ".tar(s) of WebDataset samples, Parquet table(s) with an image column, or IDX files; "
+        "with --index-only: shards in a folder, at s3:// or gs://, or http://host/{000000..000009}.tar",
+    )
+    add(
+        "dest",
+        metavar="DEST",
+        nargs="?",
+        help="folder of the shards and their index (with --index-only: of the "
+        "index alone; by default beside the shards)",
+    )
+    add("--size", type=positive, metavar="N", help="bring images to N x N pixels (default: leave them)")
+    add(
+        "--crop",
+        choices=("center", "none"),
+        default="center",
+        help="with --size: cut the middle square, or squeeze the whole image into it (default: %(default)s)",
+    )
+    add("--format", choices=sorted(ENCODINGS), default="png", help="default: %(default)s")
+    add(
+        "--quality",
+        type=int,
+        choices=range(1, 101),
+        metavar="1..100",
+        default=95,
+        help="of jpeg and webp (default: %(default)s)",
+    )
+    add("--channels", type=int, choices=(1, 3), help="1: grey, 3: RGB (default: leave them)")
+    add("--shard-size", type=positive, default=1000, metavar="SAMPLES", help="default: %(default)s")
+    add("--seed", type=natural, default=0, help="of the order of the samples (default: %(default)s)")
+    add(
+        "--max-broken",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="images that cannot be read are left out and "
+        "listed; more than N of them fail the command, and nothing is packed (default: %(default)s)",
+    )
+    add("--workers", type=positive, metavar="N", help="threads (default: one a core)")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace the set that DEST holds, once the new one is complete",
+    )
+    add("--index-only", action="store_true", help="index existing WebDataset shards, written by anyone")
+    return parser
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def natural(text: str) -> int:
+    if int(text) < 0:
+        raise ValueError
+    return int(text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 0, or 2 with one message where the images or the arguments cannot be used."""
+    parser = _parser()
+    options: dict[str, Any] = vars(parser.parse_args(argv))
+    src, dest, only = options.pop("src"), options.pop("dest"), options.pop("index_only")
+    if dest is None and not only:
+        parser.error("DEST is missing: the folder that the shards shall lie in")
+    broken: list[str] = []
+    try:
+        if only:
+            index = index_only(src, dest, options["workers"], progress=True)
+        else:
+            index, broken = pack(src, dest, **options, progress=True)
+    except GandistError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    for line in broken:
+        print(f"left out: {line}", file=sys.stderr)  # noqa: T201
+    left_out = f", {len(broken)} broken images left out" if broken else ""
+    size_mb = sum(index.shards["bytes"].to_pylist()) / 1e6
+    print(  # noqa: T201
+        f"{index.base}: {index.n} images, {index.classes} classes, "
+        f"{index.shards.num_rows} shards, {size_mb:.1f} MB{left_out}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,405 @@
+"""The Parquet index of a set of shards: which sample lies where, its label, caption and checksum.
+
+It is all that order, even split, resume and integrity need: a rank reads its samples by their offsets.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import mmap
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from gandist.errors import DataError
+from gandist.shards.remote import ShardCache, filesystem, is_remote, join, read_bytes, retrying
+
+SHARDS_FILE = "shards.parquet"
+SAMPLES_FILE = "samples.parquet"
+FORMAT_VERSION = 1
+IMAGES = ("png", "jpg", "jpeg", "webp")
+PICKLES = {"pyd", "pickle", "pkl", "pth", "pt", "dill", "joblib"}
+META = re.compile(r"__[^/]*__(/|$)")  # WebDataset's own remarks, in no sample
+MAX_CLASSES = 1 << 20
+
+SHARDS_SCHEMA = pa.schema(
+    [
+        ("url", pa.string()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("n", pa.int32()),
+        ("class_counts", pa.list_(pa.int64())),
+    ]
+)
+SAMPLES_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("key", pa.string()),
+        ("ext", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int32()),
+        ("label", pa.int32()),
+        ("caption", pa.string()),
+        ("crc", pa.uint32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where each image of a set lies.
+
+    Attributes:
+        base: folder or URL that relative shard urls are resolved against.
+        shards: one row a shard: url, bytes, sha256, n (its samples), class_counts (a list, by label).
+        samples: one row a sample, in the order of the shards: shard (row in `shards`), key, ext, offset and
+            size of the image's bytes in the tar, label (-1: none), caption (nullable), crc (their zlib.crc32).
+        class_names: names of the classes in the order of their labels; empty where they have none.
+    """
+
+    base: str
+    shards: pa.Table
+    samples: pa.Table
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return int(self.samples.num_rows)
+
+    @functools.cached_property
+    def classes(self) -> int:
+        """Largest label + 1; 0 for an unlabelled set."""
+        return int(pc.max(self.samples["label"]).as_py()) + 1 if self.n else 0
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the shards' sha256s and of the sample table: equal for equal data, wherever it lies."""
+        digest = hashlib.sha256(f"{self.n}\n".encode())
+        digest.update("\n".join(self.shards["sha256"].to_pylist()).encode())
+        for field in self.samples.schema:
+            column = self.samples[field.name]
+            if pa.types.is_string(field.type):
+                lengths = pc.fill_null(pc.binary_length(column), -1).to_numpy().astype("<i4")
+                digest.update(np.ascontiguousarray(lengths).data)
+                for chunk in column.chunks:
+                    digest.update("".join(text for text in chunk.to_pylist() if text is not None).encode())
+            else:
+                values = column.to_numpy()
+                digest.update(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).data)
+        return digest.hexdigest()
+
+    def url(self, shard: int) -> str:
+        """Path or URL of the shard in that row of `shards`."""
+        url = str(self.shards["url"][shard].as_py())
+        return url if is_remote(url) else join(self.base, url)
+
+
+def index_shards(
+    urls: Sequence[str],
+    cache: ShardCache,
+    base: str = "",
+    class_names: Sequence[str] = (),
+    workers: int | None = None,
+    progress: Callable[[int], object] = lambda n: None,
+) -> Index:
+    """Read WebDataset shards, written by anyone, and note where their images lie.
+
+    Members group to samples as in WebDataset: consecutive ones, by their path up to the name's first dot.
+    Of a sample the image (png, jpg, jpeg or webp), the label (`.cls`, or "label" in `.json`) and the caption
+    (`.txt`) are taken; nothing is ever unpickled.
+
+    Args:
+        urls: the shards in their order; remote ones go through `cache`.
+        base: folder or URL that the index will lie in: the shards inside are noted relative to it.
+        progress: called with the number of samples of each finished shard.
+
+    Raises:
+        DataError: naming the shard: missing, truncated, without images, or holding pickled members.
+    """
+
+    def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+        shard, samples = _scan(cache.fetch(url, None, None), url)
+        progress(shard["n"])
+        return shard, samples
+
+    shards: list[dict[str, Any]] = []
+    tables: list[pa.Table] = []
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    try:
+        for shard, samples in pool.map(scan, urls):
+            columns = {"shard": [len(shards)] * shard["n"], **samples}
+            tables.append(pa.Table.from_pydict(columns, schema=SAMPLES_SCHEMA))
+            shards.append({"url": _relative(shard.pop("url"), base), **shard})
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if not shards:
+        raise DataError(f"{base or 'index'}: no shards to index")
+    return Index(
+        base,
+        pa.Table.from_pylist(shards, schema=SHARDS_SCHEMA),
+        pa.concat_tables(tables),
+        tuple(class_names),
+    )
+
+
+def _relative(url: str, base: str) -> str:
+    """How the index in `base` names the shard at `url`."""
+    if is_remote(url):
+        folder, _, _ = base.partition("?")
+        inside = url.partition("?")[0].removeprefix(folder.rstrip("/") + "/")
+        return inside if is_remote(base) and join(base, inside) == url else url
+    path = os.path.abspath(url)  # noqa: PTH100 (resolve() would follow links)
+    if is_remote(base):
+        raise DataError(
+            f"{url}: a shard on this machine cannot be used from an index at {base}; copy it there first"
+        )
+    with contextlib.suppress(ValueError):
+        return str(Path(path).relative_to(os.path.abspath(base)))  # noqa: PTH100
+    return path
+
+
+def _scan(path: Path, url: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """The row of a shard and the columns of its samples (all but `shard`)."""
+    columns: dict[str, list[Any]] = {name: [] for name in SAMPLES_SCHEMA.names if name != "shard"}
+    if path.stat().st_size == 0:
+        raise DataError(f"{url}: an empty file, not a tar; fetch or write the shard again")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for key, members in _samples(file, data, url):
+            image = _image(members, f"{url}: sample {key!r}")
+            offset, size = members[image]
+            row = {
+                "key": key,
+                "ext": image.rpartition(".")[2],
+                "offset": offset,
+                "size": size,
+                "label": _label(members, data, f"{url}: sample {key!r}"),
+                "caption": _text(members, data, "txt", f"{url}: sample {key!r}"),
+                "crc": zlib.crc32(memoryview(data)[offset : offset + size]),
+            }
+            for name, value in row.items():
+                columns[name].append(value)
+        sha256 = hashlib.sha256(data).hexdigest()
+        labels = np.array(columns["label"], np.int64)
+        counts = np.bincount(labels[labels >= 0]).tolist() if (labels >= 0).any() else []
+        shard = {"url": url, "bytes": len(data), "sha256": sha256, "n": len(labels), "class_counts": counts}
+    if not columns["key"]:
+        raise DataError(f"{url}: holds no samples")
+    return shard, columns
+
+
+Members = dict[str, tuple[int, int]]
+"""Extension -> (offset, size) of one sample's members."""
+
+
+def _samples(file: Any, data: mmap.mmap, url: str) -> Iterator[tuple[str, Members]]:
+    key, members = "", Members()
+    torn = DataError(f"{url}: a truncated or damaged tar; fetch or write the shard again")
+    try:
+        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (closed by `with` below)
+        with tar:
+            for member in tar:
+                folder, slash, name = member.name.rpartition("/")
+                stem, dot, ext = name.partition(".")
+                if not member.isreg() or not stem or not dot or META.match(member.name):
+                    continue
+                if PICKLES & set(ext.lower().split(".")):
+                    raise DataError(
+                        f"{url}: holds pickled data ({member.name}), which is never loaded; remove it"
+                    )
+                if folder + slash + stem != key:
+                    if members:
+                        yield key, members
+                    key, members = folder + slash + stem, {}
+                if ext.lower() in members:
+                    raise DataError(f"{url}: {member.name} is there twice in one sample")
+                members[ext.lower()] = (member.offset_data, member.size)
+            # tarfile takes a damaged header for the end, and does without the zeros that mark it.
+            if data[tar.offset : tar.offset + tarfile.BLOCKSIZE] != bytes(tarfile.BLOCKSIZE):
+                raise torn
+    except (tarfile.TarError, EOFError, OSError) as error:
+        if data[:2] == b"\x1f\x8b":
+            raise DataError(
+                f"{url}: a compressed tar cannot be read by offset; decompress it (gunzip)"
+            ) from error
+        raise torn from error
+    if members:
+        yield key, members
+
+
+def _image(members: Members, where: str) -> str:
+    found = [ext for ext in members if ext in IMAGES] or [
+        ext for ext in members if ext.rpartition(".")[2] in IMAGES
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"{where}: holds {len(found)} images ({', '.join(found)}), where one is expected")
+    raise DataError(
+        f"{where}: holds no image ({', '.join(IMAGES)}), only {', '.join(members)}; remove it from the shard"
+    )
+
+
+def _text(members: Members, data: mmap.mmap, ext: str, where: str) -> str | None:
+    if ext not in members:
+        return None
+    offset, size = members[ext]
+    try:
+        return data[offset : offset + size].decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: its .{ext} is not UTF-8 text") from error
+
+
+def _label(members: Members, data: mmap.mmap, where: str) -> int:
+    text = _text(members, data, "cls", where)
+    if text is None and "json" in members:
+        try:
+            content = json.loads(_text(members, data, "json", where) or "null")
+        except json.JSONDecodeError as error:
+            raise DataError(f"{where}: its .json cannot be parsed: {error}") from error
+        label = content.get("label") if isinstance(content, dict) else None
+        text = None if label is None else str(label)
+    if text is None:
+        return -1
+    try:
+        label = int(text)
+    except ValueError:
+        label = MAX_CLASSES
+    if not -1 <= label < MAX_CLASSES:
+        raise DataError(f"{where}: its label is {text.strip()!r}, which is not a class number")
+    return label
+
+
+def write_index(index: Index, dest: str) -> None:
+    """Write `samples.parquet` and then `shards.parquet` to the folder or URL `dest`.
+
+    Without the second there is no index, and it holds the first one's sha256: a half-written index is none.
+
+    Raises:
+        DataError: `dest` cannot be written, or would refer to shards of this machine from elsewhere.
+    """
+    if dest.startswith(("http://", "https://")):
+        raise DataError(f"{dest}: cannot be written to; give a local folder for the index")
+    urls = [_relative(index.url(i), dest) for i in range(index.shards.num_rows)]
+    samples = _parquet(index.samples)
+    notes = {
+        "format_version": FORMAT_VERSION,
+        "samples_sha256": hashlib.sha256(samples).hexdigest(),
+        "class_names": list(index.class_names),
+    }
+    shards = index.shards.set_column(0, "url", pa.array(urls, pa.string()))
+    shards = shards.replace_schema_metadata({"gandist": json.dumps(notes, sort_keys=True)})
+    dest_fs, folder = filesystem(dest)
+    try:
+        dest_fs.create_dir(folder, recursive=True)
+        remove_index(dest)
+        for name, content in ((SAMPLES_FILE, samples), (SHARDS_FILE, _parquet(shards))):
+            _write(dest_fs, f"{folder}/{name}", content)
+    except OSError as error:
+        raise DataError(f"{dest}: the index cannot be written: {error}") from error
+
+
+def remove_index(dest: str) -> None:
+    """Remove what makes the index in `dest` one, if there is any."""
+    dest_fs, folder = filesystem(dest)
+    path = f"{folder}/{SHARDS_FILE}"
+    if dest_fs.get_file_info(path).type != pafs.FileType.NotFound:
+        dest_fs.delete_file(path)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _write(dest_fs: pafs.FileSystem, path: str, content: bytes) -> None:
+    if not isinstance(dest_fs, pafs.LocalFileSystem):
+        with dest_fs.open_output_stream(path) as stream:  # an object store shows nothing before the end
+            stream.write(content)
+        return
+    final = Path(path)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(final)
+
+
+def read_index(path: str) -> Index:
+    """The index in a folder, or at an s3://, gs:// or http(s):// URL.
+
+    Raises:
+        DataError: there is none, or it is half-written or damaged; the message says how to write it.
+    """
+    fix = f"write it: python -m gandist.pack {path} --index-only"
+    contents = []
+    for name in (SHARDS_FILE, SAMPLES_FILE):
+        try:
+            contents.append(read_bytes(join(path, name)))
+        except FileNotFoundError as error:
+            if not is_remote(path) and not Path(path).exists():
+                raise DataError(f"{path}: no such folder") from error
+            raise DataError(f"{path}: holds no index ({name} is missing); {fix}") from error
+    try:
+        shards, samples = (pq.read_table(pa.BufferReader(content)) for content in contents)
+        notes = json.loads(shards.schema.metadata[b"gandist"])
+        version, expected, names = notes["format_version"], notes["samples_sha256"], notes["class_names"]
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: {SHARDS_FILE} or {SAMPLES_FILE} is damaged, or no index of ours; {fix}"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise DataError(f"{path}: an index of format {version}, this version reads {FORMAT_VERSION}; {fix}")
+    if (actual := hashlib.sha256(contents[1]).hexdigest()) != expected:
+        raise DataError(
+            f"{path}: the sha256 of {SAMPLES_FILE} is {actual}, {SHARDS_FILE} expects {expected}; {fix}"
+        )
+    return Index(path, shards.replace_schema_metadata(None), samples, tuple(names))
+
+
+def list_shards(src: str) -> list[str]:
+    """Paths or URLs of the shards of `src`: a folder or bucket prefix of `*.tar`, one tar, or brace notation.
+
+    Raises:
+        DataError: there are none, or they cannot be listed.
+    """
+    if "{" in src:
+        from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
+
+        try:
+            return list(braceexpand(src))
+        except UnbalancedBracesError as error:
+            raise DataError(f"{src}: the braces do not match; write name-{{000000..000009}}.tar") from error
+    if src.partition("?")[0].endswith(".tar"):
+        return [src]
+    if src.startswith(("http://", "https://")):
+        raise DataError(
+            f"{src}: a web server does not list its files; write {src.rstrip('/')}/{{000000..000009}}.tar"
+        )
+    src_fs, folder = filesystem(src)
+    try:
+        found = retrying(src, lambda: src_fs.get_file_info(pafs.FileSelector(folder)))
+    except FileNotFoundError as error:
+        raise DataError(f"{src}: no such folder") from error
+    names = sorted(info.base_name for info in found if info.is_file and info.extension == "tar")
+    # Names that start with a dot are work in progress, or a file manager's litter.
+    names = [name for name in names if not name.startswith(".")]
+    if not names:
+        raise DataError(f"{src}: holds no shards (*.tar)")
+    return [join(src, name) for name in names]
