@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gandist.players import Player, Players
-from gandist.ranks import distributed
+from gandist.ranks import Ranks
 
 
 class Objective(NamedTuple):
@@ -98,13 +98,13 @@ class Game:
     """The two losses, wrapped for the ranks once, and the step that plays one round."""
 
     def __init__(
-        self, players: Players, objective: Objective, precision: str, device: torch.device, accumulate: int = 1
+        self, players: Players, objective: Objective, ranks: Ranks, precision: str, accumulate: int = 1
     ) -> None:
         G, D = players.G.net, players.D.net
-        self.critic_loss = distributed(CriticLoss(D, objective), device)
-        self.generator_loss = distributed(GeneratorLoss(G, D, objective), device)
+        self.critic_loss = ranks.distributed(CriticLoss(D, objective))
+        self.generator_loss = ranks.distributed(GeneratorLoss(G, D, objective))
         self.autocast_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-        self.device_type = device.type
+        self.device_type = ranks.device.type
         self.accumulate = accumulate
 
     def step(

@@ -15,3 +15,7 @@ class DataError(GandistError):
 
 class CheckpointError(GandistError):
     """A checkpoint that is torn, tampered with, or belongs to another configuration."""
+
+
+class RunError(Exception):
+    """A run that was started and failed: no one field mends it. Entry points exit with status 1."""

@@ -50,6 +50,10 @@ class Draws:
         """Uniform float32 in [0, 1); `shape` is (global batch, ...), the result holds this rank's rows."""
         return self._rows(philox(self.seed, purpose, images_seen, sub).random(shape, dtype=np.float32))
 
+    def fixed_normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal float32 of this shape on every rank alike, the same during the whole run."""
+        return torch.from_numpy(philox(self.seed, purpose).standard_normal(shape, dtype=np.float32)).to(self.device)
+
     def labels(self, purpose: str, images_seen: int, sub: int, batch: int, classes: int) -> Tensor | None:
         """Uniform class labels (int64) for this rank's rows; None where there are no classes."""
         if classes == 0:

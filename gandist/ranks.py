@@ -2,89 +2,122 @@
 
 import inspect
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=1)
+"""How long ranks wait for each other in small decisions: decoding a large set takes its time."""
+
 
 @dataclass(frozen=True)
 class Ranks:
-    """Position of this process. `control` is a CPU group for small decisions, apart from the gradients' group."""
+    """Position of this process among the `world_size` that train."""
 
     rank: int
     world_size: int
-    local_rank: int
     device: torch.device
+    gradients: dist.ProcessGroup | None = None
+    """Group of the ranks that train, over which gradients are averaged; None where this process is alone."""
     control: dist.ProcessGroup | None = None
+    """The same ranks on the CPU, for small decisions."""
+    everyone: dist.ProcessGroup | None = None
+    """All processes that were started, surplus ones too, on the CPU."""
 
     @property
     def leads(self) -> bool:
         """Whether this rank writes what is written once a run."""
         return self.rank == 0
 
-    def agree_max(self, value: int) -> int:
-        """The largest of the ranks' values."""
-        if self.control is None:
-            return value
-        tensor = torch.tensor([value], dtype=torch.int64)
-        dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.control)
-        return int(tensor[0])
+    @property
+    def surplus(self) -> bool:
+        """Whether this rank is one more than the global batch divides into: it only waits."""
+        return self.rank >= self.world_size
+
+    def most(self, values: list[int]) -> list[int]:
+        """The element-wise maximum over all processes, surplus ones too."""
+        if self.everyone is None:
+            return values
+        tensor = torch.tensor(values)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.everyone)
+        result: list[int] = tensor.tolist()
+        return result
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of a float64 CPU tensor over the ranks; NaN anywhere gives NaN."""
+        """The mean of a CPU tensor over the training ranks."""
         if self.control is not None:
             dist.all_reduce(values, group=self.control)
             values /= self.world_size
         return values
 
-    def gather(self, value: object) -> list[object]:
-        """Each rank's value, on every rank. (Small plain values between our own ranks, not stored data.)"""
-        if self.control is None:
-            return [value]
-        values: list[object] = [None] * self.world_size
-        dist.all_gather_object(values, value, group=self.control)
-        return values
+    def gather(self, value: T) -> list[T]:
+        """Each training rank's value, on every one of them."""
+        return _gather(value, self.control, self.world_size)
+
+    def gather_all(self, value: T) -> list[T]:
+        """Each process's value, on every process, surplus ones too."""
+        return _gather(value, self.everyone, dist.get_world_size() if self.everyone else 1)
+
+    def distributed(self, module: nn.Module) -> nn.Module:
+        """`module` with its gradients averaged over the ranks; as it is where this process is alone."""
+        if self.gradients is None:
+            return module
+        # Buffers stay each rank's own. torch 2.13 renamed the option and warns of the old name.
+        parameters = inspect.signature(DistributedDataParallel.__init__).parameters
+        buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+        return DistributedDataParallel(
+            module,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            process_group=self.gradients,
+            gradient_as_bucket_view=True,
+            **{buffers: False},
+        )
+
+
+def _gather(value: T, group: dist.ProcessGroup | None, size: int) -> list[T]:
+    if group is None:
+        return [value]
+    values = [value] * size
+    dist.all_gather_object(values, value, group=group)
+    return values
 
 
 def pick_device(choice: str, local_rank: int = 0) -> torch.device:
     """`auto` is this rank's GPU where there is one, else the CPU."""
     if choice == "cuda" or (choice == "auto" and torch.cuda.is_available()):
-        return torch.device("cuda", local_rank)
+        # Ray shows a worker its own GPU only, torchrun shows it all of the node's.
+        return torch.device("cuda", local_rank if local_rank < torch.cuda.device_count() else 0)
     return torch.device("cpu")
 
 
-def join(device_choice: str) -> Ranks:
-    """Find out this process's rank, from a process group that stands, from `torchrun`'s environment, or alone."""
-    launched = "RANK" in os.environ and "WORLD_SIZE" in os.environ
-    if not dist.is_initialized() and not launched:
-        device = pick_device(device_choice)
-        return Ranks(0, 1, 0, device)
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    # Ray shows a worker its own GPU only, torchrun shows it all of the node's.
-    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    device = pick_device(device_choice, local_rank if local_rank < visible else 0)
+def join(device_choice: str, usable: Callable[[int], bool] = lambda world_size: True) -> Ranks:
+    """Take this process's place: in a process group that stands, in `torchrun`'s, or alone.
+
+    Args:
+        usable: whether a run can be shared among so many ranks; of the processes there are, the largest usable
+            number trains.
+    """
+    if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Ranks(0, 1, pick_device(device_choice))
+    device = pick_device(device_choice, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    control = dist.new_group(backend="gloo", timeout=timedelta(minutes=30))
-    return Ranks(dist.get_rank(), dist.get_world_size(), local_rank, device, control)
-
-
-def distributed(module: nn.Module, device: torch.device) -> nn.Module:
-    """`module` with its gradients averaged over the ranks; as it is where this process is alone."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return module
-    # Buffers stay each rank's own. torch 2.13 renamed the option and warns of the old name.
-    parameters = inspect.signature(DistributedDataParallel.__init__).parameters
-    buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
-    return DistributedDataParallel(
-        module,
-        device_ids=[device.index] if device.type == "cuda" else None,
-        gradient_as_bucket_view=True,
-        **{buffers: False},
-    )
+    everyone = dist.new_group(backend="gloo", timeout=PATIENCE)
+    started = dist.get_world_size()
+    world_size = next(size for size in range(started, 0, -1) if usable(size))
+    if world_size == started:
+        return Ranks(dist.get_rank(), started, device, dist.group.WORLD, everyone, everyone)
+    members = list(range(world_size))
+    gradients = dist.new_group(members)
+    control = dist.new_group(members, backend="gloo", timeout=PATIENCE)
+    return Ranks(dist.get_rank(), world_size, device, gradients, control, everyone)

@@ -45,3 +45,14 @@ def ema_beta(half_life_kimg: float, batch: int) -> float:
     A half-life of 0 keeps nothing: the average is the newest value.
     """
     return 0.5 ** (batch / (half_life_kimg * 1000)) if half_life_kimg > 0 else 0.0
+
+
+def images_of(kimg: float) -> int:
+    """A length in thousands of images, in images; at least one."""
+    return max(1, round(kimg * 1000))
+
+
+def due(before: int, after: int, every_kimg: float) -> bool:
+    """Whether a step from `before` to `after` images reached the next multiple of `every_kimg`."""
+    every = images_of(every_kimg)
+    return after // every > before // every

@@ -1,0 +1,23 @@
+"""`gandist COMMAND ...`: the same entry points as `python -m gandist.COMMAND`."""
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "train": "train, or go on with, a run",
+    "pack": "pack images into indexed WebDataset shards",
+}
+
+
+def main() -> int:
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command not in COMMANDS:
+        listing = "\n".join(f"  gandist {name:8} {what}" for name, what in COMMANDS.items())
+        print(f"usage: gandist COMMAND ... (--help for each)\n{listing}", file=sys.stderr)  # noqa: T201
+        return 0 if command in ("-h", "--help") else 2
+    result: int = import_module(f"gandist.{command}").main(sys.argv[2:])
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The images a configuration names: found, checked against it, and opened."""
+
+import os
+from pathlib import Path
+
+from gandist.config import RunConfig
+from gandist.errors import DataError
+from gandist.shards.builtin import builtin
+from gandist.shards.images import Images, open_images
+from gandist.shards.index import Index, read_index
+from gandist.shards.order import Order
+from gandist.shards.remote import default_cache_dir, is_remote
+
+
+def cache_dir(config: RunConfig) -> Path:
+    return Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+
+
+def open_index(config: RunConfig) -> Index:
+    """The index of `data.path`, checked against the configuration. Cheap enough for a driver without a GPU.
+
+    Raises:
+        DataError: no such set; too few images for a global batch; classes that disagree with the network; a
+            local shard that is missing or cut short.
+    """
+    path = config.data.path
+    if path.startswith("builtin:"):
+        path = builtin(path.removeprefix("builtin:"), cache_dir(config))
+    index = read_index(path)
+    if index.n < config.train.batch:
+        raise DataError(
+            f"{config.data.path}: holds {index.n} images, fewer than one global batch; set train.batch <= {index.n}"
+        )
+    classes = config.model.classes
+    if classes and index.classes != classes:
+        raise DataError(
+            f"{config.data.path}: its labels make {index.classes} classes, the network has model.classes={classes}; "
+            f"set model.classes={index.classes}"
+        )
+    if classes and min(index.samples.column("label").to_pylist()) < 0:
+        raise DataError(f"{config.data.path}: some images have no label; label them, or set model.classes=0")
+    if config.data.on_damage == "stop":
+        _check_sizes(index)
+    return index
+
+
+def _check_sizes(index: Index) -> None:
+    for shard in range(index.shards.num_rows):
+        url, expected = index.url(shard), index.shards.column("bytes")[shard].as_py()
+        if is_remote(url):
+            continue
+        try:
+            size = os.stat(url).st_size  # noqa: PTH116  (a url, not a Path)
+        except OSError as error:
+            raise DataError(f"{url}: the index names this shard, but it cannot be read: {error.strerror}") from error
+        if size != expected:
+            raise DataError(f"{url}: damaged: {size} bytes, the index has {expected}; restore the shard")
+
+
+def open_set(config: RunConfig, index: Index) -> Images:
+    """The decoded images of the set at the network's resolution."""
+    return open_images(
+        index,
+        config.model.resolution,
+        config.data.channels,
+        cache_dir=cache_dir(config),
+        cache_gib=config.data.cache_gib,
+        threads=config.data.decode_threads,
+        on_damage=config.data.on_damage,
+    )
+
+
+def order_of(config: RunConfig, index: Index) -> Order:
+    """The order in which the run shows the set."""
+    return Order(index.shards.column("n").to_pylist(), config.run.seed)

@@ -1,0 +1,208 @@
+"""Start the ranks of a run: workers on Ray, or this process; and how the run's end becomes an exit status."""
+
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gandist import attempt
+from gandist.config import RunConfig, validate
+from gandist.errors import GandistError, RunError
+from gandist.progress import METRICS_FILE, Progress, decode
+from gandist.schedule import images_of
+from gandist.storage import Storage
+from gandist.worker import Host, Outcome, train
+
+log = logging.getLogger("gandist")
+
+PROGRESS_S = 0.5
+
+
+def launch(config: RunConfig, storage: Storage) -> Outcome:
+    """Run to the end, wherever `launch.kind` says.
+
+    Raises:
+        GandistError: data or storage failed in mid-run.
+        RunError: the workers failed more often than `launch.max_failures`.
+    """
+    return {"local": launch_local, "ray": launch_ray}[config.launch.kind](config, storage)
+
+
+@contextmanager
+def stop_on_signals(act: Callable[[], None]) -> Iterator[threading.Event]:
+    """Within, SIGTERM and Ctrl-C call `act` and set the event; a second one ends the process as usual."""
+    asked = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        log.warning("signal=%s: one last checkpoint, then the run ends", signal.Signals(number).name)
+        for each, usual in before.items():
+            signal.signal(each, usual)
+        asked.set()
+        act()
+
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {each: signal.signal(each, handle) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for each, usual in before.items():
+            signal.signal(each, usual)
+
+
+def launch_local(config: RunConfig, storage: Storage) -> Outcome:
+    """This process is a rank: the only one, or one of those that `torchrun` started."""
+    leads = int(os.environ.get("RANK", "0")) == 0
+    progress = Progress(images_of(config.train.total_kimg)) if leads else None
+
+    class Local(Host):
+        def stopping(self) -> bool:
+            return asked.is_set()
+
+        def report(self, row: dict[str, float]) -> None:
+            if progress is not None:
+                progress.tick(row)
+
+    with stop_on_signals(lambda: None) as asked:
+        try:
+            return train(config, storage, Local())
+        finally:
+            if progress is not None:
+                progress.close()
+
+
+def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
+    """Workers on the Ray cluster at hand, under Ray Train's failure handling.
+
+    The driver only waits: it shows progress from the rows that the run writes, and hands a signal on to the
+    workers by a file on the run's storage, since they may be on other machines.
+    """
+    try:
+        import ray
+        from ray.train import FailureConfig, ScalingConfig
+        from ray.train import RunConfig as RayRunConfig
+        from ray.train.torch import TorchTrainer
+        from ray.train.v2.api.exceptions import TrainingFailedError
+    except ImportError as error:
+        raise GandistError(
+            f"launch.kind: ray is not installed ({error}); pip install 'ray[train,tune,default]', "
+            "or set launch.kind=local"
+        ) from error
+    connect(config.worker_range[0])
+    low, high = config.worker_range
+    resources = dict(config.launch.resources)
+    use_gpu = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    if not resources:
+        resources = {"GPU": 1.0} if use_gpu else {"CPU": 1.0}
+    trainer = TorchTrainer(
+        ray_worker,
+        train_loop_config={"config": config.resolved(), "root": storage.root},
+        scaling_config=ScalingConfig(
+            num_workers=high if low == high else (low, high),
+            use_gpu=use_gpu,
+            resources_per_worker=resources,
+            label_selector=config.launch.labels or None,
+        ),
+        run_config=RayRunConfig(
+            # A new name each time: which checkpoint to go on from is ours to find, not Ray's.
+            name=f"{config.run.name}-{uuid.uuid4().hex[:8]}",
+            storage_path=str(storage.local / "ray") if storage.local else None,
+            failure_config=FailureConfig(max_failures=config.launch.max_failures, controller_failure_limit=5),
+        ),
+    )
+    result: dict[str, Any] = {}
+
+    def fit() -> None:
+        try:
+            result["value"] = trainer.fit().return_value
+        except TrainingFailedError as error:
+            result["error"] = error
+
+    # In a thread, so that signals reach the handlers below instead of Ray's, which abort without a checkpoint.
+    thread = threading.Thread(target=fit, name="ray-train", daemon=True)
+    with stop_on_signals(lambda: attempt.ask_to_stop(storage)):
+        thread.start()
+        follow(config, storage, thread)
+    if "error" in result:
+        raise _failure(result["error"])
+    return Outcome(*result["value"])
+
+
+def connect(workers: int) -> None:
+    """Join the Ray cluster at hand, or start one on this machine that has room for the workers."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS") or _standing_head()
+    quiet = logging.WARNING
+    if address and address != "local":
+        ray.init(address=address, logging_level=quiet, log_to_driver=True)
+    else:
+        ray.init(address="local", num_cpus=max(os.cpu_count() or 1, workers), logging_level=quiet)
+
+
+def _standing_head() -> str | None:
+    """Address of a head that `ray start` left on this machine, if it still answers.
+
+    Ray itself follows a stale file for more than a minute.
+    """
+    file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    try:
+        address = file.read_text().strip()
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=1):
+            return address
+    except (OSError, ValueError):
+        return None
+
+
+def ray_worker(job: dict[str, Any]) -> tuple[str, int, str]:
+    """What each of Ray Train's workers runs."""
+    import ray.train
+
+    class RayHost(Host):
+        def preempted(self) -> bool:
+            return ray.train.get_preemption_info() is not None
+
+        def report(self, row: dict[str, float]) -> None:
+            ray.train.report(row)
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return tuple(train(validate(job["config"]), Storage(job["root"]), RayHost()))
+
+
+def follow(config: RunConfig, storage: Storage, thread: threading.Thread) -> None:
+    """Show the rows of `metrics.jsonl` as they come, until the thread ends."""
+    progress = Progress(images_of(config.train.total_kimg))
+    shown = len(_rows(storage))
+    interval_s = PROGRESS_S if storage.local is not None else 10 * PROGRESS_S
+    while thread.is_alive():
+        thread.join(interval_s)
+        rows = _rows(storage)
+        for row in rows[shown:]:
+            progress.tick({key: math.nan if value is None else value for key, value in row.items()})
+        shown = len(rows)  # fewer than before where a restart took the run back to a checkpoint
+    progress.close()
+
+
+def _rows(storage: Storage) -> list[dict[str, Any]]:
+    return decode(storage.read_bytes(METRICS_FILE) or b"")
+
+
+def _failure(error: Exception) -> Exception:
+    """What to raise for a failed run: the GandistError that a worker raised, if one did, else the whole story."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        cause: BaseException | None = failure
+        while cause is not None:
+            if isinstance(cause, GandistError):
+                return cause
+            cause = getattr(cause, "_base_exc", None) or getattr(cause, "cause", None) or cause.__cause__
+    return RunError(str(error))

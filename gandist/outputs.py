@@ -1,0 +1,88 @@
+"""What the leading rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
+
+import time
+
+import numpy as np
+import torch
+import yaml
+
+from gandist.attempt import Attempt
+from gandist.checkpoint import Writer, Written
+from gandist.config import RunConfig
+from gandist.gallery import grid, png_bytes
+from gandist.players import Players
+from gandist.progress import RunLog
+from gandist.randomness import Draws
+from gandist.schedule import images_of
+from gandist.storage import Storage
+from gandist.telemetry import Silent
+
+ROWS = COLUMNS = 10
+
+
+class Outputs:
+    """The files of one attempt at a run."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        storage: Storage,
+        attempt: Attempt,
+        telemetry: Silent,
+        *,
+        images_seen: int,
+        world_size: int,
+        data_fingerprint: str,
+    ) -> None:
+        self.config, self.storage, self.telemetry = config, storage, telemetry
+        storage.write_bytes("config.yaml", yaml.safe_dump(config.resolved(), sort_keys=False).encode())
+        self.rows = RunLog(storage, images_seen)
+        keep_every = config.train.keep_every_kimg
+        self.writer = Writer(
+            storage,
+            facts={
+                "config_fingerprint": config.fingerprint(),
+                "data_fingerprint": data_fingerprint,
+                "attempt": attempt.number,
+                "world_size": world_size,
+                "config": config.resolved(),
+            },
+            keep=config.train.keep,
+            keep_every=images_of(keep_every) if keep_every else None,
+            superseded=attempt.superseded,
+        )
+
+    def row(self, row: dict[str, float]) -> None:
+        """Append a row to `metrics.jsonl`."""
+        self.rows.append(row)
+
+    @torch.no_grad()
+    def samples(self, players: Players, draws: Draws, dtype: torch.dtype) -> None:
+        """Write `samples/NNNNNNNN.png`: G_ema on latents that stay the same during a run; one class a row."""
+        classes, z_dim = self.config.model.classes, self.config.model.z_dim
+        rows = min(classes, ROWS) or ROWS
+        z = draws.fixed_normal("samples", (rows * COLUMNS, z_dim)).to(dtype)
+        y = torch.arange(rows, device=z.device).repeat_interleave(COLUMNS) if classes else None
+        x = players.G_ema.eval()(z, y)
+        pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        image = png_bytes(grid(np.ascontiguousarray(pixels), COLUMNS))
+        self.storage.write_bytes(f"samples/{players.images_seen:08d}.png", image)
+
+    def save(self, players: Players) -> float:
+        """Start writing a checkpoint; how long training stood still for it, in seconds."""
+        start = time.perf_counter()
+        self._account(self.writer.save(players))
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        """Wait until everything is on storage.
+
+        Raises:
+            OSError, CheckpointError: the last checkpoint could not be written.
+        """
+        self.rows.close()
+        self._account(self.writer.close())
+
+    def _account(self, written: Written | None) -> None:
+        if written is not None:
+            self.telemetry.checkpoint(written.write_s, written.stall_s, written.bytes)

@@ -1,0 +1,78 @@
+"""Whether a start goes on with the run that is there, begins a new one, or must not happen."""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from gandist import attempt, checkpoint, dataset
+from gandist.config import RunConfig, differences
+from gandist.errors import CheckpointError, ConfigError
+from gandist.storage import Storage
+
+log = logging.getLogger("gandist")
+
+Resume = Literal["auto", "never", "must"]
+
+
+def prepare(config: RunConfig, resume: Resume) -> Storage:
+    """Check configuration, data and what the run's folder holds, before a worker starts.
+
+    `auto` goes on where there is a checkpoint, `must` insists on one, `never` begins anew: what was there is
+    kept under another name.
+
+    Raises:
+        ConfigError: the run in the folder is of another configuration; the fields that differ are named.
+        DataError: the data cannot be used, or is not what the run was trained on.
+        CheckpointError: `must`, and there is no checkpoint; or all are damaged.
+    """
+    index = dataset.open_index(config)
+    root = run_root(config)
+    if resume == "never":
+        _set_aside(Storage(root))
+    storage = Storage(root)
+    attempt.forget_stop(storage)
+    found = checkpoint.newest(storage)
+    if found is None:
+        if resume == "must":
+            raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint to resume from (--resume must)")
+        return storage
+    _compare(config, found.manifest, index.fingerprint, storage)
+    log.info("resume run=%s images_seen=%d", config.run.name, found.images_seen)
+    return storage
+
+
+def run_root(config: RunConfig) -> str:
+    """RUN: `run.dir/run.name`, absolute."""
+    from gandist.shards.remote import is_remote
+
+    if is_remote(config.run.dir):
+        base, question, options = config.run.dir.partition("?")
+        return f"{base.rstrip('/')}/{config.run.name}{question}{options}"
+    return str(Path(config.run.dir).expanduser().resolve() / config.run.name)
+
+
+def _compare(config: RunConfig, manifest: dict[str, Any], data_fingerprint: str, storage: Storage) -> None:
+    way_out = "change them back, choose another run.name, or begin anew with --resume never"
+    if manifest["config_fingerprint"] != config.fingerprint():
+        differing = differences(manifest["config"], config.resolved())
+        raise ConfigError(
+            f"{storage.root}: was started with another configuration: {'; '.join(differing)}; {way_out}"
+        )
+    if manifest["data_fingerprint"] != data_fingerprint:
+        raise ConfigError(
+            f"data.path: {config.data.path} does not hold the images that {storage.root} was trained on; {way_out}"
+        )
+
+
+def _set_aside(storage: Storage) -> None:
+    if not storage.folders("") and not storage.exists("config.yaml"):
+        return
+    if storage.local is None:
+        raise ConfigError(
+            f"{storage.root}: holds a run already, and an object store cannot rename it; choose another run.name"
+        )
+    number = 1
+    while (aside := storage.local.with_name(f"{storage.local.name}.{number}")).exists():
+        number += 1
+    storage.local.rename(aside)
+    log.warning("kept the run that was there as %s", aside)

@@ -1,0 +1,330 @@
+"""One rank's loop: the rhythm of a run."""
+
+import logging
+import resource
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import torch
+
+from gandist import attempt, checkpoint, dataset
+from gandist.adversarial import OBJECTIVES, STATISTICS, Game, Latents, Reals
+from gandist.config import RunConfig
+from gandist.errors import GandistError
+from gandist.networks import NETWORKS, Shape
+from gandist.outputs import Outputs
+from gandist.players import Players, build_players
+from gandist.randomness import Draws
+from gandist.ranks import Ranks, join
+from gandist.schedule import due, ema_beta, images_of, value_at
+from gandist.shards.feed import Feed, RawBatch, on_device
+from gandist.storage import Storage
+from gandist.telemetry import open_telemetry, target, write_targets
+
+log = logging.getLogger("gandist")
+
+POLL_S = 0.5
+"""How often, about, the ranks agree on whether to go on."""
+PREEMPTION_POLLS = 10
+"""At every so manieth poll the surroundings are asked about a pre-emption."""
+
+
+class Host:
+    """What surrounds a rank; a launcher overrides it. All ranks make each call alike."""
+
+    def stopping(self) -> bool:
+        """Whether this process was asked to end."""
+        return False
+
+    def preempted(self) -> bool:
+        """Whether a rank's machine is about to be taken away."""
+        return False
+
+    def report(self, row: dict[str, float]) -> None:
+        """Take a tick's row of metrics."""
+
+
+class Outcome(NamedTuple):
+    """How a rank's loop ended: `done`, `stopped` (asked to, after a last checkpoint) or `refused` with a message."""
+
+    status: str
+    images_seen: int = 0
+    message: str = ""
+
+
+def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
+    """Train as one rank, from the newest sound checkpoint on, or from the start where there is none.
+
+    What is wrong before the first step is an Outcome, on all ranks alike: trying again would not mend it.
+
+    Raises:
+        GandistError: data or storage failed in mid-run.
+    """
+    ranks = join(config.device, lambda size: config.train.batch % (size * config.train.accumulate) == 0)
+    if config.launch.threads is not None:
+        torch.set_num_threads(config.launch.threads)
+    with ExitStack() as closing:
+        run, resume, refusal = None, "", ""
+        try:
+            found = checkpoint.newest(storage) if ranks.leads else None
+            resume = found.name if found else ""
+        except GandistError as error:
+            refusal = str(error)
+        resume, refusal = ranks.gather_all((resume, refusal))[0]
+        if not refusal and not ranks.surplus:
+            try:
+                run = Run(config, storage, ranks, resume, closing)
+            except GandistError as error:
+                refusal = str(error)
+        if refusals := [message for message in ranks.gather_all(refusal) if message]:
+            return Outcome("refused", 0, refusals[0])
+        if run is None:
+            return wait(Consensus(ranks, host))
+        run.announce(closing)
+        return run.play(Consensus(ranks, host))
+
+
+class Word(NamedTuple):
+    """What the ranks agreed on: integers, of which each rank's largest counts."""
+
+    stop: int = 0
+    tick: int = 0
+    done: int = 0
+    steps: int = 0
+    """Steps until the next poll."""
+
+
+class Consensus:
+    """Decisions that all ranks take at the same step, about every POLL_S seconds and at each tick."""
+
+    def __init__(self, ranks: Ranks, host: Host) -> None:
+        self.ranks, self.host = ranks, host
+        self.preempted = False
+        self._polls, self._steps_left, self._steps, self._since = 0, 1, 0, time.perf_counter()
+
+    def step(self, row: dict[str, float], done: bool, stop_asked: Callable[[], bool]) -> bool:
+        """After each step of a training rank, with the tick's row where one is due: whether to stop."""
+        self._steps, self._steps_left = self._steps + 1, self._steps_left - 1
+        if self._steps_left > 0 and not row:
+            return False
+        elapsed = time.perf_counter() - self._since
+        steps = max(1, round(POLL_S * self._steps / elapsed))
+        word = self.poll(Word(self.host.stopping() or stop_asked(), bool(row), done, steps), row)
+        self._steps_left, self._steps, self._since = word.steps, 0, time.perf_counter()
+        return bool(word.stop)
+
+    def poll(self, mine: Word, row: dict[str, float]) -> Word:
+        word = Word(*self.ranks.most([int(value) for value in mine]))
+        if word.tick:
+            self.host.report(row)
+        self._polls += 1
+        if self._polls % PREEMPTION_POLLS == 0:
+            self.preempted = self.host.preempted()
+        return word
+
+
+def wait(consensus: Consensus) -> Outcome:
+    """The loop of a surplus rank: it takes part in the polls until the others end."""
+    while True:
+        word = consensus.poll(Word(), {})
+        if word.done or word.stop:
+            return Outcome("done" if word.done else "stopped")
+
+
+class Run:
+    """What one training rank holds, and its loop."""
+
+    def __init__(
+        self, config: RunConfig, storage: Storage, ranks: Ranks, resume: str, closing: ExitStack
+    ) -> None:
+        """Load everything that a run needs, with the players of checkpoint `resume`; write nothing yet.
+
+        Raises:
+            GandistError: the data, the network or the checkpoint cannot be used.
+        """
+        self.config, self.storage, self.ranks = config, storage, ranks
+        self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
+        self.players = new_players(config, ranks.device)
+        if resume:
+            checkpoint.read(storage, resume).restore(self.players)
+        self.game = Game(
+            self.players, OBJECTIVES[config.game.objective], ranks, config.precision, config.train.accumulate
+        )
+        self.draws = Draws(config.run.seed, ranks.device, ranks.rank, ranks.world_size)
+        self.index = dataset.open_index(config)
+        self.images = dataset.open_set(config, self.index)
+        self.feed = Feed(
+            self.images,
+            dataset.order_of(config, self.index),
+            batch=config.train.batch,
+            images_seen=self.players.images_seen,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            prefetch=config.data.prefetch,
+            pin=ranks.device.type == "cuda",
+        )
+        closing.callback(self.feed.close)
+
+    def announce(self, closing: ExitStack) -> None:
+        """Take over the run: count the attempt, serve metrics, open what is written."""
+        config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
+        log.info("rank=%d world_size=%d device=%s", ranks.rank, ranks.world_size, ranks.device)
+        mine = attempt.Attempt(storage) if ranks.leads else None
+        number = max(ranks.gather(mine.number if mine else 0))
+        carried = {"skipped/D": float(players.D.skipped), "skipped/G": float(players.G.skipped)}
+        telemetry = open_telemetry(
+            config.telemetry.enabled, config.run.name, ranks.rank, restarts=number - 1, carried=carried
+        )
+        self.telemetry = telemetry
+        closing.callback(telemetry.close)
+        host = config.telemetry.host
+        port = telemetry.serve(host, config.telemetry.port + ranks.rank if config.telemetry.port else 0)
+        addresses = ranks.gather(target(host, port) if port else "")
+        if ranks.leads and storage.local is not None:
+            write_targets(storage.local / "prometheus.json", [address for address in addresses if address])
+        self.outputs = None
+        if mine is not None:
+            self.outputs = Outputs(
+                config,
+                storage,
+                mine,
+                telemetry,
+                images_seen=players.images_seen,
+                world_size=ranks.world_size,
+                data_fingerprint=self.index.fingerprint,
+            )
+            closing.callback(self.outputs.close)
+
+    def play(self, consensus: Consensus) -> Outcome:
+        """Train until `total_kimg`, or until asked to stop."""
+        plan, players, out = self.config.train, self.players, self.outputs
+        saved = players.images_seen
+        if players.images_seen == 0 and out:
+            out.samples(players, self.draws, self.dtype)
+        self._new_tick()
+        stop = False
+        while not (stop or players.images_seen >= images_of(plan.total_kimg)):
+            before = players.images_seen
+            self.step()
+            seen, done = players.images_seen, players.images_seen >= images_of(plan.total_kimg)
+            row = self.row() if done or due(before, seen, plan.tick_kimg) else {}
+            stop = consensus.step(row, done, self._stop_asked) and not done
+            if out and (done or due(before, seen, plan.sample_kimg)):
+                out.samples(players, self.draws, self.dtype)
+            rescue = consensus.preempted and saved < before
+            if out and (done or stop or rescue or due(before, seen, plan.checkpoint_kimg)):
+                self._stall_s += out.save(players)
+                saved = seen
+        return Outcome("stopped" if stop else "done", players.images_seen)
+
+    def step(self) -> None:
+        """One round of the game, with everything random drawn for it, and its share of the statistics."""
+        config, players, draws = self.config, self.players, self.draws
+        seen, batch, n_critic = players.images_seen, config.train.batch, config.game.n_critic
+        start = time.perf_counter()
+        raw = [self.feed.next() for _ in range(n_critic)]
+        wait_s = time.perf_counter() - start
+        beta = ema_beta(value_at(config.optim.ema_half_life_kimg, seen), batch * n_critic)
+        players.G.set_lr(value_at(config.optim.lr_G, seen))
+        players.D.set_lr(value_at(config.optim.lr_D, seen))
+        statistics = self.game.step(
+            players,
+            reals=[self._reals(part, sub) for sub, part in enumerate(raw)],
+            for_D=[self._latents("fakes/D", sub) for sub in range(n_critic)],
+            for_G=self._latents("fakes/G", 0),
+            beta=beta,
+        )
+        players.images_seen += batch * n_critic
+        finite = statistics.isfinite()
+        self._sums += torch.where(finite, statistics, 0.0)
+        self._finite += finite
+        self._wait_s += wait_s
+        self._steps += 1
+        images = batch * n_critic // self.ranks.world_size
+        self.telemetry.step(images, time.perf_counter() - start, wait_s)
+
+    def _reals(self, raw: RawBatch, sub: int) -> Reals:
+        mirrored = None
+        if self.config.data.flip:
+            shape = (self.config.train.batch,)
+            mirrored = self.draws.uniform("flip", self.players.images_seen, sub, shape) < 0.5
+        x = on_device(raw.pixels, self.ranks.device, self.dtype, mirrored)
+        labels = raw.labels.to(self.ranks.device, non_blocking=True) if self.config.model.classes else None
+        return Reals(x, labels)
+
+    def _latents(self, purpose: str, sub: int) -> Latents:
+        seen, batch, model = self.players.images_seen, self.config.train.batch, self.config.model
+        z = self.draws.normal(f"{purpose}/z", seen, sub, (batch, model.z_dim)).to(self.dtype)
+        return Latents(z, self.draws.labels(f"{purpose}/y", seen, sub, batch, model.classes))
+
+    def _new_tick(self) -> None:
+        device = self.ranks.device
+        self._sums = torch.zeros(len(STATISTICS), device=device)
+        self._finite = torch.zeros(len(STATISTICS), device=device)
+        self._steps, self._wait_s, self._stall_s, self._since = 0, 0.0, 0.0, time.perf_counter()
+        self._since_images = self.players.images_seen
+
+    def row(self) -> dict[str, float]:
+        """The tick's row, equal on all ranks: the only point where statistics leave the device."""
+        config, players, ranks = self.config, self.players, self.ranks
+        skipped = torch.stack([players.D.skipped, players.G.skipped])
+        local = torch.cat([self._sums / self._finite, skipped]).double().cpu()
+        tick_s = time.perf_counter() - self._since
+        timing = torch.tensor([self._wait_s, self._stall_s, tick_s, float(self.images.damaged)], dtype=torch.float64)
+        values = ranks.mean(torch.cat([local, timing])).tolist()
+        *statistics, skipped_D, skipped_G, wait_s, stall_s, tick_s, damaged = values
+        images = players.images_seen - self._since_images
+        row: dict[str, float] = {
+            "images_seen": players.images_seen,
+            **dict(zip(STATISTICS, statistics, strict=True)),
+            "skipped/D": skipped_D,
+            "skipped/G": skipped_G,
+            "lr/D": value_at(config.optim.lr_D, players.images_seen),
+            "lr/G": value_at(config.optim.lr_G, players.images_seen),
+            "img_per_s": images / tick_s,
+            "tick_s": tick_s,
+            "data_wait_s": wait_s,
+            "checkpoint_stall_s": stall_s,
+            "steps": self._steps,
+            "world_size": ranks.world_size,
+            "damaged": damaged,
+            "memory_bytes": _memory_bytes(ranks.device),
+            "time_s": time.time(),
+        }
+        self.telemetry.tick(row)
+        if self.outputs:
+            self.outputs.row(row)
+        self._new_tick()
+        return row
+
+    def _stop_asked(self) -> bool:
+        return self.ranks.leads and attempt.stop_asked(self.storage)
+
+
+def shape_of(config: RunConfig) -> Shape:
+    """The sizes that both networks are built to."""
+    model = config.model
+    return Shape(model.resolution, config.data.channels, model.z_dim, model.width, model.classes, model.norm)
+
+
+def new_players(config: RunConfig, device: torch.device) -> Players:
+    """The players as configured, at the start of a run."""
+    pair, shape = NETWORKS[config.model.name], shape_of(config)
+    return build_players(
+        lambda: pair.generator(shape),
+        lambda: pair.discriminator(shape),
+        seed=config.run.seed,
+        device=device,
+        precision=config.precision,
+        betas=config.optim.betas,
+        weight_decay=config.optim.weight_decay,
+    )
+
+
+def _memory_bytes(device: torch.device) -> int:
+    """Most memory in use so far: of the device's allocator, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
