@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from typing import Any
 
 from gandist.storage import Storage
 
@@ -29,9 +30,10 @@ class Attempt:
         return None if latest["token"] == self.token else f"attempt {latest['attempt']}"
 
 
-def _read(storage: Storage) -> dict[str, int | str] | dict[str, int]:
+def _read(storage: Storage) -> dict[str, Any]:
     data = storage.read_bytes(FILE)
-    return json.loads(data) if data else {"attempt": 0, "token": 0}
+    latest: dict[str, Any] = json.loads(data) if data else {"attempt": 0, "token": ""}
+    return latest
 
 
 def ask_to_stop(storage: Storage) -> None:

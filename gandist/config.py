@@ -228,7 +228,9 @@ class RunConfig(Section):
 def check_choice(path: str, value: str, choices: dict[str, Any]) -> None:
     """Raise ConfigError unless `value` is a key of the registry `choices`."""
     if value not in choices:
-        raise ConfigError(f"{path}: unknown value {value!r}; one of {', '.join(sorted(choices))}{_hint(value, choices)}")
+        raise ConfigError(
+            f"{path}: unknown value {value!r}; one of {', '.join(sorted(choices))}{_hint(value, choices)}"
+        )
 
 
 def may_change(path: str) -> bool:

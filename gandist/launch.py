@@ -15,6 +15,7 @@ from typing import Any
 from gandist import attempt
 from gandist.config import RunConfig, validate
 from gandist.errors import GandistError, RunError
+from gandist.logs import show_messages
 from gandist.progress import METRICS_FILE, Progress, decode
 from gandist.schedule import images_of
 from gandist.storage import Storage
@@ -132,7 +133,8 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
         follow(config, storage, thread)
     if "error" in result:
         raise _failure(result["error"])
-    return Outcome(*result["value"])
+    outcome: Outcome = result["value"]
+    return outcome
 
 
 def connect(workers: int) -> None:
@@ -164,7 +166,7 @@ def _standing_head() -> str | None:
         return None
 
 
-def ray_worker(job: dict[str, Any]) -> tuple[str, int, str]:
+def ray_worker(job: dict[str, Any]) -> Outcome:
     """What each of Ray Train's workers runs."""
     import ray.train
 
@@ -175,8 +177,8 @@ def ray_worker(job: dict[str, Any]) -> tuple[str, int, str]:
         def report(self, row: dict[str, float]) -> None:
             ray.train.report(row)
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return tuple(train(validate(job["config"]), Storage(job["root"]), RayHost()))
+    show_messages()
+    return train(validate(job["config"]), Storage(job["root"]), RayHost())
 
 
 def follow(config: RunConfig, storage: Storage, thread: threading.Thread) -> None:

@@ -124,8 +124,9 @@ def build_players(
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(key(seed, purpose) % 2**63)
             net = make()
-        dtype = torch.float64 if precision == "fp64" else torch.float32
-        return net.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        net = net.to(device, torch.float64 if precision == "fp64" else torch.float32)
+        channels_last: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return channels_last
 
     def player(net: nn.Module) -> Player:
         on_gpu = device.type == "cuda"

@@ -59,4 +59,3 @@ class Draws:
         if classes == 0:
             return None
         return self._rows(philox(self.seed, purpose, images_seen, sub).integers(classes, size=batch))
-

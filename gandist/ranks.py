@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -73,12 +73,13 @@ class Ranks:
         # Buffers stay each rank's own. torch 2.13 renamed the option and warns of the old name.
         parameters = inspect.signature(DistributedDataParallel.__init__).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+        options: dict[str, Any] = {buffers: False}
         return DistributedDataParallel(
             module,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
             process_group=self.gradients,
             gradient_as_bucket_view=True,
-            **{buffers: False},
+            **options,
         )
 
 

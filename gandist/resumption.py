@@ -55,9 +55,7 @@ def _compare(config: RunConfig, manifest: dict[str, Any], data_fingerprint: str,
     way_out = "change them back, choose another run.name, or begin anew with --resume never"
     if manifest["config_fingerprint"] != config.fingerprint():
         differing = differences(manifest["config"], config.resolved())
-        raise ConfigError(
-            f"{storage.root}: was started with another configuration: {'; '.join(differing)}; {way_out}"
-        )
+        raise ConfigError(f"{storage.root}: was started with another configuration: {'; '.join(differing)}; {way_out}")
     if manifest["data_fingerprint"] != data_fingerprint:
         raise ConfigError(
             f"data.path: {config.data.path} does not hold the images that {storage.root} was trained on; {way_out}"

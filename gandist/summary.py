@@ -37,10 +37,11 @@ class Table(NamedTuple):
             rows.append((layer.name, layer.kind, size, f"{layer.parameters:,}", f"{layer.multiply_adds:,}"))
         rows.append(("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}"))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = [
-            "  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths)))
-            for row in rows
-        ]  # fmt: skip
+        lines = []
+        for row in rows:
+            words = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False)]
+            numbers = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
+            lines.append("  ".join(words + numbers))
         return "\n".join([self.title, *lines])
 
 
@@ -82,7 +83,7 @@ def describe(config: RunConfig) -> str:
     lines.append(
         f"steps: {steps:,} of {n_critic} x {batch} real images, on "
         + (f"{low}" if low == high else f"{low} to {high}")
-        + f" worker(s) ({config.launch.kind}); {batch // low // config.train.accumulate} images a worker and micro-batch"
+        + f" worker(s) ({config.launch.kind}); {batch // low // config.train.accumulate} images a micro-batch"
     )
     lines.append(f"memory (estimate): {memory_mib(config, tables):,.0f} MiB a worker")
     return "\n".join(lines)

@@ -14,7 +14,8 @@ import yaml
 from gandist.config import DEMO, RunConfig, load
 from gandist.errors import GandistError, RunError
 from gandist.launch import launch
-from gandist.resumption import prepare, run_root
+from gandist.logs import show_messages
+from gandist.resumption import Resume, prepare, run_root
 from gandist.storage import Storage
 from gandist.summary import describe
 
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resume", choices=["auto", "never", "must"], default="auto", help="(default: %(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and start nothing")
     options = parser.parse_intermixed_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    show_messages()
     config_name, overrides = options.config, options.overrides
     if "=" in config_name:
         config_name, overrides = DEMO, [config_name, *overrides]
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def run(config: RunConfig, resume: str) -> int:
+def run(config: RunConfig, resume: Resume) -> int:
     """Validate what can be validated here, start the ranks, and wait; the exit status."""
     leads = int(os.environ.get("RANK", "0")) == 0
     storage = prepare(config, resume) if leads else Storage(run_root(config))

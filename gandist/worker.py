@@ -136,9 +136,7 @@ def wait(consensus: Consensus) -> Outcome:
 class Run:
     """What one training rank holds, and its loop."""
 
-    def __init__(
-        self, config: RunConfig, storage: Storage, ranks: Ranks, resume: str, closing: ExitStack
-    ) -> None:
+    def __init__(self, config: RunConfig, storage: Storage, ranks: Ranks, resume: str, closing: ExitStack) -> None:
         """Load everything that a run needs, with the players of checkpoint `resume`; write nothing yet.
 
         Raises:
@@ -221,7 +219,7 @@ class Run:
 
     def step(self) -> None:
         """One round of the game, with everything random drawn for it, and its share of the statistics."""
-        config, players, draws = self.config, self.players, self.draws
+        config, players = self.config, self.players
         seen, batch, n_critic = players.images_seen, config.train.batch, config.game.n_critic
         start = time.perf_counter()
         raw = [self.feed.next() for _ in range(n_critic)]

@@ -8,6 +8,8 @@ Conditioned on classes, G takes an embedding of y beside z (Mirza & Osindero 201
 of an embedding of y with its features (the projection of Miyato & Koyama 2018, arXiv:1802.05637).
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +58,7 @@ class Generator(nn.Module):
             norm(shape, widths[0]),
             nn.ReLU(inplace=True),
         ]
-        for narrower, wider in zip(widths[1:], widths, strict=False):
+        for wider, narrower in pairwise(widths):
             layers += [
                 nn.ConvTranspose2d(wider, narrower, 4, 2, 1, bias=False),
                 norm(shape, narrower),
@@ -85,7 +87,7 @@ class Discriminator(nn.Module):
             nn.Conv2d(shape.channels, widths[0], 4, 2, 1, bias=False),
             nn.LeakyReLU(0.2, inplace=True),
         ]
-        for narrower, wider in zip(widths, widths[1:], strict=False):
+        for narrower, wider in pairwise(widths):
             layers += [
                 nn.Conv2d(narrower, wider, 4, 2, 1, bias=False),
                 norm(shape, wider),

@@ -26,8 +26,9 @@ log = logging.getLogger("gandist")
 class Images(Protocol):
     """Random access to a set at one resolution."""
 
-    damaged: int
-    """Samples found damaged so far; each is replaced by the next sound one."""
+    @property
+    def damaged(self) -> int:
+        """Samples found damaged so far; each is replaced by the next sound one."""
 
     def gather(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Samples (N,) -> pixels (N, R, R, C) uint8 and labels (N,) int64, -1 where there is none."""
@@ -235,9 +236,8 @@ def _next_sound(n: int, broken: Sequence[int]) -> np.ndarray:
 def _make_room(folder: Path, allowed: int) -> None:
     """Delete the least recently used decoded sets until the rest holds at most `allowed` bytes."""
     sets = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-    sizes = [sum(file.stat().st_size for file in path.iterdir()) for path in sets]
-    for path, size in zip(sets, sizes, strict=True):
-        if sum(sizes) <= allowed:
-            return
-        shutil.rmtree(path, ignore_errors=True)
-        sizes[sets.index(path)] = 0
+    taken = {path: sum(file.stat().st_size for file in path.iterdir()) for path in sets}
+    while sets and sum(taken.values()) > allowed:
+        oldest = sets.pop(0)
+        shutil.rmtree(oldest, ignore_errors=True)
+        del taken[oldest]
