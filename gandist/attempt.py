@@ -16,7 +16,7 @@ class Attempt:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self.number = _read(storage)["attempt"] + 1
+        self.number: int = _read(storage)["attempt"] + 1
         self.token = uuid.uuid4().hex
         storage.write_bytes(FILE, json.dumps({"attempt": self.number, "token": self.token}).encode())
 
