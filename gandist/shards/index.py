@@ -67,7 +67,7 @@ class Index:
         base: folder or URL that relative shard urls are resolved against.
         shards: one row a shard: url, bytes, sha256, n (its samples), class_counts (a list, by label).
         samples: one row a sample, in the order of the shards: shard (row in `shards`), key, ext, offset and
-            size of the image's bytes in the tar, label (-1: none), caption (nullable), crc (their zlib.crc32).
+            size of the image's bytes in the tar, label (-1: none), caption (nullable), crc (by zlib).
         class_names: names of the classes in the order of their labels; empty where they have none.
     """
 

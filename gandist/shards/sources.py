@@ -167,7 +167,7 @@ def tars(src: str) -> Source:
 
 
 def parquet(paths: Sequence[Path], scratch: Path) -> Source:
-    """Tables with a column of encoded images (bytes, or a struct of `bytes`), with labels and captions if any."""
+    """Tables with a column of encoded images (bytes, or a struct of `bytes`), labels and captions if any."""
     try:
         files = [pq.ParquetFile(path) for path in paths]
         schema = files[0].schema_arrow
