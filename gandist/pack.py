@@ -1,7 +1,6 @@
 """Images -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
 
 import argparse
-import io
 import os
 import shutil
 import sys
@@ -9,68 +8,23 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from gandist.errors import DataError, GandistError
-from gandist.shards.index import SHARDS_FILE, Index, index_shards, list_shards, remove_index, write_index
+from gandist.shards.index import SHARDS_FILE, Index, index_shards, remove_index, write_index
+from gandist.shards.picture import ENCODINGS, Picture
 from gandist.shards.remote import ShardCache, default_cache_dir, is_remote
 from gandist.shards.sources import Source, open_source
+from gandist.shards.tars import list_shards
 
-ENCODINGS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
 WORK = ".packing"
 """Folder in DEST that shards are written in: while it is there, DEST was not finished."""
 LISTED_MAX = 100
-"""Broken images listed past the bound: then the set is given up."""
+"""Broken images past the bound before the rest of the set is given up."""
 CACHE_BYTES = 50 << 30
-
-
-class Picture(NamedTuple):
-    """How each image is written."""
-
-    size: int | None = None
-    crop: str = "center"
-    format: str = "png"
-    quality: int = 95
-    channels: int | None = None
-
-    def encode(self, image: bytes | np.ndarray) -> bytes:
-        """Decode, orient, resize and encode one image; whatever Pillow raises where it is broken."""
-        # Only what sources list: Pillow would also run Ghostscript on an EPS that is called .png.
-        formats = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-        if isinstance(image, np.ndarray):
-            picture = Image.fromarray(image)
-        else:
-            picture = Image.open(io.BytesIO(image), formats=formats)
-            picture = ImageOps.exif_transpose(picture)
-        picture = _plain(picture)
-        if self.channels is not None:
-            picture = picture.convert("L" if self.channels == 1 else "RGB")
-        if self.size is not None and picture.size != (self.size, self.size):
-            shape = (self.size, self.size)
-            if self.crop == "center":
-                picture = ImageOps.fit(picture, shape, Image.Resampling.LANCZOS)
-            else:
-                picture = picture.resize(shape, Image.Resampling.LANCZOS)
-        picture.info = {}  # no profiles, dates or places in the shards
-        sink = io.BytesIO()
-        picture.save(
-            sink, ENCODINGS[self.format], **({} if self.format == "png" else {"quality": self.quality})
-        )
-        return sink.getvalue()
-
-
-def _plain(picture: Image.Image) -> Image.Image:
-    """8-bit grey or RGB; what is transparent becomes white."""
-    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
-        return Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return picture.convert("L" if picture.mode in ("1", "L", "F") else "RGB")
 
 
 def pack(
@@ -221,10 +175,13 @@ def _write_shards(
         pool.shutdown(cancel_futures=True)
         bar.close()
     if len(broken) > max_broken:
+        allowed = max_broken + LISTED_MAX
+        complete = len(broken) <= allowed
         raise DataError(
-            "\n".join(sorted(broken))
-            + f"\n{len(broken)} broken images, and --max-broken is {max_broken}: nothing was packed; "
-            f"mend or remove them, or pass --max-broken {len(broken)} to leave them out"
+            "\n".join(sorted(broken)[:allowed])
+            + f"\n{'' if complete else 'more than '}{min(len(broken), allowed)} broken images, and --max-broken is "
+            f"{max_broken}: nothing was packed; mend or remove them"
+            + (f", or pass --max-broken {len(broken)} to leave them out" if complete else "")
         )
     if not paths:
         raise DataError("no image could be read")
@@ -333,7 +290,7 @@ def main(argv: list[str] | None = None) -> int:
             index = index_only(src, dest, options["workers"], progress=True)
         else:
             index, broken = pack(src, dest, **options, progress=True)
-    except GandistError as error:
+    except (GandistError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     for line in broken:

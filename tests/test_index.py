@@ -14,8 +14,9 @@ from PIL import Image
 
 from gandist.errors import DataError
 from gandist.pack import main
-from gandist.shards.index import Index, index_shards, list_shards, read_index, write_index
+from gandist.shards.index import Index, index_shards, read_index, write_index
 from gandist.shards.remote import ShardCache
+from gandist.shards.tars import list_shards
 
 
 def png(seed: int) -> bytes:

@@ -271,6 +271,15 @@ def test_nothing_but_broken_images(tmp_path: Path) -> None:
         pack(str(tmp_path / "in"), str(tmp_path / "out"), max_broken=5)
 
 
+def test_given_up_early_where_everything_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(400):
+        (tmp_path / f"in/{i:03d}.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match="more than 101 broken images") as caught:
+        pack(str(tmp_path / "in"), str(tmp_path / "out"), max_broken=1, shard_size=50, workers=1)
+    assert str(caught.value).count("\n") == 101
+
+
 def test_existing_set_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     src, other, out = make_folder(tmp_path / "in"), make_folder(tmp_path / "more", 14), tmp_path / "out"
     assert main([str(src), str(out), "--shard-size", "3"]) == 0
@@ -321,21 +330,12 @@ def test_destinations_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_kill_9_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
-    src, out = make_folder(tmp_path / "in", 200), tmp_path / "out"
-    big = encoded(pixels(7, (400, 400, 3)))
+    src, out = make_folder(tmp_path / "in", 100), tmp_path / "out"
+    big = encoded(pixels(7, (300, 300, 3)))
     for path in src.rglob("*.png"):
         path.write_bytes(big)
-    command = [
-        sys.executable,
-        "-m",
-        "gandist.pack",
-        str(src),
-        str(out),
-        "--shard-size",
-        "10",
-        "--workers",
-        "1",
-    ]
+    options = ["--shard-size", "5", "--workers", "1"]
+    command = [sys.executable, "-m", "gandist.pack", str(src), str(out), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
         deadline = time.monotonic() + 60
@@ -351,7 +351,7 @@ def test_kill_9_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no index"):
         read_index(str(out))
     assert main(command[3:]) == 0
-    pack(str(src), str(tmp_path / "whole"), shard_size=10)
+    pack(str(src), str(tmp_path / "whole"), shard_size=5)
     assert hashes(out) == hashes(tmp_path / "whole")
 
 

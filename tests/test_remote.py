@@ -346,6 +346,12 @@ def test_shard_larger_than_the_cache(web: Web, tmp_path: Path, known: bool) -> N
     assert [path for path in (tmp_path / "cache").glob("*") if path.is_file()] == []
 
 
+def test_cache_that_cannot_be_written(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/cache: cannot hold the cache.*data\.cache_dir"):
+        ShardCache(tmp_path / "file/cache", MB).fetch(web.url + "/x", None, None)
+
+
 FETCH = """
 import sys
 from pathlib import Path

@@ -179,7 +179,10 @@ class ShardCache:
             return held
         name = sha256 or hashlib.sha256(url.encode()).hexdigest()
         locks = self.folder / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{self.folder}: cannot hold the cache: {error}; set data.cache_dir") from error
         # A fixed number of lock files, for they cannot be removed safely.
         with FileLock(locks / f"{name[:2]}.lock"):
             if held := self._held(sha256, bytes):

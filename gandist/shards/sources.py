@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gandist.errors import DataError
-from gandist.shards.index import index_shards, list_shards
+from gandist.shards.index import index_shards
 from gandist.shards.remote import ShardCache, is_remote
+from gandist.shards.tars import list_shards
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 IDX_IMAGES = ("-images-idx3-ubyte", "-images-idx3-ubyte.gz", "-images.idx3-ubyte", "-images.idx3-ubyte.gz")
