@@ -1,0 +1,50 @@
+# `make demo` and `make test` set everything up by themselves, and again when what is to be installed changes.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+# -qq: pip's warnings are about where packages lie on its machine; errors are still shown.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+DEBIAN := prometheus dataset-fashion-mnist
+
+.PHONY: demo test lint format docs clean debian
+
+# A GAN learns to draw clothes. ARGS="train.total_kimg=50" changes what it trains.
+demo: $(INSTALLED)
+	$(BIN)/python -m gandist.train $(ARGS)
+
+# ARGS="-k resume" picks tests.
+test: $(INSTALLED) debian
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(INSTALLED)
+	$(BIN)/python -m gandist.reference > docs/configuration.md
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The build backend first and without isolation, so that it too is the version of constraints.txt.
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "installing into .venv (some minutes at the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation -e '.[dev]'
+	@$(BIN)/python -m pip check
+	@touch $@
+
+# What some tests need beyond Python. Where it cannot be installed those tests are skipped by name; in CI they fail.
+debian:
+	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	     apt-get -qq install -y --no-install-recommends $(DEBIAN) >/dev/null; \
+	} || echo "not installed: $(DEBIAN) (needs root and apt); the tests that need them are skipped"

@@ -1,0 +1,75 @@
+"""The configuration reference, as Markdown: `python -m gandist.reference > docs/configuration.md`."""
+
+import json
+import sys
+from typing import Any
+
+from gandist.adversarial import OBJECTIVES
+from gandist.config import RunConfig, may_change
+from gandist.networks import NETWORKS
+
+CHOICES: dict[str, Any] = {"game.objective": OBJECTIVES, "model.name": NETWORKS}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+HEADING = """# Configuration
+
+*Made from the code by `make docs`; a test keeps it current.*
+
+A configuration is a YAML file of the sections below. `section.key=value` on the command line replaces a field, and
+of a repeated key the last counts. Unknown keys are refused.
+
+A run is resumed only under the configuration that it began with, but for the fields marked ○: they may change, since
+they alter neither the images, nor the noise, nor the mathematics.
+"""
+
+
+def reference() -> str:
+    """Every field with its type, default and meaning, from the docstrings in `gandist.config`."""
+    schema = RunConfig.model_json_schema()
+    parts, top = [HEADING], {}
+    for name, field in schema["properties"].items():
+        if "$ref" in field:
+            parts += [f"## {name}\n", _table(name + ".", _resolve(field, schema), RunConfig().resolved()[name], schema)]
+        else:
+            top[name] = field
+    parts += ["## At the top level\n", _table("", {"properties": top}, RunConfig().resolved(), schema)]
+    ramp = schema["$defs"]["Ramp"]
+    parts += [f"## A schedule\n\n{ramp['description']}\n", _table("", ramp, None, schema)]
+    return "\n".join(parts)
+
+
+def _table(prefix: str, section: dict[str, Any], defaults: dict[str, Any] | None, schema: dict[str, Any]) -> str:
+    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for name, field in section["properties"].items():
+        free = " ○" if defaults and any(may_change(path) for path in (prefix + name, prefix.rstrip("."))) else ""
+        default = defaults[name] if defaults else field.get("default")
+        default = "" if default is None else f"`{json.dumps(default)}`"
+        if prefix + name in CHOICES:
+            field = {**field, "enum": sorted(CHOICES[prefix + name])}
+        cells = (f"`{prefix}{name}`{free}", _type(field, schema), default, " ".join(field["description"].split()))
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    """A JSON-schema type in a few words."""
+    if "anyOf" in field:
+        return " or ".join(_type(arm, schema) for arm in field["anyOf"])
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "$ref" in field:
+        return "[schedule](#a-schedule)"
+    if field["type"] == "array":
+        return f"[{', '.join(_type(item, schema) for item in field['prefixItems'])}]"
+    if field["type"] == "object":
+        return f"map of {_type(field['additionalProperties'], schema)}"
+    bounds = " ".join(f"{sign} {field[key]:g}" for key, sign in BOUNDS.items() if key in field)
+    return f"{field['type']} {bounds}".strip()
+
+
+def _resolve(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = schema["$defs"][field["$ref"].rpartition("/")[2]]
+    return found
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
