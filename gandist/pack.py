@@ -88,6 +88,7 @@ def pack(
             workers=workers or os.cpu_count() or 1,
             progress=progress,
         )
+        unfinished = True
         remove_index(dest)
         for path in shards:
             path.unlink()
@@ -95,11 +96,12 @@ def pack(
         names = source.class_names or class_names
         index = index_shards(urls, ShardCache(Path(), 0), base=dest, class_names=names, workers=workers)
         write_index(index, dest)
+        unfinished = False
     except OSError as error:
         raise DataError(f"{dest}: cannot be written: {error}") from error
     finally:
-        # Shards without an index keep the folder beside them, by which the next run knows them for its own.
-        if (folder / SHARDS_FILE).exists() or not any(folder.glob("*.tar")):
+        # Else the folder stays, by which the next run knows the shards beside it for its own.
+        if not unfinished:
             shutil.rmtree(work, ignore_errors=True)
     return index, broken
 

@@ -329,6 +329,17 @@ def test_destinations_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixtu
         main([src, "out", "--size", "0"])
 
 
+def test_foreign_shards_are_never_taken_for_ours(tmp_path: Path) -> None:
+    src, out = make_folder(tmp_path / "in"), tmp_path / "out"
+    out.mkdir()
+    (out / "000000.tar").write_bytes(b"theirs")
+    (src / "cat/000.png").write_bytes(b"broken")
+    assert main([str(src), str(out)]) == 2
+    assert main([str(src), str(out), "--overwrite"]) == 2
+    assert main([str(src), str(out)]) == 2
+    assert [path.name for path in out.iterdir()] == ["000000.tar"]
+
+
 def test_kill_9_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     src, out = make_folder(tmp_path / "in", 100), tmp_path / "out"
     big = encoded(pixels(7, (300, 300, 3)))
