@@ -151,10 +151,14 @@ def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
 
 
 def _load_optimizer(player: Player, tensors: dict[str, Tensor]) -> None:
-    names = [name for name, _ in player.net.named_parameters()]
+    parameters = dict(player.net.named_parameters())
+    numbers = {name: number for number, name in enumerate(parameters)}
     state: dict[int, dict[str, Tensor]] = {}
     for full, value in tensors.items():
         name, field = full.rsplit(".", 1)
-        state.setdefault(names.index(name), {})[field] = value
+        if value.dim():
+            # The fused optimisers walk weights and moments in memory order: both must lie alike.
+            value = torch.empty_like(parameters[name]).copy_(value)
+        state.setdefault(numbers[name], {})[field] = value
     groups = player.optimizer.state_dict()["param_groups"]
     player.optimizer.load_state_dict({"state": state, "param_groups": groups})

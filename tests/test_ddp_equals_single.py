@@ -1,0 +1,48 @@
+"""The promise: N workers train the same weights as one, to rounding."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gandist.adversarial import OBJECTIVES
+from gandist.config import RunConfig
+from tests.worlds import final_tensors, tiny, train_all
+
+CASES = {
+    **{objective: {"game__objective": objective} for objective in OBJECTIVES},
+    "accumulated": {"train__accumulate": 2},
+    "n_critic": {"game__n_critic": 2},
+    "flipped": {"data__flip": True, "model__classes": 0},
+}
+WORLDS = (1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], RunConfig]:
+    folder: Path = tmp_path_factory.mktemp("worlds")
+    configs = {
+        (world, case): tiny(folder, f"{case}-{world}", **changes) for world in WORLDS for case, changes in CASES.items()
+    }
+    for world in WORLDS:
+        train_all(world, [config for (size, _), config in configs.items() if size == world], folder)
+    return configs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS[1:])
+@pytest.mark.parametrize("case", CASES)
+def test_ddp_equals_single(runs: dict[tuple[int, str], RunConfig], case: str, world: int) -> None:
+    alone, together = final_tensors(runs[1, case]), final_tensors(runs[world, case])
+    assert alone.keys() == together.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(together[name], tensor, rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
+def test_cases_differ(runs: dict[tuple[int, str], RunConfig]) -> None:
+    """The comparison above can fail: objectives, and accumulation's share of the noise, do change the weights."""
+    weights = {case: final_tensors(runs[1, case])["G/layers.0.weight"] for case in OBJECTIVES}
+    assert not torch.allclose(weights["ns"], weights["ls"], atol=1e-4)
+    # At the start D is undecided, and both losses of G have the same slope: they part slowly.
+    assert not torch.allclose(weights["ns"], weights["minimax"], atol=1e-5, rtol=0)

@@ -1,0 +1,153 @@
+"""The promise: each player descends its own loss, with the gradients of the papers' formulas.
+
+The players are linear, so that every gradient has a closed form: D(x) = <w, x>, G(z) = A z. The optimiser is plain
+gradient descent with step 1, so that a parameter's change is its gradient.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+from gandist.adversarial import OBJECTIVES, Game, Latents, Reals
+from gandist.players import Player, Players
+from gandist.ranks import Ranks
+
+N, Z, X = 6, 3, 5
+
+
+class LinearG(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.A = nn.Parameter(torch.randn(X, Z, dtype=torch.float64))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return z @ self.A.T
+
+
+class LinearD(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(X, dtype=torch.float64))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return x @ self.w
+
+
+def linear_players() -> Players:
+    def player(net: nn.Module) -> Player:
+        optimizer = torch.optim.SGD(net.parameters(), lr=1.0, fused=True)
+        return Player(net, optimizer, GradScaler("cpu", enabled=False), torch.zeros((), dtype=torch.float64))
+
+    G = LinearG()
+    return Players(player(G), player(LinearD()), copy.deepcopy(G))
+
+
+def sigmoid(t: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-t)))
+
+
+# dL/dscore for D on reals, for D on fakes, and for G on fakes; each derived by hand from the paper's formula.
+DERIVATIVES = {
+    # -log s(r) - log(1 - s(f)); G: log(1 - s(f))
+    "minimax": (lambda r: -sigmoid(-r), lambda f: sigmoid(f), lambda f: -sigmoid(f)),
+    # the same for D; G: -log s(f)
+    "ns": (lambda r: -sigmoid(-r), lambda f: sigmoid(f), lambda f: -sigmoid(-f)),
+    # (r - 1)^2 / 2 + f^2 / 2; G: (f - 1)^2 / 2
+    "ls": (lambda r: r - 1, lambda f: f, lambda f: f - 1),
+}
+
+
+def test_every_objective_is_covered() -> None:
+    assert DERIVATIVES.keys() == OBJECTIVES.keys()
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_game_is_right(objective: str, accumulate: int) -> None:
+    torch.manual_seed(0)
+    players = linear_players()
+    game = Game(players, OBJECTIVES[objective], Ranks(0, 1, torch.device("cpu")), "fp64", accumulate)
+    A, w = (p.detach().numpy().copy() for p in (players.G.net.A, players.D.net.w))
+    x, z_D, z_G = (torch.randn(N, size, dtype=torch.float64) for size in (X, Z, Z))
+
+    statistics = game.step(players, [Reals(x, None)], [Latents(z_D, None)], Latents(z_G, None), beta=0.25)
+
+    on_real, on_fake, for_G = DERIVATIVES[objective]
+    fake = z_D.numpy() @ A.T
+    grad_w = (on_real(x.numpy() @ w)[:, None] * x.numpy() + on_fake(fake @ w)[:, None] * fake).mean(0)
+    new_w = w - grad_w
+    np.testing.assert_allclose(players.D.net.w.detach().numpy(), new_w, atol=1e-12)
+
+    # G plays against the D that has just been updated, and through no other latents than its own.
+    scores = z_G.numpy() @ A.T @ new_w
+    grad_A = np.einsum("n,i,nj->ij", for_G(scores), new_w, z_G.numpy()) / N
+    np.testing.assert_allclose(players.G.net.A.detach().numpy(), A - grad_A, atol=1e-12)
+    assert np.abs(grad_A).max() > 1e-3
+
+    np.testing.assert_allclose(players.G_ema.A.detach().numpy(), 0.25 * A + 0.75 * (A - grad_A), atol=1e-12)
+    named = dict(zip(("loss/D", "real", "fake", "norm_D", "loss/G", "norm_G"), statistics.tolist(), strict=True))
+    assert named["real"] == pytest.approx((x.numpy() @ w).mean(), rel=1e-5)
+    assert named["fake"] == pytest.approx((fake @ w).mean(), rel=1e-5)
+    assert named["norm_D"] == pytest.approx(np.linalg.norm(grad_w), rel=1e-5)
+    assert named["norm_G"] == pytest.approx(np.linalg.norm(grad_A), rel=1e-5)
+
+
+def test_fakes_count_for_D() -> None:
+    """With other latents D's update is another: a loop that scores reals twice would not notice."""
+    updates = []
+    for seed in (1, 2):
+        torch.manual_seed(0)
+        players = linear_players()
+        game = Game(players, OBJECTIVES["ns"], Ranks(0, 1, torch.device("cpu")), "fp64")
+        x = torch.randn(N, X, dtype=torch.float64)
+        torch.manual_seed(seed)
+        z = Latents(torch.randn(N, Z, dtype=torch.float64), None)
+        game.step(players, [Reals(x, None)], [z], z, beta=0.0)
+        updates.append(players.D.net.w.detach().clone())
+    assert (updates[0] - updates[1]).abs().max() > 1e-3
+
+
+def test_each_critic_update_takes_its_own_batch() -> None:
+    """n_critic updates equal as many updates of D by hand, one after the other."""
+    torch.manual_seed(0)
+    players = linear_players()
+    game = Game(players, OBJECTIVES["ls"], Ranks(0, 1, torch.device("cpu")), "fp64")
+    w, A = players.D.net.w.detach().clone(), players.G.net.A.detach().clone()
+    reals = [Reals(torch.randn(N, X, dtype=torch.float64), None) for _ in range(3)]
+    latents = [Latents(torch.randn(N, Z, dtype=torch.float64), None) for _ in range(3)]
+    for (x, _), (z, _) in zip(reals, latents, strict=True):
+        fake = z @ A.T
+        w = w - (((x @ w) - 1)[:, None] * x + (fake @ w)[:, None] * fake).mean(0)
+    game.step(players, reals, latents, latents[0], beta=0.0)
+    torch.testing.assert_close(players.D.net.w.detach(), w, atol=1e-12, rtol=0)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted() -> None:
+    from gandist.networks import NETWORKS, Shape
+    from gandist.players import build_players
+
+    shape = Shape(resolution=32, channels=1, z_dim=4, width=2, norm="none")
+    pair = NETWORKS["dcgan"]
+    players = build_players(
+        lambda: pair.generator(shape), lambda: pair.discriminator(shape), seed=0, device=torch.device("cpu")
+    )
+    players.D.set_lr(1e-3)
+    players.G.set_lr(1e-3)
+    game = Game(players, OBJECTIVES["ns"], Ranks(0, 1, torch.device("cpu")), "fp32")
+    before = {name: tensor.clone() for name, tensor in players.D.net.state_dict().items()}
+    z = Latents(torch.randn(4, 4), None)
+    x = torch.full((4, 1, 32, 32), float("nan"))
+    game.step(players, [Reals(x, None)], [z], z, beta=0.5)
+    assert players.D.skipped == 1
+    assert players.G.skipped == 0
+    for name, tensor in players.D.net.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    game.step(players, [Reals(torch.rand(4, 1, 32, 32), None)], [z], z, beta=0.5)
+    assert players.D.skipped == 1
+    assert all(float(state["step"]) == 1 for state in players.D.optimizer.state.values()), (
+        "a skipped step does not count for Adam's bias correction"
+    )
