@@ -32,7 +32,7 @@ def counts(folder: Path, ci: str) -> str:
 def test_skips_are_named(tmp_path: Path) -> None:
     output = counts(tmp_path, ci="")
     assert "3 skipped" in output
-    assert "test_inside: no dataset here" in output
+    assert "test_inside - Skipped: no dataset here" in output
 
 
 def test_skips_fail_in_ci(tmp_path: Path) -> None:
