@@ -1,0 +1,104 @@
+"""`ray job submit` from a user's checkout to a head that asks for a token, by the README's own command."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.checkout import copy_checkout, environment, readme_commands
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
+(SUBMIT,) = [command for command in readme_commands() if "ray job submit" in command]
+
+
+def free_ports(n: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A home with a short name: Ray keeps its sockets there, whose paths may have 107 characters."""
+    folder = Path(tempfile.mkdtemp(prefix="gandist-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with the heavy things in it that must stay at home."""
+    folder = copy_checkout(tmp_path_factory.mktemp("job") / "gandist")
+    for name in (".git/objects/pack", "runs/old/checkpoints/00000064", "data/shards", "sweeps/1", "dist"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "heavy").write_bytes(os.urandom(20_000_000))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def head(checkout: Path, home: Path) -> Iterator[dict[str, str]]:
+    """The environment in which `ray job submit` reaches a head started for these tests alone."""
+    env = {**environment(checkout, home), "RAY_AUTH_MODE": "token"}
+    subprocess.run(["ray", "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
+    port, dashboard, agent, metrics, client = free_ports(5)
+    command = ["ray", "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"]
+    command += [f"--port={port}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
+    command += [f"--metrics-export-port={metrics}", f"--ray-client-server-port={client}"]
+    command += ["--min-worker-port=0", "--max-worker-port=0"]
+    log = home / "head.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=env, cwd=home, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{dashboard}"
+    try:
+        deadline = time.monotonic() + 90
+        while subprocess.run(["ray", "job", "list", "--address", address], env=env, capture_output=True).returncode:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+        # What a user's shell has is the address; the token's mode stands in the command.
+        yield {**environment(checkout, home), "RAY_API_SERVER_ADDRESS": address}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Path) -> None:
+    overrides = f" run.dir={tmp_path / 'storage'} train.total_kimg=0.2"
+    bash = ["bash", "-euo", "pipefail", "-c", SUBMIT + overrides]
+    done = subprocess.run(
+        bash, cwd=checkout, env=head, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout
+    manifest = json.loads((tmp_path / "storage/demo/checkpoints/00000256/manifest.json").read_text())
+    assert manifest["images_seen"] == 256
+    assert manifest["world_size"] == 2
+
+    (upload,) = home.glob("ray/session_2*/runtime_resources/working_dir_files/_ray_pkg_*/")
+    sizes = {file.relative_to(upload): file.stat().st_size for file in upload.rglob("*") if file.is_file()}
+    assert Path("gandist/train.py") in sizes
+    assert sum(sizes.values()) < 6_000_000, sorted(sizes, key=lambda name: -sizes[name])[:10]
+
+
+def test_ray_job_wants_the_token(checkout: Path, head: dict[str, str]) -> None:
+    command = SUBMIT.replace("RAY_AUTH_MODE=token ", "")
+    assert command != SUBMIT
+    done = subprocess.run(["bash", "-c", command], cwd=checkout, env=head, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "RAY_AUTH_MODE" in done.stdout + done.stderr
