@@ -1,6 +1,7 @@
 """Encoded bytes -> one uint8 image of the size and channels asked for. By a fixed list of formats, never a pickle."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
@@ -11,19 +12,46 @@ from gandist.errors import DataError
 Image.MAX_IMAGE_PIXELS = 1 << 28  # a decompression bomb is an error, a large photograph is not
 
 
+ORIENTATION = 0x0112
+"""EXIF's tag for how the camera was held."""
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+"""What makes a square upright, by orientation (EXIF 2.3)."""
+
+
 def decode(data: bytes, resolution: int, channels: int) -> np.ndarray:
-    """(resolution, resolution, channels) uint8: the central square, resized; transparency is laid on white.
+    """(resolution, resolution, channels) uint8: upright, the central square, resized; transparency is laid on white.
 
     Raises:
         DataError: the bytes are not a whole png, jpeg or webp image.
     """
     try:
         if data[:2] == b"\xff\xd8":
-            return _decode_jpeg(data, resolution, channels)
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as image:
-            return _fit(_flatten(image), resolution, channels)
+            pixels, orientation = _decode_jpeg(data, resolution, channels), 1
+            if data.find(b"Exif\0\0", 0, 1 << 16) >= 0:
+                with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+                    orientation = _orientation(image)
+        else:
+            with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as image:
+                pixels = _fit(_flatten(image), resolution, channels)
+                orientation = _orientation(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"not a whole png, jpeg or webp image: {error}") from error
+    return np.ascontiguousarray(TURNS[orientation](pixels)) if orientation in TURNS else pixels
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # the remark is garbage, in whatever way: the image need not be
+        return 1
 
 
 def _decode_jpeg(data: bytes, resolution: int, channels: int) -> np.ndarray:
