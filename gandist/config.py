@@ -322,11 +322,22 @@ def validate(tree: dict[str, Any], source: str = "configuration") -> RunConfig:
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{source}: {_explain(fault)}" for fault in error.errors())) from None
+        faults = [fault for fault in error.errors() if _meant(fault)]
+        raise ConfigError("\n".join(f"{source}: {_explain(fault)}" for fault in faults)) from None
+
+
+PLAIN, STRUCTURED = {"int", "constrained-float"}, {"tuple[int, int]", "Ramp"}
+"""What pydantic calls the arms of the unions in the tree (`launch.workers`, schedules)."""
+
+
+def _meant(fault: Any) -> bool:
+    """False for a fault of an arm that the value was not meant for: a mapping or a list is no number."""
+    arm = fault["loc"][-1]
+    return arm not in (PLAIN if isinstance(fault["input"], dict | list | tuple) else STRUCTURED)
 
 
 def _explain(fault: Any) -> str:
-    loc = [str(part) for part in fault["loc"]]
+    loc = [str(part) for part in fault["loc"] if part not in PLAIN | STRUCTURED]
     path = ".".join(part for part in loc if part.isidentifier() or part.isdigit())
     if fault["type"] == "extra_forbidden":
         fields = {field.split(".")[-1]: field for field in field_paths()}
