@@ -1,0 +1,37 @@
+"""Small sets of real shards, as `gandist.pack` writes them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gandist.pack import pack
+from gandist.shards.index import Index
+
+
+def pixels(number: int, size: int = 32, channels: int = 3) -> np.ndarray:
+    """Image `number` of each set: noise, so that no two are alike."""
+    noise = np.random.default_rng(number).integers(0, 256, (size, size, channels), np.uint8)
+    return noise[:, :, 0] if channels == 1 else noise
+
+
+def make_set(
+    folder: Path, n: int = 40, *, classes: int = 2, size: int = 32, channels: int = 3, **options: Any
+) -> Index:
+    """Pack n images to `folder`/shards, a fifth of them a shard; `options` are `pack`'s."""
+    for number in range(n):
+        path = folder / "images" / (f"class{number % classes}" if classes else "") / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(number, size, channels)).save(path)
+    return pack(str(folder / "images"), str(folder / "shards"), **{"shard_size": n // 5, "workers": 1, **options})[0]
+
+
+def damage(index: Index, number: int) -> str:
+    """Flip a byte inside sample `number`; the path of its shard."""
+    row = index.samples.slice(number, 1).to_pylist()[0]
+    path = Path(index.url(row["shard"]))
+    data = bytearray(path.read_bytes())
+    data[row["offset"] + row["size"] // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+    return str(path)
