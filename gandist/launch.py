@@ -14,12 +14,14 @@ from typing import Any
 
 from gandist import attempt
 from gandist.config import RunConfig, validate
+from gandist.consensus import Host, Outcome
 from gandist.errors import GandistError, RunError
 from gandist.logs import show_messages
 from gandist.progress import METRICS_FILE, Progress, decode
 from gandist.schedule import images_of
+from gandist.shards.remote import is_remote
 from gandist.storage import Storage
-from gandist.worker import Host, Outcome, train
+from gandist.worker import train
 
 log = logging.getLogger("gandist")
 
@@ -104,7 +106,7 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
         resources = {"GPU": 1.0} if use_gpu else {"CPU": 1.0}
     trainer = TorchTrainer(
         ray_worker,
-        train_loop_config={"config": config.resolved(), "root": storage.root},
+        train_loop_config={"config": _absolute(config), "root": storage.root},
         scaling_config=ScalingConfig(
             num_workers=high if low == high else (low, high),
             use_gpu=use_gpu,
@@ -135,6 +137,15 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
         raise _failure(result["error"])
     outcome: Outcome = result["value"]
     return outcome
+
+
+def _absolute(config: RunConfig) -> dict[str, Any]:
+    """The configuration without relative paths: Ray's workers start in folders of their own."""
+    tree = config.resolved()
+    for field, path in tree["data"].items():
+        if field in ("path", "cache_dir") and path and not path.startswith("builtin:") and not is_remote(path):
+            tree["data"][field] = str(Path(path).absolute())
+    return tree
 
 
 def connect(workers: int) -> None:

@@ -3,15 +3,14 @@
 import logging
 import resource
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import NamedTuple
 
 import torch
 
 from gandist import attempt, checkpoint, dataset
 from gandist.adversarial import OBJECTIVES, STATISTICS, Game, Latents, Reals
 from gandist.config import RunConfig
+from gandist.consensus import Consensus, Host, Outcome, wait
 from gandist.errors import GandistError
 from gandist.networks import NETWORKS, Shape
 from gandist.outputs import Outputs
@@ -24,34 +23,6 @@ from gandist.storage import Storage
 from gandist.telemetry import open_telemetry, target, write_targets
 
 log = logging.getLogger("gandist")
-
-POLL_S = 0.5
-"""How often, about, the ranks agree on whether to go on."""
-PREEMPTION_POLLS = 10
-"""At every so manieth poll the surroundings are asked about a pre-emption."""
-
-
-class Host:
-    """What surrounds a rank; a launcher overrides it. All ranks make each call alike."""
-
-    def stopping(self) -> bool:
-        """Whether this process was asked to end."""
-        return False
-
-    def preempted(self) -> bool:
-        """Whether a rank's machine is about to be taken away."""
-        return False
-
-    def report(self, row: dict[str, float]) -> None:
-        """Take a tick's row of metrics."""
-
-
-class Outcome(NamedTuple):
-    """How a rank's loop ended: `done`, `stopped` (asked to, after a last checkpoint) or `refused` with a message."""
-
-    status: str
-    images_seen: int = 0
-    message: str = ""
 
 
 def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
@@ -84,53 +55,6 @@ def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
             return wait(Consensus(ranks, host))
         run.announce(closing)
         return run.play(Consensus(ranks, host))
-
-
-class Word(NamedTuple):
-    """What the ranks agreed on: integers, of which each rank's largest counts."""
-
-    stop: int = 0
-    tick: int = 0
-    done: int = 0
-    steps: int = 0
-    """Steps until the next poll."""
-
-
-class Consensus:
-    """Decisions that all ranks take at the same step, about every POLL_S seconds and at each tick."""
-
-    def __init__(self, ranks: Ranks, host: Host) -> None:
-        self.ranks, self.host = ranks, host
-        self.preempted = False
-        self._polls, self._steps_left, self._steps, self._since = 0, 1, 0, time.perf_counter()
-
-    def step(self, row: dict[str, float], done: bool, stop_asked: Callable[[], bool]) -> bool:
-        """After each step of a training rank, with the tick's row where one is due: whether to stop."""
-        self._steps, self._steps_left = self._steps + 1, self._steps_left - 1
-        if self._steps_left > 0 and not row:
-            return False
-        elapsed = time.perf_counter() - self._since
-        steps = max(1, round(POLL_S * self._steps / elapsed))
-        word = self.poll(Word(self.host.stopping() or stop_asked(), bool(row), done, steps), row)
-        self._steps_left, self._steps, self._since = word.steps, 0, time.perf_counter()
-        return bool(word.stop)
-
-    def poll(self, mine: Word, row: dict[str, float]) -> Word:
-        word = Word(*self.ranks.most([int(value) for value in mine]))
-        if word.tick:
-            self.host.report(row)
-        self._polls += 1
-        if self._polls % PREEMPTION_POLLS == 0:
-            self.preempted = self.host.preempted()
-        return word
-
-
-def wait(consensus: Consensus) -> Outcome:
-    """The loop of a surplus rank: it takes part in the polls until the others end."""
-    while True:
-        word = consensus.poll(Word(), {})
-        if word.done or word.stop:
-            return Outcome("done" if word.done else "stopped")
 
 
 class Run:
@@ -198,24 +122,21 @@ class Run:
     def play(self, consensus: Consensus) -> Outcome:
         """Train until `total_kimg`, or until asked to stop."""
         plan, players, out = self.config.train, self.players, self.outputs
-        saved = players.images_seen
         if players.images_seen == 0 and out:
             out.samples(players, self.draws, self.dtype)
         self._new_tick()
-        stop = False
-        while not (stop or players.images_seen >= images_of(plan.total_kimg)):
+        verdict = "go"
+        while verdict != "stop" and players.images_seen < images_of(plan.total_kimg):
             before = players.images_seen
             self.step()
             seen, done = players.images_seen, players.images_seen >= images_of(plan.total_kimg)
             row = self.row() if done or due(before, seen, plan.tick_kimg) else {}
-            stop = consensus.step(row, done, self._stop_asked) and not done
+            verdict = consensus.step(row, done, self._stop_asked)
             if out and (done or due(before, seen, plan.sample_kimg)):
                 out.samples(players, self.draws, self.dtype)
-            rescue = consensus.preempted and saved < before
-            if out and (done or stop or rescue or due(before, seen, plan.checkpoint_kimg)):
+            if out and (done or verdict != "go" or due(before, seen, plan.checkpoint_kimg)):
                 self._stall_s += out.save(players)
-                saved = seen
-        return Outcome("stopped" if stop else "done", players.images_seen)
+        return Outcome("stopped" if verdict == "stop" else "done", players.images_seen)
 
     def step(self) -> None:
         """One round of the game, with everything random drawn for it, and its share of the statistics."""

@@ -71,7 +71,7 @@ def test_game_is_right(objective: str, accumulate: int) -> None:
     torch.manual_seed(0)
     players = linear_players()
     game = Game(players, OBJECTIVES[objective], Ranks(0, 1, torch.device("cpu")), "fp64", accumulate)
-    A, w = (p.detach().numpy().copy() for p in (players.G.net.A, players.D.net.w))
+    A, w = (p.detach().numpy().copy() for p in (players.G.net.get_parameter("A"), players.D.net.get_parameter("w")))
     x, z_D, z_G = (torch.randn(N, size, dtype=torch.float64) for size in (X, Z, Z))
 
     statistics = game.step(players, [Reals(x, None)], [Latents(z_D, None)], Latents(z_G, None), beta=0.25)
@@ -80,15 +80,17 @@ def test_game_is_right(objective: str, accumulate: int) -> None:
     fake = z_D.numpy() @ A.T
     grad_w = (on_real(x.numpy() @ w)[:, None] * x.numpy() + on_fake(fake @ w)[:, None] * fake).mean(0)
     new_w = w - grad_w
-    np.testing.assert_allclose(players.D.net.w.detach().numpy(), new_w, atol=1e-12)
+    np.testing.assert_allclose(players.D.net.get_parameter("w").detach().numpy(), new_w, atol=1e-12)
 
     # G plays against the D that has just been updated, and through no other latents than its own.
     scores = z_G.numpy() @ A.T @ new_w
     grad_A = np.einsum("n,i,nj->ij", for_G(scores), new_w, z_G.numpy()) / N
-    np.testing.assert_allclose(players.G.net.A.detach().numpy(), A - grad_A, atol=1e-12)
+    np.testing.assert_allclose(players.G.net.get_parameter("A").detach().numpy(), A - grad_A, atol=1e-12)
     assert np.abs(grad_A).max() > 1e-3
 
-    np.testing.assert_allclose(players.G_ema.A.detach().numpy(), 0.25 * A + 0.75 * (A - grad_A), atol=1e-12)
+    np.testing.assert_allclose(
+        players.G_ema.get_parameter("A").detach().numpy(), 0.25 * A + 0.75 * (A - grad_A), atol=1e-12
+    )
     named = dict(zip(("loss/D", "real", "fake", "norm_D", "loss/G", "norm_G"), statistics.tolist(), strict=True))
     assert named["real"] == pytest.approx((x.numpy() @ w).mean(), rel=1e-5)
     assert named["fake"] == pytest.approx((fake @ w).mean(), rel=1e-5)
@@ -107,7 +109,7 @@ def test_fakes_count_for_D() -> None:
         torch.manual_seed(seed)
         z = Latents(torch.randn(N, Z, dtype=torch.float64), None)
         game.step(players, [Reals(x, None)], [z], z, beta=0.0)
-        updates.append(players.D.net.w.detach().clone())
+        updates.append(players.D.net.get_parameter("w").detach().clone())
     assert (updates[0] - updates[1]).abs().max() > 1e-3
 
 
@@ -116,14 +118,14 @@ def test_each_critic_update_takes_its_own_batch() -> None:
     torch.manual_seed(0)
     players = linear_players()
     game = Game(players, OBJECTIVES["ls"], Ranks(0, 1, torch.device("cpu")), "fp64")
-    w, A = players.D.net.w.detach().clone(), players.G.net.A.detach().clone()
+    w, A = players.D.net.get_parameter("w").detach().clone(), players.G.net.get_parameter("A").detach().clone()
     reals = [Reals(torch.randn(N, X, dtype=torch.float64), None) for _ in range(3)]
     latents = [Latents(torch.randn(N, Z, dtype=torch.float64), None) for _ in range(3)]
     for (x, _), (z, _) in zip(reals, latents, strict=True):
         fake = z @ A.T
         w = w - (((x @ w) - 1)[:, None] * x + (fake @ w)[:, None] * fake).mean(0)
     game.step(players, reals, latents, latents[0], beta=0.0)
-    torch.testing.assert_close(players.D.net.w.detach(), w, atol=1e-12, rtol=0)
+    torch.testing.assert_close(players.D.net.get_parameter("w").detach(), w, atol=1e-12, rtol=0)
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted() -> None:

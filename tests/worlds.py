@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gandist.config import RunConfig, validate
+from gandist.consensus import Host
 from gandist.resumption import run_root
 from gandist.storage import Storage
-from gandist.worker import Host, train
+from gandist.worker import train
 
 TINY: dict[str, Any] = {
     "model": {"width": 4, "classes": 10, "z_dim": 8, "norm": "none"},
