@@ -7,23 +7,31 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from gandist.shards.remote import filesystem, is_remote
+from gandist.errors import ConfigError
+from gandist.shards.remote import filesystem, is_remote, join
 
 
 class Storage:
     """Named files under one root. Names use forward slashes; every write appears whole or not at all."""
 
     def __init__(self, root: str) -> None:
-        """`root`: a folder or `s3://bucket/prefix`; a folder is made where it is missing."""
+        """`root`: a folder or `s3://bucket/prefix`; a folder is made where it is missing.
+
+        Raises:
+            ConfigError: it cannot be made.
+        """
         self.root = root.rstrip("/")
         self.local: Path | None = None if is_remote(root) else Path(root)
         if self.local is not None:
-            self.local.mkdir(parents=True, exist_ok=True)
+            try:
+                self.local.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"run.dir: {root} cannot be made: {error.strerror}; choose another") from error
         self._fs, self._path = filesystem(self.root)
 
     def uri(self, name: str) -> str:
         """The full path of `name`, for people to read."""
-        return f"{self.root}/{name}"
+        return join(self.root, name)
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}"
@@ -72,10 +80,12 @@ class Storage:
         for file, data in files.items():
             _write_synced(scratch / file, data)
         _sync_folder(scratch)
+        old = target.with_name(f"{scratch.name}.old")
         if target.exists():
-            shutil.rmtree(target)
-        scratch.replace(target)
+            target.rename(old)  # not removed in place: killed half-way, that would leave a part of it
+        scratch.rename(target)
         _sync_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
 
     def folders(self, name: str) -> list[str]:
         """Names of the folders directly under `name`, sorted; those that start with a dot are unfinished."""
