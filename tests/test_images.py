@@ -1,0 +1,193 @@
+"""Decoded images: mapped or streamed the same bytes; damage is told by its shard's name, or skipped and counted."""
+
+import logging
+import shutil
+import time
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from gandist.errors import DataError
+from gandist.shards.images import Images, MappedImages, StreamedImages, open_images
+from gandist.shards.index import Index, read_index
+from tests.sets import damage, make_set, pixels
+
+N = 40
+GIB_OF = 2.0**-30
+STREAMED, MAPPED = 0.0, 1.0
+"""cache_gib in units of ten decoded sets: what decides between the two ways."""
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return make_set(tmp_path_factory.mktemp("set"), N, seed=1)
+
+
+@pytest.fixture
+def copy(packed: Index, tmp_path: Path) -> Index:
+    """A copy of the set that may be damaged."""
+    shutil.copytree(packed.base, tmp_path / "copy")
+    return read_index(str(tmp_path / "copy"))
+
+
+def opened(
+    index: Index,
+    cache: Path,
+    way: float,
+    *,
+    resolution: int = 32,
+    channels: int = 3,
+    damage: Literal["stop", "skip"] = "stop",
+) -> Images:
+    cache_gib = (way * 10 * N * 32 * 32 * 3 + 10_000) * GIB_OF
+    images = open_images(index, resolution, channels, cache_dir=cache, cache_gib=cache_gib, on_damage=damage)
+    assert isinstance(images, MappedImages if way else StreamedImages)
+    return images
+
+
+@pytest.mark.parametrize(("resolution", "channels"), [(32, 3), (32, 1), (16, 3)])
+def test_mapped_and_streamed_are_the_same(packed: Index, tmp_path: Path, resolution: int, channels: int) -> None:
+    numbers = np.random.default_rng(0).integers(0, N, 100)
+    results = [
+        opened(packed, tmp_path, way, resolution=resolution, channels=channels).gather(numbers)
+        for way in (STREAMED, MAPPED, MAPPED)  # the last from the file that the one before wrote
+    ]
+    for found, labels in results:
+        assert found.shape == (100, resolution, resolution, channels)
+        assert found.dtype == np.uint8
+        assert labels.dtype == np.int64
+        np.testing.assert_array_equal(found, results[0][0])
+        np.testing.assert_array_equal(labels, packed.samples["label"].to_numpy()[numbers])
+
+
+def test_they_are_the_images_that_were_packed(packed: Index, tmp_path: Path) -> None:
+    """Sources are numbered class by class: 0, 2, 4, ..., 1, 3, 5, ..."""
+    source = [*range(0, N, 2), *range(1, N, 2)]
+    found, labels = opened(packed, tmp_path, MAPPED).gather(np.arange(N))
+    for number, key in enumerate(packed.samples["key"].to_pylist()):
+        np.testing.assert_array_equal(found[number], pixels(source[int(key)]))
+        assert labels[number] == source[int(key)] % 2
+
+
+def test_unlabelled_sets_have_label_minus_one(tmp_path: Path) -> None:
+    index = make_set(tmp_path / "set", 5, classes=0)
+    for way in (STREAMED, MAPPED):
+        assert opened(index, tmp_path / "cache", way).gather(np.arange(5))[1].tolist() == [-1] * 5
+
+
+@pytest.mark.parametrize("way", [STREAMED, MAPPED])
+def test_damage_stops_with_the_shard_and_the_fix(copy: Index, tmp_path: Path, way: float) -> None:
+    shard = damage(copy, 13)
+    with pytest.raises(DataError) as caught:
+        opened(copy, tmp_path / "cache", way).gather(np.arange(N))
+    assert shard in str(caught.value)
+    assert "damaged" in str(caught.value)
+    assert "data.on_damage=skip" in str(caught.value)
+
+
+@pytest.mark.parametrize("way", [STREAMED, MAPPED])
+def test_damage_is_skipped_and_counted(
+    copy: Index, tmp_path: Path, way: float, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("gandist"), "propagate", True)
+    sound, _ = opened(copy, tmp_path / "sound", MAPPED).gather(np.arange(N))
+    shards = {damage(copy, number) for number in (13, 14, N - 1)}
+    images = opened(copy, tmp_path / "cache", way, damage="skip")
+    found, labels = images.gather(np.arange(N))
+    instead = [0 if number == N - 1 else 15 if number in (13, 14) else number for number in range(N)]
+    np.testing.assert_array_equal(found, sound[instead])
+    np.testing.assert_array_equal(labels, copy.samples["label"].to_numpy()[instead])
+    assert images.damaged == 3
+    assert all(shard in caplog.text for shard in shards)
+
+
+@pytest.mark.parametrize(("way", "how"), list(product((STREAMED, MAPPED), ("missing", "cut short"))))
+def test_a_whole_shard_may_go(copy: Index, tmp_path: Path, way: float, how: str) -> None:
+    sound, _ = opened(copy, tmp_path / "sound", MAPPED).gather(np.arange(N))
+    path = Path(copy.url(2))
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(DataError, match=path.name):
+        opened(copy, tmp_path / "stop", way).gather(np.arange(N))
+    images = opened(copy, tmp_path / "cache", way, damage="skip")
+    found, _ = images.gather(np.arange(N))
+    inside = range(2 * N // 5, 3 * N // 5)
+    np.testing.assert_array_equal(found, sound[[24 if number in inside else number for number in range(N)]])
+    assert images.damaged == len(inside)
+
+
+@pytest.mark.parametrize("way", [STREAMED, MAPPED])
+def test_nothing_sound_is_an_error_even_where_damage_is_skipped(copy: Index, tmp_path: Path, way: float) -> None:
+    for number in range(N):
+        damage(copy, number)
+    with pytest.raises(DataError, match=f"none of its {N} samples"):
+        opened(copy, tmp_path / "cache", way, damage="skip").gather(np.arange(3))
+
+
+def test_damage_between_samples_stops_the_mapped_way(copy: Index, tmp_path: Path) -> None:
+    """Every sample is sound, but the shard is not what was indexed: its sha256 says so before training."""
+    path = Path(copy.url(0))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match=r"000000\.tar: damaged: its sha256"):
+        opened(copy, tmp_path / "cache", MAPPED)
+    assert opened(copy, tmp_path / "cache", MAPPED, damage="skip").damaged == 0
+
+
+def test_damage_after_decoding_is_found(copy: Index, tmp_path: Path) -> None:
+    """What was decoded from the sound shard is not used for the one that replaced it."""
+    opened(copy, tmp_path / "cache", MAPPED)
+    damage(copy, 3)
+    with pytest.raises(DataError, match="damaged"):
+        opened(copy, tmp_path / "cache", MAPPED)
+
+
+def test_a_set_decoded_with_damage_stops_who_will_not_have_it(copy: Index, tmp_path: Path) -> None:
+    shard = damage(copy, 3)
+    assert opened(copy, tmp_path / "cache", MAPPED, damage="skip").damaged == 1
+    for _ in range(2):
+        with pytest.raises(DataError, match=shard):
+            opened(copy, tmp_path / "cache", MAPPED)
+    assert opened(copy, tmp_path / "cache", MAPPED, damage="skip").damaged == 1
+
+
+def test_interrupted_decoding_leaves_nothing_that_looks_whole(copy: Index, tmp_path: Path) -> None:
+    broken = damage(copy, N - 1)
+    with pytest.raises(DataError, match=broken):
+        opened(copy, tmp_path / "cache", MAPPED)
+    assert [path for path in (tmp_path / "cache/decoded").iterdir() if path.is_dir()] == []
+
+
+def test_decoded_sets_are_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
+    sets = [make_set(tmp_path / str(i), 10, seed=i) for i in range(4)]
+    bytes_each = 10 * 32 * 32 * 3
+    decoded = tmp_path / "cache/decoded"
+
+    def open_one(index: Index) -> Images:
+        time.sleep(0.02)  # file systems note times in steps of some milliseconds
+        bound = 2 * (2.5 * bytes_each) * GIB_OF
+        return open_images(index, 32, 3, cache_dir=tmp_path / "cache", cache_gib=bound)
+
+    def held() -> set[str]:
+        return {path.name for path in decoded.iterdir() if path.is_dir()}
+
+    first = open_one(sets[0])
+    assert isinstance(first, MappedImages)
+    before, _ = first.gather(np.arange(10))
+    open_one(sets[1])
+    assert len(held()) == 2
+    open_one(sets[0])  # used again: now the other is the oldest
+    open_one(sets[2])
+    assert len(held()) == 2
+    assert first.path.name in held()
+    open_one(sets[3])
+    open_one(sets[1])
+    assert len(held()) == 2
+    assert first.path.name not in held()
+    np.testing.assert_array_equal(first.gather(np.arange(10))[0], before)  # who has it open keeps it
