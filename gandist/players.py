@@ -97,11 +97,16 @@ class Players:
             except (RuntimeError, KeyError) as error:
                 raise CheckpointError(f"{name}: does not fit the configured network: {error}") from error
         for name, player in (("G", self.G), ("D", self.D)):
-            _load_optimizer(player, tensors[f"optim_{name}"])
-            player.skipped.fill_(scalars[f"skipped_{name}"])
-            if player.scaler.is_enabled():
-                player.scaler.load_state_dict(scalars[f"scaler_{name}"])
-        self.images_seen = int(scalars["images_seen"])
+            try:
+                _load_optimizer(player, tensors[f"optim_{name}"])
+                player.skipped.fill_(scalars[f"skipped_{name}"])
+                if player.scaler.is_enabled():
+                    player.scaler.load_state_dict(scalars[f"scaler_{name}"])
+                self.images_seen = int(scalars["images_seen"])
+            except (RuntimeError, KeyError, ValueError) as error:
+                raise CheckpointError(
+                    f"optim_{name} or the state: does not fit the configured network: {error!r}"
+                ) from error
 
 
 def build_players(
