@@ -1,5 +1,6 @@
 """What a configuration would run, worked out without running it: the networks' tables, memory and steps."""
 
+import os
 from typing import NamedTuple
 
 import torch
@@ -76,7 +77,7 @@ def describe(config: RunConfig) -> str:
         y = torch.zeros(1, dtype=torch.int64) if shape.classes else None
         x = torch.empty(1, shape.channels, shape.resolution, shape.resolution)
         tables = [table("G", G, z, y), table("D", D, x, y)]
-    low, high = config.worker_range
+    low, high = workers(config)
     batch, n_critic = config.train.batch, config.game.n_critic
     steps = -(-images_of(config.train.total_kimg) // (batch * n_critic))
     lines = [*(f"{each}\n" for each in tables)]
@@ -89,12 +90,20 @@ def describe(config: RunConfig) -> str:
     return "\n".join(lines)
 
 
+def workers(config: RunConfig) -> tuple[int, int]:
+    """Smallest and largest number of workers; `local` means this process, or those that `torchrun` starts."""
+    if config.launch.kind == "ray":
+        return config.worker_range
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    return started, started
+
+
 def memory_mib(config: RunConfig, tables: list[Table]) -> float:
     """Estimate of a worker's tensors: weights, gradients and Adam's two moments of both players, G's average, and
     the activations that one backward pass keeps, taken as each layer's output once (G's and D's together)."""
     G, D = tables
     full = 8 if config.precision == "fp64" else 4
     weights = (4 * (G.parameters + D.parameters) + G.parameters) * full
-    micro_batch = config.train.batch / config.worker_range[0] / config.train.accumulate
+    micro_batch = config.train.batch / workers(config)[0] / config.train.accumulate
     elements = sum(torch.Size(layer.shape).numel() for each in tables for layer in each.layers)
     return (weights + elements * micro_batch * BYTES[config.precision]) / 2**20
