@@ -21,15 +21,16 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
     kept under another name.
 
     Raises:
-        ConfigError: the run in the folder is of another configuration; the fields that differ are named.
+        ConfigError: the run in the folder is of another configuration (the fields that differ are named), or the
+            folder cannot be written to.
         DataError: the data cannot be used, or is not what the run was trained on.
         CheckpointError: `must`, and there is no checkpoint; or all are damaged.
     """
     index = dataset.open_index(config)
     root = run_root(config)
     if resume == "never":
-        _set_aside(Storage(root))
-    storage = Storage(root)
+        _set_aside(_writable(root))
+    storage = _writable(root)
     attempt.forget_stop(storage)
     found = checkpoint.newest(storage)
     if found is None:
@@ -38,6 +39,17 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
         return storage
     _compare(config, found.manifest, index.fingerprint, storage)
     log.info("resume run=%s images_seen=%d", config.run.name, found.images_seen)
+    return storage
+
+
+def _writable(root: str) -> Storage:
+    """The storage of the run, tried out: a bucket that is not there should not be found by the workers."""
+    storage = Storage(root)
+    try:
+        storage.write_bytes(".trial", b"")
+        storage.delete(".trial")
+    except OSError as error:
+        raise ConfigError(f"run.dir: {root} cannot be written to: {error}") from error
     return storage
 
 
