@@ -78,13 +78,14 @@ def two(storage: Storage) -> tuple[Storage, Path]:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "fp64"])
 def test_players_come_back_bit_for_bit_and_go_on_alike(storage: Storage, precision: str) -> None:
     players, other = players_of(precision), players_of(precision, seed=1)
-    train(players, precision, 3)
+    steps = 9 if precision == "fp16" else 3  # its scaler first has to find a scale
+    train(players, precision, steps)
     players.D.skipped.fill_(2)
     name = written(storage, players)
     train(other, precision, 1)  # moments that must not survive
     read(storage, name).restore(other)
     assert other.scalars() == players.scalars()
-    assert other.images_seen == 12
+    assert other.images_seen == 4 * steps
     assert float(other.D.skipped) == 2
     for _ in range(2):
         ours, theirs = players.tensors(), other.tensors()
