@@ -89,7 +89,7 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     """
     try:
         import ray
-        from ray.train import FailureConfig, ScalingConfig
+        from ray.train import FailureConfig, LoggingConfig, ScalingConfig
         from ray.train import RunConfig as RayRunConfig
         from ray.train.torch import TorchTrainer
         from ray.train.v2.api.exceptions import TrainingFailedError
@@ -98,12 +98,17 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
             f"launch.kind: ray is not installed ({error}); pip install 'ray[train,tune,default]', "
             "or set launch.kind=local"
         ) from error
+    # How often Ray's controller looks at the workers: a lost one is noticed, and a finished run ends, so much sooner.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     connect(config.worker_range[0])
     low, high = config.worker_range
     resources = dict(config.launch.resources)
     use_gpu = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
     if not resources:
         resources = {"GPU": 1.0} if use_gpu else {"CPU": 1.0}
+    log.info(
+        "run=%s workers=%s resources=%s: waiting for the cluster", config.run.name, config.launch.workers, resources
+    )
     trainer = TorchTrainer(
         ray_worker,
         train_loop_config={"config": _absolute(config), "root": storage.root},
@@ -117,6 +122,7 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
             # A new name each time: which checkpoint to go on from is ours to find, not Ray's.
             name=f"{config.run.name}-{uuid.uuid4().hex[:8]}",
             storage_path=str(storage.local / "ray") if storage.local else None,
+            logging_config=LoggingConfig("WARNING"),
             failure_config=FailureConfig(max_failures=config.launch.max_failures, controller_failure_limit=5),
         ),
     )
@@ -182,6 +188,9 @@ def ray_worker(job: dict[str, Any]) -> Outcome:
     import ray.train
 
     class RayHost(Host):
+        # Ray Train takes a report only when its controller next looks: each would hold the run up to a second.
+        report_every_s = 5.0
+
         def preempted(self) -> bool:
             return ray.train.get_preemption_info() is not None
 
@@ -189,6 +198,8 @@ def ray_worker(job: dict[str, Any]) -> Outcome:
             ray.train.report(row)
 
     show_messages()
+    # Ray Train would print every report that it is given; the driver shows the rows already.
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     return train(validate(job["config"]), Storage(job["root"]), RayHost())
 
 
