@@ -1,5 +1,6 @@
 """What a rank's surroundings want, and how all ranks come to the same decision at the same step."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -16,6 +17,9 @@ Verdict = Literal["go", "save", "stop"]
 
 class Host:
     """What surrounds a rank; a launcher overrides it. All ranks make each call alike."""
+
+    report_every_s = 0.0
+    """Rows that come sooner after the one reported before are not reported; the last one always is."""
 
     def stopping(self) -> bool:
         """Whether this process was asked to end."""
@@ -41,7 +45,7 @@ class Word(NamedTuple):
     """What the ranks tell each other in a poll: integers, of which the largest counts."""
 
     stop: int = 0
-    tick: int = 0
+    report: int = 0
     done: int = 0
     steps: int = 0
     """Steps until the next poll."""
@@ -57,6 +61,7 @@ class Consensus:
         self.ranks, self.host = ranks, host
         self._preempted, self._notice = False, False
         self._polls, self._steps_left, self._steps, self._since = 0, 1, 0, time.perf_counter()
+        self._reported = -math.inf
 
     def step(self, row: dict[str, float], done: bool, stop_asked: Callable[[], bool]) -> Verdict:
         """After each step of a training rank, with the tick's row where one is due: how to go on.
@@ -67,7 +72,8 @@ class Consensus:
         if self._steps_left > 0 and not row:
             return "go"
         steps = max(1, round(POLL_S * self._steps / (time.perf_counter() - self._since)))
-        word = self.poll(Word(self.host.stopping() or stop_asked(), bool(row), done, steps), row)
+        report = bool(row) and (done or time.perf_counter() - self._reported >= self.host.report_every_s)
+        word = self.poll(Word(self.host.stopping() or stop_asked(), report, done, steps), row)
         self._steps_left, self._steps, self._since = word.steps, 0, time.perf_counter()
         if word.stop and not word.done:
             return "stop"
@@ -76,7 +82,8 @@ class Consensus:
     def poll(self, mine: Word, row: dict[str, float]) -> Word:
         """One exchange between all processes, surplus ones too."""
         word = Word(*self.ranks.most([int(value) for value in mine]))
-        if word.tick:
+        if word.report:
+            self._reported = time.perf_counter()
             self.host.report(row)
         self._polls, self._notice = self._polls + 1, False
         if self._polls % PREEMPTION_POLLS == 0:

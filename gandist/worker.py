@@ -92,7 +92,14 @@ class Run:
     def announce(self, closing: ExitStack) -> None:
         """Take over the run: count the attempt, serve metrics, open what is written."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
-        log.info("rank=%d world_size=%d device=%s", ranks.rank, ranks.world_size, ranks.device)
+        if ranks.leads:
+            log.info(
+                "training run=%s images_seen=%d world_size=%d device=%s",
+                config.run.name,
+                players.images_seen,
+                ranks.world_size,
+                ranks.device,
+            )
         mine = attempt.Attempt(storage) if ranks.leads else None
         number = max(ranks.gather(mine.number if mine else 0))
         carried = {"skipped/D": float(players.D.skipped), "skipped/G": float(players.G.skipped)}

@@ -5,6 +5,7 @@ gradient descent with step 1, so that a parameter's change is its gradient.
 """
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -51,7 +52,8 @@ def sigmoid(t: np.ndarray) -> np.ndarray:
 
 
 # dL/dscore for D on reals, for D on fakes, and for G on fakes; each derived by hand from the paper's formula.
-DERIVATIVES = {
+Derivative = Callable[[np.ndarray], np.ndarray]
+DERIVATIVES: dict[str, tuple[Derivative, Derivative, Derivative]] = {
     # -log s(r) - log(1 - s(f)); G: log(1 - s(f))
     "minimax": (lambda r: -sigmoid(-r), lambda f: sigmoid(f), lambda f: -sigmoid(f)),
     # the same for D; G: -log s(f)
