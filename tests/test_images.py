@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gandist.errors import DataError
+from gandist.shards.decode import decode
 from gandist.shards.images import Images, MappedImages, StreamedImages, open_images
 from gandist.shards.index import Index, read_index
 from tests.sets import damage, make_set, pixels
@@ -86,6 +87,16 @@ def test_damage_stops_with_the_shard_and_the_fix(copy: Index, tmp_path: Path, wa
     assert shard in str(caught.value)
     assert "damaged" in str(caught.value)
     assert "data.on_damage=skip" in str(caught.value)
+
+
+def test_damage_that_decodes_all_the_same_is_found(tmp_path: Path) -> None:
+    """A bit of a JPEG's coefficients may turn without the decoder's notice; the checksum tells."""
+    index = make_set(tmp_path / "set", N, format="jpeg")
+    shard = damage(index, 13)
+    row = index.samples.slice(13, 1).to_pylist()[0]
+    decode(Path(shard).read_bytes()[row["offset"] :][: row["size"]], 32, 3)
+    with pytest.raises(DataError, match=r"damaged at sample .*crc"):
+        opened(index, tmp_path / "cache", STREAMED).gather(np.arange(N))
 
 
 @pytest.mark.parametrize("way", [STREAMED, MAPPED])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,16 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from gandist.config import load
+from gandist.randomness import Draws
+from gandist.ranks import Ranks
+from gandist.resumption import prepare
+from gandist.shards.feed import on_device
 from gandist.shards.index import Index
 from gandist.shards.remote import join
 from gandist.storage import Storage
 from gandist.train import main
+from gandist.worker import Run
 from tests.s3 import serve_bucket
 from tests.sets import damage, make_set
 
@@ -173,6 +180,21 @@ def test_each_way_trains_both_players(command: list[str], override: str) -> None
         for name in weights:
             assert not torch.equal(a[name], b[name]), f"{player}: {name} has moved"
             assert torch.isfinite(b[name]).all()
+
+
+def test_flipping_mirrors_half_of_the_images_by_their_draw(command: list[str]) -> None:
+    config = load(command[0], ["data.flip=true", "train.batch=16"])
+    with ExitStack() as closing:
+        run = Run(config, prepare(config, "auto"), Ranks(0, 1, torch.device("cpu")), "", closing)
+        raw = run.feed.next()
+        plain = on_device(raw.pixels, torch.device("cpu"), torch.float32)
+        patterns = []
+        for sub in range(4):
+            mirrored = Draws(0, torch.device("cpu")).uniform("flip", 0, sub, (16,)) < 0.5
+            expected = torch.where(mirrored[:, None, None, None], plain.flip(3), plain)
+            assert torch.equal(run._reals(raw, sub).x, expected)
+            patterns.append(mirrored)
+    assert 16 < int(torch.stack(patterns).sum()) < 48
 
 
 def test_fp16_finds_a_scale_and_keeps_it(command: list[str]) -> None:
