@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -178,6 +179,7 @@ class Writer:
             "images_seen": scalars["images_seen"],
             "files": {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())},
             "torch_version": torch.__version__,
+            "numpy_version": np.__version__,
             **self.facts,
         }
         files[MANIFEST] = json.dumps(manifest, indent=1).encode()

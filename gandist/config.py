@@ -300,6 +300,7 @@ def load(name: str = DEMO, overrides: list[str] | None = None) -> RunConfig:
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: must hold sections (run:, data:, ...), found a {type(tree).__name__}")
+    tree = {key: value for key, value in tree.items() if value is not None}  # a section with nothing under it
     for item in overrides or []:
         key, equals, text = item.partition("=")
         if not equals or not key:

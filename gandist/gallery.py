@@ -31,9 +31,7 @@ def grid(images: npt.NDArray[np.uint8], columns: int, gap: int = 2) -> Image.Ima
     cells = images.transpose(0, 2, 3, 1).repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = height * scale, width * scale
     rows = -(-n // columns)
-    canvas = np.full(
-        (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, dtype=np.uint8
-    )
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, dtype=np.uint8)
     for i, cell in enumerate(cells):
         top, left = i // columns * (height + gap), i % columns * (width + gap)
         canvas[top : top + height, left : left + width] = cell

@@ -198,8 +198,8 @@ def ray_worker(job: dict[str, Any]) -> Outcome:
             ray.train.report(row)
 
     show_messages()
-    # Ray Train would print every report that it is given; the driver shows the rows already.
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    # Ray Train logs every report that it is given, by a logger outside its own tree; the driver shows the rows already.
+    logging.getLogger().setLevel(logging.WARNING)
     return train(validate(job["config"]), Storage(job["root"]), RayHost())
 
 

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from gandist.attempt import Attempt
-from gandist.checkpoint import Writer, Written
+from gandist.checkpoint import FOLDER, Writer, Written
 from gandist.config import RunConfig
 from gandist.gallery import grid, png_bytes
 from gandist.players import Players
@@ -36,6 +36,7 @@ class Outputs:
     ) -> None:
         self.config, self.storage, self.telemetry = config, storage, telemetry
         storage.write_bytes("config.yaml", yaml.safe_dump(config.resolved(), sort_keys=False).encode())
+        storage.sweep(FOLDER)
         self.rows = RunLog(storage, images_seen)
         keep_every = config.train.keep_every_kimg
         self.writer = Writer(

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Storage:
             return
         target = self.local / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{target.name}.{os.getpid()}")
+        scratch = _scratch(target)
         _write_synced(scratch, data)
         scratch.replace(target)
         _sync_folder(target.parent)
@@ -74,8 +75,7 @@ class Storage:
                 self.write_bytes(f"{name}/{file}", files[file])
             return
         target = self.local / name
-        scratch = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch = _scratch(target)
         scratch.mkdir(parents=True)
         for file, data in files.items():
             _write_synced(scratch / file, data)
@@ -94,6 +94,13 @@ class Storage:
         names = (info.base_name for info in infos if info.type == pafs.FileType.Directory)
         return sorted(name for name in names if not name.startswith("."))
 
+    def sweep(self, name: str) -> None:
+        """Delete what writers that were killed left unfinished in the folder `name`."""
+        if self.local is None:
+            return
+        for path in (self.local / name).glob(".*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def delete_folder(self, name: str, last: str | None = None) -> None:
         """Delete a folder; `last`, the file that makes it count, goes first."""
         if last is not None and self.exists(f"{name}/{last}"):
@@ -104,6 +111,11 @@ class Storage:
         """Delete a file; nothing happens where there is none."""
         if self.exists(name):
             self._fs.delete_file(self._at(name))
+
+
+def _scratch(target: Path) -> Path:
+    """A name beside `target` that no other writer has, on this machine or another."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}")
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -280,9 +280,7 @@ def open_telemetry(
     try:
         return Telemetry(run, rank, restarts=restarts, carried=carried)
     except ImportError:
-        logger.warning(
-            "prometheus-client is not installed: this run serves no metrics (pip install prometheus-client)"
-        )
+        logger.warning("prometheus-client is not installed: this run serves no metrics (pip install prometheus-client)")
         return Silent()
 
 
@@ -307,9 +305,7 @@ def write_targets(path: Path, targets: Sequence[str], labels: Mapping[str, str] 
     """
     clash = {"run", "rank", "player"} & set(labels or {})
     if clash:
-        raise ValueError(
-            f"labels of the metrics themselves cannot be target labels: {', '.join(sorted(clash))}"
-        )
+        raise ValueError(f"labels of the metrics themselves cannot be target labels: {', '.join(sorted(clash))}")
     groups = [{"targets": list(targets), "labels": dict(labels or {})}]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(groups, indent=1) + "\n")

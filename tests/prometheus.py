@@ -46,9 +46,7 @@ class Prometheus:
         result = self.get("/api/v1/query", query=expression)["data"]["result"]
         return [(series["metric"], float(series["value"][1])) for series in result]
 
-    def wait_for(
-        self, expression: str, n: int = 1, timeout_s: float = 30
-    ) -> list[tuple[dict[str, str], float]]:
+    def wait_for(self, expression: str, n: int = 1, timeout_s: float = 30) -> list[tuple[dict[str, str], float]]:
         """The answer to a query as soon as it has `n` series or more.
 
         Raises:
@@ -58,9 +56,7 @@ class Prometheus:
         while len(found := self.query(expression)) < n:
             if time.monotonic() > deadline:
                 targets = self.get("/api/v1/targets")["data"]["activeTargets"]
-                raise TimeoutError(
-                    f"{expression}: {len(found)} series, wanted {n}: {found}; targets: {targets}"
-                )
+                raise TimeoutError(f"{expression}: {len(found)} series, wanted {n}: {found}; targets: {targets}")
             time.sleep(0.1)
         return found
 

@@ -33,9 +33,7 @@ def test_fashion_10k(cache: Path) -> None:
     assert index.class_names[9] == "Ankle boot"
     counts = np.sum(index.shards["class_counts"].to_pylist(), axis=0)
     assert counts.tolist() == [1000] * 10
-    pixels = np.frombuffer(
-        gzip.decompress((DATA / "fashion-10k/t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8
-    )
+    pixels = np.frombuffer(gzip.decompress((DATA / "fashion-10k/t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8)
     for row in index.samples.slice(0, 50).to_pylist():
         with Path(index.url(row["shard"])).open("rb") as file:
             file.seek(row["offset"])

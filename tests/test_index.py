@@ -72,9 +72,7 @@ def test_foreign_shards_group_as_in_webdataset(tmp_path: Path) -> None:
 def test_webdataset_writer(tmp_path: Path) -> None:
     with webdataset.ShardWriter(str(tmp_path / "%06d.tar"), maxcount=4, verbose=0) as writer:
         for i in range(10):
-            writer.write(
-                {"__key__": f"{i:04d}", "jpg": np.zeros((4, 4, 3), np.uint8), "cls": i % 3, "json": {"id": i}}
-            )
+            writer.write({"__key__": f"{i:04d}", "jpg": np.zeros((4, 4, 3), np.uint8), "cls": i % 3, "json": {"id": i}})
     assert main([str(tmp_path), "--index-only"]) == 0
     index = read_index(str(tmp_path))
     assert index.shards["n"].to_pylist() == [4, 4, 2]

@@ -161,9 +161,7 @@ def test_idx(tmp_path: Path, suffix: str, whole_folder: bool) -> None:
     index, _ = pack(str(src), str(tmp_path / "out"))
     for key, image in images(index).items():
         np.testing.assert_array_equal(image, grey[int(key)])
-    assert {int(row["key"]): row["label"] for row in index.samples.to_pylist()} == dict(
-        enumerate(labels.tolist())
-    )
+    assert {int(row["key"]): row["label"] for row in index.samples.to_pylist()} == dict(enumerate(labels.tolist()))
 
 
 def test_idx_that_disagrees_is_refused(tmp_path: Path) -> None:
@@ -195,9 +193,7 @@ def test_packed_index_is_what_index_only_finds(tmp_path: Path) -> None:
     assert read_index(str(out)).fingerprint == packed.fingerprint
 
 
-@pytest.mark.parametrize(
-    ("format", "signature"), [("png", b"\x89PNG"), ("jpeg", b"\xff\xd8"), ("webp", b"RIFF")]
-)
+@pytest.mark.parametrize(("format", "signature"), [("png", b"\x89PNG"), ("jpeg", b"\xff\xd8"), ("webp", b"RIFF")])
 def test_size_format_and_channels(tmp_path: Path, format: str, signature: bytes) -> None:
     (tmp_path / "in").mkdir()
     Image.linear_gradient("L").resize((90, 60)).convert("RGB").save(tmp_path / "in/a.png")

@@ -67,9 +67,7 @@ def test_elsewhere_a_line_a_tick(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     with (tmp_path / "err").open("w") as stream:
         progress = Progress(60_000, stream=stream)
         progress.update(10_000)
-        progress.tick(
-            {"images_seen": 20_000, "loss/D": 1.3862943, "loss/G": float("nan"), "img_per_s": 4000.0}
-        )
+        progress.tick({"images_seen": 20_000, "loss/D": 1.3862943, "loss/G": float("nan"), "img_per_s": 4000.0})
         progress.tick({"images_seen": 30_000})
         progress.close()
     assert (tmp_path / "err").read_text() == ""
@@ -96,10 +94,7 @@ def test_a_speed_without_a_meaning_gives_no_eta(speed: float, caplog: pytest.Log
 
 
 def test_line_keeps_whole_numbers_whole() -> None:
-    assert (
-        line({"images_seen": 12_345_678, "lr/G": 2e-4, "name": "a"})
-        == "images_seen=12345678 lr/G=0.0002 name=a"
-    )
+    assert line({"images_seen": 12_345_678, "lr/G": 2e-4, "name": "a"}) == "images_seen=12345678 lr/G=0.0002 name=a"
 
 
 def test_rows_are_strict_json() -> None:
@@ -162,9 +157,7 @@ def test_an_attempt_that_was_replaced_adds_nothing(tmp_path: Path) -> None:
 
 
 def test_rows_of_damaged_files_are_skipped() -> None:
-    assert decode(
-        b'{"images_seen": 1}\n\xff\xfe\n[]\n{"loss/D": 1}\n{"images_seen": null}\n{"images_seen": 2}\n'
-    ) == [
+    assert decode(b'{"images_seen": 1}\n\xff\xfe\n[]\n{"loss/D": 1}\n{"images_seen": null}\n{"images_seen": 2}\n') == [
         {"images_seen": 1},
         {"images_seen": 2},
     ]

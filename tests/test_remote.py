@@ -160,9 +160,7 @@ def test_s3_shards_with_a_local_index(bucket: str, endpoint: str, packed: Path, 
     assert cache.fetch(index.url(1), row["sha256"], row["bytes"]).is_file()
 
 
-def test_s3_that_is_not_there(
-    bucket: str, endpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_s3_that_is_not_there(bucket: str, endpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = f"?endpoint_override={endpoint}&scheme=http"
     for src in (
         f"s3://{bucket}/none{options}",
@@ -183,9 +181,7 @@ def test_local_shards_cannot_be_indexed_into_a_bucket(
     assert "copy it there first" in capsys.readouterr().err
 
 
-def test_http_index_only_and_fetch(
-    web: Web, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_http_index_only_and_fetch(web: Web, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(packed, web.folder / "set", ignore=shutil.ignore_patterns("*.parquet"))
     src = web.url + "/set/{000000..000002}.tar"
     assert main([src, "--index-only"]) == 2
@@ -204,9 +200,7 @@ def test_http_index_only_and_fetch(
         write_index(index, web.url + "/set")
 
 
-def test_filesystem_reads_every_scheme(
-    web: Web, bucket: str, endpoint: str, packed: Path, tmp_path: Path
-) -> None:
+def test_filesystem_reads_every_scheme(web: Web, bucket: str, endpoint: str, packed: Path, tmp_path: Path) -> None:
     content = (packed / "000000.tar").read_bytes()
     (web.folder / "a.tar").write_bytes(content)
     (tmp_path / "a b.tar").write_bytes(content)
@@ -281,9 +275,7 @@ def test_passing_errors_are_tried_again(web: Web, tmp_path: Path, status: int) -
 @pytest.mark.parametrize(
     ("status", "requests", "complaint"), [(503, 4, "503"), (403, 1, "403"), (404, 1, "no such shard")]
 )
-def test_lasting_errors_name_the_url(
-    web: Web, tmp_path: Path, status: int, requests: int, complaint: str
-) -> None:
+def test_lasting_errors_name_the_url(web: Web, tmp_path: Path, status: int, requests: int, complaint: str) -> None:
     web.failures, web.status = 99, status
     url = web.url + "/x.tar"
     with pytest.raises(DataError, match=re.escape(url) + ".*" + complaint):
@@ -372,9 +364,7 @@ def test_two_processes_share_one_cache(web: Web, tmp_path: Path) -> None:
         (web.folder / str(i)).write_bytes(content)
     command = [sys.executable, "-c", FETCH, web.url, str(tmp_path / "cache"), *map(sha256, shards)]
     ranks = [
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     try:

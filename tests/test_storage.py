@@ -140,3 +140,14 @@ def test_kill_9_never_leaves_a_torn_file(tmp_path: Path) -> None:
             parts = [storage.read_bytes(f"folder/{name}") for name in ("a", "b", "manifest")]
             assert all(whole(part, length) for part, length in zip(parts, (300_000, 300_000, 10), strict=True))
             assert len({part[:1] for part in parts if part}) == 1
+
+
+def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    storage.write_folder("checkpoints/00000064", {"manifest.json": b"{}"}, last="manifest.json")
+    (tmp_path / "checkpoints" / ".00000128.0123").mkdir()
+    (tmp_path / "checkpoints" / ".00000128.0123" / "G").write_bytes(b"half")
+    (tmp_path / "checkpoints" / ".file.0123").write_bytes(b"half")
+    storage.sweep("checkpoints")
+    storage.sweep("a folder that is not there")
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000064"]

@@ -94,9 +94,7 @@ def test_a_tick_feeds_every_metric_that_names_a_key() -> None:
     telemetry.tick(ROW)
     for metric in METRICS:
         for player in metric.players if metric.row else ():
-            assert value(telemetry, metric.name, **({"player": player} if player else {})) is not None, (
-                metric.name
-            )
+            assert value(telemetry, metric.name, **({"player": player} if player else {})) is not None, metric.name
     assert value(telemetry, "gandist_loss", player="D") == 1.25
     assert str(value(telemetry, "gandist_loss", player="G")) == "nan"
     assert value(telemetry, "gandist_learning_rate", player="G") == 1e-4
@@ -230,9 +228,7 @@ def test_prometheus_finds_and_scrapes_every_rank(tmp_path: Path) -> None:
     try:
         with prometheus(tmp_path / "prometheus.json", tmp_path / "prometheus") as api:
             # Prometheus is already up when the run starts.
-            write_targets(
-                tmp_path / "prometheus.json", [f"127.0.0.1:{first_line(rank.stdout)}" for rank in ranks]
-            )
+            write_targets(tmp_path / "prometheus.json", [f"127.0.0.1:{first_line(rank.stdout)}" for rank in ranks])
             api.wait_for("gandist_images_total > 500", n=2)
             images = api.query("gandist_images_total")
             assert sorted(labels["rank"] for labels, _ in images) == ["0", "1"]

@@ -53,9 +53,7 @@ def builtin(name: str, cache_dir: Path) -> str:
             for line in sums.splitlines():
                 sha256, file = line.split()
                 if hashlib.sha256((source / file).read_bytes()).hexdigest() != sha256:
-                    raise DataError(
-                        f"{source / file}: damaged, its sha256 is not {sha256}; reinstall gandist"
-                    )
+                    raise DataError(f"{source / file}: damaged, its sha256 is not {sha256}; reinstall gandist")
             temporary = folder.with_suffix(".tmp")
             shutil.rmtree(temporary, ignore_errors=True)
             pack(str(source), str(temporary), class_names=CLASS_NAMES[name])

@@ -15,6 +15,7 @@ from zlib import crc32
 import numpy as np
 from filelock import FileLock
 
+from gandist import __version__
 from gandist.errors import DataError
 from gandist.shards.decode import decode
 from gandist.shards.index import Index
@@ -215,8 +216,9 @@ class MappedImages:
 
 
 def _identity(index: Index) -> str:
-    """Fingerprint of the set, and of its local files' sizes and times: a shard that changed is decoded anew."""
-    digest = hashlib.sha256(index.fingerprint.encode())
+    """Fingerprint of the set, of its local files' sizes and times (a shard that changed is decoded anew), and of
+    the version that decodes."""
+    digest = hashlib.sha256(f"{__version__} {index.fingerprint}".encode())
     for shard in range(index.shards.num_rows):
         url = index.url(shard)
         if not is_remote(url) and Path(url).exists():

@@ -158,9 +158,7 @@ def _relative(url: str, base: str) -> str:
         return inside if is_remote(base) and join(base, inside) == url else url
     path = os.path.abspath(url)  # noqa: PTH100 (resolve() would follow links)
     if is_remote(base):
-        raise DataError(
-            f"{url}: a shard on this machine cannot be used from an index at {base}; copy it there first"
-        )
+        raise DataError(f"{url}: a shard on this machine cannot be used from an index at {base}; copy it there first")
     with contextlib.suppress(ValueError):
         return str(Path(path).relative_to(os.path.abspath(base)))  # noqa: PTH100
     return path
@@ -243,13 +241,9 @@ def read_index(path: str) -> Index:
         notes = json.loads(shards.schema.metadata[b"gandist"])
         version, expected, names = notes["format_version"], notes["samples_sha256"], notes["class_names"]
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path}: {SHARDS_FILE} or {SAMPLES_FILE} is damaged, or no index of ours; {fix}"
-        ) from error
+        raise DataError(f"{path}: {SHARDS_FILE} or {SAMPLES_FILE} is damaged, or no index of ours; {fix}") from error
     if version != FORMAT_VERSION:
         raise DataError(f"{path}: an index of format {version}, this version reads {FORMAT_VERSION}; {fix}")
     if (actual := hashlib.sha256(contents[1]).hexdigest()) != expected:
-        raise DataError(
-            f"{path}: the sha256 of {SAMPLES_FILE} is {actual}, {SHARDS_FILE} expects {expected}; {fix}"
-        )
+        raise DataError(f"{path}: the sha256 of {SAMPLES_FILE} is {actual}, {SHARDS_FILE} expects {expected}; {fix}")
     return Index(path, shards.replace_schema_metadata(None), samples, tuple(names))

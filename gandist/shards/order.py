@@ -10,6 +10,19 @@ GROUP = 1 << 16
 """Samples that are shuffled among each other: enough to mix well, few enough that their shards fit a cache."""
 
 
+def permutation(bits: np.random.BitGenerator, n: int) -> np.ndarray:
+    """The numbers below n in random order, (n,) int64.
+
+    From the generator's raw stream: numpy may change `Generator.permutation`, and an epoch must survive an upgrade.
+    """
+    return np.argsort(np.asarray(bits.random_raw(n)), kind="stable")
+
+
+def shuffled(parts: list[np.ndarray], bits: np.random.BitGenerator) -> np.ndarray:
+    joined = np.concatenate(parts)
+    return np.asarray(joined[permutation(bits, len(joined))])
+
+
 class Order:
     """Epoch after epoch of a shuffled set, without a seam.
 
@@ -26,18 +39,18 @@ class Order:
         self._epoch = lru_cache(maxsize=2)(self._compute)
 
     def _compute(self, epoch: int) -> np.ndarray:
-        generator = philox(self.seed, "order", epoch)
+        bits = philox(self.seed, "order", epoch).bit_generator
         parts: list[np.ndarray] = []
         pending: list[np.ndarray] = []
         count = 0
-        for shard in generator.permutation(len(self.sizes)):
+        for shard in permutation(bits, len(self.sizes)):
             pending.append(np.arange(self.starts[shard], self.starts[shard + 1]))
             count += int(self.sizes[shard])
             if count >= self.group:
-                parts.append(generator.permutation(np.concatenate(pending)))
+                parts.append(shuffled(pending, bits))
                 pending, count = [], 0
         if pending:
-            parts.append(generator.permutation(np.concatenate(pending)))
+            parts.append(shuffled(pending, bits))
         return np.concatenate(parts)
 
     def take(self, start: int, count: int) -> np.ndarray:

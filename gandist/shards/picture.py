@@ -38,9 +38,7 @@ class Picture(NamedTuple):
                 picture = picture.resize(shape, Image.Resampling.LANCZOS)
         picture.info = {}  # no profiles, dates or places in the shards
         sink = io.BytesIO()
-        picture.save(
-            sink, ENCODINGS[self.format], **({} if self.format == "png" else {"quality": self.quality})
-        )
+        picture.save(sink, ENCODINGS[self.format], **({} if self.format == "png" else {"quality": self.quality}))
         return sink.getvalue()
 
 

@@ -61,9 +61,7 @@ def open_source(src: str, scratch: Path) -> Source:
             before they are read.)
     """
     if is_remote(src):
-        raise DataError(
-            f"{src}: images are packed from local files; fetch them first (--index-only reads URLs)"
-        )
+        raise DataError(f"{src}: images are packed from local files; fetch them first (--index-only reads URLs)")
     path = Path(src)
     if "{" in src or path.suffix == ".tar":
         return tars(src)
@@ -84,9 +82,7 @@ def open_source(src: str, scratch: Path) -> Source:
         return parquet(tables, scratch)
     if pixels := [entry for entry in entries if entry.name.endswith(IDX_IMAGES)]:
         if len(pixels) > 1:
-            raise DataError(
-                f"{src}: holds several sets of IDX files; name one: {', '.join(map(str, pixels))}"
-            )
+            raise DataError(f"{src}: holds several sets of IDX files; name one: {', '.join(map(str, pixels))}")
         return idx(pixels[0])
     return folder(path)
 
@@ -118,9 +114,7 @@ def zipped(path: Path) -> Source:
     def read(name: PurePosixPath) -> bytes:
         return archive.read(str(wrapper / name))
 
-    return _tree(
-        str(path), [name.relative_to(wrapper) for name in names if name.is_relative_to(wrapper)], read
-    )
+    return _tree(str(path), [name.relative_to(wrapper) for name in names if name.is_relative_to(wrapper)], read)
 
 
 def _visible(name: PurePosixPath) -> bool:
@@ -154,9 +148,7 @@ def tars(src: str) -> Source:
     """WebDataset shards on this machine, written by anyone."""
     nowhere = ShardCache(Path(), 0)  # local files pass through a cache untouched
     index = index_shards(list_shards(src), nowhere, base=src)
-    shard, offset, size, label = (
-        index.samples[name].to_numpy() for name in ("shard", "offset", "size", "label")
-    )
+    shard, offset, size, label = (index.samples[name].to_numpy() for name in ("shard", "offset", "size", "label"))
     urls = [index.url(i) for i in range(index.shards.num_rows)]
 
     def read(i: int) -> Sample:
@@ -249,9 +241,7 @@ def idx(path: Path) -> Source:
     """IDX files, as MNIST's: images at `path`, labels beside them under the name that goes with it."""
     images = _idx_array(path)
     if images.ndim not in (3, 4):
-        raise DataError(
-            f"{path}: holds {images.ndim}-dimensional data, where images have 3 dimensions (n, H, W)"
-        )
+        raise DataError(f"{path}: holds {images.ndim}-dimensional data, where images have 3 dimensions (n, H, W)")
     stem = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     found = [path.with_name(name) for name in (stem, f"{stem}.gz") if path.with_name(name).is_file()]
     labels = _idx_array(found[0]) if found else None

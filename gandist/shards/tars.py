@@ -42,9 +42,7 @@ def list_shards(src: str) -> list[str]:
     if src.partition("?")[0].endswith(".tar"):
         return [src]
     if src.startswith(("http://", "https://")):
-        raise DataError(
-            f"{src}: a web server does not list its files; write {src.rstrip('/')}/{{000000..000009}}.tar"
-        )
+        raise DataError(f"{src}: a web server does not list its files; write {src.rstrip('/')}/{{000000..000009}}.tar")
     src_fs, folder = filesystem(src)
     try:
         found = retrying(src, lambda: src_fs.get_file_info(pafs.FileSelector(folder)))
@@ -107,9 +105,7 @@ def _samples(file: Any, data: mmap.mmap, url: str) -> Iterator[tuple[str, Member
                 if not member.isreg() or not stem or not dot or META.match(member.name):
                     continue
                 if PICKLES & set(ext.lower().split(".")):
-                    raise DataError(
-                        f"{url}: holds pickled data ({member.name}), which is never loaded; remove it"
-                    )
+                    raise DataError(f"{url}: holds pickled data ({member.name}), which is never loaded; remove it")
                 if folder + slash + stem != key:
                     if members:
                         yield key, members
@@ -122,18 +118,14 @@ def _samples(file: Any, data: mmap.mmap, url: str) -> Iterator[tuple[str, Member
                 raise torn
     except (tarfile.TarError, EOFError, OSError) as error:
         if data[:2] == b"\x1f\x8b":
-            raise DataError(
-                f"{url}: a compressed tar cannot be read by offset; decompress it (gunzip)"
-            ) from error
+            raise DataError(f"{url}: a compressed tar cannot be read by offset; decompress it (gunzip)") from error
         raise torn from error
     if members:
         yield key, members
 
 
 def _image(members: Members, where: str) -> str:
-    found = [ext for ext in members if ext in IMAGES] or [
-        ext for ext in members if ext.rpartition(".")[2] in IMAGES
-    ]
+    found = [ext for ext in members if ext in IMAGES] or [ext for ext in members if ext.rpartition(".")[2] in IMAGES]
     if len(found) == 1:
         return found[0]
     if found:
