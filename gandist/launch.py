@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 from gandist import attempt
 from gandist.config import RunConfig, validate
 from gandist.consensus import Host, Outcome
-from gandist.errors import GandistError, RunError
+from gandist.errors import ConfigError, GandistError, RunError
 from gandist.logs import show_messages
 from gandist.progress import METRICS_FILE, Progress, decode
 from gandist.schedule import images_of
@@ -87,6 +88,8 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     The driver only waits: it shows progress from the rows that the run writes, and hands a signal on to the
     workers by a file on the run's storage, since they may be on other machines.
     """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ConfigError("launch.kind: ray starts its own workers; under torchrun set launch.kind=local")
     try:
         import ray
         from ray.train import FailureConfig, LoggingConfig, ScalingConfig
@@ -100,12 +103,10 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
         ) from error
     # How often Ray's controller looks at the workers: a lost one is noticed, and a finished run ends, so much sooner.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
-    connect(config.worker_range[0])
     low, high = config.worker_range
-    resources = dict(config.launch.resources)
+    connect(cpus=math.ceil(low * config.launch.resources.get("CPU", 1)))
     use_gpu = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
-    if not resources:
-        resources = {"GPU": 1.0} if use_gpu else {"CPU": 1.0}
+    resources = config.launch.resources or ({"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0})
     log.info(
         "run=%s workers=%s resources=%s: waiting for the cluster", config.run.name, config.launch.workers, resources
     )
@@ -139,6 +140,8 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     with stop_on_signals(lambda: attempt.ask_to_stop(storage)):
         thread.start()
         follow(config, storage, thread)
+    if storage.local is not None:  # Ray Train's own notes on an experiment whose checkpoints it has not seen
+        shutil.rmtree(storage.local / "ray", ignore_errors=True)
     if "error" in result:
         raise _failure(result["error"])
     outcome: Outcome = result["value"]
@@ -154,8 +157,9 @@ def _absolute(config: RunConfig) -> dict[str, Any]:
     return tree
 
 
-def connect(workers: int) -> None:
-    """Join the Ray cluster at hand, or start one on this machine that has room for the workers."""
+def connect(cpus: int) -> None:
+    """Join the Ray cluster at hand, or start one on this machine: with `cpus` of Ray's CPUs, if need be more of them
+    than the machine has cores, so that the same configuration runs on any laptop."""
     import ray
 
     if ray.is_initialized():
@@ -163,9 +167,9 @@ def connect(workers: int) -> None:
     address = os.environ.get("RAY_ADDRESS") or _standing_head()
     quiet = logging.WARNING
     if address and address != "local":
-        ray.init(address=address, logging_level=quiet, log_to_driver=True)
+        ray.init(address=address, logging_level=quiet)
     else:
-        ray.init(address="local", num_cpus=max(os.cpu_count() or 1, workers), logging_level=quiet)
+        ray.init(address="local", num_cpus=max(os.cpu_count() or 1, cpus), logging_level=quiet)
 
 
 def _standing_head() -> str | None:
