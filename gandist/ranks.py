@@ -32,6 +32,20 @@ class Ranks:
     everyone: dist.ProcessGroup | None = None
     """All processes that were started, surplus ones too, on the CPU."""
 
+    owns_world: bool = False
+    """Whether `join` started the process group, and `leave` has to end it."""
+
+    def leave(self) -> None:
+        """End the groups, once every process has come here: an interpreter that ends before its groups may abort."""
+        if self.everyone is None:
+            return
+        dist.barrier(group=self.everyone)
+        if self.owns_world:
+            dist.destroy_process_group()
+            return
+        for group in {self.control, self.everyone, self.gradients} - {None, dist.group.WORLD}:
+            dist.destroy_process_group(group)
+
     @property
     def leads(self) -> bool:
         """Whether this rank writes what is written once a run."""
@@ -111,14 +125,17 @@ def join(device_choice: str, usable: Callable[[int], bool] = lambda world_size: 
     device = pick_device(device_choice, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if not dist.is_initialized():
+    owns_world = not dist.is_initialized()
+    if owns_world:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     everyone = dist.new_group(backend="gloo", timeout=PATIENCE)
     started = dist.get_world_size()
     world_size = next(size for size in range(started, 0, -1) if usable(size))
     if world_size == started:
-        return Ranks(dist.get_rank(), started, device, dist.group.WORLD, everyone, everyone)
+        return Ranks(dist.get_rank(), started, device, dist.group.WORLD, everyone, everyone, owns_world)
     members = list(range(world_size))
-    gradients = dist.new_group(members)
-    control = dist.new_group(members, backend="gloo", timeout=PATIENCE)
-    return Ranks(dist.get_rank(), world_size, device, gradients, control, everyone)
+    gradients: dist.ProcessGroup | None = dist.new_group(members)
+    control: dist.ProcessGroup | None = dist.new_group(members, backend="gloo", timeout=PATIENCE)
+    if dist.get_rank() >= world_size:
+        gradients = control = None
+    return Ranks(dist.get_rank(), world_size, device, gradients, control, everyone, owns_world)

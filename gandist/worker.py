@@ -34,6 +34,13 @@ def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
         GandistError: data or storage failed in mid-run.
     """
     ranks = join(config.device, lambda size: config.train.batch % (size * config.train.accumulate) == 0)
+    outcome = train_as(ranks, config, storage, host)
+    ranks.leave()
+    return outcome
+
+
+def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> Outcome:
+    """`train`, once this process has its place. Every step that all ranks take together follows an agreement."""
     if config.launch.threads is not None:
         torch.set_num_threads(config.launch.threads)
     with ExitStack() as closing:
@@ -71,9 +78,6 @@ class Run:
         self.players = new_players(config, ranks.device)
         if resume:
             checkpoint.read(storage, resume).restore(self.players)
-        self.game = Game(
-            self.players, OBJECTIVES[config.game.objective], ranks, config.precision, config.train.accumulate
-        )
         self.draws = Draws(config.run.seed, ranks.device, ranks.rank, ranks.world_size)
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
@@ -90,8 +94,9 @@ class Run:
         closing.callback(self.feed.close)
 
     def announce(self, closing: ExitStack) -> None:
-        """Take over the run: count the attempt, serve metrics, open what is written."""
+        """Take over the run, now that all ranks can: wrap the game, count the attempt, serve metrics, open files."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
+        self.game = Game(players, OBJECTIVES[config.game.objective], ranks, config.precision, config.train.accumulate)
         if ranks.leads:
             log.info(
                 "training run=%s images_seen=%d world_size=%d device=%s",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -79,7 +80,9 @@ def final_digests(config: RunConfig) -> tuple[str, dict[str, str]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    dist.init_process_group("gloo")
     for tree in json.loads(Path(sys.argv[1]).read_text()):
         config = validate(tree)
         outcome = train(config, Storage(run_root(config)), Host())
         assert outcome.status == "done", outcome
+    dist.destroy_process_group()
