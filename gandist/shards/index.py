@@ -237,8 +237,8 @@ def read_index(path: str) -> Index:
                 raise DataError(f"{path}: no such folder") from error
             raise DataError(f"{path}: holds no index ({name} is missing); {fix}") from error
     try:
-        # Without threads: one of Arrow's that lets go of our bytes while Python ends would abort it (status 134).
-        shards, samples = (pq.read_table(pa.BufferReader(content), use_threads=False) for content in contents)
+        # Not pq.read_table: a thread of its scanner, that lets go of our bytes while Python ends, aborts it (status 134).
+        shards, samples = (pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False) for content in contents)
         notes = json.loads(shards.schema.metadata[b"gandist"])
         version, expected, names = notes["format_version"], notes["samples_sha256"], notes["class_names"]
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
