@@ -58,7 +58,11 @@ def train_all(world_size: int, configs: Sequence[RunConfig], folder: Path) -> No
     """Train the configurations with so many ranks, to their ends."""
     file = folder / f"worlds-{world_size}.json"
     file.write_text(json.dumps([config.resolved() for config in configs]))
-    assert torchrun(world_size, "-m", "tests.worlds", str(file)).wait(timeout=300) == 0
+    ranks = torchrun(world_size, "-m", "tests.worlds", str(file))
+    try:
+        assert ranks.wait(timeout=300) == 0
+    finally:
+        ranks.terminate()  # which torchrun hands on; nothing happens where it has ended
 
 
 def final_tensors(config: RunConfig) -> dict[str, Tensor]:
