@@ -237,7 +237,7 @@ def read_index(path: str) -> Index:
                 raise DataError(f"{path}: no such folder") from error
             raise DataError(f"{path}: holds no index ({name} is missing); {fix}") from error
     try:
-        # Not pq.read_table: a thread of its scanner, that lets go of our bytes while Python ends, aborts it (status 134).
+        # Not pq.read_table: a thread of its scanner that lets go of our bytes while Python ends aborts it (status 134).
         shards, samples = (pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False) for content in contents)
         notes = json.loads(shards.schema.metadata[b"gandist"])
         version, expected, names = notes["format_version"], notes["samples_sha256"], notes["class_names"]
