@@ -18,8 +18,10 @@ class Objective(NamedTuple):
 
     critic: Callable[[Tensor, Tensor], Tensor]
     """(D(x), D(G(z))) -> D's loss."""
-    generator: Callable[[Tensor], Tensor]
-    """D(G(z)) -> G's loss."""
+    generator: Callable[[Tensor, Tensor], Tensor]
+    """(D(x), D(G(z))) -> G's loss. Most look at the second alone."""
+    paired: bool = False
+    """Whether G's loss looks at D(x): it is computed for G's update only where it does."""
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
@@ -29,13 +31,26 @@ def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
 
 OBJECTIVES: dict[str, Objective] = {
     # Eq. 1 of the 2014 paper: G minimises E log(1 - sigmoid(D(G(z)))). Its gradient fades where D is sure.
-    "minimax": Objective(_cross_entropy, lambda fake: -F.softplus(fake).mean()),
+    "minimax": Objective(_cross_entropy, lambda real, fake: -F.softplus(fake).mean()),
     # The same game with the non-saturating loss of the paper's section 3: G maximises E log sigmoid(D(G(z))).
-    "ns": Objective(_cross_entropy, lambda fake: F.softplus(-fake).mean()),
+    "ns": Objective(_cross_entropy, lambda real, fake: F.softplus(-fake).mean()),
     # Least squares with a=0, b=c=1 (Mao et al. 2017, arXiv:1611.04076, eq. 2 and 9).
     "ls": Objective(
         lambda real, fake: 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean(),
-        lambda fake: 0.5 * (fake - 1).square().mean(),
+        lambda real, fake: 0.5 * (fake - 1).square().mean(),
+    ),
+    # The critic of WGAN (Arjovsky et al. 2017, arXiv:1701.07875): it has to be kept Lipschitz by other means.
+    "wasserstein": Objective(lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean()),
+    # Hinge (Lim & Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957, eq. 16 and 17).
+    "hinge": Objective(
+        lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(), lambda real, fake: -fake.mean()
+    ),
+    # Relativistic pairing (Jolicoeur-Martineau 2019, arXiv:1807.00734; Huang et al. 2024, arXiv:2501.05441):
+    # each fake is compared with one real image.
+    "rp": Objective(
+        lambda real, fake: F.softplus(fake - real).mean(),
+        lambda real, fake: F.softplus(real - fake).mean(),
+        paired=True,
     ),
 }
 
@@ -83,10 +98,12 @@ class GeneratorLoss(nn.Module):
         self.G, self.objective = G, objective
         self._frozen = (D,)
 
-    def forward(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The loss (), and detached statistics (1,): the loss."""
-        fake = self._frozen[0](self.G(z, y), y)
-        loss = self.objective.generator(_at_least_float32(fake))
+    def forward(self, z: Tensor, y: Tensor | None, x: Tensor, y_real: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The loss (), and detached statistics (1,): the loss. Of x only paired objectives take notice."""
+        (D,) = self._frozen
+        fake = D(self.G(z, y), y)
+        real = D(x, y_real) if self.objective.paired else fake
+        loss = self.objective.generator(_at_least_float32(real), _at_least_float32(fake))
         return loss, loss.detach()[None]
 
 
@@ -115,7 +132,7 @@ class Game:
         Args:
             reals: this rank's share of a fresh global batch for each update of D.
             for_D: the latents of the fakes in each update of D.
-            for_G: the latents of G's own update.
+            for_G: the latents of G's own update; paired objectives compare them with the last of `reals`.
             beta: what the running average keeps of itself.
 
         Returns:
@@ -127,7 +144,7 @@ class Game:
                 x_fake = torch.cat([G.net(*part) for part in self._parts(z, y_fake)]).to(x.dtype)
             critic = self._descend(D, self.critic_loss, self._parts(x, y, x_fake, y_fake))
         D.net.requires_grad_(False)
-        generator = self._descend(G, self.generator_loss, self._parts(*for_G))
+        generator = self._descend(G, self.generator_loss, self._parts(*for_G, *reals[-1]))
         D.net.requires_grad_(True)
         players.average(beta)
         return torch.cat([critic, generator])

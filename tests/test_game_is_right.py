@@ -51,15 +51,21 @@ def sigmoid(t: np.ndarray) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-t)))
 
 
-# dL/dscore for D on reals, for D on fakes, and for G on fakes; each derived by hand from the paper's formula.
-Derivative = Callable[[np.ndarray], np.ndarray]
+# dL/dscore for D on reals r, for D on fakes f, and for G on fakes; each derived by hand from the paper's formula.
+Derivative = Callable[[np.ndarray, np.ndarray], np.ndarray]
 DERIVATIVES: dict[str, tuple[Derivative, Derivative, Derivative]] = {
     # -log s(r) - log(1 - s(f)); G: log(1 - s(f))
-    "minimax": (lambda r: -sigmoid(-r), lambda f: sigmoid(f), lambda f: -sigmoid(f)),
+    "minimax": (lambda r, f: -sigmoid(-r), lambda r, f: sigmoid(f), lambda r, f: -sigmoid(f)),
     # the same for D; G: -log s(f)
-    "ns": (lambda r: -sigmoid(-r), lambda f: sigmoid(f), lambda f: -sigmoid(-f)),
+    "ns": (lambda r, f: -sigmoid(-r), lambda r, f: sigmoid(f), lambda r, f: -sigmoid(-f)),
     # (r - 1)^2 / 2 + f^2 / 2; G: (f - 1)^2 / 2
-    "ls": (lambda r: r - 1, lambda f: f, lambda f: f - 1),
+    "ls": (lambda r, f: r - 1, lambda r, f: f, lambda r, f: f - 1),
+    # f - r; G: -f
+    "wasserstein": (lambda r, f: -np.ones_like(r), lambda r, f: np.ones_like(f), lambda r, f: -np.ones_like(f)),
+    # max(0, 1 - r) + max(0, 1 + f); G: -f
+    "hinge": (lambda r, f: -1.0 * (r < 1), lambda r, f: 1.0 * (f > -1), lambda r, f: -np.ones_like(f)),
+    # -log s(r - f), pair by pair; G: -log s(f - r)
+    "rp": (lambda r, f: -sigmoid(f - r), lambda r, f: sigmoid(f - r), lambda r, f: -sigmoid(r - f)),
 }
 
 
@@ -80,13 +86,14 @@ def test_game_is_right(objective: str, accumulate: int) -> None:
 
     on_real, on_fake, for_G = DERIVATIVES[objective]
     fake = z_D.numpy() @ A.T
-    grad_w = (on_real(x.numpy() @ w)[:, None] * x.numpy() + on_fake(fake @ w)[:, None] * fake).mean(0)
+    r, f = x.numpy() @ w, fake @ w
+    grad_w = (on_real(r, f)[:, None] * x.numpy() + on_fake(r, f)[:, None] * fake).mean(0)
     new_w = w - grad_w
     np.testing.assert_allclose(players.D.net.get_parameter("w").detach().numpy(), new_w, atol=1e-12)
 
     # G plays against the D that has just been updated, and through no other latents than its own.
-    scores = z_G.numpy() @ A.T @ new_w
-    grad_A = np.einsum("n,i,nj->ij", for_G(scores), new_w, z_G.numpy()) / N
+    slopes = for_G(x.numpy() @ new_w, z_G.numpy() @ A.T @ new_w)
+    grad_A = np.einsum("n,i,nj->ij", slopes, new_w, z_G.numpy()) / N
     np.testing.assert_allclose(players.G.net.get_parameter("A").detach().numpy(), A - grad_A, atol=1e-12)
     assert np.abs(grad_A).max() > 1e-3
 
