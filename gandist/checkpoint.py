@@ -88,21 +88,32 @@ def read(storage: Storage, name: str) -> Checkpoint:
     return Checkpoint(name, manifest, files)
 
 
+def names(storage: Storage) -> list[str]:
+    """Folders of the checkpoints of a run, oldest first.
+
+    On an object store, which has no rename, one without a manifest is being written, or its writer was killed.
+    """
+    found = sorted((name for name in storage.folders(FOLDER) if name.isdigit()), key=int)
+    if storage.local is None:
+        found = [name for name in found if storage.exists(f"{FOLDER}/{name}/{MANIFEST}")]
+    return found
+
+
 def newest(storage: Storage) -> Checkpoint | None:
     """The newest sound checkpoint of a run; damaged ones are named in a warning. None where there are none.
 
     Raises:
         CheckpointError: there are checkpoints, and every one is damaged.
     """
-    names = storage.folders(FOLDER)
-    for name in reversed(names):
+    found = names(storage)
+    for name in reversed(found):
         try:
             return read(storage, name)
         except CheckpointError as error:
             log.warning("%s; trying the one before", error)
-    if names:
+    if found:
         raise CheckpointError(
-            f"{storage.uri(FOLDER)}: all {len(names)} checkpoints fail their sha256 check; "
+            f"{storage.uri(FOLDER)}: all {len(found)} checkpoints fail their sha256 check; "
             "start anew under another run.name, or with --resume never"
         )
     return None
@@ -130,47 +141,51 @@ class Writer:
         keep: int,
         keep_every: int | None = None,
         superseded: Callable[[], str | None] = lambda: None,
+        written: Callable[[Written], None] = lambda written: None,
     ) -> None:
         """`facts`: what the manifest holds besides (fingerprints, the configuration). `keep_every`: in images.
 
         `superseded` says whether another attempt at the run has taken over: nothing is written then.
+        `written` is told of each checkpoint as soon as it is safe, on the thread that writes.
         """
         self.storage, self.facts, self.keep, self.keep_every = storage, facts, keep, keep_every
-        self.superseded = superseded
+        self.superseded, self.written = superseded, written
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._pending: Future[tuple[float, int]] | None = None
-        self._stall_s = 0.0
+        self._pending: Future[None] | None = None
 
-    def save(self, players: Players) -> Written | None:
-        """Start writing a checkpoint; what the one before cost, if there was one.
+    def save(self, players: Players) -> float:
+        """Start writing a checkpoint; how long training stood still for it, in seconds.
 
         Raises:
             OSError: the one before could not be written.
             CheckpointError: another attempt at the same run has taken over.
         """
         start = time.perf_counter()
-        before = self.wait()
+        self.wait()
         tensors = {name: _to_host(group) for name, group in players.tensors().items()}
         scalars = players.scalars()
-        self._stall_s = time.perf_counter() - start
-        self._pending = self._thread.submit(self._write, tensors, scalars)
-        return before
+        stall_s = time.perf_counter() - start
+        self._pending = self._thread.submit(self._write, tensors, scalars, stall_s)
+        return stall_s
 
-    def wait(self) -> Written | None:
-        """Wait until the checkpoint that is being written is safe; what it cost."""
-        if self._pending is None:
-            return None
-        pending, self._pending = self._pending, None
-        write_s, size = pending.result()
-        return Written(write_s, self._stall_s, size)
+    def check(self) -> None:
+        """Raise what made the writing of the last checkpoint fail, if it has failed by now."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
 
-    def close(self) -> Written | None:
+    def wait(self) -> None:
+        """Wait until the checkpoint that is being written is safe."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def close(self) -> None:
         try:
-            return self.wait()
+            self.wait()
         finally:
             self._thread.shutdown()
 
-    def _write(self, tensors: dict[str, dict[str, Tensor]], scalars: dict[str, Any]) -> tuple[float, int]:
+    def _write(self, tensors: dict[str, dict[str, Tensor]], scalars: dict[str, Any], stall_s: float) -> None:
         start = time.perf_counter()
         files = {f"{name}.safetensors": save_tensors(group) for name, group in tensors.items()}
         files["state.json"] = json.dumps(scalars, indent=1, sort_keys=True).encode()
@@ -186,13 +201,14 @@ class Writer:
         if (attempt := self.superseded()) is not None:
             raise CheckpointError(f"{self.storage.root}: {attempt} has taken over this run; nothing is written")
         self.storage.write_folder(f"{FOLDER}/{scalars['images_seen']:08d}", files, last=MANIFEST)
-        self._prune()
-        return time.perf_counter() - start, sum(map(len, files.values()))
+        self.written(Written(time.perf_counter() - start, stall_s, sum(map(len, files.values()))))
+        self._prune(scalars["images_seen"])
 
-    def _prune(self) -> None:
-        names = self.storage.folders(FOLDER)
-        for name in expendable([int(name) for name in names if name.isdigit()], self.keep, self.keep_every):
-            self.storage.delete_folder(f"{FOLDER}/{name:08d}", last=MANIFEST)
+    def _prune(self, images_seen: int) -> None:
+        # Newer ones were passed over as damaged: they take nobody's place, and are replaced when the run gets there.
+        counts = [int(name) for name in names(self.storage) if int(name) <= images_seen]
+        for count in expendable(counts, self.keep, self.keep_every):
+            self.storage.delete_folder(f"{FOLDER}/{count:08d}", last=MANIFEST)
 
 
 def expendable(images_seen: list[int], keep: int, keep_every: int | None) -> list[int]:

@@ -41,8 +41,8 @@ MAY_CHANGE = (
     "telemetry",
     "device",
 )
-"""What may differ between a run and its resumption: none of these changes the images, the noise or the
-mathematics. (Data is compared by the fingerprint of its index, so that shards may move.)"""
+"""What may differ between a run and its resumption: none of these changes the noise or the mathematics, nor the
+images, but that damaged ones may be let go of. (Data is compared by the fingerprint of its index: shards may move.)"""
 
 
 class Section(BaseModel):
@@ -53,6 +53,7 @@ class Section(BaseModel):
         allow_inf_nan=False,
         validate_default=True,
         protected_namespaces=(),
+        coerce_numbers_to_str=True,  # run.name=1
     )
 
 

@@ -21,6 +21,9 @@ class Host:
     report_every_s = 0.0
     """Rows that come sooner after the one reported before are not reported; the last one always is."""
 
+    def joined(self) -> None:
+        """All ranks have found each other, and training is about to begin."""
+
     def stopping(self) -> bool:
         """Whether this process was asked to end."""
         return False
@@ -34,7 +37,8 @@ class Host:
 
 
 class Outcome(NamedTuple):
-    """How a rank's loop ended: `done`, `stopped` (asked to, after a last checkpoint) or `refused` with a message."""
+    """How a rank's loop ended: `done`, `stopped` (asked to, after a last checkpoint, or overtaken by another attempt,
+    as the message says) or `refused` with a message."""
 
     status: str
     images_seen: int = 0

@@ -13,7 +13,17 @@ from gandist.shards.remote import default_cache_dir, is_remote
 
 
 def cache_dir(config: RunConfig) -> Path:
-    return Path(config.data.cache_dir) if config.data.cache_dir else default_cache_dir()
+    """Where this node keeps fetched and decoded data.
+
+    Raises:
+        DataError: it cannot be a folder.
+    """
+    folder = Path(config.data.cache_dir).expanduser() if config.data.cache_dir else default_cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"data.cache_dir: {folder} cannot be made a folder: {error.strerror}") from error
+    return folder
 
 
 def open_index(config: RunConfig) -> Index:
@@ -26,6 +36,8 @@ def open_index(config: RunConfig) -> Index:
     path = config.data.path
     if path.startswith("builtin:"):
         path = builtin(path.removeprefix("builtin:"), cache_dir(config))
+    elif not is_remote(path):
+        path = str(Path(path).expanduser())
     index = read_index(path)
     if index.n < config.train.batch:
         raise DataError(

@@ -13,6 +13,11 @@ class DataError(GandistError):
     """Images, shards or an index that cannot be used: missing, damaged, or of the wrong shape."""
 
 
+class UnreachableError(DataError):
+    """Data that cannot be had for a reason not its own, so that whether it is sound is not known: storage that does
+    not answer or lets nobody in, a cache that is too small."""
+
+
 class CheckpointError(GandistError):
     """A checkpoint that is torn, tampered with, or belongs to another configuration."""
 

@@ -9,7 +9,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +40,20 @@ def launch(config: RunConfig, storage: Storage) -> Outcome:
 
 
 @contextmanager
-def stop_on_signals(act: Callable[[], None]) -> Iterator[threading.Event]:
-    """Within, SIGTERM and Ctrl-C call `act` and set the event; a second one ends the process as usual."""
-    asked = threading.Event()
+def stop_on_signals(act: Callable[[], None]) -> Iterator[None]:
+    """Within, SIGTERM and Ctrl-C call `act`; a second one ends the process as usual."""
 
     def handle(number: int, frame: object) -> None:
         log.warning("signal=%s: one last checkpoint, then the run ends", signal.Signals(number).name)
         for each, usual in before.items():
             signal.signal(each, usual)
-        asked.set()
         act()
 
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         before = {each: signal.signal(each, handle) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield asked
+        yield
     finally:
         for each, usual in before.items():
             signal.signal(each, usual)
@@ -64,9 +62,14 @@ def stop_on_signals(act: Callable[[], None]) -> Iterator[threading.Event]:
 def launch_local(config: RunConfig, storage: Storage) -> Outcome:
     """This process is a rank: the only one, or one of those that `torchrun` started."""
     leads = int(os.environ.get("RANK", "0")) == 0
-    progress = Progress(images_of(config.train.total_kimg)) if leads else None
+    progress = _progress(config, _rows(storage)) if leads else None
+    asked = threading.Event()
 
     class Local(Host):
+        def joined(self) -> None:
+            # Not before: a rank that still waits for the others has nothing to save, and is to end at once.
+            stack.enter_context(stop_on_signals(asked.set))
+
         def stopping(self) -> bool:
             return asked.is_set()
 
@@ -74,12 +77,10 @@ def launch_local(config: RunConfig, storage: Storage) -> Outcome:
             if progress is not None:
                 progress.tick(row)
 
-    with stop_on_signals(lambda: None) as asked:
-        try:
-            return train(config, storage, Local())
-        finally:
-            if progress is not None:
-                progress.close()
+    with ExitStack() as stack:
+        if progress is not None:
+            stack.callback(progress.close)
+        return train(config, storage, Local())
 
 
 def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
@@ -153,7 +154,7 @@ def _absolute(config: RunConfig) -> dict[str, Any]:
     tree = config.resolved()
     for field, path in tree["data"].items():
         if field in ("path", "cache_dir") and path and not path.startswith("builtin:") and not is_remote(path):
-            tree["data"][field] = str(Path(path).absolute())
+            tree["data"][field] = str(Path(path).expanduser().absolute())
     return tree
 
 
@@ -209,8 +210,8 @@ def ray_worker(job: dict[str, Any]) -> Outcome:
 
 def follow(config: RunConfig, storage: Storage, thread: threading.Thread) -> None:
     """Show the rows of `metrics.jsonl` as they come, until the thread ends."""
-    progress = Progress(images_of(config.train.total_kimg))
-    shown = len(_rows(storage))
+    rows = _rows(storage)
+    progress, shown = _progress(config, rows), len(rows)
     interval_s = PROGRESS_S if storage.local is not None else 10 * PROGRESS_S
     while thread.is_alive():
         thread.join(interval_s)
@@ -219,6 +220,10 @@ def follow(config: RunConfig, storage: Storage, thread: threading.Thread) -> Non
             progress.tick({key: math.nan if value is None else value for key, value in row.items()})
         shown = len(rows)  # fewer than before where a restart took the run back to a checkpoint
     progress.close()
+
+
+def _progress(config: RunConfig, rows: list[dict[str, Any]]) -> Progress:
+    return Progress(images_of(config.train.total_kimg), rows[-1]["images_seen"] if rows else 0)
 
 
 def _rows(storage: Storage) -> list[dict[str, Any]]:

@@ -1,13 +1,11 @@
 """What the leading rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
 
-import time
-
 import numpy as np
 import torch
 import yaml
 
 from gandist.attempt import Attempt
-from gandist.checkpoint import FOLDER, Writer, Written
+from gandist.checkpoint import FOLDER, Writer
 from gandist.config import RunConfig
 from gandist.gallery import grid, png_bytes
 from gandist.players import Players
@@ -34,7 +32,7 @@ class Outputs:
         world_size: int,
         data_fingerprint: str,
     ) -> None:
-        self.config, self.storage, self.telemetry = config, storage, telemetry
+        self.config, self.storage = config, storage
         storage.write_bytes("config.yaml", yaml.safe_dump(config.resolved(), sort_keys=False).encode())
         storage.sweep(FOLDER)
         self.rows = RunLog(storage, images_seen)
@@ -51,10 +49,16 @@ class Outputs:
             keep=config.train.keep,
             keep_every=images_of(keep_every) if keep_every else None,
             superseded=attempt.superseded,
+            written=lambda written: telemetry.checkpoint(written.write_s, written.stall_s, written.bytes),
         )
 
     def row(self, row: dict[str, float]) -> None:
-        """Append a row to `metrics.jsonl`."""
+        """Append a row to `metrics.jsonl`.
+
+        Raises:
+            OSError: a checkpoint could not be written.
+        """
+        self.writer.check()
         self.rows.append(row)
 
     @torch.no_grad()
@@ -71,9 +75,7 @@ class Outputs:
 
     def save(self, players: Players) -> float:
         """Start writing a checkpoint; how long training stood still for it, in seconds."""
-        start = time.perf_counter()
-        self._account(self.writer.save(players))
-        return time.perf_counter() - start
+        return self.writer.save(players)
 
     def close(self) -> None:
         """Wait until everything is on storage.
@@ -82,8 +84,4 @@ class Outputs:
             OSError, CheckpointError: the last checkpoint could not be written.
         """
         self.rows.close()
-        self._account(self.writer.close())
-
-    def _account(self, written: Written | None) -> None:
-        if written is not None:
-            self.telemetry.checkpoint(written.write_s, written.stall_s, written.bytes)
+        self.writer.close()

@@ -59,11 +59,15 @@ class Players:
 
     @torch.no_grad()
     def average(self, beta: float) -> None:
-        """G_ema <- beta G_ema + (1 - beta) G; BatchNorm's statistics and other buffers are copied."""
+        """G_ema <- beta G_ema + (1 - beta) G; BatchNorm's statistics and other buffers are copied.
+
+        A forward pass that was not finite leaves its mark in them, though the step is skipped: there G takes back
+        the last finite ones.
+        """
         torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.net.parameters()), 1 - beta)
-        ours, theirs = list(self.G_ema.buffers()), list(self.G.net.buffers())
-        if ours:
-            torch._foreach_copy_(ours, theirs)
+        for ours, theirs in zip(self.G_ema.buffers(), self.G.net.buffers(), strict=True):
+            theirs.copy_(torch.where(theirs.isfinite(), theirs, ours))
+            ours.copy_(theirs)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Every tensor by file and name. The tensors are the live ones: copy before training goes on."""

@@ -44,11 +44,11 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
 
 def _writable(root: str) -> Storage:
     """The storage of the run, tried out: a bucket that is not there should not be found by the workers."""
-    storage = Storage(root)
     try:
+        storage = Storage(root)
         storage.write_bytes(".trial", b"")
         storage.delete(".trial")
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the second for http, which cannot be written to
         raise ConfigError(f"run.dir: {root} cannot be written to: {error}") from error
     return storage
 

@@ -57,8 +57,8 @@ def run(config: RunConfig, resume: Resume) -> int:
     leads = int(os.environ.get("RANK", "0")) == 0
     storage = prepare(config, resume) if leads else Storage(run_root(config))
     outcome = launch(config, storage)
-    if outcome.status == "refused":
-        raise GandistError(outcome.message)
+    if outcome.message:
+        raise (GandistError if outcome.status == "refused" else RunError)(outcome.message)
     if leads:
         log.info(
             "%s run=%s images_seen=%d\n  pictures    %s\n  metrics     %s\n  checkpoints %s",

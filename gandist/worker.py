@@ -24,6 +24,9 @@ from gandist.telemetry import open_telemetry, target, write_targets
 
 log = logging.getLogger("gandist")
 
+REMOTE_POLL_S = 5.0
+"""How often, at most, an object store is asked whether the run is to end."""
+
 
 def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
     """Train as one rank, from the newest sound checkpoint on, or from the start where there is none.
@@ -34,6 +37,7 @@ def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
         GandistError: data or storage failed in mid-run.
     """
     ranks = join(config.device, lambda size: config.train.batch % (size * config.train.accumulate) == 0)
+    host.joined()
     outcome = train_as(ranks, config, storage, host)
     ranks.leave()
     return outcome
@@ -116,9 +120,9 @@ class Run:
         host = config.telemetry.host
         port = telemetry.serve(host, config.telemetry.port + ranks.rank if config.telemetry.port else 0)
         addresses = ranks.gather(target(host, port) if port else "")
-        if ranks.leads and storage.local is not None:
+        if any(addresses) and ranks.leads and storage.local is not None:
             write_targets(storage.local / "prometheus.json", [address for address in addresses if address])
-        self.outputs = None
+        self.attempt, self.outputs = mine, None
         if mine is not None:
             self.outputs = Outputs(
                 config,
@@ -137,7 +141,7 @@ class Run:
         if players.images_seen == 0 and out:
             out.samples(players, self.draws, self.dtype)
         self._new_tick()
-        verdict = "go"
+        verdict, self._asked, self._overtaken = "go", 0.0, ""
         while verdict != "stop" and players.images_seen < images_of(plan.total_kimg):
             before = players.images_seen
             self.step()
@@ -146,9 +150,9 @@ class Run:
             verdict = consensus.step(row, done, self._stop_asked)
             if out and (done or due(before, seen, plan.sample_kimg)):
                 out.samples(players, self.draws, self.dtype)
-            if out and (done or verdict != "go" or due(before, seen, plan.checkpoint_kimg)):
+            if out and not self._overtaken and (done or verdict != "go" or due(before, seen, plan.checkpoint_kimg)):
                 self._stall_s += out.save(players)
-        return Outcome("stopped" if verdict == "stop" else "done", players.images_seen)
+        return Outcome("stopped" if verdict == "stop" else "done", players.images_seen, self._overtaken)
 
     def step(self) -> None:
         """One round of the game, with everything random drawn for it, and its share of the statistics."""
@@ -231,7 +235,14 @@ class Run:
         return row
 
     def _stop_asked(self) -> bool:
-        return self.ranks.leads and attempt.stop_asked(self.storage)
+        """Whether the run's storage says to end: on request, or because another attempt has taken over."""
+        now = time.perf_counter()
+        if self.attempt is None or now - self._asked < (0 if self.storage.local else REMOTE_POLL_S):
+            return False
+        self._asked = now
+        if by := self.attempt.superseded():
+            self._overtaken = f"{self.storage.root}: {by} has taken over this run; this attempt ends"
+        return bool(by) or attempt.stop_asked(self.storage)
 
 
 def shape_of(config: RunConfig) -> Shape:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, save
 
 from gandist.adversarial import OBJECTIVES, Game, Latents, Reals
-from gandist.checkpoint import FILES, Writer, expendable, newest, read
+from gandist.checkpoint import FILES, Writer, Written, expendable, names, newest, read
 from gandist.errors import CheckpointError
 from gandist.networks import NETWORKS, Shape
 from gandist.players import Players, build_players
@@ -313,13 +313,16 @@ def test_training_goes_on_while_the_copy_is_written(storage: Storage, monkeypatc
 
     monkeypatch.setattr(storage, "write_folder", slow)
     players = players_of("fp32")
-    writer = Writer(storage, facts={}, keep=4)
-    assert writer.save(players) is None
+    costs: list[Written] = []
+    writer = Writer(storage, facts={}, keep=4, written=costs.append)
+    stall_s = writer.save(players)
     saved = {name: tensor.clone() for name, tensor in players.tensors()["G"].items()}
     train(players, "fp32", 1)
+    assert costs == []
     go.set()
-    cost = writer.close()
-    assert cost is not None
+    writer.close()
+    (cost,) = costs
+    assert cost.stall_s == stall_s
     assert cost.bytes > 10_000
     assert cost.stall_s < cost.write_s
     other = players_of("fp32", seed=1)
@@ -373,5 +376,27 @@ def test_on_s3(bucket: str) -> None:
     assert found is not None
     assert found.name == "00000008"
     storage.write_bytes("checkpoints/00000008/D.safetensors", b"torn")
-    with pytest.raises(CheckpointError, match="all 2 checkpoints"):
+    with pytest.raises(CheckpointError, match="all 1 checkpoints"):
         newest(storage)
+    storage.delete("checkpoints/00000008/manifest.json")
+    assert newest(storage) is None, "killed in its first checkpoint, a run begins anew"
+
+
+def test_checkpoints_are_in_the_order_of_their_images(storage: Storage) -> None:
+    for name in ("99999936", "100000064", "00000064"):
+        storage.write_folder(f"checkpoints/{name}", {"manifest.json": b"{}"}, last="manifest.json")
+    assert names(storage) == ["00000064", "99999936", "100000064"]
+
+
+def test_a_damaged_newer_one_takes_nobodys_place(storage: Storage) -> None:
+    """A run that goes on from before it keeps what it writes now."""
+    storage.write_folder("checkpoints/00000100", {"manifest.json": b"torn"}, last="manifest.json")
+    writer, players = Writer(storage, facts={}, keep=1), players_of("fp32")
+    for _ in range(2):
+        train(players, "fp32", 1)
+        writer.save(players)
+    writer.close()
+    assert names(storage) == ["00000008", "00000100"]
+    found = newest(storage)
+    assert found is not None
+    assert found.images_seen == 8

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from gandist.adversarial import OBJECTIVES, Game, Latents, Reals
-from gandist.players import Player, Players
+from gandist.networks import NETWORKS, Shape
+from gandist.players import Player, Players, build_players
 from gandist.ranks import Ranks
 
 N, Z, X = 6, 3, 5
@@ -138,9 +139,6 @@ def test_each_critic_update_takes_its_own_batch() -> None:
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted() -> None:
-    from gandist.networks import NETWORKS, Shape
-    from gandist.players import build_players
-
     shape = Shape(resolution=32, channels=1, z_dim=4, width=2, norm="none")
     pair = NETWORKS["dcgan"]
     players = build_players(
@@ -162,3 +160,22 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted() -> None:
     assert all(float(state["step"]) == 1 for state in players.D.optimizer.state.values()), (
         "a skipped step does not count for Adam's bias correction"
     )
+
+
+def test_a_forward_pass_that_is_not_finite_leaves_no_mark() -> None:
+    """The step is skipped, but BatchNorm has averaged the bad batch into its statistics: they are taken back."""
+    shape = Shape(resolution=32, channels=1, z_dim=4, width=2)
+    pair = NETWORKS["dcgan"]
+    players = build_players(
+        lambda: pair.generator(shape), lambda: pair.discriminator(shape), seed=0, device=torch.device("cpu")
+    )
+    game = Game(players, OBJECTIVES["ns"], Ranks(0, 1, torch.device("cpu")), "fp32")
+    x, z = Reals(torch.rand(4, 1, 32, 32), None), Latents(torch.randn(4, 4), None)
+    game.step(players, [x], [z], z, beta=0.5)
+    game.step(players, [x], [z], Latents(torch.full((4, 4), float("inf")), None), beta=0.5)
+    assert players.G.skipped == 1
+    for net in (players.G.net, players.G_ema):
+        assert all(tensor.isfinite().all() for tensor in net.state_dict().values())
+    before = players.G_ema.get_buffer("layers.1.running_mean").clone()
+    game.step(players, [x], [z], z, beta=0.5)
+    assert not torch.equal(before, players.G_ema.get_buffer("layers.1.running_mean"))

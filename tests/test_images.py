@@ -1,8 +1,11 @@
 """Decoded images: mapped or streamed the same bytes; damage is told by its shard's name, or skipped and counted."""
 
 import logging
+import os
 import shutil
+import socket
 import time
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -10,10 +13,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from gandist.errors import DataError
+from gandist.errors import DataError, UnreachableError
 from gandist.shards.decode import decode
 from gandist.shards.images import Images, MappedImages, StreamedImages, open_images
 from gandist.shards.index import Index, read_index
+from gandist.shards.remote import ShardCache
 from tests.sets import damage, make_set, pixels
 
 N = 40
@@ -202,3 +206,36 @@ def test_decoded_sets_are_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
     assert len(held()) == 2
     assert first.path.name not in held()
     np.testing.assert_array_equal(first.gather(np.arange(10))[0], before)  # who has it open keeps it
+
+
+def test_what_was_skipped_comes_back_once_it_is_mended(copy: Index, tmp_path: Path) -> None:
+    """With times as they were, so that the decoded set's identity is the same."""
+    shard = Path(damage(copy, 3))
+    sound = shard.read_bytes()
+    times = (shard.stat().st_atime_ns, shard.stat().st_mtime_ns)
+    assert opened(copy, tmp_path, MAPPED, damage="skip").damaged == 1
+    row = copy.samples.slice(3, 1).to_pylist()[0]
+    mended = bytearray(sound)
+    mended[row["offset"] + row["size"] // 2] ^= 0xFF
+    shard.write_bytes(bytes(mended))
+    os.utime(shard, ns=times)
+    images = opened(copy, tmp_path, MAPPED)
+    assert images.damaged == 0
+    expected = decode(bytes(mended[row["offset"] : row["offset"] + row["size"]]), 32, 3)
+    np.testing.assert_array_equal(images.gather(np.array([3]))[0][0], expected)
+
+
+def test_storage_that_does_not_answer_is_no_damage(
+    packed: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where damage is skipped: nothing is known of the samples, and nothing is written down."""
+    monkeypatch.setattr("gandist.shards.remote.WAITS_S", ())
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        far = replace(packed, base=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        streamed = StreamedImages(far, 32, 3, ShardCache(tmp_path / "shards", 1 << 30), threads=1, on_damage="skip")
+        with pytest.raises(UnreachableError, match="cannot be read"):
+            streamed.gather(np.arange(4))
+        with pytest.raises(UnreachableError, match="cannot be read"):
+            MappedImages(streamed, tmp_path / "decoded", 1 << 30)
+    assert not list(tmp_path.glob("decoded/*/damaged.json"))

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import zlib
 from pathlib import Path
@@ -17,6 +19,7 @@ from gandist.pack import main
 from gandist.shards.index import Index, index_shards, read_index, write_index
 from gandist.shards.remote import ShardCache
 from gandist.shards.tars import list_shards
+from tests.sets import make_set
 
 
 def png(seed: int) -> bytes:
@@ -273,3 +276,12 @@ def test_list_shards_is_sorted_and_leaves_out_work_in_progress(tmp_path: Path) -
     for name in ("b.tar", "a.tar", ".c.tar", "d.txt"):
         (tmp_path / name).write_bytes(b"")
     assert list_shards(str(tmp_path)) == [str(tmp_path / "a.tar"), str(tmp_path / "b.tar")]
+
+
+def test_a_process_may_end_right_after_it_has_read_an_index(tmp_path: Path) -> None:
+    """A thread of Arrow's that lets go of our bytes while Python ends would abort the process, now and then."""
+    make_set(tmp_path)
+    code = f"from gandist.shards.index import read_index; read_index({str(tmp_path / 'shards')!r})"
+    for _ in range(6):
+        pair = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+        assert [process.wait(timeout=60) for process in pair] == [0, 0]

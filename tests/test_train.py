@@ -400,3 +400,23 @@ def test_a_signal_ends_it_with_a_last_checkpoint_and_143(command: list[str], num
     assert names == [f"{seen:08d}", f"{seen + 16:08d}"]
     counts = [row["images_seen"] for row in rows(folder)]
     assert counts == sorted(set(counts))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("run.dir=http://127.0.0.1:9/runs", "run.dir"),
+        ("data.cache_dir=/dev/null/cache", "data.cache_dir"),
+    ],
+)
+def test_folders_that_cannot_be(
+    command: list[str], capsys: pytest.CaptureFixture[str], override: str, words: str
+) -> None:
+    assert main([*command, override]) == 2
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert "Traceback" not in printed
+
+
+def test_a_number_may_be_a_name() -> None:
+    assert load("demo", ["run.name=1"]).run.name == "1"

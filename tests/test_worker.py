@@ -9,7 +9,6 @@ import pytest
 from gandist import attempt
 from gandist.config import RunConfig
 from gandist.consensus import PREEMPTION_POLLS, Host, Outcome
-from gandist.errors import CheckpointError
 from gandist.resumption import run_root
 from gandist.storage import Storage
 from gandist.worker import train
@@ -103,9 +102,10 @@ def test_an_older_attempt_that_still_lives_writes_nothing(tmp_path: Path) -> Non
         def report(self, row: dict[str, float]) -> None:
             attempt.Attempt(Storage(run_root(config)))
 
-    config = tiny(tmp_path, "fenced")
-    with pytest.raises(CheckpointError, match="attempt 2 has taken over"):
-        play(config, Overtaken())
+    config = tiny(tmp_path, "fenced", train__total_kimg=100, train__checkpoint_kimg=1000, train__tick_kimg=1)
+    outcome, _ = play(config, Overtaken())
+    assert outcome.status == "stopped"
+    assert "attempt 2 has taken over" in outcome.message
     assert not list((tmp_path / "fenced").glob("checkpoints/0*"))
 
 

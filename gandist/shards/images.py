@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from gandist import __version__
-from gandist.errors import DataError
+from gandist.errors import DataError, UnreachableError
 from gandist.shards.decode import decode
 from gandist.shards.index import Index
 from gandist.shards.remote import ShardCache, is_remote
@@ -121,6 +121,8 @@ class StreamedImages:
                 continue
             try:
                 return self.one(candidate), int(self.labels[candidate])
+            except UnreachableError:  # says nothing of the sample
+                raise
             except DataError as error:
                 if self.on_damage == "stop":
                     raise
@@ -144,20 +146,23 @@ class MappedImages:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / name
         with FileLock(folder / f"{name}.lock"):
-            if not (self.path / "damaged.json").is_file():
+            # What was skipped when the set was decoded may have been mended since: with `stop` it is looked at again.
+            if not self._decoded() or (self._decoded()[0] and source.on_damage == "stop"):
                 _make_room(folder, max_bytes - int(np.prod(shape)))
                 self._decode_all(source, shape)
             os.utime(self.path)
-        self.broken: list[int] = json.loads((self.path / "damaged.json").read_text())
-        if self.broken and source.on_damage == "stop":
-            source.one(self.broken[0])
-            raise DataError(f"{index.url(int(source.shard[self.broken[0]]))}: was damaged when it was decoded")
+            self.pixels = np.memmap(self.path / "pixels", dtype=np.uint8, mode="r", shape=shape)
+            (self.broken,) = self._decoded()
         if len(self.broken) == index.n:
             raise DataError(f"{index.base}: none of its {index.n} samples can be read")
-        self.pixels = np.memmap(self.path / "pixels", dtype=np.uint8, mode="r", shape=shape)
         self.labels = source.labels
         self.alias = _next_sound(index.n, self.broken)
         source.pool.shutdown()
+
+    def _decoded(self) -> list[list[int]]:
+        """The damaged samples of the decoded set, in a list of one; an empty list where the set is not decoded."""
+        file = self.path / "damaged.json"
+        return [json.loads(file.read_text())] if file.is_file() else []
 
     @property
     def damaged(self) -> int:
@@ -176,6 +181,8 @@ class MappedImages:
         def into_place(number: int) -> int | None:
             try:
                 pixels[number] = source.one(number)
+            except UnreachableError:
+                raise
             except DataError as error:
                 if source.on_damage == "stop":
                     raise
@@ -186,8 +193,10 @@ class MappedImages:
         broken: list[int] = []
         try:
             for shard in range(index.shards.num_rows):
-                self._verify(source, shard)
                 numbers = np.flatnonzero(source.shard == shard).tolist()
+                if not self._readable(source, shard):
+                    broken += numbers
+                    continue
                 broken += [number for number in source.pool.map(into_place, numbers) if number is not None]
             pixels.flush()
             (scratch / "damaged.json").write_text(json.dumps(broken))
@@ -196,16 +205,19 @@ class MappedImages:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _verify(self, source: StreamedImages, shard: int) -> None:
+    def _readable(self, source: StreamedImages, shard: int) -> bool:
+        """Whether the shard is there at all; a local one whose sha256 is wrong still has sound samples."""
         url, expected = source.index.url(shard), source.index.shards.column("sha256")[shard].as_py()
         try:
             with source.shard_path(shard).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
+        except UnreachableError:
+            raise
         except (OSError, DataError) as error:
-            damage = f"{url}: cannot be read: {error}"
+            found, damage = "", f"{url}: cannot be read: {error}"
         else:
             if found == expected:
-                return
+                return True
             damage = f"{url}: damaged: its sha256 is {found[:12]}..., the index has {expected[:12]}..."
         if source.on_damage == "stop":
             raise DataError(
@@ -213,6 +225,7 @@ class MappedImages:
                 "--index-only), or set data.on_damage=skip to go on without what is damaged"
             )
         log.warning("%s", damage)
+        return bool(found)
 
 
 def _identity(index: Index) -> str:

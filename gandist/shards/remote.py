@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from filelock import FileLock
 
-from gandist.errors import DataError
+from gandist.errors import DataError, UnreachableError
 
 REMOTE = ("s3", "gs", "gcs", "http", "https")
 CHUNK_BYTES = 8 << 20
@@ -120,7 +120,7 @@ def retrying(url: str, attempt: Callable[[], T]) -> T:
 
     Raises:
         FileNotFoundError: there is nothing at `url`.
-        DataError: naming `url`, when it cannot be had.
+        UnreachableError: naming `url`, when it cannot be had.
     """
     for wait_s in (*WAITS_S, None):
         try:
@@ -129,7 +129,7 @@ def retrying(url: str, attempt: Callable[[], T]) -> T:
             raise
         except Exception as error:
             if wait_s is None or not _passing(error):
-                raise DataError(f"{url}: cannot be read: {error}") from error
+                raise UnreachableError(f"{url}: cannot be read: {error}") from error
             time.sleep(wait_s)
     raise AssertionError("unreachable")
 
@@ -243,8 +243,8 @@ class ShardCache:
                     path.unlink(missing_ok=True)
                     total -= size
 
-    def _too_large(self, url: str, size: int) -> DataError:
-        return DataError(
+    def _too_large(self, url: str, size: int) -> UnreachableError:
+        return UnreachableError(
             f"{url}: a shard of {size} bytes does not fit into the cache of {self.max_bytes} bytes "
             f"({self.folder}); raise data.cache_gib, or pack smaller shards (--shard-size)"
         )
