@@ -50,8 +50,7 @@ def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> O
     with ExitStack() as closing:
         run, resume, refusal = None, "", ""
         try:
-            found = checkpoint.newest(storage) if ranks.leads else None
-            resume = found.name if found else ""
+            resume = _newest(storage) if ranks.leads else ""
         except GandistError as error:
             refusal = str(error)
         resume, refusal = ranks.gather_all((resume, refusal))[0]
@@ -66,6 +65,12 @@ def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> O
             return wait(Consensus(ranks, host))
         run.announce(closing)
         return run.play(Consensus(ranks, host))
+
+
+def _newest(storage: Storage) -> str:
+    """Name of the checkpoint to go on from; its content, which may be large, is let go of."""
+    found = checkpoint.newest(storage)
+    return found.name if found else ""
 
 
 class Run:
