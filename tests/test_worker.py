@@ -1,6 +1,8 @@
 """The rhythm of a run: when rows, pictures and checkpoints come, and how it ends."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,9 @@ def test_every_kind_of_run_takes_its_steps(tmp_path: Path, changes: dict[str, An
     last = rows(root)[-1]
     assert all(isinstance(last[name], float) for name in ("loss/D", "loss/G", "grad_norm/D", "grad_norm/G"))
     assert (root / "samples" / f"{outcome.images_seen:08d}.png").stat().st_size > 1000
+
+
+def test_a_rank_needs_neither_ray_nor_prometheus() -> None:
+    """They are imported where they are used alone: a rank also runs where they are not installed."""
+    code = "import sys, gandist.train; sys.exit(sorted({'ray', 'prometheus_client'} & set(sys.modules)) != [])"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
