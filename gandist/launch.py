@@ -96,7 +96,6 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
         from ray.train import FailureConfig, LoggingConfig, ScalingConfig
         from ray.train import RunConfig as RayRunConfig
         from ray.train.torch import TorchTrainer
-        from ray.train.v2.api.exceptions import TrainingFailedError
     except ImportError as error:
         raise GandistError(
             f"launch.kind: ray is not installed ({error}); pip install 'ray[train,tune,default]', "
@@ -133,7 +132,7 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     def fit() -> None:
         try:
             result["value"] = trainer.fit().return_value
-        except TrainingFailedError as error:
+        except Exception as error:  # handed to the main thread, which tells it
             result["error"] = error
 
     # In a thread, so that signals reach the handlers below instead of Ray's, which abort without a checkpoint.

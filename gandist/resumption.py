@@ -7,6 +7,7 @@ from typing import Any, Literal
 from gandist import attempt, checkpoint, dataset
 from gandist.config import RunConfig, differences
 from gandist.errors import CheckpointError, ConfigError
+from gandist.shards.remote import is_remote
 from gandist.storage import Storage
 
 log = logging.getLogger("gandist")
@@ -55,8 +56,6 @@ def _writable(root: str) -> Storage:
 
 def run_root(config: RunConfig) -> str:
     """RUN: `run.dir/run.name`, absolute."""
-    from gandist.shards.remote import is_remote
-
     if is_remote(config.run.dir):
         base, question, options = config.run.dir.partition("?")
         return f"{base.rstrip('/')}/{config.run.name}{question}{options}"

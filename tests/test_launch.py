@@ -125,3 +125,9 @@ def test_sigterm_to_the_driver_leaves_a_checkpoint_and_the_run_goes_on(cluster: 
     assert subprocess.run([*command, total], env=environment, timeout=120).returncode == 0
     newest = max(int(path.name) for path in (Path(run_root(config)) / "checkpoints").iterdir())
     assert images < newest <= images + 132
+
+
+def test_what_ray_refuses_is_told_too(cluster: str, tmp_path: Path) -> None:
+    config = on_ray(tmp_path, "refused-by-ray", launch__resources={"CPU": -1.0})
+    with pytest.raises(RunError, match="resource"):
+        launch(config, prepare(config, "auto"))
