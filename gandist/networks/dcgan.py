@@ -13,7 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gandist.networks.shape import Shape
+from gandist.networks.norms import MinibatchStd, norm, spectral
+from gandist.networks.shape import Shape, condition, projection
 
 
 def levels(shape: Shape) -> list[int]:
@@ -22,15 +23,11 @@ def levels(shape: Shape) -> list[int]:
     return [shape.width * 2**k for k in reversed(range(halvings))]
 
 
-def norm(shape: Shape, channels: int) -> nn.Module:
-    return nn.BatchNorm2d(channels) if shape.norm == "batch" else nn.Identity()
-
-
 def init_dcgan(module: nn.Module) -> None:
     """The paper's initialisation: weights from N(0, 0.02), BatchNorm gains from N(1, 0.02)."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Embedding | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
 
@@ -51,24 +48,24 @@ class Generator(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         widths = levels(shape)
-        self.embed = nn.Embedding(shape.classes, shape.z_dim) if shape.classes else None
-        z_channels = shape.z_dim * (2 if shape.classes else 1)
+        self.embed = condition(shape, shape.z_dim)
+        z_channels = shape.z_dim * (2 if self.embed else 1)
         layers: list[nn.Module] = [
             Project(z_channels, widths[0], 4, 1, 0, bias=False),
-            norm(shape, widths[0]),
+            norm(shape.norm, widths[0]),
             nn.ReLU(inplace=True),
         ]
         for wider, narrower in pairwise(widths):
             layers += [
                 nn.ConvTranspose2d(wider, narrower, 4, 2, 1, bias=False),
-                norm(shape, narrower),
+                norm(shape.norm, narrower),
                 nn.ReLU(inplace=True),
             ]
         layers += [nn.ConvTranspose2d(widths[-1], shape.channels, 4, 2, 1, bias=False), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.apply(init_dcgan)
-        if self.embed is not None:
-            nn.init.normal_(self.embed.weight)  # on z's own scale, or the class would drown in the noise
+        if isinstance(self.embed, nn.Embedding | nn.Linear):
+            nn.init.normal_(self.embed.weight)  # on z's own scale, or the condition would drown in the noise
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.embed is not None:
@@ -90,17 +87,18 @@ class Discriminator(nn.Module):
         for narrower, wider in pairwise(widths):
             layers += [
                 nn.Conv2d(narrower, wider, 4, 2, 1, bias=False),
-                norm(shape, wider),
+                norm(shape.norm, wider),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         self.features = nn.Sequential(*layers)
-        self.score = nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False)
-        self.embed = nn.Embedding(shape.classes, widths[-1]) if shape.classes else None
+        self.deviation = MinibatchStd(shape.minibatch_std) if shape.minibatch_std else None
+        self.score = nn.Conv2d(widths[-1] + bool(shape.minibatch_std), 1, 4, 1, 0, bias=False)
+        self.embed = condition(shape, widths[-1])
         self.apply(init_dcgan)
+        spectral(self, shape.norm)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = self.features(x)
-        scores: Tensor = self.score(h).flatten()
-        if self.embed is not None:
-            scores = scores + (self.embed(y) * h.sum(dim=(2, 3))).sum(dim=1)
+        spread = h if self.deviation is None else self.deviation(h)
+        scores: Tensor = self.score(spread).flatten() + projection(self.embed, y, h.sum(dim=(2, 3)))
         return scores

@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+from torch import Tensor, nn
+
 
 class Shape(NamedTuple):
-    """Sizes shared by the two networks of a pair."""
+    """What both networks of a pair are built from."""
 
     resolution: int
     """Height and width of the images in pixels."""
@@ -17,4 +19,27 @@ class Shape(NamedTuple):
     classes: int = 0
     """Classes the pair is conditioned on; 0 for none."""
     norm: str = "batch"
-    """Normalisation inside the networks: `batch` or `none`."""
+    """Normalisation inside the network that is built: one of its pair's `norms_G` or `norms_D`."""
+    text_dim: int = 0
+    """Dimension of the caption vectors the pair is conditioned on; 0 for none."""
+    widths: tuple[int, ...] = ()
+    """Channels of every level from 4x4 up, for pairs that take them one by one; () where `width` decides."""
+    minibatch_std: int = 0
+    """Images in a group of D's minibatch standard deviation; 0 for D without it."""
+
+    @property
+    def condition_dim(self) -> int:
+        """0 for an unconditional pair; else something positive."""
+        return self.classes or self.text_dim
+
+
+def condition(shape: Shape, features: int) -> nn.Module | None:
+    """What turns y, (N,) classes or (N, text_dim) caption vectors, into (N, features); None without a condition."""
+    if shape.classes:
+        return nn.Embedding(shape.classes, features)
+    return nn.Linear(shape.text_dim, features, bias=False) if shape.text_dim else None
+
+
+def projection(embed: nn.Module | None, y: Tensor | None, h: Tensor) -> Tensor | float:
+    """<embedding of y, features h> (N,): what conditions D (Miyato & Koyama 2018, arXiv:1802.05637, eq. 3)."""
+    return 0.0 if embed is None else (embed(y) * h).sum(dim=1)

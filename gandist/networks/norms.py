@@ -1,0 +1,163 @@
+"""Normalisation, by name: of features (`batch`, `sync`, `group`, `none`) and of D's weights (`spectral`)."""
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+
+GROUPS = 32
+"""Groups of GroupNorm, or the largest number below that divides both (Wu & He 2018, arXiv:1803.08494)."""
+
+
+def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
+    """The feature normalisation `name` over `channels`; nothing for `none` and for `spectral`, which is of weights."""
+    if name == "batch":
+        return nn.BatchNorm2d(channels, affine=affine)
+    if name == "sync":
+        return SyncBatchNorm(channels, affine=affine)
+    if name == "group":
+        return nn.GroupNorm(math.gcd(GROUPS, channels), channels, affine=affine)
+    return nn.Identity()
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum of each rank's tensor, on all of them; differentiable as often as one likes."""
+
+    @staticmethod
+    def forward(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def setup_context(
+        ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, dist.ProcessGroup], _: Tensor
+    ) -> None:
+        ctx.group = inputs[1]  # type: ignore[attr-defined]
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return _sum_over_ranks(grad, ctx.group), None  # type: ignore[attr-defined]
+
+
+def _sum_over_ranks(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    total: Tensor = _SumOverRanks.apply(x, group)  # type: ignore[no-untyped-call]
+    return total
+
+
+class SyncBatchNorm(nn.BatchNorm2d):
+    """BatchNorm over the images of all ranks: N ranks normalise as one would.
+
+    torch's own runs on accelerators only; this one also on CPUs. Every rank must hold equally many images.
+    """
+
+    group: dist.ProcessGroup | None = None
+    """Ranks to average over, set by `synchronise`; None for this process alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.group is None:
+            return super().forward(x)
+        world = dist.get_world_size(self.group)
+        x32 = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = _sum_over_ranks(x32.mean((0, 2, 3)), self.group) / world
+        centred = x32 - mean[:, None, None]
+        var = _sum_over_ranks(centred.square().mean((0, 2, 3)), self.group) / world
+        with torch.no_grad():
+            n = x.numel() // x.shape[1] * world
+            momentum = 0.1 if self.momentum is None else self.momentum
+            self.get_buffer("running_mean").lerp_(mean.detach(), momentum)
+            self.get_buffer("running_var").lerp_(var.detach() * n / max(1, n - 1), momentum)
+            self.get_buffer("num_batches_tracked").add_(1)
+        out: Tensor = centred * (var + self.eps).rsqrt()[:, None, None]
+        if self.affine:
+            out = out * self.weight[:, None, None] + self.bias[:, None, None]
+        return out.to(x.dtype)
+
+
+def synchronise(net: nn.Module, group: dist.ProcessGroup | None) -> None:
+    """Let every SyncBatchNorm of `net` average over the ranks of `group`."""
+    for module in net.modules():
+        if isinstance(module, SyncBatchNorm):
+            module.group = group
+
+
+class Spectral(nn.Module):
+    """W / sigma(W) with sigma = u^T W v (Miyato et al. 2018, arXiv:1802.05957, eq. 8), as a parametrisation.
+
+    The forward pass changes nothing: `iterate` takes the power iteration's step, once an update of D.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        matrix = weight.detach().flatten(1)
+        self.u: Tensor
+        self.v: Tensor
+        self.register_buffer("u", nn.functional.normalize(torch.randn(matrix.shape[0], device=weight.device), dim=0))
+        self.register_buffer("v", nn.functional.normalize(torch.randn(matrix.shape[1], device=weight.device), dim=0))
+        for _ in range(15):  # so that the first steps already divide by nearly the largest singular value
+            self.iterate(weight)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        # Not a matrix product, which autocast would round.
+        return weight / (self.u[:, None] * weight.flatten(1) * self.v).sum()
+
+    @torch.no_grad()
+    def iterate(self, weight: Tensor) -> None:
+        """One step of the power iteration (algorithm 1)."""
+        matrix = weight.flatten(1)
+        with torch.autocast(weight.device.type, enabled=False):
+            self.v.copy_(nn.functional.normalize(matrix.T @ self.u, dim=0))
+            self.u.copy_(nn.functional.normalize(matrix @ self.v, dim=0))
+
+
+def spectral(net: nn.Module, name: str) -> None:
+    """Normalise the weights of every layer of `net`, embeddings included, where `name` is `spectral`.
+
+    After the initialisation: a normalised weight can no longer be set.
+    """
+    if name == "spectral":
+        for module in list(net.modules()):
+            if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+                parametrize.register_parametrization(module, "weight", Spectral(module.weight))
+
+
+def iterate(net: nn.Module) -> None:
+    """A step of the power iteration for every spectrally normalised weight of `net`."""
+    for module in net.modules():
+        if isinstance(module, parametrize.ParametrizationList) and isinstance(module[0], Spectral):
+            module[0].iterate(module.original)
+
+
+class MinibatchStd(nn.Module):
+    """Adds a feature map: how much the images of a group differ, averaged (Karras et al. 2018, arXiv:1710.10196, 3).
+
+    (N, C, H, W) -> (N, C + 1, H, W). Image i is in group i mod (N / group), or where N does not divide into groups
+    of `group`, into the largest number below that divides it.
+    """
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, height, width = x.shape
+        size = next(size for size in range(min(self.group, n), 0, -1) if n % size == 0)
+        groups = (
+            x.float().unflatten(0, (size, n // size)) if x.dtype != torch.float64 else x.unflatten(0, (size, n // size))
+        )
+        deviation = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
+        plane = deviation.to(x.dtype).repeat(size)[:, None, None, None].expand(-1, 1, height, width)
+        return torch.cat([x, plane], 1)
+
+
+def sees_batch(net: nn.Module) -> bool:
+    """Whether an image's result depends on the others of its batch."""
+    return any(isinstance(module, _BatchNorm | MinibatchStd) for module in net.modules())
+
+
+def has_batch_norm(net: nn.Module) -> bool:
+    """Whether `net` keeps running statistics, which forward-mode differentiation cannot pass in training mode."""
+    return any(isinstance(module, _BatchNorm) for module in net.modules())
