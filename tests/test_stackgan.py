@@ -1,0 +1,236 @@
+"""StackGAN: the paper's sizes, its conditioning augmentation, the frozen first stage, and a D that heeds the text."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+from torch.func import jvp
+
+from gandist.networks import stackgan
+from gandist.networks.shape import Shape
+from gandist.networks.stackgan import CODE, ConditioningAugmentation, Generator1, Generator2, latents_1, latents_2
+
+PAPER = Shape(resolution=64, channels=3, z_dim=100, width=64, text_dim=1024, stage_1_resolution=64)
+SMALL = Shape(resolution=64, channels=3, z_dim=6, width=4, text_dim=7, stage_1_resolution=32)
+BY_CLASS = SMALL._replace(text_dim=0, classes=5)
+NORMS_G = ("batch", "sync", "group", "none")
+
+
+def build(make: type[nn.Module], shape: Shape) -> nn.Module:
+    torch.manual_seed(0)
+    return make(shape)
+
+
+def conditions(shape: Shape, n: int) -> Tensor:
+    unit = nn.functional.normalize(torch.randn(n, max(1, shape.text_dim)), dim=1)
+    return torch.arange(n) % shape.classes if shape.classes else unit
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def channels(net: nn.Module) -> list[tuple[int, int, int]]:
+    """(in, out, kernel) of the convolutions, in order."""
+    return [(m.in_channels, m.out_channels, m.kernel_size[0]) for m in net.modules() if isinstance(m, nn.Conv2d)]
+
+
+def test_counts_of_the_paper_stage_1() -> None:
+    with torch.device("meta"):
+        G, D = Generator1(PAPER), stackgan.Discriminator(PAPER)
+    widths = [1024, 512, 256, 128, 64]
+    augmentation = 2 * 1024 * 128
+    up = 9 * (sum(a * b for a, b in pairwise(widths)) + 64 * 3)
+    assert parameters(G) == augmentation + 16 * (100 + 128) * 1024 + up + 2 * sum(widths)
+    down = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512) + 2 * (128 + 256 + 512)
+    assert parameters(D) == down + 1024 * 128 + (512 + 128) * 512 + 2 * 512 + 16 * 512
+
+
+def test_counts_of_the_paper_stage_2() -> None:
+    with torch.device("meta"):
+        shape = PAPER._replace(resolution=256)
+        G, D, G_1 = Generator2(shape), stackgan.Discriminator(shape), Generator1(PAPER)
+    assert channels(G.encoder) == [(3, 256, 4), (256, 512, 4)]
+    upwards = [(512, 256, 3), (256, 128, 3), (128, 64, 3), (64, 32, 3), (32, 3, 3)]
+    assert channels(G.layers) == [(640, 512, 3), *[(512, 512, 3)] * 8, *upwards], "four residual blocks"
+    encoder = 16 * (3 * 256 + 256 * 512) + 2 * 512
+    residual = 9 * (640 * 512 + 8 * 512 * 512) + 9 * 2 * 512
+    up = 9 * (512 * 256 + 256 * 128 + 128 * 64 + 64 * 32 + 32 * 3) + 2 * (256 + 128 + 64 + 32)
+    assert parameters(G) - parameters(G_1) == 2 * 1024 * 128 + encoder + residual + up
+    widths = [64, 128, 256, 512, 1024, 2048]
+    down = 16 * (3 * 64 + sum(a * b for a, b in pairwise(widths))) + 2 * sum(widths[1:])
+    assert parameters(D) == down + 1024 * 128 + (2048 + 128) * 2048 + 2 * 2048 + 16 * 2048
+
+
+@pytest.mark.parametrize("norm", NORMS_G)
+@pytest.mark.parametrize("shape", [SMALL, BY_CLASS])
+def test_shapes(shape: Shape, norm: str) -> None:
+    shape, y = shape._replace(norm=norm), conditions(shape, 3)
+    stage_1 = shape._replace(resolution=32)
+    for make, built, latents in ((Generator1, stage_1, latents_1), (Generator2, shape, latents_2)):
+        G, D = build(make, built), build(stackgan.Discriminator, built)
+        assert latents(built) == 6 + CODE * (1 if make is Generator1 else 2)
+        x = G(torch.randn(3, latents(built)), y)
+        assert x.shape == (3, 3, built.resolution, built.resolution)
+        assert float(x.detach().abs().max()) <= 1
+        assert D(x, y).shape == (3,)
+        assert G.kl(y).shape == (3,)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("small", "large", "blocks"), [(32, 64, 2), (32, 128, 2), (64, 128, 2), (32, 256, 4)])
+def test_any_ratio_of_the_stages(small: int, large: int, blocks: int) -> None:
+    shape = SMALL._replace(resolution=large, stage_1_resolution=small)
+    G = build(Generator2, shape).eval()
+    sizes: list[int] = []
+    G.layers[0].register_forward_hook(lambda _, args, __: sizes.append(args[0].shape[-1]))  # type: ignore[union-attr, index]
+    with torch.no_grad():
+        assert G(torch.randn(1, latents_2(shape)), conditions(shape, 1)).shape == (1, 3, large, large)
+    assert sizes == [small // 4], "the code joins at a quarter of stage I's size"
+    assert sum(isinstance(m, stackgan.Residual) for m in G.modules()) == blocks
+
+
+def test_without_a_condition_it_is_refused() -> None:
+    for make in (Generator1, Generator2, stackgan.Discriminator):
+        with pytest.raises(ValueError, match="classes or text_dim"):
+            make(SMALL._replace(text_dim=0))
+
+
+@pytest.mark.parametrize("shape", [SMALL, BY_CLASS])
+def test_moments_of_the_code(shape: Shape) -> None:
+    augmentation = ConditioningAugmentation(shape)
+    y = conditions(shape, 4)
+    mu, log_var = augmentation(y)
+    assert mu.shape == log_var.shape == (4, CODE)
+    assert 0.8 < float(mu.detach().std()) < 1.2, "on the noise's own scale"
+    torch.testing.assert_close(log_var, torch.zeros(4, CODE))
+    nn.init.normal_(augmentation.log_var.weight)  # type: ignore[arg-type]
+    with torch.no_grad():
+        mu, log_var = (moment[:1].double() for moment in augmentation(y))
+        augmentation.double()
+        codes = augmentation.code(y[:1].double() if shape.text_dim else y[:1], torch.randn(40000, CODE).double())
+    sigma = (log_var / 2).exp()
+    assert float(((codes.mean(0) - mu) / sigma).abs().max()) < 5 / 200
+    torch.testing.assert_close(codes.std(0, keepdim=True), sigma, rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("make", [Generator1, Generator2])
+def test_kl_is_that_of_torch(make: type[nn.Module]) -> None:
+    G, y = build(make, SMALL), conditions(SMALL, 3)
+    nn.init.normal_(G.augmentation.log_var.weight)  # type: ignore[union-attr, arg-type]
+    mu, log_var = G.augmentation(y)  # type: ignore[operator]
+    own = kl_divergence(Normal(mu, (log_var / 2).exp()), Normal(torch.zeros_like(mu), torch.ones_like(mu))).sum(1)
+    torch.testing.assert_close(G.kl(y), own)  # type: ignore[operator]
+    G.kl(y).sum().backward()  # type: ignore[operator]
+    assert {name for name, p in G.named_parameters() if p.grad is not None} == {
+        "augmentation.mu.weight",
+        "augmentation.log_var.weight",
+    }
+
+
+def test_stage_1_is_frozen_and_saved() -> None:
+    G, y = build(Generator2, SMALL), conditions(SMALL, 3)
+    before = copy.deepcopy(G.state_dict())
+    for net in (build(Generator2, SMALL), G.eval().train(), copy.deepcopy(G)):
+        assert net.training
+        assert not any(module.training for module in net.stage_1.modules())  # type: ignore[union-attr]
+    z = torch.randn(3, latents_2(SMALL))
+    G(z, y).square().mean().backward()
+    for name, p in G.named_parameters():
+        assert (p.grad is None) == name.startswith("stage_1."), name
+    moved = {name for name, value in G.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved
+    assert not any(name.startswith("stage_1.") for name in moved), moved
+
+    G_1 = Generator1(SMALL._replace(resolution=32)).eval()
+    G.load_state_dict({**before, **{f"stage_1.{name}": value for name, value in G_1.state_dict().items()}})
+    torch.testing.assert_close(G.stage_1(z[:, :-CODE], y), G_1(z[:, :-CODE], y))  # type: ignore[operator]
+
+
+def test_each_number_of_z_has_its_place() -> None:
+    """The last CODE numbers are stage II's own, the CODE before them stage I's, and the first z: all are heeded."""
+    G, y = build(Generator2, SMALL).eval(), conditions(SMALL, 1)
+    sketches: list[Tensor] = []
+    G.stage_1.register_forward_hook(lambda _, __, out: sketches.append(out))  # type: ignore[union-attr]
+    z = torch.randn(1, latents_2(SMALL))
+    with torch.no_grad():
+        images = [G(z, y)]
+        for start, end in ((0, 6), (6, 6 + CODE), (6 + CODE, 6 + 2 * CODE)):
+            other = z.clone()
+            other[:, start:end] = torch.randn(1, end - start)
+            images.append(G(other, y))
+    assert not any(torch.equal(images[0], image) for image in images[1:])
+    assert [torch.equal(sketches[0], sketch) for sketch in sketches[1:]] == [False, False, True]
+    with torch.no_grad():
+        augmentation = G.stage_1.augmentation  # type: ignore[union-attr]
+        code = augmentation.code(y, z[:, 6 : 6 + CODE])  # type: ignore[union-attr, operator]
+        expected = G.stage_1.layers(torch.cat([z[:, :6], code], 1)[:, :, None, None])  # type: ignore[union-attr, operator]
+    torch.testing.assert_close(sketches[0], expected)
+
+
+@pytest.mark.parametrize("norm", ["none", "spectral"])
+@pytest.mark.parametrize("shape", [SMALL, BY_CLASS])
+def test_both_players_heed_the_condition(shape: Shape, norm: str) -> None:
+    y, same = conditions(shape, 3), torch.randn(1, 3, 64, 64).expand(3, -1, -1, -1)
+    D = build(stackgan.Discriminator, shape._replace(norm=norm))
+    scores = D(same, y).detach()
+    assert float(torch.pdist(scores[:, None]).min()) > 0.01 * float(scores.abs().mean())
+    images = build(Generator2, shape)(torch.randn(1, latents_2(shape)).expand(3, -1), y).detach()
+    assert float(torch.pdist(images.flatten(1)).min()) > 0.01 * float(images.norm())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own use of it
+@pytest.mark.parametrize("norm", ["none", "spectral", "group"])
+@pytest.mark.parametrize("shape", [SMALL, BY_CLASS])
+def test_forward_mode_agrees_with_double_backward(shape: Shape, norm: str) -> None:
+    D = build(stackgan.Discriminator, shape._replace(norm=norm, resolution=32)).double()
+    D.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x, v = torch.randn(2, 3, 3, 32, 32, dtype=torch.float64)
+    y = conditions(shape, 3)
+    y, weights = y if shape.classes else y.double(), list(D.parameters())
+    forward = jvp(lambda x: D(x, y), (x,), (v,))[1].sum()
+    (g,) = torch.autograd.grad(D(x.requires_grad_(), y).sum(), x, create_graph=True)
+    backward = (g * v).sum()
+    torch.testing.assert_close(forward, backward)
+    assert float(backward.detach().abs()) > 0
+    for a, b in zip(
+        torch.autograd.grad(forward, weights, allow_unused=True, materialize_grads=True),
+        torch.autograd.grad(backward, weights, allow_unused=True, materialize_grads=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_channels_last_goes_all_the_way_with_the_same_numbers() -> None:
+    def check(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
+        assert out.is_contiguous(memory_format=torch.channels_last), module
+        assert args[0].is_contiguous(memory_format=torch.channels_last), module
+
+    y, x = conditions(SMALL, 4), torch.randn(4, 3, 64, 64)
+    last = x.to(memory_format=torch.channels_last)
+    z = torch.randn(4, latents_2(SMALL))
+    for make, inputs, same in ((Generator2, z, z), (stackgan.Discriminator, x, last)):
+        net = build(make, SMALL)
+        expected = net(inputs, y).detach()
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for m in net.modules():
+            if isinstance(m, nn.Conv2d | nn.BatchNorm2d | nn.Upsample):
+                m.register_forward_hook(check)
+        torch.testing.assert_close(net(same, y).detach(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [SMALL, BY_CLASS])
+def test_bf16_autocast(shape: Shape) -> None:
+    G, D = build(Generator2, shape), build(stackgan.Discriminator, shape)
+    z, y = torch.randn(4, latents_2(shape)), conditions(shape, 4)
+    full = G(z, y).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        x = G(z, y)
+        D(x, y).float().mean().backward()
+        assert G.kl(y).dtype == torch.float32  # type: ignore[operator]
+    assert x.dtype == torch.bfloat16
+    torch.testing.assert_close(x.float(), full, rtol=0, atol=0.1)
+    for net in (G, D):
+        assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in net.parameters())
