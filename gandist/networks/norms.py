@@ -19,8 +19,24 @@ def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
     if name == "sync":
         return SyncBatchNorm(channels, affine=affine)
     if name == "group":
-        return nn.GroupNorm(math.gcd(GROUPS, channels), channels, affine=affine)
+        return GroupNorm(math.gcd(GROUPS, channels), channels, affine=affine)
     return nn.Identity()
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's, whose forward-mode derivative fails in channels_last: computed in NCHW, given back in x's own order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.contiguous()).contiguous(memory_format=_order(x))
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _order(x: Tensor) -> torch.memory_format:
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -39,7 +55,7 @@ class _SumOverRanks(torch.autograd.Function):
         ctx.group = inputs[1]  # type: ignore[attr-defined]
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
         return _sum_over_ranks(grad, ctx.group), None  # type: ignore[attr-defined]
 
 
@@ -61,15 +77,15 @@ class SyncBatchNorm(nn.BatchNorm2d):
         if not self.training or self.group is None:
             return super().forward(x)
         world = dist.get_world_size(self.group)
-        x32 = x.to(torch.promote_types(x.dtype, torch.float32))
+        x32 = _at_least_float32(x)
         mean = _sum_over_ranks(x32.mean((0, 2, 3)), self.group) / world
         centred = x32 - mean[:, None, None]
         var = _sum_over_ranks(centred.square().mean((0, 2, 3)), self.group) / world
         with torch.no_grad():
             n = x.numel() // x.shape[1] * world
-            momentum = 0.1 if self.momentum is None else self.momentum
-            self.get_buffer("running_mean").lerp_(mean.detach(), momentum)
-            self.get_buffer("running_var").lerp_(var.detach() * n / max(1, n - 1), momentum)
+            assert self.momentum is not None
+            self.get_buffer("running_mean").lerp_(mean, self.momentum)
+            self.get_buffer("running_var").lerp_(var * n / max(1, n - 1), self.momentum)
             self.get_buffer("num_batches_tracked").add_(1)
         out: Tensor = centred * (var + self.eps).rsqrt()[:, None, None]
         if self.affine:
@@ -95,8 +111,8 @@ class Spectral(nn.Module):
         matrix = weight.detach().flatten(1)
         self.u: Tensor
         self.v: Tensor
-        self.register_buffer("u", nn.functional.normalize(torch.randn(matrix.shape[0], device=weight.device), dim=0))
-        self.register_buffer("v", nn.functional.normalize(torch.randn(matrix.shape[1], device=weight.device), dim=0))
+        self.register_buffer("u", nn.functional.normalize(torch.randn_like(matrix[:, 0]), dim=0))
+        self.register_buffer("v", nn.functional.normalize(torch.randn_like(matrix[0]), dim=0))
         for _ in range(15):  # so that the first steps already divide by nearly the largest singular value
             self.iterate(weight)
 
@@ -145,12 +161,10 @@ class MinibatchStd(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape
         size = next(size for size in range(min(self.group, n), 0, -1) if n % size == 0)
-        groups = (
-            x.float().unflatten(0, (size, n // size)) if x.dtype != torch.float64 else x.unflatten(0, (size, n // size))
-        )
+        groups = _at_least_float32(x).view(size, n // size, *x.shape[1:])
         deviation = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
         plane = deviation.to(x.dtype).repeat(size)[:, None, None, None].expand(-1, 1, height, width)
-        return torch.cat([x, plane], 1)
+        return torch.cat([x, plane.contiguous(memory_format=_order(x))], 1)
 
 
 def sees_batch(net: nn.Module) -> bool:
