@@ -1,0 +1,334 @@
+"""Differentiable augmentation of what D sees, real and generated: pure functions of images and given uniforms.
+
+DiffAugment (Zhao et al. 2020, arXiv:2006.10738), ADA (Karras et al. 2020, arXiv:2006.06676) with its controller, and
+the shifts of balanced consistency regularisation (Zhao et al. 2020, arXiv:2002.04724). All of them are affine in the
+pixels, differentiable as often as one likes in reverse and in forward mode, and computed in full precision whatever
+autocast says.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Augmentation(NamedTuple):
+    """A random change of images, its randomness given."""
+
+    uniforms: int
+    """Numbers in [0, 1) that one image's augmentation is drawn from."""
+    apply: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(images x (N, C, H, W) in [-1, 1], with C 1 or 3, uniforms u (N, uniforms), probability p ()) -> (N, C, H, W).
+
+    Float64 where x is, else float32. Image n depends on x[n], u[n] and p alone; at p = 0 it is x[n].
+    """
+
+
+Transform = Callable[[Tensor, Tensor], Tensor]
+"""(x (N, C, H, W), u (N, uniforms) float64) -> (N, C, H, W)."""
+
+
+def in_full_precision(apply: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """`apply` outside autocast, on images of at least float32 and uniforms of float64."""
+
+    def exact(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            # In float32 a product of u could round up to the end of its range, and TF32 would blur the matrices.
+            return apply(x.to(torch.promote_types(x.dtype, torch.float32)), u.double(), p)
+
+    return exact
+
+
+def all_or_none(*transforms: tuple[int, Transform]) -> Augmentation:
+    """(uniforms, transform) pairs, one after the other: with probability p all of them, else none."""
+
+    def apply(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
+        changed, first = x, 1
+        for uniforms, transform in transforms:
+            changed = transform(changed, u[:, first : first + uniforms])
+            first += uniforms
+        return torch.where(u[:, :1, None, None] < p, changed, x)
+
+    return Augmentation(1 + sum(uniforms for uniforms, _ in transforms), in_full_precision(apply))
+
+
+def _each(values: Tensor, x: Tensor) -> Tensor:
+    """One number an image (N,), in the type of x and ready to meet (N, C, H, W)."""
+    return values.to(x.dtype)[:, None, None, None]
+
+
+def _whole(u: Tensor, reach: int) -> Tensor:
+    """Uniform among the whole numbers from -reach to reach, (N, 1)."""
+    return (u * (2 * reach + 1)).long()[:, None] - reach
+
+
+def _take(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """x[n, :, rows[n], columns[n]] for rows (N, H) and columns (N, W)."""
+    _, channels, height, width = x.shape
+    x = x.gather(2, rows[:, None, :, None].expand(-1, channels, -1, width))
+    return x.gather(3, columns[:, None, None, :].expand(-1, channels, height, -1))
+
+
+def brightness(x: Tensor, u: Tensor) -> Tensor:
+    """Add a number from [-0.5, 0.5)."""
+    return x + _each(u[:, 0] - 0.5, x)
+
+
+def saturation(x: Tensor, u: Tensor) -> Tensor:
+    """Scale the distance to each pixel's grey by a number from [0, 2); nothing changes in images of one channel."""
+    grey = x.mean(1, keepdim=True)
+    return grey + (x - grey) * _each(2 * u[:, 0], x)
+
+
+def contrast(x: Tensor, u: Tensor) -> Tensor:
+    """Scale the distance to each image's mean by a number from [0.5, 1.5)."""
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return mean + (x - mean) * _each(u[:, 0] + 0.5, x)
+
+
+def translation(x: Tensor, u: Tensor) -> Tensor:
+    """Shift by whole pixels, up to an eighth of the size each way; zeros come in."""
+    (rows, keep_rows), (columns, keep_columns) = (_shifted(size, u[:, axis]) for axis, size in enumerate(x.shape[2:]))
+    keep = keep_rows[:, None, :, None] & keep_columns[:, None, None, :]
+    return _take(x, rows, columns) * keep
+
+
+def _shifted(size: int, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each place comes from, and whether that is inside: (N, size) both."""
+    source = torch.arange(size, device=u.device) - _whole(u, int(size / 8 + 0.5))
+    inside = source.clamp(0, size - 1)
+    return inside, inside == source
+
+
+def cutout(x: Tensor, u: Tensor) -> Tensor:
+    """Zero a square of half the size whose centre is anywhere in the image: at the border, part of it falls outside."""
+    rows, columns = (_covered(size, u[:, axis]) for axis, size in enumerate(x.shape[2:]))
+    return x * ~(rows[:, None, :, None] & columns[:, None, None, :])
+
+
+def _covered(size: int, u: Tensor) -> Tensor:
+    """Whether each place lies in a half-sized interval, (N, size)."""
+    side = int(size / 2 + 0.5)
+    first = (u * (size + 1 - side % 2)).long()[:, None] - side // 2
+    place = torch.arange(size, device=u.device)
+    return (place >= first) & (place < first + side)
+
+
+def flip_and_shift(x: Tensor, u: Tensor) -> Tensor:
+    """Mirror left and right with probability one half; shift by up to 4 pixels in 32, the border reflected."""
+    height, width = x.shape[2:]
+    rows = torch.arange(height, device=u.device) - _whole(u[:, 1], round(height / 8))
+    columns = torch.arange(width, device=u.device) - _whole(u[:, 2], round(width / 8))
+    columns = torch.where(u[:, :1] < 0.5, columns, width - 1 - columns)
+    return _take(x, _reflect(rows, height - 1), _reflect(columns, width - 1))
+
+
+def _reflect(position: Tensor, last: int) -> Tensor:
+    """Positions mirrored at 0 and at `last` until they lie between."""
+    return last - (position.abs().remainder(2 * last) - last).abs()
+
+
+REACH = 10
+"""Taps of the low-pass filter each side of its middle; what is cut off changes noise in [-1, 1] by 5e-5 at most."""
+
+
+@cache
+def filters(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """One axis' way to twice the resolution, U (2 size - 1, size), and back, D (size, 2 size - 1 + 2 REACH): D U = I.
+
+    The paper's filter is the wavelet sym6. Here it has sym6's amplitudes |H|, the square root of Daubechies' half-band
+    polynomial of order 6 (Ten Lectures on Wavelets, 1992, section 6.1), but no phase: it is symmetric where sym6 nearly
+    is. So flips, quarter turns and whole shifts come out exact, and a mirrored image is mirrored at twice the
+    resolution too, which lets coordinates be reflected in place of pixels.
+
+    Fine position m lies over pixel m / 2. U's rows begin at pixel 0 and end at the last one, D's columns begin
+    REACH before that and end REACH after. Beyond the border U sees the image reflected.
+    """
+    y = torch.sin(torch.arange(64, dtype=torch.float64) * math.pi / 64).square()
+    response = (1 - y) ** 3 * torch.stack([math.comb(5 + k, k) * y**k for k in range(6)]).sum(0).sqrt()
+    taps = torch.zeros(64, dtype=torch.float64)
+    taps[: REACH + 1] = torch.fft.ifft(response).real[: REACH + 1]
+    pixel = torch.arange(size)
+    beyond = torch.arange(-REACH, size + REACH)
+    fine = torch.arange(-REACH, 2 * size - 1 + REACH)
+    band = taps[(fine[REACH:-REACH, None] - 2 * beyond).abs().clamp(max=REACH + 1)]
+    up = 2 * band @ (_reflect(beyond, size - 1)[:, None] == pixel).double()
+    down = taps[(fine - 2 * pixel[:, None]).abs().clamp(max=REACH + 1)]
+    return up.to(device, dtype), down.to(device, dtype)
+
+
+def warp(x: Tensor, inverse: Tensor) -> Tensor:
+    """x through an affine map, reflected without end at the border; antialiased at twice the resolution.
+
+    Args:
+        x: (N, C, H, W).
+        inverse: (N, 3, 3) float64, takes (x, y, 1) in the result to (x, y, 1) in x: pixels right of and below the
+            middle. Where it is the identity, the image stays as it is to the last bit.
+    """
+    channels, height, width = x.shape[1:]
+    (up_y, down_y), (up_x, down_x) = (filters(size, x.dtype, x.device) for size in (height, width))
+    fine = up_y @ x @ up_x.mT
+    horizontal = torch.arange(-REACH, 2 * width - 1 + REACH, dtype=x.dtype, device=x.device) - (width - 1)
+    vertical = torch.arange(-REACH, 2 * height - 1 + REACH, dtype=x.dtype, device=x.device)[:, None] - (height - 1)
+    a, b, t_x, c, d, t_y = inverse[:, :2].flatten(1).to(x.dtype)[:, :, None, None].unbind(1)
+    column = _reflect(a * horizontal + b * vertical + (2 * t_x + width - 1), 2 * (width - 1))
+    row = _reflect(c * horizontal + d * vertical + (2 * t_y + height - 1), 2 * (height - 1))
+    left, top = column.floor().clamp(max=2 * width - 3), row.floor().clamp(max=2 * height - 3)
+    index = (top.long() * (2 * width - 1) + left.long()).flatten(1)[:, None]
+
+    def corner(offset: int) -> Tensor:
+        # Not grid_sample, which has no forward mode and, on GPUs, no deterministic backward.
+        taken = fine.flatten(2).gather(2, (index + offset).expand(-1, channels, -1))
+        return taken.view(-1, channels, *column.shape[1:])
+
+    from_left, from_top = (column - left)[:, None], (row - top)[:, None]
+    above = torch.lerp(corner(0), corner(1), from_left)
+    below = torch.lerp(corner(2 * width - 1), corner(2 * width), from_left)
+    warped = down_y @ torch.lerp(above, below, from_top) @ down_x.mT
+    still = (inverse == torch.eye(3, dtype=inverse.dtype, device=inverse.device)).all(2).all(1)
+    return torch.where(still[:, None, None, None], x, warped)
+
+
+def recolour(x: Tensor, b: Tensor, c: Tensor, i: Tensor, theta: Tensor, s: Tensor) -> Tensor:
+    """ADA's colour transformations, one 4x4 matrix an image (2x2 for one channel).
+
+    With P the projection on the luma axis (1, 1, 1) and K the cross product with it, they are in turn: x + b,
+    c x, (I - 2 i P) x, (P + cos(theta) (I - P) + sin(theta) K) x and (P + s (I - P)) x. All but the first commute,
+    and on one channel, where P = I and K = 0, hue and saturation do nothing.
+
+    Args:
+        x: (N, C, H, W).
+        b: brightness added (N,).
+        c: factor of contrast (N,).
+        i: 1 where luma is flipped, else 0 (N,).
+        theta: turn of hue in radians (N,).
+        s: factor of saturation (N,).
+    """
+    channels = x.shape[1]
+    eye = torch.eye(channels, dtype=theta.dtype, device=x.device)
+    P = torch.full_like(eye, 1 / channels)
+    K = (eye.roll(1, 0) - eye.roll(-1, 0)) / math.sqrt(3)
+    cos, sin, of_luma, of_chroma = (
+        factor[:, None, None] for factor in (theta.cos(), theta.sin(), c * (1 - 2 * i), c * s)
+    )
+    matrix = of_luma * P + of_chroma * (cos * (eye - P) + sin * K)
+    colours = torch.baddbmm((of_luma * b[:, None, None]).to(x.dtype), matrix.to(x.dtype), x.flatten(2))
+    return colours.view_as(x)
+
+
+def _matrix(*rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """(N, 3, 3) from the entries (N,) of its first two rows."""
+    o = torch.zeros_like(rows[0][0])
+    return torch.stack([torch.stack(row, -1) for row in (*rows, (o, o, o + 1))], -2)
+
+
+def scale2d(x: Tensor, y: Tensor) -> Tensor:
+    """Factors (N,) to the right and down -> (N, 3, 3)."""
+    o = torch.zeros_like(x)
+    return _matrix((x, o, o), (o, y, o))
+
+
+def rotate2d(theta: Tensor) -> Tensor:
+    """Radians (N,), from right towards down -> (N, 3, 3)."""
+    cos, sin, o = theta.cos(), theta.sin(), torch.zeros_like(theta)
+    return _matrix((cos, -sin, o), (sin, cos, o))
+
+
+def translate2d(x: Tensor, y: Tensor) -> Tensor:
+    """Pixels (N,) to the right and down -> (N, 3, 3)."""
+    o = torch.zeros_like(x)
+    return _matrix((o + 1, o, x), (o, o + 1, y))
+
+
+def _bit(u: Tensor) -> Tensor:
+    return (2 * u).floor()
+
+
+def _angle(u: Tensor) -> Tensor:
+    return (2 * u - 1) * math.pi
+
+
+def _normal(u: Tensor) -> Tensor:
+    """N(0, 1) by its quantiles; u = 0, which float32 draws now and then, stands for 2^-25."""
+    return math.sqrt(2) * (2 * u - 1).clamp(min=2**-24 - 1).erfinv()
+
+
+@in_full_precision
+def ada(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
+    """The geometric and colour transformations of ADA (appendix B, figure 7), each with probability p.
+
+    u holds, in the order of the paper, a number that decides on each transformation and then its one or two parameters.
+    """
+    height, width = x.shape[2:]
+    columns = iter(u.unbind(1))
+
+    def draw(sample: Callable[[Tensor], Tensor], p: Tensor = p, parameters: int = 1) -> list[Tensor]:
+        """Parameters (N,) that are 0 where the transformation is not applied; 0 always means no change."""
+        applied = next(columns) < p
+        return [torch.where(applied, sample(next(columns)), 0.0) for _ in range(parameters)]
+
+    p_rot = 1 - (1 - p).sqrt()  # of two rotations, so that either is applied with probability p
+    (flip,) = draw(_bit)
+    (quarters,) = draw(lambda u: (4 * u).floor())
+    shift_x, shift_y = draw(lambda u: (u - 0.5) / 4, parameters=2)
+    (isotropic,) = draw(_normal)
+    (before,) = draw(_angle, p_rot)
+    (anisotropic,) = draw(_normal)
+    (after,) = draw(_angle, p_rot)
+    slide_x, slide_y = draw(_normal, parameters=2)
+    # The paper multiplies these on the left, one by one, to have the map from x to the result. Its inverse is the
+    # product of the inverses in the order of drawing.
+    zoom, stretch = 2 ** (-0.2 * isotropic), 2 ** (-0.2 * anisotropic)
+    inverse = (
+        scale2d(1 - 2 * flip, torch.ones_like(flip))
+        @ rotate2d(quarters * (math.pi / 2))
+        @ translate2d(-(shift_x * width).round(), -(shift_y * height).round())
+        @ scale2d(zoom, zoom)
+        @ rotate2d(before)
+        @ scale2d(stretch, 1 / stretch)
+        @ rotate2d(after)
+        @ translate2d(-0.125 * width * slide_x, -0.125 * height * slide_y)
+    )
+    x = warp(x, inverse)
+    (brighter,) = draw(_normal)
+    (contrasted,) = draw(_normal)
+    (negated,) = draw(_bit)
+    (hue,) = draw(_angle)
+    (saturated,) = draw(_normal)
+    return recolour(x, 0.2 * brighter, 2 ** (0.5 * contrasted), negated, hue, 2**saturated)
+
+
+COLOR = ((1, brightness), (1, saturation), (1, contrast))
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "diffaugment": all_or_none(*COLOR, (2, translation), (2, cutout)),
+    "color": all_or_none(*COLOR),
+    "translation": all_or_none((2, translation)),
+    "cutout": all_or_none((2, cutout)),
+    "ada": Augmentation(28, ada),
+    "shift": all_or_none((3, flip_and_shift)),
+}
+
+
+def adapt(state: Tensor, sign: Tensor, images: int, target: float, speed_kimg: float, every: int = 4) -> Tensor:
+    """ADA's controller (section 3.1): p moves so that r_t = E[sign(D(real))] comes to `target`.
+
+    Args:
+        state: (3,) float64: p, the sum of the signs since p last moved, their count. Zeros to begin with.
+        sign: (), mean of sign(D(real)) over the global batch of this update.
+        images: real images in that batch.
+        target: r_t at which p stays; the paper's is 0.6.
+        speed_kimg: thousand images in which p can go from 0 to 1; the paper's is 500.
+        every: updates between two moves of p.
+
+    Returns:
+        The next state, on the same device and without a look at any value.
+    """
+    p, total, count = (state + torch.stack([torch.zeros_like(sign), sign, torch.ones_like(sign)])).unbind()
+    step = images * every / (speed_kimg * 1000)
+    moved = (p + step * torch.sign(total / count - target)).clamp(0, 1)
+    start_again = torch.stack([moved, torch.zeros_like(moved), torch.zeros_like(moved)])
+    return torch.where(count >= every, start_again, torch.stack([p, total, count]))
