@@ -92,6 +92,12 @@ def test_any_ratio_of_the_stages(small: int, large: int, blocks: int) -> None:
     assert sum(isinstance(m, stackgan.Residual) for m in G.modules()) == blocks
 
 
+def test_a_residual_block_stands_beside_the_identity() -> None:
+    block, x = stackgan.Residual(SMALL, 4), torch.randn(2, 4, 8, 8)
+    nn.init.zeros_(block.layers[4].weight)  # type: ignore[arg-type]
+    torch.testing.assert_close(block(x), x.relu())
+
+
 def test_without_a_condition_it_is_refused() -> None:
     for make in (Generator1, Generator2, stackgan.Discriminator):
         with pytest.raises(ValueError, match="classes or text_dim"):
