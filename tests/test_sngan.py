@@ -179,7 +179,7 @@ def test_the_discriminator_projects_on_the_class() -> None:
     x, y = torch.randn(5, 3, 32, 32), torch.tensor([0, 1, 2, 0, 1])
     phi = F.relu(D.features[:-1](x)).sum((2, 3))
     V = D.embed.weight  # type: ignore[union-attr]
-    expected = torch.einsum("nk,kc,nc->n", F.one_hot(y).float(), V, phi) + phi @ D.score.weight[0]  # type: ignore[arg-type]
+    expected = torch.einsum("nk,kc,nc->n", F.one_hot(y).float(), V, phi) + phi @ D.score.weight[0]
     torch.testing.assert_close(D(x, y), expected)
 
 

@@ -1,0 +1,273 @@
+"""Norms by name; BatchNorm over ranks as over one; spectral norms against the SVD; the minibatch deviation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
+
+from gandist.networks.norms import (
+    MinibatchStd,
+    SyncBatchNorm,
+    has_batch_norm,
+    iterate,
+    norm,
+    sees_batch,
+    spectral,
+    synchronise,
+)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_norms_by_name(affine: bool) -> None:
+    kinds = {"batch": nn.BatchNorm2d, "sync": SyncBatchNorm, "group": nn.GroupNorm}
+    for name, kind in kinds.items():
+        made = norm(name, 48, affine)
+        assert isinstance(made, kind)
+        assert sum(p.numel() for p in made.parameters()) == (2 * 48 if affine else 0), name
+    for name in ("none", "spectral"):
+        assert isinstance(norm(name, 48, affine), nn.Identity)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (48, 16), (6, 2), (3, 1)])
+def test_groups_divide_the_channels(channels: int, groups: int) -> None:
+    made = norm("group", channels)
+    assert isinstance(made, nn.GroupNorm)
+    assert made.num_groups == groups
+    x = 2 + 3 * torch.randn(2, channels, 4, 4)
+    h = x.reshape(2, groups, -1)
+    expected = (h - h.mean(2, keepdim=True)) / (h.var(2, correction=0, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(made(x), expected.view_as(x))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own use of it
+def test_group_norm_has_every_derivative_in_channels_last() -> None:
+    torch.manual_seed(0)
+    made = norm("group", 64).double()
+    x, v = torch.randn(2, 2, 64, 3, 3, dtype=torch.float64)
+    expected = torch.func.jvp(made, (x,), (v,))[1]
+    x, v = x.to(memory_format=torch.channels_last), v.to(memory_format=torch.channels_last)
+    found = torch.func.jvp(made, (x,), (v,))[1]
+    torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.autograd.gradgradcheck(made, x[:, :, :1, :2].detach().requires_grad_())
+
+
+def derivatives(net: nn.Module, x: Tensor, weigh: Tensor) -> dict[str, Tensor]:
+    """Outputs, gradients, running statistics, and gradients of |grad_x|^2 of (weigh * net(x)^2).sum()."""
+    x = x.clone().requires_grad_()
+    names, weights = zip(*net.named_parameters(), strict=True)
+    out = net(x)
+    loss = (weigh * out.square()).sum()
+    (g,) = torch.autograd.grad(loss, x, create_graph=True)
+    first = torch.autograd.grad(loss, weights, retain_graph=True)
+    second = torch.autograd.grad(g.square().sum(), [x, *weights])
+    found = {"out": out, "x": g, "xx": second[0], **dict(net.named_buffers())}
+    found |= {f"weights.{name}": t for name, t in zip(names, first, strict=True)}
+    found |= {f"weights.{name}.x": t for name, t in zip(names, second[1:], strict=True)}
+    return {name: t.detach().contiguous().clone() for name, t in found.items()}
+
+
+def batches() -> tuple[nn.Module, Tensor, Tensor]:
+    """A net with two norms, eight images, and what weighs its outputs."""
+    torch.manual_seed(0)
+    net = nn.Sequential(norm("sync", 3), nn.Conv2d(3, 4, 3), nn.Softplus(), norm("sync", 4)).double()
+    for module in net.modules():
+        if isinstance(module, SyncBatchNorm):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    x, weigh = 5 + 2 * torch.randn(8, 3, 6, 6).double(), torch.randn(8, 4, 4, 4).double()
+    return net, x, weigh
+
+
+def one_rank(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/ranks", rank=rank, world_size=2)
+    net, x, weigh = batches()
+    synchronise(net, dist.group.WORLD)
+    found = derivatives(net, x[rank::2], weigh[rank::2])
+    half = net.float()[0](x[rank::2].bfloat16().to(memory_format=torch.channels_last))  # type: ignore[index]
+    assert half.dtype == torch.bfloat16
+    assert half.is_contiguous(memory_format=torch.channels_last)
+    save_file(found, folder / f"{rank}.safetensors")
+    dist.destroy_process_group()
+
+
+def test_batch_norm_over_two_ranks_is_that_of_one(tmp_path: Path) -> None:
+    """In value, gradients of images and weights, running statistics, and the same of |grad_x|^2."""
+    mp.spawn(one_rank, (tmp_path,), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
+    net, x, weigh = batches()
+    for name in ("0", "3"):
+        plain = nn.BatchNorm2d(net.get_submodule(name).num_features).double()  # type: ignore[arg-type]
+        plain.load_state_dict(net.get_submodule(name).state_dict())
+        net.set_submodule(name, plain)
+    expected = derivatives(net, x, weigh)
+    ranks = [load_file(tmp_path / f"{rank}.safetensors") for rank in range(2)]
+    assert set(ranks[0]) == set(expected)
+    for key, theirs in expected.items():
+        a, b = (rank[key] for rank in ranks)
+        if key in ("out", "x", "xx"):
+            ours = torch.stack([a, b], 1).flatten(0, 1)
+        elif key.startswith("weights"):
+            ours = a + b
+        else:
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+            ours = a
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9, msg=key)
+
+
+def test_batch_norm_of_no_group_is_torchs() -> None:
+    torch.manual_seed(0)
+    ours, theirs = norm("sync", 3), nn.BatchNorm2d(3)
+    for _ in range(2):
+        x = torch.randn(4, 3, 2, 2)
+        torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=0, atol=0)
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """What the layer computes with, detached."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight.detach()
+
+
+def layers() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    return {
+        "Conv2d": nn.Conv2d(6, 5, 3),
+        "Linear": nn.Linear(7, 4),
+        "Embedding": nn.Embedding(9, 5),
+        "Conv2d in channels_last": nn.Conv2d(6, 5, 3).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+    }
+
+
+@pytest.mark.parametrize("name", layers())
+def test_sigma_is_the_largest_singular_value(name: str) -> None:
+    net = layers()[name].double()
+    plain = weight_of(net).clone()
+    largest = torch.linalg.svdvals(plain.flatten(1))[0]
+    spectral(net, "spectral")
+    assert 1 <= float(torch.linalg.svdvals(weight_of(net).flatten(1))[0]) < 1.05, "from the start, nearly"
+    for _ in range(500):
+        iterate(net)
+    torch.testing.assert_close(weight_of(net), plain / largest, rtol=1e-9, atol=1e-9)
+    assert weight_of(net).stride() == plain.stride()
+
+
+def test_gradient_takes_u_and_v_for_constants() -> None:
+    """dL/dW = (G - <G, W_SN> u v^T) / sigma with G = dL/dW_SN (eq. 10 to 12); as torch's own, with the same u and v."""
+    torch.manual_seed(0)
+    ours, theirs = nn.Conv2d(6, 5, 3).double(), nn.Conv2d(6, 5, 3).double()
+    theirs.load_state_dict(ours.state_dict())
+    W = weight_of(ours).clone()
+    spectral(ours, "spectral")
+    spectral_norm(theirs).eval()  # which does not iterate then
+    u, v = (dict(ours.named_buffers())[f"parametrizations.weight.0.{name}"] for name in "uv")
+    for name, buffer in theirs.named_buffers():
+        buffer.copy_(u if name.endswith("_u") else v)
+
+    x, weigh = torch.randn(2, 6, 5, 5).double(), torch.randn(2, 5, 3, 3).double()
+    originals = [dict(m.named_parameters())["parametrizations.weight.original"] for m in (ours, theirs)]
+    loss = sum((weigh * m(x)).sum() for m in (ours, theirs))
+    assert isinstance(loss, Tensor)
+    found, torchs = torch.autograd.grad(loss, originals)
+    sigma = u @ W.flatten(1) @ v
+    W_SN = (W / sigma).requires_grad_()
+    (G,) = torch.autograd.grad((weigh * nn.functional.conv2d(x, W_SN)).sum(), W_SN)
+    expected = (G - (G * W_SN.detach()).sum() * torch.outer(u, v).view_as(W)) / sigma
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found, torchs, rtol=1e-12, atol=1e-12)
+
+
+def test_sigma_is_not_rounded_under_autocast() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 64, 3)
+    spectral(layer, "spectral")
+    with torch.autocast("cpu", torch.bfloat16):
+        half = layer.weight.detach()
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, layer.weight.detach(), rtol=0, atol=0)
+
+
+def test_forward_changes_nothing_and_iterate_buffers_alone() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    spectral(net, "spectral")
+    before = {name: t.clone() for name, t in net.state_dict().items()}
+    assert {name.rpartition(".")[2] for name in before} == {"original", "u", "v", "bias"}
+    net(torch.randn(2, 3, 4, 4)).sum().backward()
+    torch.testing.assert_close(dict(net.state_dict()), before, rtol=0, atol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        iterate(net)
+    after = net.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.endswith((".u", ".v"))}
+    for name in ("0.parametrizations.weight", "3.parametrizations.weight"):
+        matrix = before[f"{name}.original"].flatten(1)
+        v = nn.functional.normalize(matrix.T @ before[f"{name}.0.u"], dim=0)
+        torch.testing.assert_close(after[f"{name}.0.v"], v)
+        torch.testing.assert_close(after[f"{name}.0.u"], nn.functional.normalize(matrix @ v, dim=0))
+
+
+def test_only_the_name_spectral_normalises_weights() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3))
+    spectral(net, "batch")
+    assert not parametrize.is_parametrized(net[0])
+    iterate(net)
+
+
+@pytest.mark.parametrize(("n", "group", "size"), [(8, 4, 4), (8, 8, 8), (6, 4, 3), (4, 8, 4), (7, 4, 1)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_deviation_of_a_group(n: int, group: int, size: int, memory_format: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(n, 3, 2, 5).double().to(memory_format=memory_format)
+    out = MinibatchStd(group)(x)
+    assert out.is_contiguous(memory_format=memory_format)
+    torch.testing.assert_close(out[:, :3], x, rtol=0, atol=0)
+    images, stride = x.numpy(), n // size
+    for i in range(n):
+        members = images[i % stride :: stride]
+        assert len(members) == size
+        expected = np.sqrt(members.var(0) + 1e-8).mean()
+        np.testing.assert_allclose(out[i, 3], np.full((2, 5), expected), rtol=1e-12)
+
+
+def test_the_deviation_of_half_precision_is_computed_in_full() -> None:
+    torch.manual_seed(0)
+    x = (100 + torch.randn(8, 3, 4, 4)).bfloat16()
+    out = MinibatchStd(4)(x)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out[:, 3:], MinibatchStd(4)(x.float())[:, 3:].bfloat16(), rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own use of it
+def test_the_deviation_has_every_derivative() -> None:
+    torch.manual_seed(0)
+    net, x, v = MinibatchStd(2), torch.randn(4, 2, 2, 1).double(), torch.randn(4, 2, 2, 1).double()
+    assert torch.autograd.gradgradcheck(net, x.clone().requires_grad_())
+    slope = torch.func.jvp(net, (x,), (v,))[1]
+    torch.testing.assert_close(slope, (net(x + 1e-6 * v) - net(x - 1e-6 * v)) / 2e-6)
+
+
+def test_who_sees_the_batch() -> None:
+    seen = {name: nn.Sequential(nn.Conv2d(3, 8, 3), norm(name, 8)) for name in ("batch", "sync", "group", "none")}
+    assert {name: sees_batch(net) for name, net in seen.items()} == {
+        "batch": True,
+        "sync": True,
+        "group": False,
+        "none": False,
+    }
+    assert {name for name, net in seen.items() if has_batch_norm(net)} == {"batch", "sync"}
+    deviation = nn.Sequential(nn.Conv2d(3, 8, 3), MinibatchStd(4))
+    assert sees_batch(deviation)
+    assert not has_batch_norm(deviation)
+    spectral(deviation, "spectral")
+    assert not has_batch_norm(deviation)
