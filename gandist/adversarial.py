@@ -1,131 +1,201 @@
-"""The two-player game (Goodfellow et al. 2014, arXiv:1406.2661): objectives, the two losses, and the step."""
+"""The two-player game (Goodfellow et al. 2014, arXiv:1406.2661): the two losses, and the step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from gandist.augment import Augmentation, adapt
+from gandist.networks.norms import iterate, sees_batch, synchronise
+from gandist.objectives import OBJECTIVES, Objective
+from gandist.penalties import PENALTIES, CriticPenalty, GeneratorPenalty, Judged, Labelled, Noise, judge
 from gandist.players import Player, Players
 from gandist.ranks import Ranks
 
 
-class Objective(NamedTuple):
-    """What each player minimises, from the scores D gives: logits, the higher the more real."""
-
-    critic: Callable[[Tensor, Tensor], Tensor]
-    """(D(x), D(G(z))) -> D's loss."""
-    generator: Callable[[Tensor, Tensor], Tensor]
-    """(D(x), D(G(z))) -> G's loss. Most look at the second alone."""
-    paired: bool = False
-    """Whether G's loss looks at D(x): it is computed for G's update only where it does."""
-
-
-def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
-    """-E log sigmoid(D(x)) - E log(1 - sigmoid(D(G(z)))): the value function of the 2014 paper, negated."""
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
-
-
-OBJECTIVES: dict[str, Objective] = {
-    # Eq. 1 of the 2014 paper: G minimises E log(1 - sigmoid(D(G(z)))). Its gradient fades where D is sure.
-    "minimax": Objective(_cross_entropy, lambda real, fake: -F.softplus(fake).mean()),
-    # The same game with the non-saturating loss of the paper's section 3: G maximises E log sigmoid(D(G(z))).
-    "ns": Objective(_cross_entropy, lambda real, fake: F.softplus(-fake).mean()),
-    # Least squares with a=0, b=c=1 (Mao et al. 2017, arXiv:1611.04076, eq. 2 and 9).
-    "ls": Objective(
-        lambda real, fake: 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean(),
-        lambda real, fake: 0.5 * (fake - 1).square().mean(),
-    ),
-    # The critic of WGAN (Arjovsky et al. 2017, arXiv:1701.07875): it has to be kept Lipschitz by other means.
-    "wasserstein": Objective(lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean()),
-    # Hinge (Lim & Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957, eq. 16 and 17).
-    "hinge": Objective(
-        lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(), lambda real, fake: -fake.mean()
-    ),
-    # Relativistic pairing (Jolicoeur-Martineau 2019, arXiv:1807.00734; Huang et al. 2024, arXiv:2501.05441):
-    # each fake is compared with one real image.
-    "rp": Objective(
-        lambda real, fake: F.softplus(fake - real).mean(),
-        lambda real, fake: F.softplus(real - fake).mean(),
-        paired=True,
-    ),
-}
-
-
 class Reals(NamedTuple):
-    """Real images x (N, C, H, W) in [-1, 1] and their labels y (N,), or None."""
+    """Real images x (N, C, H, W) in [-1, 1], their condition y (N, ...) or None, and numbers drawn for D's update."""
 
     x: Tensor
     y: Tensor | None
+    noise: Mapping[str, Tensor] = {}
 
 
 class Latents(NamedTuple):
-    """Noise z (N, z_dim) and the labels y (N,) asked of G, or None."""
+    """Noise z (N, latents), the condition y (N, ...) asked of G or None, and numbers drawn for G's update."""
 
     z: Tensor
     y: Tensor | None
+    noise: Mapping[str, Tensor] = {}
+
+
+class Rules(NamedTuple):
+    """What the game is played by, from the first step to the last."""
+
+    objective: Objective = OBJECTIVES["ns"]
+    smoothing: float = 0.0
+    """One-sided label smoothing."""
+    penalties: tuple[str, ...] = ()
+    """Names in `PENALTIES`."""
+    differentiate: Literal["jvp", "double"] = "jvp"
+    augmentation: Augmentation | None = None
+    target: float | None = None
+    """Mean sign of D on reals that the augmentation's p adapts to."""
+    speed_kimg: float = 500.0
+    batch: int = 0
+    """Global batch, which p adapts by."""
+
+    @property
+    def critic_penalties(self) -> dict[str, CriticPenalty]:
+        found = {name: PENALTIES[name] for name in self.penalties}
+        return {name: penalty for name, penalty in found.items() if isinstance(penalty, CriticPenalty)}
+
+    @property
+    def generator_penalties(self) -> dict[str, GeneratorPenalty]:
+        found = {name: PENALTIES[name] for name in self.penalties}
+        return {name: penalty for name, penalty in found.items() if isinstance(penalty, GeneratorPenalty)}
+
+
+class Now(NamedTuple):
+    """The scheduled numbers of one step."""
+
+    beta: float
+    """What G's running average keeps of itself."""
+    weights_D: Sequence[Mapping[str, float]] = ({},)
+    """For each update of D, the weights of the penalties that are due in it."""
+    weights_G: Mapping[str, float] = {}
+    clip: float = 0.0
+    """Bound of D's weights; 0 for none."""
 
 
 class CriticLoss(nn.Module):
     """D's loss on real and generated images: all of D's forward passes, so that DDP sees them as one."""
 
-    def __init__(self, D: nn.Module, objective: Objective) -> None:
+    def __init__(self, D: nn.Module, rules: Rules, memory: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.D, self.objective = D, objective
+        self.D, self.rules, self.memory = D, rules, memory
         # BatchNorm over a mixed batch would tell real from fake by the batch's own statistics.
-        self.apart = any(isinstance(module, _BatchNorm) for module in D.modules())
+        self.apart = sees_batch(D)
 
-    def forward(self, x: Tensor, y: Tensor | None, x_fake: Tensor, y_fake: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The loss (), and detached statistics (3,): loss, mean D(x), mean D(G(z))."""
-        if self.apart:
-            real, fake = self.D(x, y), self.D(x_fake, y_fake)
-        else:
-            both = None if y is None or y_fake is None else torch.cat([y, y_fake])
-            real, fake = self.D(torch.cat([x, x_fake]), both).chunk(2)
-        real, fake = _at_least_float32(real), _at_least_float32(fake)
-        loss = self.objective.critic(real, fake)
-        return loss, torch.stack([loss, real.mean(), fake.mean()]).detach()
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor | None,
+        x_fake: Tensor,
+        y_fake: Tensor | None,
+        noise: Mapping[str, Tensor],
+        weights: Mapping[str, float],
+    ) -> tuple[Tensor, Tensor]:
+        """The loss (), and detached statistics: those of `CRITIC_STATISTICS`, then each penalty, NaN if not due."""
+        rules = self.rules
+        penalties = {name: rules.critic_penalties[name] for name in weights}
+        images = {
+            "real": Labelled(augmented(x, "real", rules, noise, self.memory), y),
+            "fake": Labelled(augmented(x_fake, "fake", rules, noise, self.memory), y_fake),
+        }
+        for penalty in penalties.values():
+            images |= penalty.images(images, noise)
+        scores, slopes = self._judge(images, {name for penalty in penalties.values() for name in penalty.slopes})
+        real, fake = scores["real"], scores["fake"]
+        loss = own = rules.objective.critic(real, fake)
+        if rules.smoothing and rules.objective.smoothing:
+            loss = own = loss + rules.objective.smoothing(real, rules.smoothing)
+        judged = Judged(scores, slopes, self.memory, rules.objective)
+        terms = {name: penalty.value(judged) for name, penalty in penalties.items()}
+        for name, term in terms.items():
+            loss = loss + weights[name] * term
+        absent = torch.full_like(own, torch.nan)
+        shown = [own, real.mean(), fake.mean(), real.sign().mean()]
+        return loss, torch.stack(shown + [terms.get(name, absent) for name in rules.critic_penalties]).detach()
+
+    def _judge(self, images: Mapping[str, Labelled], sloped: set[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """D's scores of all images, and its squared slopes at the `sloped` ones; in as few passes as D allows."""
+        batches = [[name] for name in images]
+        if not self.apart:
+            batches = [[n for n in images if n in sloped], [n for n in images if n not in sloped]]
+        scores: dict[str, Tensor] = {}
+        slopes: dict[str, Tensor] = {}
+        for names in filter(None, batches):
+            x = torch.cat([images[name].x for name in names])
+            conditions = [y for name in names if (y := images[name].y) is not None]
+            y = torch.cat(conditions) if conditions else None
+            if names[0] in sloped:
+                score, slope = judge(self.D, x, y, self.rules.differentiate)
+                slopes |= zip(names, at_least_float32(slope).chunk(len(names)), strict=True)
+            else:
+                score = self.D(x, y)
+            scores |= zip(names, at_least_float32(score).chunk(len(names)), strict=True)
+        return scores, slopes
 
 
 class GeneratorLoss(nn.Module):
     """G's loss through a frozen D. D is kept out of the module tree: DDP must average G's gradients only."""
 
-    def __init__(self, G: nn.Module, D: nn.Module, objective: Objective) -> None:
+    def __init__(self, G: nn.Module, D: nn.Module, rules: Rules, memory: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.G, self.objective = G, objective
+        self.G, self.rules, self.memory = G, rules, memory
         self._frozen = (D,)
 
-    def forward(self, z: Tensor, y: Tensor | None, x: Tensor, y_real: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The loss (), and detached statistics (1,): the loss. Of x only paired objectives take notice."""
-        (D,) = self._frozen
-        fake = D(self.G(z, y), y)
-        real = D(x, y_real) if self.objective.paired else fake
-        loss = self.objective.generator(_at_least_float32(real), _at_least_float32(fake))
-        return loss, loss.detach()[None]
+    def forward(
+        self,
+        z: Tensor,
+        y: Tensor | None,
+        x: Tensor,
+        y_real: Tensor | None,
+        noise: Mapping[str, Tensor],
+        weights: Mapping[str, float],
+    ) -> tuple[Tensor, Tensor]:
+        """The loss (), and detached statistics: it, then each penalty. Of x only paired objectives take notice."""
+        (D,), rules = self._frozen, self.rules
+        fake = at_least_float32(D(augmented(self.G(z, y), "fake", rules, noise, self.memory), y))
+        real = fake
+        if rules.objective.paired:
+            real = at_least_float32(D(augmented(x, "real", rules, noise, self.memory), y_real))
+        loss = own = rules.objective.generator(real, fake)
+        terms = {name: rules.generator_penalties[name].value(self.G, y) for name in weights}
+        for name, term in terms.items():
+            loss = loss + weights[name] * term
+        absent = torch.full_like(own, torch.nan)
+        return loss, torch.stack([own, *(terms.get(name, absent) for name in rules.generator_penalties)]).detach()
 
 
-STATISTICS = ("loss/D", "score/real", "score/fake", "grad_norm/D", "loss/G", "grad_norm/G")
-"""Names of what `Game.step` returns, in its order."""
+CRITIC_STATISTICS = ("loss/D", "score/real", "score/fake", "sign/real")
 
 
 class Game:
     """The two losses, wrapped for the ranks once, and the step that plays one round."""
 
-    def __init__(
-        self, players: Players, objective: Objective, ranks: Ranks, precision: str, accumulate: int = 1
-    ) -> None:
+    def __init__(self, players: Players, rules: Rules, ranks: Ranks, precision: str, accumulate: int = 1) -> None:
         G, D = players.G.net, players.D.net
-        self.critic_loss = ranks.distributed(CriticLoss(D, objective))
-        self.generator_loss = ranks.distributed(GeneratorLoss(G, D, objective))
-        self.autocast_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-        self.device_type = ranks.device.type
-        self.accumulate = accumulate
+        for net in (G, D):
+            synchronise(net, ranks.gradients)
+        self.rules, self.ranks, self.accumulate = rules, ranks, accumulate
+        self.critic_loss = ranks.distributed(CriticLoss(D, rules, players.memory))
+        self.generator_loss = ranks.distributed(GeneratorLoss(G, D, rules, players.memory))
+        self.autocast = autocast(ranks.device, precision)
+        terms_D, terms_G = (
+            [f"penalty/{name}" for name in of] for of in (rules.critic_penalties, rules.generator_penalties)
+        )
+        self.statistics = (*CRITIC_STATISTICS, *terms_D, "grad_norm/D", "loss/G", *terms_G, "grad_norm/G")
+        """Names of what `step` returns, in its order."""
+        self.remembering = [penalty for penalty in rules.critic_penalties.values() if penalty.remember]
+
+    def noise_for(self, player: str) -> dict[str, Noise]:
+        """What has to be drawn for each image of an update of `player`, G or D."""
+        wanted: dict[str, Noise] = {}
+        if (augmentation := self.rules.augmentation) is not None:
+            uniforms = Noise("uniform", lambda image: (augmentation.uniforms,))
+            seen = ["fake"] if player == "G" and not self.rules.objective.paired else ["real", "fake"]
+            wanted = {f"augment_{name}": uniforms for name in seen}
+        if player == "D":
+            for penalty in self.rules.critic_penalties.values():
+                wanted |= penalty.noise
+        return wanted
 
     def step(
-        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, beta: float
+        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Now
     ) -> Tensor:
         """One round of Algorithm 1: len(reals) updates of D, one of G, then G's running average.
 
@@ -133,45 +203,85 @@ class Game:
             reals: this rank's share of a fresh global batch for each update of D.
             for_D: the latents of the fakes in each update of D.
             for_G: the latents of G's own update; paired objectives compare them with the last of `reals`.
-            beta: what the running average keeps of itself.
+            now: the scheduled numbers.
 
         Returns:
-            `STATISTICS`, (6,) float32, on the device; of several updates of D, those of the last.
+            `statistics`, float32, on the device; of several updates of D, those of the last.
         """
         G, D = players.G, players.D
-        for (x, y), (z, y_fake) in zip(reals, for_D, strict=True):
-            with torch.no_grad(), self._autocast():
+        for (x, y, noise), (z, y_fake, _), weights in zip(reals, for_D, now.weights_D, strict=True):
+            with torch.no_grad(), self.autocast():
                 x_fake = torch.cat([G.net(*part) for part in self._parts(z, y_fake)]).to(x.dtype)
-            critic = self._descend(D, self.critic_loss, self._parts(x, y, x_fake, y_fake))
+            iterate(D.net)
+            critic = self._descend(D, self.critic_loss, self._parts(x, y, x_fake, y_fake, noise), weights)
+            D.clip(now.clip)
+            self._remember(players, critic)
         D.net.requires_grad_(False)
-        generator = self._descend(G, self.generator_loss, self._parts(*for_G, *reals[-1]))
+        z, y_fake, noise = for_G
+        generator = self._descend(
+            G, self.generator_loss, self._parts(z, y_fake, reals[-1].x, reals[-1].y, noise), now.weights_G
+        )
         D.net.requires_grad_(True)
-        players.average(beta)
+        players.average(now.beta)
         return torch.cat([critic, generator])
 
-    def _descend(self, player: Player, loss_of: nn.Module, parts: list[tuple[Tensor | None, ...]]) -> Tensor:
+    def _descend(
+        self, player: Player, loss_of: nn.Module, parts: list[tuple[Any, ...]], weights: Mapping[str, float]
+    ) -> Tensor:
         """One update of `player` against the mean loss over `parts`: (statistics..., gradient norm)."""
         player.optimizer.zero_grad()
         sums: list[Tensor] = []
         for i, part in enumerate(parts):
             last = i + 1 == len(parts)
             with nullcontext() if last or not hasattr(loss_of, "no_sync") else loss_of.no_sync():  # type: ignore[operator]
-                with self._autocast():
-                    loss, statistics = loss_of(*part)
+                with self.autocast():
+                    loss, statistics = loss_of(*part, weights)
                 player.scaler.scale(loss / len(parts)).backward()
             sums.append(statistics)
         norm = player.update()
         return torch.cat([torch.stack(sums).mean(0).float(), norm.float()[None]])
 
-    def _parts(self, *tensors: Tensor | None) -> list[tuple[Tensor | None, ...]]:
-        """The micro-batches: each tensor in `accumulate` equal chunks."""
-        chunks = [[None] * self.accumulate if t is None else t.chunk(self.accumulate) for t in tensors]
-        return list(zip(*chunks, strict=True))
+    def _remember(self, players: Players, critic: Tensor) -> None:
+        """What penalties and an adapting augmentation keep of D's scores over the global batch. On the device."""
+        rules = self.rules
+        if not self.remembering and rules.target is None:
+            return
+        _, real, fake, sign = self.ranks.average(critic[: len(CRITIC_STATISTICS)].clone())
+        for penalty in self.remembering:
+            assert penalty.remember is not None
+            penalty.remember(players.memory, real, fake)
+        if rules.target is not None:
+            state = players.memory["augment"]
+            state.copy_(adapt(state, sign, rules.batch, rules.target, rules.speed_kimg))
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device_type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
+    def _parts(self, *values: Any) -> list[tuple[Any, ...]]:
+        """The micro-batches: each tensor, and each of a mapping, in `accumulate` equal chunks."""
+        return list(zip(*(chunks(value, self.accumulate) for value in values), strict=True))
 
 
-def _at_least_float32(scores: Tensor) -> Tensor:
-    """Losses are computed in full precision whatever D ran in."""
-    return scores if scores.dtype == torch.float64 else scores.float()
+def chunks(value: Tensor | Mapping[str, Tensor] | None, parts: int) -> list[Any]:
+    """A tensor, or a mapping of tensors, in so many equal parts; None as often."""
+    if value is None:
+        return [None] * parts
+    if isinstance(value, Tensor):
+        return list(value.chunk(parts))
+    return [{name: tensor.chunk(parts)[i] for name, tensor in value.items()} for i in range(parts)]
+
+
+def augmented(x: Tensor, name: str, rules: Rules, noise: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> Tensor:
+    """The images as D sees them. Real and generated ones alike, or G would learn to draw the augmentation."""
+    if rules.augmentation is None:
+        return x
+    x = at_least_float32(x)
+    return rules.augmentation.apply(x, noise[f"augment_{name}"], memory["augment"][0])
+
+
+def autocast(device: torch.device, precision: str) -> Callable[[], torch.autocast]:
+    """A context in which networks run in `precision`; fp32 and fp64 as they are."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return lambda: torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Losses and augmentations are computed in full precision whatever the networks ran in."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -44,14 +44,17 @@ class Checkpoint:
     def images_seen(self) -> int:
         return int(self.manifest["images_seen"])
 
+    def tensors(self, file: str) -> dict[str, Tensor]:
+        """The tensors of one of `FILES` by their names."""
+        return load_tensors(self.files[f"{file}.safetensors"])
+
     def restore(self, players: Players) -> None:
         """Put the players in the state that was saved.
 
         Raises:
             CheckpointError: the networks are of another shape.
         """
-        tensors = {name: load_tensors(self.files[f"{name}.safetensors"]) for name in FILES}
-        players.load(tensors, json.loads(self.files["state.json"]))
+        players.load({name: self.tensors(name) for name in FILES}, json.loads(self.files["state.json"]))
 
 
 def read(storage: Storage, name: str) -> Checkpoint:

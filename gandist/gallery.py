@@ -4,7 +4,9 @@ import io
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
+from torch import Tensor
 
 CELL_PX = 96
 """Images smaller than this are enlarged by the whole factor that keeps them within it."""
@@ -36,6 +38,12 @@ def grid(images: npt.NDArray[np.uint8], columns: int, gap: int = 2) -> Image.Ima
         top, left = i // columns * (height + gap), i % columns * (width + gap)
         canvas[top : top + height, left : left + width] = cell
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def as_pixels(x: Tensor) -> npt.NDArray[np.uint8]:
+    """Images (N, C, H, W) in [-1, 1], of any float type and on any device, as uint8 (N, C, H, W)."""
+    pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(pixels.cpu().numpy())
 
 
 def png_bytes(image: Image.Image) -> bytes:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from gandist import attempt
+from gandist import attempt, extensions
 from gandist.config import RunConfig, validate
 from gandist.consensus import Host, Outcome
 from gandist.errors import ConfigError, GandistError, RunError
@@ -112,7 +112,11 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     )
     trainer = TorchTrainer(
         ray_worker,
-        train_loop_config={"config": _absolute(config), "root": storage.root},
+        train_loop_config={
+            "config": _absolute(config),
+            "root": storage.root,
+            "imports": extensions.sources(config.imports),
+        },
         scaling_config=ScalingConfig(
             num_workers=high if low == high else (low, high),
             use_gpu=use_gpu,
@@ -151,9 +155,10 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
 def _absolute(config: RunConfig) -> dict[str, Any]:
     """The configuration without relative paths: Ray's workers start in folders of their own."""
     tree = config.resolved()
-    for field, path in tree["data"].items():
-        if field in ("path", "cache_dir") and path and not path.startswith("builtin:") and not is_remote(path):
-            tree["data"][field] = str(Path(path).expanduser().absolute())
+    for section, field in (("data", "path"), ("data", "cache_dir"), ("model", "stage_1")):
+        path = tree[section][field]
+        if path and not path.startswith("builtin:") and not is_remote(path):
+            tree[section][field] = str(Path(path).expanduser().absolute())
     return tree
 
 
@@ -204,6 +209,7 @@ def ray_worker(job: dict[str, Any]) -> Outcome:
     show_messages()
     # Ray Train logs every report that it is given, by a logger outside its own tree; the driver shows the rows already.
     logging.getLogger().setLevel(logging.WARNING)
+    extensions.run(job["imports"])
     return train(validate(job["config"]), Storage(job["root"]), RayHost())
 
 

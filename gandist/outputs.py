@@ -1,16 +1,18 @@
 """What the leading rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
 
-import numpy as np
+from pathlib import Path
+
 import torch
 import yaml
 
+from gandist import extensions
 from gandist.attempt import Attempt
 from gandist.checkpoint import FOLDER, Writer
 from gandist.config import RunConfig
-from gandist.gallery import grid, png_bytes
+from gandist.gallery import as_pixels, grid, png_bytes
+from gandist.inputs import Inputs
 from gandist.players import Players
 from gandist.progress import RunLog
-from gandist.randomness import Draws
 from gandist.schedule import images_of
 from gandist.storage import Storage
 from gandist.telemetry import Silent
@@ -34,6 +36,8 @@ class Outputs:
     ) -> None:
         self.config, self.storage = config, storage
         storage.write_bytes("config.yaml", yaml.safe_dump(config.resolved(), sort_keys=False).encode())
+        for path, source in extensions.sources(config.imports).items():
+            storage.write_bytes(f"{extensions.FOLDER}/{Path(path).name}", source.encode())
         storage.sweep(FOLDER)
         self.rows = RunLog(storage, images_seen)
         keep_every = config.train.keep_every_kimg
@@ -43,6 +47,7 @@ class Outputs:
                 "config_fingerprint": config.fingerprint(),
                 "data_fingerprint": data_fingerprint,
                 "attempt": attempt.number,
+                "imports": extensions.digests(config.imports),
                 "world_size": world_size,
                 "config": config.resolved(),
             },
@@ -62,15 +67,10 @@ class Outputs:
         self.rows.append(row)
 
     @torch.no_grad()
-    def samples(self, players: Players, draws: Draws, dtype: torch.dtype) -> None:
-        """Write `samples/NNNNNNNN.png`: G_ema on latents that stay the same during a run; one class a row."""
-        classes, z_dim = self.config.model.classes, self.config.model.z_dim
-        rows = min(classes, ROWS) or ROWS
-        z = draws.fixed_normal("samples", (rows * COLUMNS, z_dim)).to(dtype)
-        y = torch.arange(rows, device=z.device).repeat_interleave(COLUMNS) if classes else None
-        x = players.G_ema.eval()(z, y)
-        pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-        image = png_bytes(grid(np.ascontiguousarray(pixels), COLUMNS))
+    def samples(self, players: Players, inputs: Inputs) -> None:
+        """Write `samples/NNNNNNNN.png`: G_ema on latents that stay the same; one class, or one caption, a row."""
+        z, y = inputs.of_samples(min(self.config.model.classes, ROWS) or ROWS, COLUMNS)
+        image = png_bytes(grid(as_pixels(players.G_ema.eval()(z, y)), COLUMNS))
         self.storage.write_bytes(f"samples/{players.images_seen:08d}.png", image)
 
     def save(self, players: Players) -> float:

@@ -1,8 +1,8 @@
 """G, D, the running average of G, their optimisers, and how many images were seen: all that training changes."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,6 +40,18 @@ class Player:
             self.scaler.update()
         return norm
 
+    @torch.no_grad()
+    def clip(self, bound: float) -> None:
+        """Cut every weight to [-bound, bound] (WGAN, Arjovsky et al. 2017, algorithm 1); 0 leaves them."""
+        if bound > 0:
+            weights = list(self.net.parameters())
+            torch._foreach_clamp_min_(weights, -bound)
+            torch._foreach_clamp_max_(weights, bound)
+
+    def set_betas(self, betas: tuple[float, float]) -> None:
+        for group in self.optimizer.param_groups:
+            group["betas"] = betas
+
     def set_lr(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
@@ -56,6 +68,8 @@ class Players:
     D: Player
     G_ema: nn.Module
     images_seen: int = 0
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    """Small float64 tensors that methods keep between steps: an augmentation's p, running means of scores."""
 
     @torch.no_grad()
     def average(self, beta: float) -> None:
@@ -87,6 +101,7 @@ class Players:
             "skipped_D": float(self.D.skipped),
             "scaler_G": self.G.scaler.state_dict(),
             "scaler_D": self.D.scaler.state_dict(),
+            "memory": {name: tensor.tolist() for name, tensor in self.memory.items()},
         }
 
     def load(self, tensors: dict[str, dict[str, Tensor]], scalars: dict[str, Any]) -> None:
@@ -96,17 +111,19 @@ class Players:
             CheckpointError: the tensors do not fit these networks.
         """
         for name, net in (("G", self.G.net), ("D", self.D.net), ("G_ema", self.G_ema)):
-            try:
-                net.load_state_dict(tensors[name])
-            except (RuntimeError, KeyError) as error:
-                raise CheckpointError(f"{name}: does not fit the configured network: {error}") from error
+            load_weights(net, tensors[name], name)
+        try:
+            self.images_seen = int(scalars["images_seen"])
+            for name, tensor in self.memory.items():
+                tensor.copy_(torch.tensor(scalars["memory"][name], dtype=tensor.dtype))
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"the state does not fit the configured game: {error!r}") from error
         for name, player in (("G", self.G), ("D", self.D)):
             try:
                 _load_optimizer(player, tensors[f"optim_{name}"])
                 player.skipped.fill_(scalars[f"skipped_{name}"])
                 if player.scaler.is_enabled():
                     player.scaler.load_state_dict(scalars[f"scaler_{name}"])
-                self.images_seen = int(scalars["images_seen"])
             except (RuntimeError, KeyError, ValueError) as error:
                 raise CheckpointError(
                     f"optim_{name} or the state: does not fit the configured network: {error!r}"
@@ -120,13 +137,14 @@ def build_players(
     seed: int,
     device: torch.device,
     precision: str = "fp32",
-    betas: tuple[float, float] = (0.5, 0.999),
     weight_decay: float = 0.0,
+    memory: Mapping[str, tuple[float, ...]] = {},
 ) -> Players:
     """New players, the same on every rank: initial weights are a function of `seed` alone.
 
     Adam is the fused one, in its decoupled form (AdamW, Loshchilov & Hutter 2019), which without weight decay
-    is Adam itself. Learning rates start at 0: the loop sets them before each step.
+    is Adam itself. Learning rates start at 0: the loop sets them, and the betas, before each step.
+    Weights that a network has frozen are not updated.
     """
 
     def build(make: Callable[[], nn.Module], purpose: str) -> nn.Module:
@@ -141,13 +159,30 @@ def build_players(
         on_gpu = device.type == "cuda"
         lr = torch.zeros((), device=device) if on_gpu else 0.0
         optimizer = torch.optim.AdamW(
-            net.parameters(), lr=lr, betas=betas, weight_decay=weight_decay, fused=True, capturable=on_gpu
+            [p for p in net.parameters() if p.requires_grad],
+            lr=lr,
+            weight_decay=weight_decay,
+            fused=True,
+            capturable=on_gpu,
         )
         scaler = GradScaler(device.type, enabled=precision == "fp16")
         return Player(net, optimizer, scaler, torch.zeros((), dtype=torch.float64, device=device))
 
     G, D = build(generator, "weights/G"), build(discriminator, "weights/D")
-    return Players(player(G), player(D), copy.deepcopy(G).requires_grad_(False))
+    kept = {name: torch.tensor(start, dtype=torch.float64, device=device) for name, start in memory.items()}
+    return Players(player(G), player(D), copy.deepcopy(G).requires_grad_(False), memory=kept)
+
+
+def load_weights(net: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Put the tensors of a network, called `name`, in place.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{name}: does not fit the configured network: {error}") from error
 
 
 def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
@@ -160,7 +195,7 @@ def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
 
 
 def _load_optimizer(player: Player, tensors: dict[str, Tensor]) -> None:
-    parameters = dict(player.net.named_parameters())
+    parameters = {name: p for name, p in player.net.named_parameters() if p.requires_grad}
     numbers = {name: number for number, name in enumerate(parameters)}
     state: dict[int, dict[str, Tensor]] = {}
     for full, value in tensors.items():

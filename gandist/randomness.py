@@ -54,6 +54,11 @@ class Draws:
         """Standard normal float32 of this shape on every rank alike, the same during the whole run."""
         return torch.from_numpy(philox(self.seed, purpose).standard_normal(shape, dtype=np.float32)).to(self.device)
 
+    def numbers(self, purpose: str, images_seen: int, sub: int, batch: int, n: int) -> np.ndarray:
+        """Uniform numbers below `n` (int64) for this rank's rows, on the CPU."""
+        drawn = philox(self.seed, purpose, images_seen, sub).integers(n, size=batch)
+        return drawn[split(batch, self.rank, self.world_size)]
+
     def labels(self, purpose: str, images_seen: int, sub: int, batch: int, classes: int) -> Tensor | None:
         """Uniform class labels (int64) for this rank's rows; None where there are no classes."""
         if classes == 0:

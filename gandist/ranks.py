@@ -72,6 +72,13 @@ class Ranks:
             values /= self.world_size
         return values
 
+    def average(self, values: Tensor) -> Tensor:
+        """The mean of a tensor on the device over the training ranks, in place."""
+        if self.gradients is not None:
+            dist.all_reduce(values, group=self.gradients)
+            values /= self.world_size
+        return values
+
     def gather(self, value: T) -> list[T]:
         """Each training rank's value, on every one of them."""
         return _gather(value, self.control, self.world_size)

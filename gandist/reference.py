@@ -4,9 +4,9 @@ import json
 import sys
 from typing import Any
 
-from gandist.adversarial import OBJECTIVES
 from gandist.config import RunConfig, may_change
 from gandist.networks import NETWORKS
+from gandist.objectives import OBJECTIVES
 
 CHOICES: dict[str, Any] = {"game.objective": OBJECTIVES, "model.name": NETWORKS}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

@@ -4,11 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
-from gandist import attempt, checkpoint, dataset
+from gandist import attempt, checkpoint, dataset, extensions
 from gandist.config import RunConfig, differences
 from gandist.errors import CheckpointError, ConfigError
 from gandist.shards.remote import is_remote
 from gandist.storage import Storage
+from gandist.trained import check_stage_1
 
 log = logging.getLogger("gandist")
 
@@ -37,6 +38,7 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
     if found is None:
         if resume == "must":
             raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint to resume from (--resume must)")
+        check_stage_1(config)
         return storage
     _compare(config, found.manifest, index.fingerprint, storage)
     log.info("resume run=%s images_seen=%d", config.run.name, found.images_seen)
@@ -67,6 +69,13 @@ def _compare(config: RunConfig, manifest: dict[str, Any], data_fingerprint: str,
     if manifest["config_fingerprint"] != config.fingerprint():
         differing = differences(manifest["config"], config.resolved())
         raise ConfigError(f"{storage.root}: was started with another configuration: {'; '.join(differing)}; {way_out}")
+    changed = [
+        path
+        for path, digest in extensions.digests(config.imports).items()
+        if manifest.get("imports", {}).get(path, digest) != digest
+    ]
+    if changed:
+        raise ConfigError(f"imports: {', '.join(changed)}: changed since {storage.root} was started; {way_out}")
     if manifest["data_fingerprint"] != data_fingerprint:
         raise ConfigError(
             f"data.path: {config.data.path} does not hold the images that {storage.root} was trained on; {way_out}"

@@ -39,11 +39,14 @@ def peak(schedule: Schedule) -> float:
     return max(schedule.start, schedule.end) if isinstance(schedule, Ramp) else schedule
 
 
-def ema_beta(half_life_kimg: float, batch: int) -> float:
+def ema_beta(half_life_kimg: float, batch: int, images_seen: int = 0, rampup: float | None = None) -> float:
     """Weight that a running average keeps per update of `batch` images, so that it halves in `half_life_kimg`.
 
-    A half-life of 0 keeps nothing: the average is the newest value.
+    A half-life of 0 keeps nothing: the average is the newest value. With `rampup` the half-life is at most that
+    share of the images seen: early weights are forgotten soon (Karras et al. 2020, arXiv:1912.04958).
     """
+    if rampup is not None:
+        half_life_kimg = min(half_life_kimg, rampup * images_seen / 1000)
     return 0.5 ** (batch / (half_life_kimg * 1000)) if half_life_kimg > 0 else 0.0
 
 

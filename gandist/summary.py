@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from gandist.checks import shapes
 from gandist.config import RunConfig
+from gandist.methods import latents_of
 from gandist.networks import NETWORKS
 from gandist.schedule import images_of
-from gandist.worker import shape_of
 
 BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 
@@ -70,11 +71,13 @@ def table(title: str, net: nn.Module, *inputs: Tensor | None) -> Table:
 
 def describe(config: RunConfig) -> str:
     """The summary that `--dry-run` prints below the configuration."""
-    shape, pair = shape_of(config), NETWORKS[config.model.name]
+    (shape, shape_D), pair = shapes(config), NETWORKS[config.model.name]
     with torch.device("meta"):
-        G, D = pair.generator(shape).eval(), pair.discriminator(shape).eval()
-        z = torch.empty(1, shape.z_dim)
+        G, D = pair.generator(shape).eval(), pair.discriminator(shape_D).eval()
+        z = torch.empty(1, latents_of(config))
         y = torch.zeros(1, dtype=torch.int64) if shape.classes else None
+        if shape.text_dim:
+            y = torch.empty(1, shape.text_dim)
         x = torch.empty(1, shape.channels, shape.resolution, shape.resolution)
         tables = [table("G", G, z, y), table("D", D, x, y)]
     low, high = workers(config)

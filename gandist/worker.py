@@ -8,19 +8,18 @@ from contextlib import ExitStack
 import torch
 
 from gandist import attempt, checkpoint, dataset
-from gandist.adversarial import OBJECTIVES, STATISTICS, Game, Latents, Reals
 from gandist.config import RunConfig
 from gandist.consensus import Consensus, Host, Outcome, wait
 from gandist.errors import GandistError
-from gandist.networks import NETWORKS, Shape
+from gandist.inputs import Inputs
+from gandist.methods import new_game, new_players
 from gandist.outputs import Outputs
-from gandist.players import Players, build_players
-from gandist.randomness import Draws
 from gandist.ranks import Ranks, join
-from gandist.schedule import due, ema_beta, images_of, value_at
-from gandist.shards.feed import Feed, RawBatch, on_device
+from gandist.schedule import due, images_of, value_at
+from gandist.shards.feed import Feed
 from gandist.storage import Storage
 from gandist.telemetry import open_telemetry, target, write_targets
+from gandist.trained import take_stage_1
 
 log = logging.getLogger("gandist")
 
@@ -83,11 +82,11 @@ class Run:
             GandistError: the data, the network or the checkpoint cannot be used.
         """
         self.config, self.storage, self.ranks = config, storage, ranks
-        self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
         self.players = new_players(config, ranks.device)
         if resume:
             checkpoint.read(storage, resume).restore(self.players)
-        self.draws = Draws(config.run.seed, ranks.device, ranks.rank, ranks.world_size)
+        else:
+            take_stage_1(config, self.players)
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
         self.feed = Feed(
@@ -105,7 +104,8 @@ class Run:
     def announce(self, closing: ExitStack) -> None:
         """Take over the run, now that all ranks can: wrap the game, count the attempt, serve metrics, open files."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
-        self.game = Game(players, OBJECTIVES[config.game.objective], ranks, config.precision, config.train.accumulate)
+        self.game = new_game(config, players, ranks)
+        self.inputs = Inputs(config, ranks, dataset.conditions_of(config, self.index), self.game)
         if ranks.leads:
             log.info(
                 "training run=%s images_seen=%d world_size=%d device=%s",
@@ -144,7 +144,7 @@ class Run:
         """Train until `total_kimg`, or until asked to stop."""
         plan, players, out = self.config.train, self.players, self.outputs
         if players.images_seen == 0 and out:
-            out.samples(players, self.draws, self.dtype)
+            out.samples(players, self.inputs)
         self._new_tick()
         verdict, self._asked, self._overtaken = "go", 0.0, ""
         while verdict != "stop" and players.images_seen < images_of(plan.total_kimg):
@@ -154,7 +154,7 @@ class Run:
             row = self.row() if done or due(before, seen, plan.tick_kimg) else {}
             verdict = consensus.step(row, done, self._stop_asked)
             if out and (done or due(before, seen, plan.sample_kimg)):
-                out.samples(players, self.draws, self.dtype)
+                out.samples(players, self.inputs)
             if out and not self._overtaken and (done or verdict != "go" or due(before, seen, plan.checkpoint_kimg)):
                 self._stall_s += out.save(players)
         return Outcome("stopped" if verdict == "stop" else "done", players.images_seen, self._overtaken)
@@ -162,20 +162,12 @@ class Run:
     def step(self) -> None:
         """One round of the game, with everything random drawn for it, and its share of the statistics."""
         config, players = self.config, self.players
-        seen, batch, n_critic = players.images_seen, config.train.batch, config.game.n_critic
+        batch, n_critic = config.train.batch, config.game.n_critic
         start = time.perf_counter()
         raw = [self.feed.next() for _ in range(n_critic)]
         wait_s = time.perf_counter() - start
-        beta = ema_beta(value_at(config.optim.ema_half_life_kimg, seen), batch * n_critic)
-        players.G.set_lr(value_at(config.optim.lr_G, seen))
-        players.D.set_lr(value_at(config.optim.lr_D, seen))
-        statistics = self.game.step(
-            players,
-            reals=[self._reals(part, sub) for sub, part in enumerate(raw)],
-            for_D=[self._latents("fakes/D", sub) for sub in range(n_critic)],
-            for_G=self._latents("fakes/G", 0),
-            beta=beta,
-        )
+        reals, for_D, for_G, now = self.inputs.of(players, raw)
+        statistics = self.game.step(players, reals, for_D, for_G, now)
         players.images_seen += batch * n_critic
         finite = statistics.isfinite()
         self._sums += torch.where(finite, statistics, 0.0)
@@ -185,24 +177,10 @@ class Run:
         images = batch * n_critic // self.ranks.world_size
         self.telemetry.step(images, time.perf_counter() - start, wait_s)
 
-    def _reals(self, raw: RawBatch, sub: int) -> Reals:
-        mirrored = None
-        if self.config.data.flip:
-            shape = (self.config.train.batch,)
-            mirrored = self.draws.uniform("flip", self.players.images_seen, sub, shape) < 0.5
-        x = on_device(raw.pixels, self.ranks.device, self.dtype, mirrored)
-        labels = raw.labels.to(self.ranks.device, non_blocking=True) if self.config.model.classes else None
-        return Reals(x, labels)
-
-    def _latents(self, purpose: str, sub: int) -> Latents:
-        seen, batch, model = self.players.images_seen, self.config.train.batch, self.config.model
-        z = self.draws.normal(f"{purpose}/z", seen, sub, (batch, model.z_dim)).to(self.dtype)
-        return Latents(z, self.draws.labels(f"{purpose}/y", seen, sub, batch, model.classes))
-
     def _new_tick(self) -> None:
         device = self.ranks.device
-        self._sums = torch.zeros(len(STATISTICS), device=device)
-        self._finite = torch.zeros(len(STATISTICS), device=device)
+        self._sums = torch.zeros(len(self.game.statistics), device=device)
+        self._finite = torch.zeros(len(self.game.statistics), device=device)
         self._steps, self._wait_s, self._stall_s, self._since = 0, 0.0, 0.0, time.perf_counter()
         self._since_images = self.players.images_seen
 
@@ -218,7 +196,8 @@ class Run:
         images = players.images_seen - self._since_images
         row: dict[str, float] = {
             "images_seen": players.images_seen,
-            **dict(zip(STATISTICS, statistics, strict=True)),
+            **dict(zip(self.game.statistics, statistics, strict=True)),
+            **({"augment/p": float(players.memory["augment"][0])} if "augment" in players.memory else {}),
             "skipped/D": skipped_D,
             "skipped/G": skipped_G,
             "lr/D": value_at(config.optim.lr_D, players.images_seen),
@@ -248,26 +227,6 @@ class Run:
         if by := self.attempt.superseded():
             self._overtaken = f"{self.storage.root}: {by} has taken over this run; this attempt ends"
         return bool(by) or attempt.stop_asked(self.storage)
-
-
-def shape_of(config: RunConfig) -> Shape:
-    """The sizes that both networks are built to."""
-    model = config.model
-    return Shape(model.resolution, config.data.channels, model.z_dim, model.width, model.classes, model.norm)
-
-
-def new_players(config: RunConfig, device: torch.device) -> Players:
-    """The players as configured, at the start of a run."""
-    pair, shape = NETWORKS[config.model.name], shape_of(config)
-    return build_players(
-        lambda: pair.generator(shape),
-        lambda: pair.discriminator(shape),
-        seed=config.run.seed,
-        device=device,
-        precision=config.precision,
-        betas=config.optim.betas,
-        weight_decay=config.optim.weight_decay,
-    )
 
 
 def _memory_bytes(device: torch.device) -> int:

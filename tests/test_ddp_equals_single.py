@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from gandist.adversarial import OBJECTIVES
 from gandist.config import RunConfig
+from gandist.objectives import OBJECTIVES
+from gandist.penalties import PENALTIES, CriticPenalty
 from tests.worlds import final_tensors, tiny, train_all
 
 CASES: dict[str, dict[str, Any]] = {
@@ -15,6 +16,18 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulated": {"train__accumulate": 2},
     "n_critic": {"game__n_critic": 2},
     "flipped": {"data__flip": True, "model__classes": 0},
+    **{name: {"game__penalties": {name: 1.0}} for name, row in PENALTIES.items() if isinstance(row, CriticPenalty)},
+    "double": {"game__penalties": {"r1": 1.0, "gp": 1.0}, "game__differentiate": "double"},
+    "lazy": {"game__penalties": {"r1": {"weight": 1.0, "interval": 3}, "r2": 0.5}, "train__accumulate": 2},
+    "clipped": {"game__objective": "wasserstein", "game__clip": 0.02},
+    "smoothed": {"game__label_smoothing": 0.1},
+    "spectral": {"model__norm_D": "spectral", "game__penalties": {"gp": 10.0}},
+    "sync": {"model__norm": "sync"},
+    "grouped": {"model__norm": "group"},
+    "diffaugment": {"augment__kind": "diffaugment", "game__objective": "rp"},
+    "ada": {"augment__kind": "ada", "augment__p": 0.2, "augment__target": 0.6, "augment__speed_kimg": 0.1},
+    "elbo": {"model__name": "vae", "game__objective": "elbo"},
+    "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
 WORLDS = (1, 2, 3)
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from gandist.adversarial import OBJECTIVES, Game, Latents, Reals
+from gandist.adversarial import Game, Latents, Now, Reals, Rules
 from gandist.networks import NETWORKS, Shape
+from gandist.objectives import OBJECTIVES
 from gandist.players import Player, Players, build_players
 from gandist.ranks import Ranks
 
@@ -79,11 +80,11 @@ def test_every_objective_is_covered() -> None:
 def test_game_is_right(objective: str, accumulate: int) -> None:
     torch.manual_seed(0)
     players = linear_players()
-    game = Game(players, OBJECTIVES[objective], Ranks(0, 1, torch.device("cpu")), "fp64", accumulate)
+    game = Game(players, Rules(OBJECTIVES[objective]), Ranks(0, 1, torch.device("cpu")), "fp64", accumulate)
     A, w = (p.detach().numpy().copy() for p in (players.G.net.get_parameter("A"), players.D.net.get_parameter("w")))
     x, z_D, z_G = (torch.randn(N, size, dtype=torch.float64) for size in (X, Z, Z))
 
-    statistics = game.step(players, [Reals(x, None)], [Latents(z_D, None)], Latents(z_G, None), beta=0.25)
+    statistics = game.step(players, [Reals(x, None)], [Latents(z_D, None)], Latents(z_G, None), Now(beta=0.25))
 
     on_real, on_fake, for_G = DERIVATIVES[objective]
     fake = z_D.numpy() @ A.T
@@ -101,11 +102,46 @@ def test_game_is_right(objective: str, accumulate: int) -> None:
     np.testing.assert_allclose(
         players.G_ema.get_parameter("A").detach().numpy(), 0.25 * A + 0.75 * (A - grad_A), atol=1e-12
     )
-    named = dict(zip(("loss/D", "real", "fake", "norm_D", "loss/G", "norm_G"), statistics.tolist(), strict=True))
-    assert named["real"] == pytest.approx((x.numpy() @ w).mean(), rel=1e-5)
-    assert named["fake"] == pytest.approx((fake @ w).mean(), rel=1e-5)
-    assert named["norm_D"] == pytest.approx(np.linalg.norm(grad_w), rel=1e-5)
-    assert named["norm_G"] == pytest.approx(np.linalg.norm(grad_A), rel=1e-5)
+    named = dict(zip(game.statistics, statistics.tolist(), strict=True))
+    assert named["score/real"] == pytest.approx(r.mean(), rel=1e-5)
+    assert named["score/fake"] == pytest.approx(f.mean(), rel=1e-5)
+    assert named["sign/real"] == pytest.approx(np.sign(r).mean(), rel=1e-5)
+    assert named["grad_norm/D"] == pytest.approx(np.linalg.norm(grad_w), rel=1e-5)
+    assert named["grad_norm/G"] == pytest.approx(np.linalg.norm(grad_A), rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", [name for name, row in OBJECTIVES.items() if row.smoothing])
+def test_label_smoothing_is_one_sided(objective: str) -> None:
+    """D's loss and gradient are those of the formula with real images labelled 1 - s; G's loss is as it was."""
+    torch.manual_seed(0)
+    s, players = 0.3, linear_players()
+    game = Game(players, Rules(OBJECTIVES[objective], smoothing=s), Ranks(0, 1, torch.device("cpu")), "fp64")
+    w, A = (p.detach().numpy().copy() for p in (players.D.net.get_parameter("w"), players.G.net.get_parameter("A")))
+    x, z = torch.randn(N, X, dtype=torch.float64), torch.randn(N, Z, dtype=torch.float64)
+    statistics = game.step(players, [Reals(x, None)], [Latents(z, None)], Latents(z, None), Now(beta=0.0))
+    r, f = x.numpy() @ w, z.numpy() @ A.T @ w
+    if objective == "ls":
+        loss = 0.5 * ((r - (1 - s)) ** 2).mean() + 0.5 * (f**2).mean()
+        on_real, on_fake = r - (1 - s), f
+    else:
+        loss = -((1 - s) * np.log(sigmoid(r)) + s * np.log(sigmoid(-r))).mean() - np.log(sigmoid(-f)).mean()
+        on_real, on_fake = sigmoid(r) - (1 - s), sigmoid(f)
+    grad_w = (on_real[:, None] * x.numpy() + on_fake[:, None] * (z.numpy() @ A.T)).mean(0)
+    assert statistics[game.statistics.index("loss/D")] == pytest.approx(loss, rel=1e-6)
+    np.testing.assert_allclose(players.D.net.get_parameter("w").detach().numpy(), w - grad_w, atol=1e-12)
+
+
+def test_weights_are_clipped_after_the_update() -> None:
+    torch.manual_seed(0)
+    players = linear_players()
+    game = Game(players, Rules(OBJECTIVES["wasserstein"]), Ranks(0, 1, torch.device("cpu")), "fp64")
+    x, z = torch.randn(N, X, dtype=torch.float64), torch.randn(N, Z, dtype=torch.float64)
+    w = players.D.net.get_parameter("w").detach() + (x - z @ players.G.net.get_parameter("A").detach().T).mean(0)
+    game.step(players, [Reals(x, None)], [Latents(z, None)], Latents(z, None), Now(beta=0.0, clip=0.5))
+    clipped = players.D.net.get_parameter("w").detach()
+    torch.testing.assert_close(clipped, w.clamp(-0.5, 0.5), atol=1e-12, rtol=0)
+    assert (clipped.abs() == 0.5).any()
+    assert players.G.net.get_parameter("A").detach().abs().max() > 0.5, "G's are not"
 
 
 def test_fakes_count_for_D() -> None:
@@ -114,11 +150,11 @@ def test_fakes_count_for_D() -> None:
     for seed in (1, 2):
         torch.manual_seed(0)
         players = linear_players()
-        game = Game(players, OBJECTIVES["ns"], Ranks(0, 1, torch.device("cpu")), "fp64")
+        game = Game(players, Rules(OBJECTIVES["ns"]), Ranks(0, 1, torch.device("cpu")), "fp64")
         x = torch.randn(N, X, dtype=torch.float64)
         torch.manual_seed(seed)
         z = Latents(torch.randn(N, Z, dtype=torch.float64), None)
-        game.step(players, [Reals(x, None)], [z], z, beta=0.0)
+        game.step(players, [Reals(x, None)], [z], z, Now(beta=0.0))
         updates.append(players.D.net.get_parameter("w").detach().clone())
     assert (updates[0] - updates[1]).abs().max() > 1e-3
 
@@ -127,14 +163,14 @@ def test_each_critic_update_takes_its_own_batch() -> None:
     """n_critic updates equal as many updates of D by hand, one after the other."""
     torch.manual_seed(0)
     players = linear_players()
-    game = Game(players, OBJECTIVES["ls"], Ranks(0, 1, torch.device("cpu")), "fp64")
+    game = Game(players, Rules(OBJECTIVES["ls"]), Ranks(0, 1, torch.device("cpu")), "fp64")
     w, A = players.D.net.get_parameter("w").detach().clone(), players.G.net.get_parameter("A").detach().clone()
     reals = [Reals(torch.randn(N, X, dtype=torch.float64), None) for _ in range(3)]
     latents = [Latents(torch.randn(N, Z, dtype=torch.float64), None) for _ in range(3)]
-    for (x, _), (z, _) in zip(reals, latents, strict=True):
+    for (x, *_), (z, *_) in zip(reals, latents, strict=True):
         fake = z @ A.T
         w = w - (((x @ w) - 1)[:, None] * x + (fake @ w)[:, None] * fake).mean(0)
-    game.step(players, reals, latents, latents[0], beta=0.0)
+    game.step(players, reals, latents, latents[0], Now(beta=0.0, weights_D=[{}] * 3))
     torch.testing.assert_close(players.D.net.get_parameter("w").detach(), w, atol=1e-12, rtol=0)
 
 
@@ -146,16 +182,16 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted() -> None:
     )
     players.D.set_lr(1e-3)
     players.G.set_lr(1e-3)
-    game = Game(players, OBJECTIVES["ns"], Ranks(0, 1, torch.device("cpu")), "fp32")
+    game = Game(players, Rules(OBJECTIVES["ns"]), Ranks(0, 1, torch.device("cpu")), "fp32")
     before = {name: tensor.clone() for name, tensor in players.D.net.state_dict().items()}
     z = Latents(torch.randn(4, 4), None)
     x = torch.full((4, 1, 32, 32), float("nan"))
-    game.step(players, [Reals(x, None)], [z], z, beta=0.5)
+    game.step(players, [Reals(x, None)], [z], z, Now(beta=0.5))
     assert players.D.skipped == 1
     assert players.G.skipped == 0
     for name, tensor in players.D.net.state_dict().items():
         assert torch.equal(tensor, before[name]), name
-    game.step(players, [Reals(torch.rand(4, 1, 32, 32), None)], [z], z, beta=0.5)
+    game.step(players, [Reals(torch.rand(4, 1, 32, 32), None)], [z], z, Now(beta=0.5))
     assert players.D.skipped == 1
     assert all(float(state["step"]) == 1 for state in players.D.optimizer.state.values()), (
         "a skipped step does not count for Adam's bias correction"
@@ -169,13 +205,13 @@ def test_a_forward_pass_that_is_not_finite_leaves_no_mark() -> None:
     players = build_players(
         lambda: pair.generator(shape), lambda: pair.discriminator(shape), seed=0, device=torch.device("cpu")
     )
-    game = Game(players, OBJECTIVES["ns"], Ranks(0, 1, torch.device("cpu")), "fp32")
+    game = Game(players, Rules(OBJECTIVES["ns"]), Ranks(0, 1, torch.device("cpu")), "fp32")
     x, z = Reals(torch.rand(4, 1, 32, 32), None), Latents(torch.randn(4, 4), None)
-    game.step(players, [x], [z], z, beta=0.5)
-    game.step(players, [x], [z], Latents(torch.full((4, 4), float("inf")), None), beta=0.5)
+    game.step(players, [x], [z], z, Now(beta=0.5))
+    game.step(players, [x], [z], Latents(torch.full((4, 4), float("inf")), None), Now(beta=0.5))
     assert players.G.skipped == 1
     for net in (players.G.net, players.G_ema):
         assert all(tensor.isfinite().all() for tensor in net.state_dict().values())
     before = players.G_ema.get_buffer("layers.1.running_mean").clone()
-    game.step(players, [x], [z], z, beta=0.5)
+    game.step(players, [x], [z], z, Now(beta=0.5))
     assert not torch.equal(before, players.G_ema.get_buffer("layers.1.running_mean"))

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from gandist.networks import dcgan
+from gandist.networks import dcgan, mlp, r3gan, sngan, stackgan, vae
 from gandist.networks.shape import Shape
 
 
@@ -34,19 +34,59 @@ class Pair(NamedTuple):
     """How many numbers G draws from for an image: z, and what else it samples."""
     minibatch_std: bool = False
     """Whether D can have a minibatch standard deviation."""
+    second_stage: bool = False
+    """Whether G builds on the generator of a first stage's run."""
     encodes: bool = False
     """Whether D's seat is taken by an encoder (x, y) -> (mean, log variance) of z, as in a VAE."""
 
 
+ALL = ("batch", "sync", "group", "none")
+
 NETWORKS: dict[str, Pair] = {
+    "mlp": Pair(mlp.Generator, mlp.Discriminator, norms_D=("none", "spectral")),
     "dcgan": Pair(
         dcgan.Generator,
         dcgan.Discriminator,
-        norms_G=("batch", "sync", "group", "none"),
-        norms_D=("batch", "sync", "group", "spectral", "none"),
+        norms_G=ALL,
+        norms_D=(*ALL, "spectral"),
         resolutions=(32, 64, 128),
         conditions=("none", "class", "text"),
         minibatch_std=True,
+    ),
+    "sngan": Pair(
+        sngan.Generator,
+        sngan.Discriminator,
+        norms_G=ALL,
+        norms_D=("spectral", "none", "group"),
+        resolutions=(32, 64, 128),
+        conditions=("none", "class", "text"),
+    ),
+    "r3gan": Pair(r3gan.Generator, r3gan.Discriminator),
+    "stackgan-1": Pair(
+        stackgan.Generator1,
+        stackgan.Discriminator,
+        norms_G=ALL,
+        norms_D=(*ALL, "spectral"),
+        conditions=("class", "text"),
+        latents=stackgan.latents_1,
+    ),
+    "stackgan-2": Pair(
+        stackgan.Generator2,
+        stackgan.Discriminator,
+        norms_G=ALL,
+        norms_D=(*ALL, "spectral"),
+        conditions=("class", "text"),
+        latents=stackgan.latents_2,
+        second_stage=True,
+    ),
+    "vae": Pair(
+        vae.Generator,
+        vae.Encoder,
+        norms_G=ALL,
+        norms_D=ALL,
+        resolutions=(32, 64, 128),
+        conditions=("none", "class", "text"),
+        encodes=True,
     ),
 }
 

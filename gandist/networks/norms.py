@@ -24,10 +24,20 @@ def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
 
 
 class GroupNorm(nn.GroupNorm):
-    """torch's, whose forward-mode derivative fails in channels_last: computed in NCHW, given back in x's own order."""
+    """torch's, of plain operations: its own fails in forward mode under autocast and in channels_last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.contiguous()).contiguous(memory_format=_order(x))
+        x32 = _at_least_float32(x)
+        centred = x32 - self._over_groups(x32)
+        out = centred * (self._over_groups(centred.square()) + self.eps).rsqrt()
+        if self.affine:
+            out = out * self.weight[:, None, None] + self.bias[:, None, None]
+        return out.to(x.dtype)
+
+    def _over_groups(self, x: Tensor) -> Tensor:
+        """For each channel the mean of its group, (N, C, 1, 1)."""
+        means = x.mean((2, 3)).reshape(len(x), self.num_groups, -1)
+        return means.mean(2, keepdim=True).expand_as(means).reshape(len(x), -1, 1, 1)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
@@ -113,7 +123,8 @@ class Spectral(nn.Module):
         self.v: Tensor
         self.register_buffer("u", nn.functional.normalize(torch.randn_like(matrix[:, 0]), dim=0))
         self.register_buffer("v", nn.functional.normalize(torch.randn_like(matrix[0]), dim=0))
-        for _ in range(15):  # so that the first steps already divide by nearly the largest singular value
+        # Enough that the first steps already divide by nearly the largest singular value.
+        for _ in range(0 if weight.is_meta else 15):
             self.iterate(weight)
 
     def forward(self, weight: Tensor) -> Tensor:

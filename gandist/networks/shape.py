@@ -26,6 +26,8 @@ class Shape(NamedTuple):
     """Channels of every level from 4x4 up, for pairs that take them one by one; () where `width` decides."""
     minibatch_std: int = 0
     """Images in a group of D's minibatch standard deviation; 0 for D without it."""
+    stage_1_resolution: int = 0
+    """Height and width of the images that a second stage takes from the first."""
 
     @property
     def condition_dim(self) -> int:

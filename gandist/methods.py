@@ -1,0 +1,58 @@
+"""From a configuration to its players and their game: names looked up in the tables."""
+
+import torch
+
+from gandist.adversarial import Game, Rules
+from gandist.augment import AUGMENTATIONS
+from gandist.checks import shapes
+from gandist.config import RunConfig
+from gandist.elbo import ELBO, Elbo
+from gandist.networks import NETWORKS
+from gandist.objectives import OBJECTIVES
+from gandist.penalties import PENALTIES, CriticPenalty
+from gandist.players import Players, build_players
+from gandist.ranks import Ranks
+from gandist.schedule import value_at
+
+
+def latents_of(config: RunConfig) -> int:
+    """How many numbers G draws from for an image."""
+    return NETWORKS[config.model.name].latents(shapes(config)[0])
+
+
+def new_players(config: RunConfig, device: torch.device) -> Players:
+    """The players as configured, at the start of a run."""
+    pair, (shape_G, shape_D) = NETWORKS[config.model.name], shapes(config)
+    memory: dict[str, tuple[float, ...]] = {}
+    for name in config.game.penalties:
+        penalty = PENALTIES[name]
+        memory |= penalty.memory if isinstance(penalty, CriticPenalty) else {}
+    if config.augment.kind != "none":
+        memory["augment"] = (value_at(config.augment.p, 0), 0.0, 0.0)
+    return build_players(
+        lambda: pair.generator(shape_G),
+        lambda: pair.discriminator(shape_D),
+        seed=config.run.seed,
+        device=device,
+        precision=config.precision,
+        weight_decay=config.optim.weight_decay,
+        memory=memory,
+    )
+
+
+def new_game(config: RunConfig, players: Players, ranks: Ranks) -> Game | Elbo:
+    """The game as configured, wrapped for the ranks."""
+    game, augment = config.game, config.augment
+    if game.objective == ELBO:
+        return Elbo(players, ranks, config.precision, config.train.accumulate)
+    rules = Rules(
+        OBJECTIVES[game.objective],
+        game.label_smoothing,
+        tuple(game.penalties),
+        game.differentiate,
+        None if augment.kind == "none" else AUGMENTATIONS[augment.kind],
+        augment.target,
+        augment.speed_kimg,
+        config.train.batch,
+    )
+    return Game(players, rules, ranks, config.precision, config.train.accumulate)

@@ -1,0 +1,106 @@
+"""The generator of a run, as a checkpoint has it: what is drawn from after training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from gandist import checkpoint, dataset, extensions
+from gandist.checks import shapes
+from gandist.config import RunConfig, validate
+from gandist.errors import CheckpointError, ConfigError
+from gandist.gallery import as_pixels
+from gandist.methods import latents_of
+from gandist.networks import NETWORKS
+from gandist.players import Players, load_weights
+from gandist.randomness import philox
+from gandist.shards.remote import is_remote
+from gandist.storage import Storage
+
+
+@dataclass(frozen=True)
+class Trained:
+    """G's running average, in evaluation mode."""
+
+    config: RunConfig
+    G: nn.Module
+    images_seen: int
+    device: torch.device
+
+    def latents(self, n: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
+        """z (n, latents); image i has the same under any n. Truncation below 1 trades variety for typicality."""
+        z = philox(seed, "sample/z").standard_normal((n, latents_of(self.config)), dtype=np.float32)
+        return torch.from_numpy(z).to(self.device) * truncation
+
+    def conditions(self, n: int, seed: int = 0) -> Tensor | None:
+        """Conditions (n, ...) drawn at random: classes, or the captions of training images; None without."""
+        generator = philox(seed, "sample/y")
+        if self.config.model.classes:
+            return torch.from_numpy(generator.integers(self.config.model.classes, size=n)).to(self.device)
+        if self.config.model.text_dim:
+            vectors = dataset.conditions_of(self.config, dataset.open_index(self.config))
+            return torch.from_numpy(vectors[generator.integers(len(vectors), size=n)]).to(self.device)
+        return None
+
+    @torch.no_grad()
+    def images(self, z: Tensor, y: Tensor | None, batch: int = 250) -> np.ndarray:
+        """The images of latents and conditions: uint8 (n, C, H, W)."""
+        parts = zip(z.split(batch), [None] * len(z) if y is None else y.split(batch), strict=False)
+        return np.concatenate([as_pixels(self.G(*part)) for part in parts])
+
+    def draw(self, n: int, seed: int = 0, batch: int = 250) -> np.ndarray:
+        """n images at random: uint8 (n, H, W, C)."""
+        return self.images(self.latents(n, seed), self.conditions(n, seed), batch).transpose(0, 2, 3, 1)
+
+
+def open_trained(run: str, device: torch.device, images_seen: int | None = None) -> Trained:
+    """The generator of the run in the folder or at the address `run`: of its newest sound checkpoint, or another.
+
+    Raises:
+        ConfigError: there is no run.
+        CheckpointError: it has no sound checkpoint, or not the one asked for.
+    """
+    storage = Storage(run if is_remote(run) else str(Path(run).expanduser().resolve()))
+    written = storage.read_bytes("config.yaml")
+    if written is None:
+        raise ConfigError(f"{run}: is no run: it has no config.yaml")
+    tree = yaml.safe_load(written)
+    for path in tree.get("imports") or ():
+        kept = storage.read_bytes(f"{extensions.FOLDER}/{Path(path).name}")
+        extensions.run({} if kept is None else {path: kept.decode()})
+    config = validate(tree, source=storage.uri("config.yaml"))
+    found = checkpoint.newest(storage) if images_seen is None else checkpoint.read(storage, f"{images_seen:08d}")
+    if found is None:
+        raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint yet")
+    G = NETWORKS[config.model.name].generator(shapes(config)[0])
+    load_weights(G, found.tensors("G_ema"), "G_ema")
+    return Trained(config, G.to(device).eval(), found.images_seen, device)
+
+
+def check_stage_1(config: RunConfig) -> Trained | None:
+    """The first stage that a second one builds on, its sizes compared; None where there is no second stage.
+
+    Raises:
+        ConfigError: that run is not there, or of other sizes; the message names the field.
+        CheckpointError: it has no sound checkpoint.
+    """
+    if config.model.stage_1 is None:
+        return None
+    first = open_trained(config.model.stage_1, torch.device("cpu"))
+    ours, theirs = shapes(config)[0], shapes(first.config)[0]
+    expected = ours._replace(resolution=ours.stage_1_resolution, stage_1_resolution=0, minibatch_std=0)
+    for field, mine, its in zip(ours._fields, expected, theirs._replace(minibatch_std=0), strict=True):
+        if mine != its:
+            path = {"channels": "data.channels", "resolution": "model.stage_1_resolution"}.get(field, f"model.{field}")
+            raise ConfigError(f"{path}: {config.model.stage_1} was trained with {its}; set {path}={its}, not {mine}")
+    return first
+
+
+def take_stage_1(config: RunConfig, players: Players) -> None:
+    """Give a second stage that starts the generator of its first, the running average: for good, in G and G_ema."""
+    if (first := check_stage_1(config)) is not None:
+        for net in (players.G.net, players.G_ema):
+            load_weights(net.get_submodule("stage_1"), dict(first.G.state_dict()), "stage_1")
