@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import numpy as np
+
 from gandist.config import RunConfig
 from gandist.errors import DataError
 from gandist.shards.builtin import builtin
@@ -30,8 +32,8 @@ def open_index(config: RunConfig) -> Index:
     """The index of `data.path`, checked against the configuration. Cheap enough for a driver without a GPU.
 
     Raises:
-        DataError: no such set; too few images for a global batch; classes that disagree with the network; a
-            local shard that is missing or cut short.
+        DataError: no such set; too few images for a global batch; classes or captions' vectors that disagree with
+            the network; a local shard that is missing or cut short.
     """
     path = config.data.path
     if path.startswith("builtin:"):
@@ -51,6 +53,17 @@ def open_index(config: RunConfig) -> Index:
         )
     if classes and min(index.samples.column("label").to_pylist()) < 0:
         raise DataError(f"{config.data.path}: some images have no label; label them, or set model.classes=0")
+    text_dim = config.model.text_dim
+    if text_dim and not index.text_dim:
+        raise DataError(
+            f"{config.data.path}: holds no vectors of captions, and the network has model.text_dim={text_dim}; make "
+            f"them: python -m gandist.pack {index.base} --index-only --captions"
+        )
+    if text_dim and index.text_dim != text_dim:
+        raise DataError(
+            f"{config.data.path}: the vectors of its captions have {index.text_dim} dimensions, the network has "
+            f"model.text_dim={text_dim}; set model.text_dim={index.text_dim}"
+        )
     if config.data.on_damage == "stop":
         _check_sizes(index)
     return index
@@ -69,8 +82,14 @@ def _check_sizes(index: Index) -> None:
             raise DataError(f"{url}: damaged: {size} bytes, the index has {expected}; restore the shard")
 
 
+def conditions_of(config: RunConfig, index: Index) -> np.ndarray:
+    """What goes with each image: the vector of its caption (n, text_dim) float32, or its label (n,) int64."""
+    vectors = index.vectors if config.model.text_dim else None
+    return index.labels if vectors is None else vectors
+
+
 def open_set(config: RunConfig, index: Index) -> Images:
-    """The decoded images of the set at the network's resolution."""
+    """The decoded images of the set at the network's resolution, with their conditions."""
     return open_images(
         index,
         config.model.resolution,
@@ -79,6 +98,7 @@ def open_set(config: RunConfig, index: Index) -> Images:
         cache_gib=config.data.cache_gib,
         threads=config.data.decode_threads,
         on_damage=config.data.on_damage,
+        conditions=conditions_of(config, index),
     )
 
 

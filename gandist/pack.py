@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from gandist.errors import DataError, GandistError
-from gandist.shards.index import SHARDS_FILE, Index, index_shards, remove_index, write_index
+from gandist.shards.index import CAPTIONS_FILE, SHARDS_FILE, Index, index_shards, remove_index, write_index
 from gandist.shards.picture import ENCODINGS, Picture
 from gandist.shards.remote import ShardCache, default_cache_dir, is_remote
 from gandist.shards.sources import Source, open_source
 from gandist.shards.tars import list_shards
+from gandist.text import embed, encoder
 
 WORK = ".packing"
 """Folder in DEST that shards are written in: while it is there, DEST was not finished."""
@@ -41,6 +43,7 @@ def pack(
     max_broken: int = 0,
     workers: int | None = None,
     overwrite: bool = False,
+    captions: bool = False,
     class_names: Sequence[str] = (),
     progress: bool = False,
 ) -> tuple[Index, list[str]]:
@@ -60,10 +63,12 @@ def pack(
         shard_size: samples a shard.
         max_broken: broken images that are tolerated.
         workers: threads (default: one a core).
+        captions: whether captions are embedded; an image without one then counts as broken.
         class_names: names of the classes, where the source has none.
 
     Raises:
         DataError: the source cannot be read, `dest` holds a set already, or too many images are broken.
+        GandistError: captions are to be embedded, and the text encoder is not installed.
     """
     if is_remote(dest):
         raise DataError(f"{dest}: sets are packed to a local folder; copy it there when it is done")
@@ -74,6 +79,8 @@ def pack(
         raise DataError(f"{dest}: holds shards already; pass --overwrite, or --index-only to index them")
     if overwrite and shards and any(_same(path, src) for path in (folder, *shards)):
         raise DataError(f"{dest}: would overwrite its own source; give another DEST")
+    if captions:
+        encoder()  # before the work is done, say that it is not installed
     try:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -85,16 +92,22 @@ def pack(
             shard_size=shard_size,
             order=_permutation(source.n, seed),
             max_broken=max_broken,
+            captions=captions,
             workers=workers or os.cpu_count() or 1,
             progress=progress,
         )
+        names = source.class_names or class_names
+        urls = [str(path) for path in written]
+        index = index_shards(urls, ShardCache(Path(), 0), base=str(work), class_names=names, workers=workers)
+        if captions:
+            index = embed(index, src, progress)
         unfinished = True
         remove_index(dest)
-        for path in shards:
-            path.unlink()
-        urls = [str(path.rename(folder / path.name)) for path in written]
-        names = source.class_names or class_names
-        index = index_shards(urls, ShardCache(Path(), 0), base=dest, class_names=names, workers=workers)
+        for path in (*shards, folder / CAPTIONS_FILE):
+            path.unlink(missing_ok=True)
+        for path in written:
+            path.rename(folder / path.name)
+        index = replace(index, base=dest)
         write_index(index, dest)
         unfinished = False
     except OSError as error:
@@ -123,6 +136,7 @@ def _write_shards(
     shard_size: int,
     order: np.ndarray,
     max_broken: int,
+    captions: bool,
     workers: int,
     progress: bool,
 ) -> tuple[list[Path], list[str]]:
@@ -143,6 +157,8 @@ def _write_shards(
                         break
                     try:
                         sample = source.read(i)
+                        if captions and not (sample.caption or "").strip():
+                            raise ValueError("has no caption; put one beside it, or leave out --captions")
                         content = {picture.format: picture.encode(sample.image)}
                     except Exception as error:  # decoders raise whatever they like
                         broken.append(f"{source.name(i)}: {error}")
@@ -190,20 +206,28 @@ def _write_shards(
     return paths, sorted(broken)
 
 
-def index_only(src: str, dest: str | None, workers: int | None = None, progress: bool = False) -> Index:
+def index_only(
+    src: str, dest: str | None, workers: int | None = None, captions: bool = False, progress: bool = False
+) -> Index:
     """Index the WebDataset shards at `src` (folder, URL, tar, or brace notation), into `dest` or beside them.
 
     Raises:
-        DataError: shards that cannot be listed, read or used, or a `dest` that cannot be written.
+        DataError: shards that cannot be listed, read or used, or a `dest` that cannot be written; captions are to be
+            embedded, and a sample has none.
+        GandistError: captions are to be embedded, and the text encoder is not installed.
     """
     urls = list_shards(src)
     if dest is None:
         dest = src if "{" not in src and not src.partition("?")[0].endswith(".tar") else _folder(urls[0])
     if dest.startswith(("http://", "https://")):
         raise DataError(f"{dest}: a web server cannot be written to; give a local folder as DEST")
+    if captions:
+        encoder()
     cache = ShardCache(default_cache_dir() / "shards", CACHE_BYTES)
     with tqdm(unit="img", desc="index", disable=None if progress else True) as bar:
         index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.update)
+    if captions:
+        index = embed(index, src, progress)
     write_index(index, dest)
     return index
 
@@ -263,6 +287,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="replace the set that DEST holds, once the new one is complete",
     )
+    add(
+        "--captions",
+        action="store_true",
+        help="embed each caption, for training on text (needs `pip install 'gandist[text]'`)",
+    )
     add("--index-only", action="store_true", help="index existing WebDataset shards, written by anyone")
     return parser
 
@@ -289,7 +318,7 @@ def main(argv: list[str] | None = None) -> int:
     broken: list[str] = []
     try:
         if only:
-            index = index_only(src, dest, options["workers"], progress=True)
+            index = index_only(src, dest, options["workers"], options["captions"], progress=True)
         else:
             index, broken = pack(src, dest, **options, progress=True)
     except (GandistError, OSError) as error:

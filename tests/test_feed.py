@@ -36,8 +36,8 @@ def batches(feed: Feed, count: int) -> list[np.ndarray]:
     feed.close()
     for batch in taken:
         assert batch.pixels.dtype == torch.uint8
-        assert batch.labels.dtype == torch.int64
-        assert len(batch.labels) == len(batch.pixels)
+        assert batch.conditions.dtype == torch.int64
+        assert len(batch.conditions) == len(batch.pixels)
     return [batch.pixels.numpy() for batch in taken]
 
 

@@ -233,7 +233,9 @@ def test_storage_that_does_not_answer_is_no_damage(
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         far = replace(packed, base=f"http://127.0.0.1:{nobody.getsockname()[1]}")
-        streamed = StreamedImages(far, 32, 3, ShardCache(tmp_path / "shards", 1 << 30), threads=1, on_damage="skip")
+        streamed = StreamedImages(
+            far, 32, 3, ShardCache(tmp_path / "shards", 1 << 30), threads=1, on_damage="skip", conditions=far.labels
+        )
         with pytest.raises(UnreachableError, match="cannot be read"):
             streamed.gather(np.arange(4))
         with pytest.raises(UnreachableError, match="cannot be read"):

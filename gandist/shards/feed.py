@@ -14,10 +14,11 @@ from gandist.shards.order import Order
 
 
 class RawBatch(NamedTuple):
-    """pixels (n, R, R, C) uint8 and labels (n,) int64, in pinned memory where the device is a GPU."""
+    """pixels (n, R, R, C) uint8 and conditions, labels (n,) int64 or caption vectors (n, text_dim) float32; in pinned
+    memory where the device is a GPU."""
 
     pixels: Tensor
-    labels: Tensor
+    conditions: Tensor
 
 
 class Feed:
@@ -50,8 +51,8 @@ class Feed:
 
     def _load(self, position: int) -> RawBatch:
         numbers = self.order.take(position, self.batch)[self.rows]
-        pixels, labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in self.images.gather(numbers))
-        return RawBatch(pixels.pin_memory(), labels.pin_memory()) if self.pin else RawBatch(pixels, labels)
+        batch = RawBatch(*(torch.from_numpy(np.ascontiguousarray(array)) for array in self.images.gather(numbers)))
+        return RawBatch(*(tensor.pin_memory() for tensor in batch)) if self.pin else batch
 
     def next(self) -> RawBatch:
         """The next batch; waits where it is not ready.

@@ -32,7 +32,7 @@ class Images(Protocol):
         """Samples found damaged so far; each is replaced by the next sound one."""
 
     def gather(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Samples (N,) -> pixels (N, R, R, C) uint8 and labels (N,) int64, -1 where there is none."""
+        """Samples (N,) -> pixels (N, R, R, C) uint8 and their rows of the set's conditions (N, ...)."""
 
 
 def open_images(
@@ -44,14 +44,20 @@ def open_images(
     cache_gib: float = 50.0,
     threads: int = 2,
     on_damage: Literal["stop", "skip"] = "stop",
+    conditions: np.ndarray | None = None,
 ) -> Images:
     """The images of a set: decoded once into a mapped file if that fits half the cache, else decoded as read.
+
+    Args:
+        conditions: what comes with each sample (n, ...), such as `index.vectors`; default `index.labels`.
 
     Raises:
         DataError: a shard is missing or damaged, and `on_damage` is `stop`; or no sample is sound.
     """
     half = int(cache_gib * 2**30 / 2)
-    source = StreamedImages(index, resolution, channels, ShardCache(cache_dir / "shards", half), threads, on_damage)
+    cache = ShardCache(cache_dir / "shards", half)
+    conditions = index.labels if conditions is None else conditions
+    source = StreamedImages(index, resolution, channels, cache, threads, on_damage, conditions)
     if index.n * resolution * resolution * channels > half:
         log.info("images=streamed n=%d resolution=%d", index.n, resolution)
         return source
@@ -62,13 +68,20 @@ class StreamedImages:
     """Reads each sample from its shard, checks it and decodes it, on threads (the decoders release the GIL)."""
 
     def __init__(
-        self, index: Index, resolution: int, channels: int, cache: ShardCache, threads: int, on_damage: str
+        self,
+        index: Index,
+        resolution: int,
+        channels: int,
+        cache: ShardCache,
+        threads: int,
+        on_damage: str,
+        conditions: np.ndarray,
     ) -> None:
         self.index, self.cache, self.on_damage = index, cache, on_damage
-        self.resolution, self.channels = resolution, channels
-        column = {name: index.samples.column(name).to_numpy() for name in ("shard", "offset", "size", "crc", "label")}
-        self.shard, self.offset, self.size = column["shard"], column["offset"], column["size"]
-        self.crc, self.labels = column["crc"], column["label"].astype(np.int64)
+        self.resolution, self.channels, self.conditions = resolution, channels, conditions
+        self.shard, self.offset, self.size, self.crc = (
+            index.samples.column(name).to_numpy() for name in ("shard", "offset", "size", "crc")
+        )
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.broken: set[int] = set()
         # An evicted or closed file stays readable for a thread that still holds it.
@@ -79,8 +92,8 @@ class StreamedImages:
         return len(self.broken)
 
     def gather(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pixels, labels = zip(*self.pool.map(self._sound, numbers.tolist()), strict=True)
-        return np.stack(pixels), np.array(labels, dtype=np.int64)
+        pixels, found = zip(*self.pool.map(self._sound, numbers.tolist()), strict=True)
+        return np.stack(pixels), self.conditions[list(found)]
 
     def shard_path(self, shard: int) -> Path:
         """The shard as a local file, fetched where it is remote."""
@@ -114,13 +127,13 @@ class StreamedImages:
             ) from error
 
     def _sound(self, number: int) -> tuple[np.ndarray, int]:
-        """The sample, or the next sound one where damage is to be skipped."""
+        """The sample's pixels and number, or those of the next sound one where damage is to be skipped."""
         for step in range(self.index.n):
             candidate = (number + step) % self.index.n
             if candidate in self.broken:
                 continue
             try:
-                return self.one(candidate), int(self.labels[candidate])
+                return self.one(candidate), candidate
             except UnreachableError:  # says nothing of the sample
                 raise
             except DataError as error:
@@ -155,7 +168,7 @@ class MappedImages:
             (self.broken,) = self._decoded()
         if len(self.broken) == index.n:
             raise DataError(f"{index.base}: none of its {index.n} samples can be read")
-        self.labels = source.labels
+        self.conditions = source.conditions
         self.alias = _next_sound(index.n, self.broken)
         source.pool.shutdown()
 
@@ -170,7 +183,7 @@ class MappedImages:
 
     def gather(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         numbers = self.alias[numbers]
-        return self.pixels[numbers], self.labels[numbers]
+        return self.pixels[numbers], self.conditions[numbers]
 
     def _decode_all(self, source: StreamedImages, shape: tuple[int, ...]) -> None:
         index, scratch = source.index, self.path.with_name(f".{self.path.name}.{os.getpid()}")

@@ -1,4 +1,4 @@
-"""The Parquet index of a set of shards: which sample lies where, its label, caption and checksum.
+"""The Parquet index of a set of shards: which sample lies where, its label, caption and checksum; vectors of captions.
 
 It is all that order, even split, resume and integrity need: a rank reads its samples by their offsets.
 """
@@ -27,6 +27,7 @@ from gandist.shards.tars import scan_tar
 
 SHARDS_FILE = "shards.parquet"
 SAMPLES_FILE = "samples.parquet"
+CAPTIONS_FILE = "captions.parquet"
 FORMAT_VERSION = 1
 
 SHARDS_SCHEMA = pa.schema(
@@ -62,12 +63,17 @@ class Index:
         samples: one row a sample, in the order of the shards: shard (row in `shards`), key, ext, offset and
             size of the image's bytes in the tar, label (-1: none), caption (nullable), crc (by zlib).
         class_names: names of the classes in the order of their labels; empty where they have none.
+        embedded: one row a different caption: caption, vector (a list of float32 of fixed size). None where captions
+            were not embedded (`gandist.text.embed`).
+        encoder: name and sha256 of what made the vectors of the captions.
     """
 
     base: str
     shards: pa.Table
     samples: pa.Table
     class_names: tuple[str, ...] = ()
+    embedded: pa.Table | None = None
+    encoder: str = ""
 
     @property
     def n(self) -> int:
@@ -79,9 +85,32 @@ class Index:
         """Largest label + 1; 0 for an unlabelled set."""
         return int(pc.max(self.samples["label"]).as_py()) + 1 if self.n else 0
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of each sample (n,) int64, -1 where there is none."""
+        return np.asarray(self.samples["label"].to_numpy(), dtype=np.int64)
+
+    @property
+    def captions(self) -> list[str | None]:
+        """Caption of each sample."""
+        return list(self.samples["caption"].to_pylist())
+
+    @property
+    def text_dim(self) -> int:
+        """Dimension of the captions' vectors; 0 where there are none."""
+        return 0 if self.embedded is None else int(self.embedded["vector"].type.list_size)
+
+    @functools.cached_property
+    def vectors(self) -> np.ndarray | None:
+        """Vector of each sample's caption (n, text_dim) float32, 1.5 KB a sample; None where there are none."""
+        if self.embedded is None:
+            return None
+        rows = pc.index_in(self.samples["caption"], self.embedded["caption"].combine_chunks())
+        return np.asarray(_matrix(self.embedded["vector"])[rows.to_numpy()])
+
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 of the shards' sha256s and of the sample table: equal for equal data, wherever it lies."""
+        """sha256 of the shards' sha256s, the sample table and the vectors: equal for equal data, wherever it lies."""
         digest = hashlib.sha256(f"{self.n}\n".encode())
         digest.update("\n".join(self.shards["sha256"].to_pylist()).encode())
         for field in self.samples.schema:
@@ -94,12 +123,21 @@ class Index:
             else:
                 values = column.to_numpy()
                 digest.update(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).data)
+        if self.embedded is not None:
+            digest.update(self.encoder.encode())
+            digest.update(_matrix(self.embedded["vector"]).astype("<f4", copy=False).data)
         return digest.hexdigest()
 
     def url(self, shard: int) -> str:
         """Path or URL of the shard in that row of `shards`."""
         url = str(self.shards["url"][shard].as_py())
         return url if is_remote(url) else join(self.base, url)
+
+
+def _matrix(vectors: pa.ChunkedArray) -> np.ndarray:
+    """A column of lists of one size as an array (n, size), without a copy where it is of one chunk."""
+    flat = vectors.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat.reshape(len(vectors), -1))
 
 
 def index_shards(
@@ -165,9 +203,9 @@ def _relative(url: str, base: str) -> str:
 
 
 def write_index(index: Index, dest: str) -> None:
-    """Write `samples.parquet` and then `shards.parquet` to the folder or URL `dest`.
+    """Write `samples.parquet`, `captions.parquet` if there are vectors, and then `shards.parquet` to `dest`.
 
-    Without the second there is no index, and it holds the first one's sha256: a half-written index is none.
+    Without the last there is no index, and it holds the others' sha256: a half-written index is none.
 
     Raises:
         DataError: `dest` cannot be written, or would refer to shards of this machine from elsewhere.
@@ -175,19 +213,24 @@ def write_index(index: Index, dest: str) -> None:
     if dest.startswith(("http://", "https://")):
         raise DataError(f"{dest}: cannot be written to; give a local folder for the index")
     urls = [_relative(index.url(i), dest) for i in range(index.shards.num_rows)]
-    samples = _parquet(index.samples)
+    files = {SAMPLES_FILE: _parquet(index.samples)}
     notes = {
         "format_version": FORMAT_VERSION,
-        "samples_sha256": hashlib.sha256(samples).hexdigest(),
+        "samples_sha256": hashlib.sha256(files[SAMPLES_FILE]).hexdigest(),
         "class_names": list(index.class_names),
     }
+    if index.embedded is not None:
+        # Floats of vectors neither repeat nor compress: a dictionary would only cost.
+        files[CAPTIONS_FILE] = _parquet(index.embedded, use_dictionary=False)
+        notes["captions_sha256"] = hashlib.sha256(files[CAPTIONS_FILE]).hexdigest()
+        notes["encoder"] = index.encoder
     shards = index.shards.set_column(0, "url", pa.array(urls, pa.string()))
     shards = shards.replace_schema_metadata({"gandist": json.dumps(notes, sort_keys=True)})
     dest_fs, folder = filesystem(dest)
     try:
         dest_fs.create_dir(folder, recursive=True)
         remove_index(dest)
-        for name, content in ((SAMPLES_FILE, samples), (SHARDS_FILE, _parquet(shards))):
+        for name, content in {**files, SHARDS_FILE: _parquet(shards)}.items():
             _write(dest_fs, f"{folder}/{name}", content)
     except OSError as error:
         raise DataError(f"{dest}: the index cannot be written: {error}") from error
@@ -201,9 +244,9 @@ def remove_index(dest: str) -> None:
         dest_fs.delete_file(path)
 
 
-def _parquet(table: pa.Table) -> bytes:
+def _parquet(table: pa.Table, **options: Any) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", **options)
     return sink.getvalue()
 
 
@@ -228,23 +271,37 @@ def read_index(path: str) -> Index:
         DataError: there is none, or it is half-written or damaged; the message says how to write it.
     """
     fix = f"write it: python -m gandist.pack {path} --index-only"
-    contents = []
-    for name in (SHARDS_FILE, SAMPLES_FILE):
-        try:
-            contents.append(read_bytes(join(path, name)))
-        except FileNotFoundError as error:
-            if not is_remote(path) and not Path(path).exists():
-                raise DataError(f"{path}: no such folder") from error
-            raise DataError(f"{path}: holds no index ({name} is missing); {fix}") from error
     try:
-        # Not pq.read_table: a thread of its scanner that lets go of our bytes while Python ends aborts it (status 134).
-        shards, samples = (pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False) for content in contents)
+        shards = _table(_fetched(path, SHARDS_FILE, fix))
         notes = json.loads(shards.schema.metadata[b"gandist"])
-        version, expected, names = notes["format_version"], notes["samples_sha256"], notes["class_names"]
+        version, sha256, names = notes["format_version"], notes["samples_sha256"], notes["class_names"]
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: {SHARDS_FILE} or {SAMPLES_FILE} is damaged, or no index of ours; {fix}") from error
+        raise DataError(f"{path}: {SHARDS_FILE} is damaged, or no index of ours; {fix}") from error
     if version != FORMAT_VERSION:
         raise DataError(f"{path}: an index of format {version}, this version reads {FORMAT_VERSION}; {fix}")
-    if (actual := hashlib.sha256(contents[1]).hexdigest()) != expected:
-        raise DataError(f"{path}: the sha256 of {SAMPLES_FILE} is {actual}, {SHARDS_FILE} expects {expected}; {fix}")
-    return Index(path, shards.replace_schema_metadata(None), samples, tuple(names))
+    files, encoder = {SAMPLES_FILE: sha256}, notes.get("encoder", "")
+    if encoder:
+        fix += " --captions"
+        files[CAPTIONS_FILE] = notes["captions_sha256"]
+    tables = []
+    for name, expected in files.items():
+        content = _fetched(path, name, fix)
+        if (actual := hashlib.sha256(content).hexdigest()) != expected:
+            raise DataError(f"{path}: the sha256 of {name} is {actual}, {SHARDS_FILE} expects {expected}; {fix}")
+        tables.append(_table(content))
+    samples, embedded = tables if encoder else (*tables, None)
+    return Index(path, shards.replace_schema_metadata(None), samples, tuple(names), embedded, encoder)
+
+
+def _fetched(path: str, name: str, fix: str) -> bytes:
+    try:
+        return read_bytes(join(path, name))
+    except FileNotFoundError as error:
+        if not is_remote(path) and not Path(path).exists():
+            raise DataError(f"{path}: no such folder") from error
+        raise DataError(f"{path}: holds no index ({name} is missing); {fix}") from error
+
+
+def _table(content: bytes) -> pa.Table:
+    # Not pq.read_table: a thread of its scanner that lets go of our bytes while Python ends aborts it (status 134).
+    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
