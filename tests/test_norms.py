@@ -59,6 +59,17 @@ def test_group_norm_has_every_derivative_in_channels_last() -> None:
     assert torch.autograd.gradgradcheck(made, x[:, :, :1, :2].detach().requires_grad_())
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own use of it
+def test_group_norm_has_a_forward_derivative_under_autocast() -> None:
+    torch.manual_seed(0)
+    made, (x, v) = norm("group", 64), torch.randn(2, 2, 64, 3, 3)
+    expected = torch.func.jvp(made, (x,), (v,))[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.func.jvp(made, (x.bfloat16(),), (v.bfloat16(),))[1]
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+
+
 def derivatives(net: nn.Module, x: Tensor, weigh: Tensor) -> dict[str, Tensor]:
     """Outputs, gradients, running statistics, and gradients of |grad_x|^2 of (weigh * net(x)^2).sum()."""
     x = x.clone().requires_grad_()
@@ -242,7 +253,7 @@ def test_the_deviation_of_a_group(n: int, group: int, size: int, memory_format: 
 
 def test_the_deviation_of_half_precision_is_computed_in_full() -> None:
     torch.manual_seed(0)
-    x = (100 + torch.randn(8, 3, 4, 4)).bfloat16()
+    x = (100 + torch.randn(64, 3, 4, 4)).bfloat16()
     out = MinibatchStd(4)(x)
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out[:, 3:], MinibatchStd(4)(x.float())[:, 3:].bfloat16(), rtol=0, atol=0)

@@ -310,3 +310,14 @@ def test_bf16_stays_close_and_stays_bf16(norm: str) -> None:
         found = G(z, y), D(x, y)
     for ours, theirs in zip(found, expected, strict=True):
         assert float((ours.detach().float() - theirs).norm() / theirs.norm()) < 0.03
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own use of it
+@pytest.mark.parametrize("norm_D", ["spectral", "group", "none"])
+def test_forward_mode_under_autocast_stays_close(norm_D: str) -> None:
+    _, D = pair(SMALL, norm_D)
+    x = torch.randn(3, 3, 32, 32).requires_grad_()
+    (g,) = torch.autograd.grad(D(x).sum(), x)
+    with torch.autocast("cpu", torch.bfloat16):
+        slopes = torch.func.jvp(D, (x.detach(),), (g,))[1]
+    torch.testing.assert_close(slopes.detach().float(), g.square().sum((1, 2, 3)), rtol=0.05, atol=0)
