@@ -5,15 +5,16 @@ INSTALLED := .venv/installed
 # -qq: pip's warnings are about where packages lie on its machine; errors are still shown.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 DEBIAN := prometheus dataset-fashion-mnist
+EMOJI := emoji-datasource-twitter emoji-datasource-google
 
-.PHONY: demo test lint format docs clean debian
+.PHONY: demo test lint format docs clean debian emoji
 
 # A GAN learns to draw clothes. ARGS="train.total_kimg=50" changes what it trains.
 demo: $(INSTALLED)
 	$(BIN)/python -m gandist.train $(ARGS)
 
 # ARGS="-k resume" picks tests.
-test: $(INSTALLED) debian
+test: $(INSTALLED) debian emoji
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(INSTALLED)
@@ -48,3 +49,10 @@ debian:
 	  && apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 	     apt-get -qq install -y --no-install-recommends $(DEBIAN) >/dev/null; \
 	} || echo "not installed: $(DEBIAN) (needs root and apt); the tests that need them are skipped"
+
+# Emoji with captions (configs/emoji.py), 150 MB; no root needed.
+emoji:
+	@ls $(EMOJI:%=data/emoji/node_modules/%/package.json) >/dev/null 2>&1 \
+	  || { command -v npm >/dev/null && mkdir -p data/emoji \
+	       && npm install --prefix data/emoji --no-audit --no-fund --loglevel=error $(EMOJI:%=%@16.0.0) >/dev/null; } \
+	  || echo "not installed: $(EMOJI) (needs npm); the tests that need them are skipped"

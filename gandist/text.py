@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,8 +44,9 @@ class Encoder:
         # One thread: layers this small lose more by waiting for one another than they gain, and no bit of the
         # vectors depends on the number of cores.
         torch.set_num_threads(1)
+        shown = progress and sys.stderr.isatty()
         try:
-            vectors = self.model.encode(list(captions), batch_size=BATCH, show_progress_bar=progress)
+            vectors = self.model.encode(list(captions), batch_size=BATCH, show_progress_bar=shown)
         finally:
             torch.set_num_threads(threads)
         return np.asarray(vectors, dtype=np.float32).reshape(len(captions), DIM)

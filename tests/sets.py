@@ -9,6 +9,10 @@ from PIL import Image
 from gandist.pack import pack
 from gandist.shards.index import Index
 
+EMOJI = Path(__file__).parent.parent / "data/emoji/node_modules"
+"""Where `make emoji` lays the npm packages of `configs/emoji.py`."""
+CAPTIONS = ("a red apple", "flag: egypt", "waving hand, medium skin tone")
+
 
 def pixels(number: int, size: int = 32, channels: int = 3) -> np.ndarray:
     """Image `number` of each set: noise, so that no two are alike."""
@@ -19,11 +23,14 @@ def pixels(number: int, size: int = 32, channels: int = 3) -> np.ndarray:
 def make_set(
     folder: Path, n: int = 40, *, classes: int = 2, size: int = 32, channels: int = 3, **options: Any
 ) -> Index:
-    """Pack n images to `folder`/shards, a fifth of them a shard; `options` are `pack`'s."""
+    """Pack n images to `folder`/shards, a fifth of them a shard; `options` are `pack`'s. Image i of it is `pixels(i)`,
+    with the caption `CAPTIONS[i % 3]` if they are asked for."""
     for number in range(n):
         path = folder / "images" / (f"class{number % classes}" if classes else "") / f"{number:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels(number, size, channels)).save(path)
+        if options.get("captions"):
+            path.with_suffix(".txt").write_text(CAPTIONS[number % len(CAPTIONS)])
     return pack(str(folder / "images"), str(folder / "shards"), **{"shard_size": n // 5, "workers": 1, **options})[0]
 
 

@@ -46,9 +46,12 @@ def opened(
     resolution: int = 32,
     channels: int = 3,
     damage: Literal["stop", "skip"] = "stop",
+    conditions: np.ndarray | None = None,
 ) -> Images:
     cache_gib = (way * 10 * N * 32 * 32 * 3 + 10_000) * GIB_OF
-    images = open_images(index, resolution, channels, cache_dir=cache, cache_gib=cache_gib, on_damage=damage)
+    images = open_images(
+        index, resolution, channels, cache_dir=cache, cache_gib=cache_gib, on_damage=damage, conditions=conditions
+    )
     assert isinstance(images, MappedImages if way else StreamedImages)
     return images
 
@@ -75,6 +78,25 @@ def test_they_are_the_images_that_were_packed(packed: Index, tmp_path: Path) -> 
     for number, key in enumerate(packed.samples["key"].to_pylist()):
         np.testing.assert_array_equal(found[number], pixels(source[int(key)]))
         assert labels[number] == source[int(key)] % 2
+
+
+@pytest.mark.parametrize("way", [STREAMED, MAPPED])
+def test_what_comes_with_an_image_may_be_any_array(packed: Index, tmp_path: Path, way: float) -> None:
+    conditions = np.random.default_rng(0).normal(size=(N, 7)).astype(np.float32)
+    images = opened(packed, tmp_path, way, conditions=conditions)
+    numbers = np.array([3, 0, 39, 3])
+    found, vectors = images.gather(numbers)
+    np.testing.assert_array_equal(vectors, conditions[numbers])
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(found[0], found[3])
+
+
+@pytest.mark.parametrize("way", [STREAMED, MAPPED])
+def test_a_skipped_image_s_condition_goes_with_it(copy: Index, tmp_path: Path, way: float) -> None:
+    damage(copy, 13)
+    conditions = np.arange(2 * N, dtype=np.float32).reshape(N, 2)
+    images = opened(copy, tmp_path / "cache", way, damage="skip", conditions=conditions)
+    np.testing.assert_array_equal(images.gather(np.array([12, 13]))[1], conditions[[12, 14]])
 
 
 def test_unlabelled_sets_have_label_minus_one(tmp_path: Path) -> None:

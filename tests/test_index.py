@@ -6,17 +6,19 @@ import subprocess
 import sys
 import tarfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import webdataset
 from PIL import Image
 
 from gandist.errors import DataError
 from gandist.pack import main
-from gandist.shards.index import Index, index_shards, read_index, write_index
+from gandist.shards.index import SAMPLES_SCHEMA, SHARDS_SCHEMA, Index, index_shards, read_index, write_index
 from gandist.shards.remote import ShardCache
 from gandist.shards.tars import list_shards
 from tests.sets import make_set
@@ -152,6 +154,69 @@ def test_fingerprint_tells_sets_apart(tmp_path: Path) -> None:
     assert rechunked.fingerprint == one.fingerprint
     other_order = index_of(*reversed(two_shards(tmp_path / "a")))
     assert other_order.fingerprint != one.fingerprint
+
+
+def two_samples() -> Index:
+    """A set of fixed content, the second sample without a caption."""
+    shards = [{"url": "a.tar", "bytes": 3072, "sha256": "0" * 64, "n": 2, "class_counts": [1]}]
+    samples = [
+        [0, "a", "png", 512, 70, 0, "ein Schuh – läuft", 4_000_000_000],
+        [0, "b", "jpg", 1536, 71, -1, None, 7],
+    ]
+    rows = [dict(zip(SAMPLES_SCHEMA.names, row, strict=True)) for row in samples]
+    return Index(
+        "", pa.Table.from_pylist(shards, schema=SHARDS_SCHEMA), pa.Table.from_pylist(rows, schema=SAMPLES_SCHEMA)
+    )
+
+
+def with_vectors(index: Index, vectors: np.ndarray, encoder: str = "ours") -> Index:
+    captions = sorted({caption for caption in index.captions if caption is not None})
+    column = pa.FixedSizeListArray.from_arrays(vectors.astype(np.float32).reshape(-1), vectors.shape[1])
+    return replace(index, embedded=pa.table({"caption": captions, "vector": column}), encoder=encoder)
+
+
+def test_the_fingerprint_of_a_set_stays_the_same_for_good() -> None:
+    """Runs remember it: another one for the same set, and none could be resumed."""
+    assert two_samples().fingerprint == "6a49b4895f8ae9f7767d933b2a994e37b986900522f9aeb744379ef9d341bc07"
+
+
+def test_vectors_of_captions_are_part_of_the_set() -> None:
+    plain, vector = two_samples(), np.array([[1.0, 2.0, 3.0]])
+    sets = [
+        plain,
+        with_vectors(plain, vector),
+        with_vectors(plain, vector + 1e-6),
+        with_vectors(plain, vector, "theirs"),
+    ]
+    assert len({index.fingerprint for index in sets}) == 4
+    assert [index.text_dim for index in sets[:2]] == [0, 3]
+    assert plain.vectors is None
+
+
+def test_vectors_of_captions_are_read_as_they_were_written(tmp_path: Path) -> None:
+    write_tar(
+        tmp_path / "0.tar", [(f"{i}.{e}", c) for i in range(5) for e, c in (("png", png(i)), ("txt", b"ab"[i % 2 :]))]
+    )
+    plain = index_of(tmp_path / "0.tar", base=str(tmp_path))
+    vectors = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    index = with_vectors(plain, vectors)
+    write_index(index, str(tmp_path))
+    again = read_index(str(tmp_path))
+    assert again.vectors is not None
+    np.testing.assert_array_equal(again.vectors, vectors[[0, 1, 0, 1, 0]])  # "ab" comes before "b"
+    assert again.captions == ["ab", "b", "ab", "b", "ab"]
+    assert (again.fingerprint, again.encoder, again.text_dim) == (index.fingerprint, "ours", 4)
+    fix = f"python -m gandist.pack {tmp_path} --index-only --captions"
+    file = tmp_path / "captions.parquet"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + b"?")
+    with pytest.raises(DataError, match=r"sha256 of captions\.parquet.*" + fix):
+        read_index(str(tmp_path))
+    file.unlink()
+    with pytest.raises(DataError, match=r"captions\.parquet is missing.*" + fix):
+        read_index(str(tmp_path))
+    write_index(plain, str(tmp_path))
+    assert read_index(str(tmp_path)).fingerprint == plain.fingerprint
 
 
 @pytest.mark.parametrize(

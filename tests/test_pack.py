@@ -25,6 +25,7 @@ from gandist.errors import DataError
 from gandist.pack import WORK, main, pack
 from gandist.shards.index import Index, index_shards, read_index
 from gandist.shards.remote import ShardCache
+from gandist.text import encoder
 
 
 def pixels(seed: int, shape: tuple[int, ...] = (6, 8, 3)) -> np.ndarray:
@@ -183,6 +184,61 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
     assert hashes(tmp_path / "a") != hashes(tmp_path / "c")
     a, b = (read_index(str(tmp_path / out)) for out in "ab")
     assert a.fingerprint == b.fingerprint
+
+
+def captioned(root: Path) -> Path:
+    """`make_folder`, with a caption beside each image."""
+    for path in make_folder(root).rglob("*.png"):
+        path.with_suffix(".txt").write_text(f"a {path.parent.name}")
+    return root
+
+
+def test_captions_are_embedded(tmp_path: Path) -> None:
+    src = str(captioned(tmp_path / "in"))
+    for out, workers in (("a", "1"), ("b", "2")):
+        options = ["--captions", "--shard-size", "5", "--workers", workers]
+        assert main([src, str(tmp_path / out), *options]) == 0
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+    index = read_index(str(tmp_path / "a"))
+    assert index.vectors is not None
+    cat, dog = encoder().encode(["a cat", "a dog"])
+    for label, vector in zip(index.labels, index.vectors, strict=True):
+        np.testing.assert_allclose(vector, dog if label else cat, rtol=0, atol=1e-6)
+    assert index.encoder == encoder().id
+    assert index.embedded is not None
+    assert index.embedded["caption"].to_pylist() == ["a cat", "a dog"]
+
+
+def test_captions_of_shards_are_embedded(tmp_path: Path) -> None:
+    src, out = str(captioned(tmp_path / "in")), tmp_path / "out"
+    packed, _ = pack(src, str(out), captions=True)
+    (out / "captions.parquet").unlink()
+    assert main([str(out), "--index-only", "--captions"]) == 0
+    assert read_index(str(out)).fingerprint == packed.fingerprint
+    assert main([str(out), "--index-only"]) == 0
+    plain = read_index(str(out))
+    assert plain.vectors is None
+    assert plain.fingerprint != packed.fingerprint
+    assert plain.samples.equals(packed.samples)
+
+
+def test_images_without_a_caption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    src, out = make_folder(tmp_path / "in"), tmp_path / "out"
+    (src / "cat/000.txt").write_text(" \n")
+    pack(str(src), str(out))
+    before = hashes(out)
+    assert main([str(src), str(out), "--captions", "--overwrite"]) == 2
+    message = capsys.readouterr().err
+    assert "dog/001.png: has no caption" in message
+    assert "cat/000.png: has no caption" in message
+    assert "7 broken images" in message
+    assert main([str(out), "--index-only", "--captions"]) == 2
+    assert f"{out}: 7 of 12 images have no caption" in capsys.readouterr().err
+    assert hashes(out) == before
+    assert main([str(src), str(out), "--captions", "--overwrite", "--max-broken", "7"]) == 0
+    assert sorted(filter(None, read_index(str(out)).captions)) == ["cät 10", "cät 2", "cät 4", "cät 6", "cät 8"]
+    assert main([str(src), str(out), "--overwrite"]) == 0
+    assert hashes(out) == before
 
 
 def test_packed_index_is_what_index_only_finds(tmp_path: Path) -> None:
