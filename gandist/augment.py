@@ -60,9 +60,10 @@ def _each(values: Tensor, x: Tensor) -> Tensor:
     return values.to(x.dtype)[:, None, None, None]
 
 
-def _whole(u: Tensor, reach: int) -> Tensor:
-    """Uniform among the whole numbers from -reach to reach, (N, 1)."""
-    return (u * (2 * reach + 1)).long()[:, None] - reach
+def _moved(size: int, u: Tensor) -> Tensor:
+    """Where each place comes from under a shift by whole pixels, up to an eighth of the size each way: (N, size)."""
+    reach = int(size / 8 + 0.5)
+    return torch.arange(size, device=u.device) - ((u * (2 * reach + 1)).long()[:, None] - reach)
 
 
 def _take(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -91,16 +92,10 @@ def contrast(x: Tensor, u: Tensor) -> Tensor:
 
 def translation(x: Tensor, u: Tensor) -> Tensor:
     """Shift by whole pixels, up to an eighth of the size each way; zeros come in."""
-    (rows, keep_rows), (columns, keep_columns) = (_shifted(size, u[:, axis]) for axis, size in enumerate(x.shape[2:]))
-    keep = keep_rows[:, None, :, None] & keep_columns[:, None, None, :]
-    return _take(x, rows, columns) * keep
-
-
-def _shifted(size: int, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each place comes from, and whether that is inside: (N, size) both."""
-    source = torch.arange(size, device=u.device) - _whole(u, int(size / 8 + 0.5))
-    inside = source.clamp(0, size - 1)
-    return inside, inside == source
+    sources = [_moved(size, u[:, axis]) for axis, size in enumerate(x.shape[2:])]
+    rows, columns = (source.clamp(0, size - 1) for source, size in zip(sources, x.shape[2:], strict=True))
+    inside = (rows == sources[0])[:, None, :, None] & (columns == sources[1])[:, None, None, :]
+    return _take(x, rows, columns) * inside
 
 
 def cutout(x: Tensor, u: Tensor) -> Tensor:
@@ -120,8 +115,7 @@ def _covered(size: int, u: Tensor) -> Tensor:
 def flip_and_shift(x: Tensor, u: Tensor) -> Tensor:
     """Mirror left and right with probability one half; shift by up to 4 pixels in 32, the border reflected."""
     height, width = x.shape[2:]
-    rows = torch.arange(height, device=u.device) - _whole(u[:, 1], round(height / 8))
-    columns = torch.arange(width, device=u.device) - _whole(u[:, 2], round(width / 8))
+    rows, columns = _moved(height, u[:, 1]), _moved(width, u[:, 2])
     columns = torch.where(u[:, :1] < 0.5, columns, width - 1 - columns)
     return _take(x, _reflect(rows, height - 1), _reflect(columns, width - 1))
 
@@ -258,7 +252,7 @@ def _normal(u: Tensor) -> Tensor:
 
 @in_full_precision
 def ada(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
-    """The geometric and colour transformations of ADA (appendix B, figure 7), each with probability p.
+    """The geometric and colour transformations of ADA (appendix B), each with probability p.
 
     u holds, in the order of the paper, a number that decides on each transformation and then its one or two parameters.
     """
@@ -314,7 +308,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 
 def adapt(state: Tensor, sign: Tensor, images: int, target: float, speed_kimg: float, every: int = 4) -> Tensor:
-    """ADA's controller (section 3.1): p moves so that r_t = E[sign(D(real))] comes to `target`.
+    """ADA's controller (section 3): p moves so that r_t = E[sign(D(real))] comes to `target`.
 
     Args:
         state: (3,) float64: p, the sum of the signs since p last moved, their count. Zeros to begin with.
