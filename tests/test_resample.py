@@ -89,3 +89,9 @@ def test_precision_and_layout_stay(
         assert grad.is_contiguous(memory_format=memory_format)
         # Two roundings to the dtype, one for each direction.
         torch.testing.assert_close(y.detach().double(), expected, rtol=0, atol=4 * torch.finfo(dtype).eps)
+
+
+@BOTH
+def test_shapes_are_told_on_the_meta_device(resample: Resampling) -> None:
+    x = torch.randn(2, 6, 8, 8)
+    assert resample(x.to("meta")).shape == resample(x).shape
