@@ -5,6 +5,8 @@ from importlib import import_module
 
 COMMANDS = {
     "train": "train, or go on with, a run",
+    "sample": "draw images from the generator of a run",
+    "compare": "train variants of a configuration and measure them side by side",
     "pack": "pack images into indexed WebDataset shards",
 }
 

@@ -1,5 +1,6 @@
 """What the leading rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -33,11 +34,16 @@ class Outputs:
         images_seen: int,
         world_size: int,
         data_fingerprint: str,
+        encoder: str = "",
+        captions: Sequence[str] = (),
     ) -> None:
+        """`captions` are those that the rows of the samples are drawn to, by vectors that `encoder` made."""
         self.config, self.storage = config, storage
         storage.write_bytes("config.yaml", yaml.safe_dump(config.resolved(), sort_keys=False).encode())
         for path, source in extensions.sources(config.imports).items():
             storage.write_bytes(f"{extensions.FOLDER}/{Path(path).name}", source.encode())
+        if captions:
+            storage.write_bytes("samples/captions.txt", "\n".join([*captions, ""]).encode())
         storage.sweep(FOLDER)
         self.rows = RunLog(storage, images_seen)
         keep_every = config.train.keep_every_kimg
@@ -47,6 +53,7 @@ class Outputs:
                 "config_fingerprint": config.fingerprint(),
                 "data_fingerprint": data_fingerprint,
                 "attempt": attempt.number,
+                "encoder": encoder,
                 "imports": extensions.digests(config.imports),
                 "world_size": world_size,
                 "config": config.resolved(),

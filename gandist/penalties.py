@@ -87,7 +87,7 @@ def judge(D: nn.Module, x: Tensor, y: Tensor | None, way: Literal["jvp", "double
         (g,) = torch.autograd.grad(scores.sum(), z, create_graph=way == "double")
     if way == "double":
         return scores, _squared_norm(g)
-    scores, J = torch.func.jvp(lambda x: D(x, y), (x,), (g,))
+    scores, J = torch.func.jvp(lambda x: D(x, y), (x,), (g,))  # type: ignore[misc]
     return scores, _squared_norm(g) + 2 * (J - J.detach())
 
 
@@ -126,7 +126,8 @@ def _bcr(judged: Judged) -> Tensor:
 def _lecam(judged: Judged) -> Tensor:
     anchor_real, anchor_fake = judged.memory["lecam"]
     s = judged.scores
-    return (s["real"] - anchor_fake).square().mean() + (s["fake"] - anchor_real).square().mean()
+    distance: Tensor = (s["real"] - anchor_fake).square().mean() + (s["fake"] - anchor_real).square().mean()
+    return distance
 
 
 def _lecam_remember(memory: dict[str, Tensor], real: Tensor, fake: Tensor) -> None:

@@ -44,7 +44,7 @@ class Player:
     def clip(self, bound: float) -> None:
         """Cut every weight to [-bound, bound] (WGAN, Arjovsky et al. 2017, algorithm 1); 0 leaves them."""
         if bound > 0:
-            weights = list(self.net.parameters())
+            weights: list[Tensor] = list(self.net.parameters())
             torch._foreach_clamp_min_(weights, -bound)
             torch._foreach_clamp_max_(weights, bound)
 

@@ -29,6 +29,8 @@ class Trained:
     G: nn.Module
     images_seen: int
     device: torch.device
+    encoder: str = ""
+    """What embedded the captions that it was trained on."""
 
     def latents(self, n: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
         """z (n, latents); image i has the same under any n. Truncation below 1 trades variety for typicality."""
@@ -48,8 +50,8 @@ class Trained:
     @torch.no_grad()
     def images(self, z: Tensor, y: Tensor | None, batch: int = 250) -> np.ndarray:
         """The images of latents and conditions: uint8 (n, C, H, W)."""
-        parts = zip(z.split(batch), [None] * len(z) if y is None else y.split(batch), strict=False)
-        return np.concatenate([as_pixels(self.G(*part)) for part in parts])
+        slices = [slice(first, first + batch) for first in range(0, len(z), batch)]
+        return np.concatenate([as_pixels(self.G(z[part], None if y is None else y[part])) for part in slices])
 
     def draw(self, n: int, seed: int = 0, batch: int = 250) -> np.ndarray:
         """n images at random: uint8 (n, H, W, C)."""
@@ -77,7 +79,7 @@ def open_trained(run: str, device: torch.device, images_seen: int | None = None)
         raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint yet")
     G = NETWORKS[config.model.name].generator(shapes(config)[0])
     load_weights(G, found.tensors("G_ema"), "G_ema")
-    return Trained(config, G.to(device).eval(), found.images_seen, device)
+    return Trained(config, G.to(device).eval(), found.images_seen, device, found.manifest.get("encoder") or "")
 
 
 def check_stage_1(config: RunConfig) -> Trained | None:

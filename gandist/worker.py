@@ -13,7 +13,7 @@ from gandist.consensus import Consensus, Host, Outcome, wait
 from gandist.errors import GandistError
 from gandist.inputs import Inputs
 from gandist.methods import new_game, new_players
-from gandist.outputs import Outputs
+from gandist.outputs import ROWS, Outputs
 from gandist.ranks import Ranks, join
 from gandist.schedule import due, images_of, value_at
 from gandist.shards.feed import Feed
@@ -137,8 +137,17 @@ class Run:
                 images_seen=players.images_seen,
                 world_size=ranks.world_size,
                 data_fingerprint=self.index.fingerprint,
+                encoder=self.index.encoder if config.model.text_dim else "",
+                captions=self._captions(),
             )
             closing.callback(self.outputs.close)
+
+    def _captions(self) -> list[str]:
+        """What the rows of the samples are drawn to, where the run is conditioned on captions."""
+        if not self.config.model.text_dim:
+            return []
+        captions = self.index.captions
+        return [captions[number] or "" for number in self.inputs.sample_numbers(ROWS)]
 
     def play(self, consensus: Consensus) -> Outcome:
         """Train until `total_kimg`, or until asked to stop."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from gandist.adversarial import OBJECTIVES, Game, Latents, Reals
+from gandist.adversarial import Game, Latents, Now, Reals, Rules
 from gandist.checkpoint import FILES, Writer, Written, expendable, names, newest, read
 from gandist.errors import CheckpointError
 from gandist.networks import NETWORKS, Shape
@@ -35,7 +35,7 @@ def players_of(precision: str, shape: Shape = SHAPE, seed: int = 0) -> Players:
 
 
 def train(players: Players, precision: str, steps: int) -> None:
-    game = Game(players, OBJECTIVES["ns"], Ranks(0, 1, CPU), precision)
+    game = Game(players, Rules(), Ranks(0, 1, CPU), precision)
     draws, dtype = Draws(0, CPU), torch.float64 if precision == "fp64" else torch.float32
     for _ in range(steps):
         seen = players.images_seen
@@ -43,7 +43,7 @@ def train(players: Players, precision: str, steps: int) -> None:
         players.D.set_lr(1e-3)
         y = draws.labels("y", seen, 0, 4, 3)
         z = Latents(draws.normal("z", seen, 0, (4, 4)).to(dtype), y)
-        game.step(players, [Reals(draws.normal("x", seen, 0, (4, 1, 32, 32)).to(dtype), y)], [z], z, beta=0.9)
+        game.step(players, [Reals(draws.normal("x", seen, 0, (4, 1, 32, 32)).to(dtype), y)], [z], z, Now(beta=0.9))
         players.images_seen += 4
 
 

@@ -91,7 +91,7 @@ FORMULAS: dict[str, Formula] = {
 
 
 def critic_loss(D: nn.Module, names: tuple[str, ...], way: str = "jvp", objective: str = "ns") -> CriticLoss:
-    return CriticLoss(D, Rules(OBJECTIVES[objective], penalties=names, differentiate=way), MEMORY)  # type: ignore[arg-type]
+    return CriticLoss(D, Rules(OBJECTIVES[objective], penalties=names, differentiate=way), MEMORY)
 
 
 def gradients(loss: Tensor, D: nn.Module) -> list[Tensor]:
@@ -200,7 +200,7 @@ def test_jvp_and_double_agree(name: str, norm: str) -> None:
     D, x, y = network(name, norm)
     found = {}
     for way in ("jvp", "double"):
-        scores, squared = judge(D, x, y, way)  # type: ignore[arg-type]
+        scores, squared = judge(D, x, y, way)
         value = (squared.sqrt() - 1).square().mean() + 0.1 * scores.mean()
         found[way] = torch.cat([g.flatten() for g in gradients(value, D)]), scores, squared
     (a, scores_a, squared_a), (b, scores_b, squared_b) = found["jvp"], found["double"]

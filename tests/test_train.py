@@ -22,6 +22,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gandist.config import load
+from gandist.inputs import Inputs
+from gandist.methods import new_game
 from gandist.randomness import Draws
 from gandist.ranks import Ranks
 from gandist.resumption import prepare
@@ -185,14 +187,17 @@ def test_each_way_trains_both_players(command: list[str], override: str) -> None
 def test_flipping_mirrors_half_of_the_images_by_their_draw(command: list[str]) -> None:
     config = load(command[0], ["data.flip=true", "train.batch=16"])
     with ExitStack() as closing:
-        run = Run(config, prepare(config, "auto"), Ranks(0, 1, torch.device("cpu")), "", closing)
+        alone = Ranks(0, 1, torch.device("cpu"))
+        run = Run(config, prepare(config, "auto"), alone, "", closing)
         raw = run.feed.next()
+        inputs = Inputs(config, alone, run.index.labels, new_game(config, run.players, alone))
+        reals, *_ = inputs.of(run.players, [raw] * 4)
         plain = on_device(raw.pixels, torch.device("cpu"), torch.float32)
         patterns = []
         for sub in range(4):
             mirrored = Draws(0, torch.device("cpu")).uniform("flip", 0, sub, (16,)) < 0.5
             expected = torch.where(mirrored[:, None, None, None], plain.flip(3), plain)
-            assert torch.equal(run._reals(raw, sub).x, expected)
+            assert torch.equal(reals[sub].x, expected)
             patterns.append(mirrored)
     assert 16 < int(torch.stack(patterns).sum()) < 48
 
