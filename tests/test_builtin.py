@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from gandist.errors import DataError
 from gandist.shards import builtin as module
 from gandist.shards.builtin import DATA, builtin
-from gandist.shards.index import read_index
+from gandist.shards.index import Index, read_index
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
@@ -41,6 +42,47 @@ def test_fashion_10k(cache: Path) -> None:
             assert (image.mode, image.size, image.format) == ("L", (28, 28), "PNG")
             expected = pixels[16:].reshape(-1, 28, 28)[int(row["key"])]
             np.testing.assert_array_equal(np.asarray(image), expected)
+
+
+def garments() -> dict[bytes, int]:
+    """Pixels -> class of the embedded images."""
+    images, labels = (
+        np.frombuffer(gzip.decompress((DATA / "fashion-10k" / f"t10k-{name}-ubyte.gz").read_bytes()), np.uint8)
+        for name in ("images-idx3", "labels-idx1")
+    )
+    return {image.tobytes(): int(y) for image, y in zip(images[16:].reshape(-1, 28, 28), labels[8:], strict=True)}
+
+
+def rgb(index: Index, row: dict[str, Any]) -> np.ndarray:
+    with Path(index.url(row["shard"])).open("rb") as file:
+        file.seek(row["offset"])
+        image = Image.open(io.BytesIO(file.read(row["size"])))
+    assert (image.mode, image.size, image.format) == ("RGB", (28, 28), "PNG")
+    return np.asarray(image)
+
+
+def test_stacked_fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Each channel is a garment, of the class that the label says."""
+    monkeypatch.setattr(module, "PER_MODE", 1)
+    caplog.set_level("INFO", "gandist")
+    index = read_index(builtin("builtin:stacked-fashion", tmp_path))
+    assert "packing builtin:stacked-fashion" in caplog.text
+    assert sorted(index.samples["label"].to_pylist()) == list(range(1000))
+    assert index.class_names[907] == "Ankle boot, T-shirt/top, Sneaker"
+    classes = garments()
+    for row in index.samples.slice(0, 200).to_pylist():
+        r, g, b = (classes[channel.tobytes()] for channel in rgb(index, row).transpose(2, 0, 1))
+        assert 100 * r + 10 * g + b == row["label"]
+    assert not list((tmp_path / "builtin").glob("*.parquet"))
+
+
+@pytest.mark.slow
+def test_stacked_fashion_is_the_same_for_good(tmp_path: Path) -> None:
+    index = read_index(builtin("stacked-fashion", tmp_path))
+    assert np.bincount(index.samples["label"].to_numpy()).tolist() == [30] * 1000
+    rows = sorted(index.samples.to_pylist(), key=lambda row: str(row["key"]))[::300]
+    digest = hashlib.sha256(b"".join(rgb(index, row).tobytes() for row in rows)).hexdigest()
+    assert digest == "f0e8ff6776300305eca32b53a08fb2d930fa9f7d2fdf2c887dcedbc5003b46e6"
 
 
 def test_second_use_packs_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

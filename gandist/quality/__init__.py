@@ -1,0 +1,1 @@
+"""How good generated images are: features, and what is computed from them."""

@@ -1,0 +1,71 @@
+"""Gaussian statistics of features, streamed, and the Fréchet distance between two of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Moments:
+    """Mean and covariance of features that come in parts.
+
+    Attributes:
+        sums: (F + 1, F + 1) float64, the sum of (h, 1)(h, 1)^T over the features h: second moments, sums and count
+            in one. Adding it up over parts, or over ranks (one all-reduce), gives the statistics of all.
+    """
+
+    def __init__(self, dim: int, device: torch.device | None = None) -> None:
+        self.sums = torch.zeros(dim + 1, dim + 1, dtype=torch.float64, device=device)
+
+    def add(self, h: Tensor) -> None:
+        """Take in features (N, F)."""
+        h = torch.cat([h.double(), h.new_ones(len(h), 1, dtype=torch.float64)], dim=1)
+        self.sums += h.T @ h
+
+    def __add__(self, other: Moments) -> Moments:
+        both = Moments(len(self.sums) - 1)
+        both.sums = self.sums + other.sums
+        return both
+
+    @property
+    def n(self) -> int:
+        """How many features were taken in."""
+        return int(self.sums[-1, -1])
+
+    @property
+    def mean(self) -> Tensor:
+        """mu (F,)."""
+        return self.sums[-1, :-1] / self.sums[-1, -1]
+
+    @property
+    def covariance(self) -> Tensor:
+        """S (F, F), unbiased.
+
+        Raises:
+            ValueError: of fewer than two features.
+        """
+        if self.n < 2:
+            raise ValueError(f"a covariance needs two features, there are {self.n}")
+        mu = self.mean
+        return (self.sums[:-1, :-1] - self.n * torch.outer(mu, mu)) / (self.n - 1)
+
+
+def frechet_distance(mu1: Tensor, S1: Tensor, mu2: Tensor, S2: Tensor) -> float:
+    """|mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Heusel et al. 2017, arXiv:1706.08500, eq. 6).
+
+    The eigenvalues of S1 S2 are the squares of the singular values of S1^(1/2) S2^(1/2), whose sum therefore is the
+    trace of the root: real, and exact also where fewer images than features leave the covariances singular.
+
+    Args:
+        mu1, mu2: means (F,), float64.
+        S1, S2: covariances (F, F), float64.
+    """
+    root_trace = torch.linalg.svdvals(_root(S1) @ _root(S2)).sum()
+    return float((mu1 - mu2).square().sum() + S1.trace() + S2.trace() - 2 * root_trace)
+
+
+def _root(S: Tensor) -> Tensor:
+    """The symmetric square root of a covariance; rounding may have left eigenvalues a little below 0."""
+    values, vectors = torch.linalg.eigh(S)
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root
