@@ -35,7 +35,7 @@ def test_norms_by_name(affine: bool) -> None:
         assert isinstance(norm(name, 48, affine), nn.Identity)
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (48, 16), (6, 2), (3, 1)])
+@pytest.mark.parametrize(("channels", "groups"), [(256, 32), (48, 4), (64, 16), (32, 8), (6, 1), (3, 1)])
 def test_groups_divide_the_channels(channels: int, groups: int) -> None:
     made = norm("group", channels)
     assert isinstance(made, nn.GroupNorm)

@@ -43,7 +43,7 @@ class Pair(NamedTuple):
 ALL = ("batch", "sync", "group", "none")
 
 NETWORKS: dict[str, Pair] = {
-    "mlp": Pair(mlp.Generator, mlp.Discriminator, norms_D=("none", "spectral")),
+    "mlp": Pair(mlp.Generator, mlp.Discriminator, norms_D=("none", "spectral"), resolutions=(32, 64)),
     "dcgan": Pair(
         dcgan.Generator,
         dcgan.Discriminator,
@@ -67,6 +67,7 @@ NETWORKS: dict[str, Pair] = {
         stackgan.Discriminator,
         norms_G=ALL,
         norms_D=(*ALL, "spectral"),
+        resolutions=(32, 64, 128),
         conditions=("class", "text"),
         latents=stackgan.latents_1,
     ),
@@ -75,6 +76,7 @@ NETWORKS: dict[str, Pair] = {
         stackgan.Discriminator,
         norms_G=ALL,
         norms_D=(*ALL, "spectral"),
+        resolutions=(64, 128, 256),
         conditions=("class", "text"),
         latents=stackgan.latents_2,
         second_stage=True,

@@ -9,7 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 GROUPS = 32
-"""Groups of GroupNorm, or the largest number below that divides both (Wu & He 2018, arXiv:1803.08494)."""
+"""Groups of GroupNorm (Wu & He 2018, arXiv:1803.08494), or as many below as leave 4 channels to each: a channel that is
+normalised by itself has lost its mean."""
 
 
 def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
@@ -19,7 +20,7 @@ def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
     if name == "sync":
         return SyncBatchNorm(channels, affine=affine)
     if name == "group":
-        return GroupNorm(math.gcd(GROUPS, channels), channels, affine=affine)
+        return GroupNorm(math.gcd(GROUPS, channels // 4 or 1), channels, affine=affine)
     return nn.Identity()
 
 
