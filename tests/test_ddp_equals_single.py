@@ -16,9 +16,10 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulated": {"train__accumulate": 2},
     "n_critic": {"game__n_critic": 2},
     "flipped": {"data__flip": True, "model__classes": 0},
-    **{name: {"game__penalties": {name: 1.0}} for name, row in PENALTIES.items() if isinstance(row, CriticPenalty)},
-    "double": {"game__penalties": {"r1": 1.0, "gp": 1.0}, "game__differentiate": "double"},
-    "lazy": {"game__penalties": {"r1": {"weight": 1.0, "interval": 3}, "r2": 0.5}, "train__accumulate": 2},
+    # Heavy, for fresh networks hardly have a slope.
+    **{name: {"game__penalties": {name: 1e3}} for name, row in PENALTIES.items() if isinstance(row, CriticPenalty)},
+    "double": {"game__penalties": {"r1": 1e3, "gp": 10.0}, "game__differentiate": "double"},
+    "lazy": {"game__penalties": {"r1": {"weight": 1e3, "interval": 3}, "r2": 500}, "train__accumulate": 2},
     "clipped": {"game__objective": "wasserstein", "game__clip": 0.02},
     "smoothed": {"game__label_smoothing": 0.1},
     "spectral": {"model__norm_D": "spectral", "game__penalties": {"gp": 10.0}},
@@ -30,6 +31,8 @@ CASES: dict[str, dict[str, Any]] = {
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
 WORLDS = (1, 2, 3)
+LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral")
+"""D begins alike: equal losses of D, or equal slopes where all scores are near 0; or its weights are named otherwise."""
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +57,9 @@ def test_ddp_equals_single(runs: dict[tuple[int, str], RunConfig], case: str, wo
 
 
 @pytest.mark.slow
-def test_cases_differ(runs: dict[tuple[int, str], RunConfig]) -> None:
-    """The comparison above can fail: objectives, and accumulation's share of the noise, do change the weights."""
-    weights = {case: final_tensors(runs[1, case])["G/layers.0.weight"] for case in OBJECTIVES}
-    assert not torch.allclose(weights["ns"], weights["ls"], atol=1e-4)
-    # At the start D is undecided, and both losses of G have the same slope: they part slowly.
-    assert not torch.allclose(weights["ns"], weights["minimax"], atol=2e-6, rtol=0)
+@pytest.mark.parametrize("case", [case for case in CASES if case not in LIKE_NS])
+def test_cases_differ(runs: dict[tuple[int, str], RunConfig], case: str) -> None:
+    """The comparison above can fail: what is compared does change D's weights."""
+    weights, plain = final_tensors(runs[1, case]), final_tensors(runs[1, "ns"])
+    first = "D/features.0.weight"
+    assert not torch.allclose(weights[first], plain[first], atol=1e-5)
