@@ -32,7 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 WORLDS = (1, 2, 3)
 LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral")
-"""D begins alike: equal losses of D, or equal slopes where all scores are near 0; or its weights are named otherwise."""
+"""D begins alike, for its losses are equal, or equal in slope where scores are near 0; or names its weights otherwise."""
 
 
 @pytest.fixture(scope="module")
