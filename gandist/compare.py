@@ -1,0 +1,262 @@
+"""`python -m gandist.compare COMPARISON.yaml [section.key=value ...]`: train variants and measure them side by side.
+
+Each variant is trained from several seeds, as ordinary runs that the same command goes on with. Written are
+`comparisons/NAME/results.json`, `table.md` and `grids.png`.
+"""
+
+import argparse
+import json
+import logging
+import re
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+from PIL import Image, ImageDraw
+from pydantic import Field, ValidationError
+
+from gandist import train
+from gandist.checks import choice, hint
+from gandist.config import RunConfig, find, load
+from gandist.errors import ConfigError, GandistError, RunError
+from gandist.gallery import grid, png_bytes
+from gandist.logs import show_messages
+from gandist.pack import natural
+from gandist.progress import METRICS_FILE, decode
+from gandist.quality.measures import MEASURES, Measure
+from gandist.ranks import pick_device
+from gandist.resumption import run_root
+from gandist.sections import Section
+from gandist.storage import Storage
+from gandist.trained import open_trained
+
+log = logging.getLogger("gandist")
+
+FOLDER = "comparisons"
+ROWS, COLUMNS, LABEL_PX = 8, 6, 40
+
+
+class Variant(Section, extra="allow"):
+    config: str
+    """A configuration file, or the name of a shipped one. Beside it stands what the variant replaces in it, as
+    `section.key: value`."""
+
+
+class Comparison(Section):
+    """What a comparison file holds."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the comparison: its folder inside `comparisons/`, and how the names of its runs begin."""
+    variants: dict[str, Variant] = Field(min_length=1)
+    """What is compared, by the labels that table and grids show."""
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    """`run.seed` of each variant's runs."""
+    measures: tuple[str, ...] = Field(min_length=1)
+    """Names in `MEASURES`."""
+    n_samples: int = Field(26_000, ge=ROWS * COLUMNS)
+    """Images drawn from each run, and measured."""
+
+
+Result = dict[str, Any]
+"""A run's entry in `results.json`."""
+
+
+class Planned(NamedTuple):
+    """One run of a comparison."""
+
+    variant: str
+    seed: int
+    config: RunConfig
+
+
+def read(file: str) -> tuple[Comparison, Path]:
+    """A comparison and the file it stands in: a path, or the name of a shipped one.
+
+    Raises:
+        ConfigError: with the file, the key and the fix.
+    """
+    path = find(file)
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {error}") from error
+    try:
+        comparison = Comparison.model_validate(tree)
+        for measure in comparison.measures:
+            choice("measures", measure, MEASURES)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {_explain(fault)}" for fault in error.errors())) from None
+    return comparison, path
+
+
+def _explain(fault: Any) -> str:
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: unknown key; one of {', '.join(Comparison.model_fields)}{hint(key, Comparison.model_fields)}"
+    return f"{key or 'comparison'}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def plan(
+    comparison: Comparison, source: Path, overrides: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> list[Planned]:
+    """The runs, seed by seed: each variant's configuration, what it replaces, then `overrides` for all alike.
+
+    Raises:
+        ConfigError: a variant is no valid configuration, or they are not of the same images.
+    """
+    runs: list[Planned] = []
+    for seed in seeds or comparison.seeds:
+        for label, variant in comparison.variants.items():
+            name = f"{comparison.name}-{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}-{seed}"
+            own = [f"{key}={json.dumps(value)}" for key, value in (variant.model_extra or {}).items()]
+            ours = [f"run.name={name}", f"run.seed={seed}", "launch.kind=local"]
+            try:
+                runs.append(Planned(label, seed, load(variant.config, [*own, *overrides, *ours])))
+            except ConfigError as error:
+                raise ConfigError(f"{source}: variants.{label}: {error}") from error
+    if len({run.config.run.name for run in runs}) < len(runs):
+        raise ConfigError(f"{source}: variants: their runs would share names; give labels of letters and digits")
+    first = _images(runs[0].config)
+    for run in runs:
+        for path, value in _images(run.config).items():
+            if value != first[path]:
+                raise ConfigError(
+                    f"{source}: variants.{run.variant}: {path} is {value}, that of {runs[0].variant} is {first[path]}; "
+                    "only generators of the same images can be compared"
+                )
+    return runs
+
+
+def _images(config: RunConfig) -> dict[str, object]:
+    """The fields that decide which images a run sees."""
+    data, model = config.data, config.model
+    return {"data.path": data.path, "data.channels": data.channels, "model.resolution": model.resolution}
+
+
+def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tuple[Result, np.ndarray]:
+    """What `results.json` says of a run, and images of it: uint8 (ROWS x COLUMNS, R, R, C).
+
+    Raises:
+        GandistError: the run was not trained.
+    """
+    root = run_root(run.config)
+    trained = open_trained(root, pick_device(run.config.device))
+    images = trained.draw(n_samples, run.seed)
+    rows = decode(Storage(root).read_bytes(METRICS_FILE) or b"")
+    result = {
+        "variant": run.variant,
+        "seed": run.seed,
+        "run": root,
+        "images_seen": trained.images_seen,
+        # Over all of its attempts, without what was lost between them.
+        "seconds": sum(row["tick_s"] for row in rows),
+        "measures": {name: score for measure in measures.values() for name, score in measure.scores(images).items()},
+        "protocol": {name: measure.protocol for name, measure in measures.items()},
+    }
+    return result, images[: ROWS * COLUMNS].copy()
+
+
+def table(results: Sequence[Result], real: dict[str, float]) -> str:
+    """Markdown: a row a variant, mean ± standard deviation over its seeds; what real images get; the protocols."""
+    lines = [f"| variant | runs | kimg | {' | '.join(real)} | seconds |", "|---" * (len(real) + 4) + "|"]
+    for variant in dict.fromkeys(result["variant"] for result in results):
+        of = [result for result in results if result["variant"] == variant]
+        columns = [[result["images_seen"] / 1000 for result in of]]
+        columns += [[result["measures"][name] for result in of] for name in real]
+        columns += [[result["seconds"] for result in of]]
+        lines.append(f"| {variant} | {len(of)} | {' | '.join(map(_spread, columns))} |")
+    lines.append(f"| real images | | | {' | '.join(map(_number, real.values()))} | |")
+    notes = [
+        f"{name}: {', '.join(f'{key} {value}' for key, value in protocol.items())}."
+        for name, protocol in results[0]["protocol"].items()
+    ]
+    return "\n\n".join(["\n".join(lines), "Mean ± standard deviation over seeds.", *notes]) + "\n"
+
+
+def _spread(values: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+    return f"{_number(statistics.mean(values))}{spread}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def side_by_side(examples: dict[str, np.ndarray]) -> Image.Image:
+    """A grid of each variant's images, uint8 (n, R, R, C), under its label."""
+    grids = [grid(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), COLUMNS) for images in examples.values()]
+    width, height = grids[0].size
+    canvas = Image.new("RGB", (len(grids) * (width + LABEL_PX) - LABEL_PX, height + LABEL_PX), "white")
+    draw = ImageDraw.Draw(canvas)
+    for i, (label, picture) in enumerate(zip(examples, grids, strict=True)):
+        left = i * (width + LABEL_PX)
+        draw.text((left, LABEL_PX // 8), label, fill="black", font_size=LABEL_PX // 2)
+        canvas.paste(picture, (left, LABEL_PX))
+    return canvas
+
+
+def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, Measure]) -> Storage:
+    """Measure runs that were trained, and write what was found; where it lies.
+
+    Raises:
+        GandistError: a run was not trained.
+    """
+    results: list[Result] = []
+    examples: dict[str, np.ndarray] = {}
+    for run in runs:
+        log.info("measuring run=%s", run.config.run.name)
+        result, images = measured(run, measures, comparison.n_samples)
+        results.append(result)
+        examples.setdefault(run.variant, images)
+    real = {name: score for measure in measures.values() for name, score in measure.real.items()}
+    storage = Storage(f"{FOLDER}/{comparison.name}")
+    written = {"name": comparison.name, "real": real, "runs": results}
+    storage.write_bytes("results.json", json.dumps(written, indent=1).encode())
+    storage.write_bytes("table.md", table(results, real).encode())
+    storage.write_bytes("grids.png", png_bytes(side_by_side(examples)))
+    return storage
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="gandist compare",
+        description="Train variants of a configuration one after the other, and measure them side by side. The same "
+        "command goes on with a comparison that was interrupted.",
+        epilog="Example: gandist compare configs/compare-modes.yaml train.total_kimg=300 --seeds 0 1",
+    )
+    add = parser.add_argument
+    add("comparison", metavar="COMPARISON", help="a YAML file, or the name of a shipped one (compare-modes)")
+    add("overrides", nargs="*", metavar="section.key=value", help="replace a field in every variant; the last wins")
+    add("--seeds", type=natural, nargs="+", default=(), metavar="N", help="(default: those of the file)")
+    add("--measure-only", action="store_true", help="train nothing: measure the runs as they stand")
+    options = parser.parse_intermixed_args(argv)
+    show_messages()
+    try:
+        comparison, source = read(options.comparison)
+        runs = plan(comparison, source, options.overrides, options.seeds)
+        config, n_samples = runs[0].config, comparison.n_samples
+        # Before hours of training: here it is found out what cannot be measured.
+        measures = {name: MEASURES[name](config, n_samples, pick_device(config.device)) for name in comparison.measures}
+        for run in () if options.measure_only else runs:
+            if status := train.run(run.config, "auto"):
+                return status
+        storage = write(comparison, runs, measures)
+    except GandistError as error:
+        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except (RunError, OSError) as error:
+        print(f"gandist: the comparison failed: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    print((storage.read_bytes("table.md") or b"").decode())  # noqa: T201
+    print(f"{storage.root}: table.md, results.json, grids.png")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
