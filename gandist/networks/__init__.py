@@ -16,7 +16,7 @@ def _z_dim(shape: Shape) -> int:
 class Pair(NamedTuple):
     """Builders of the two players, and what they can be built to.
 
-    A generator maps (z: (N, latents), y) to images (N, C, H, W) in [-1, 1]; a discriminator maps
+    A generator maps (z: (N, latents), y) to images (N, C, H, W), black at -1 and white at 1; a discriminator maps
     (x: (N, C, H, W), y) to scores (N,): logits, the higher the more real. y is (N,) int64 classes, (N, text_dim)
     float32 caption vectors, or None.
     """
