@@ -4,11 +4,17 @@ import json
 import sys
 from typing import Any
 
+from gandist.augment import AUGMENTATIONS
 from gandist.config import RunConfig, may_change
+from gandist.elbo import ELBO
 from gandist.networks import NETWORKS
 from gandist.objectives import OBJECTIVES
 
-CHOICES: dict[str, Any] = {"game.objective": OBJECTIVES, "model.name": NETWORKS}
+CHOICES: dict[str, Any] = {
+    "game.objective": [*OBJECTIVES, ELBO],
+    "model.name": NETWORKS,
+    "augment.kind": ["none", *AUGMENTATIONS],
+}
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 HEADING = """# Configuration
 
@@ -32,8 +38,9 @@ def reference() -> str:
         else:
             top[name] = field
     parts += ["## At the top level\n", _table("", {"properties": top}, RunConfig().resolved(), schema)]
-    ramp = schema["$defs"]["Ramp"]
-    parts += [f"## A schedule\n\n{ramp['description']}\n", _table("", ramp, None, schema)]
+    for title, name in (("A penalty", "Penalty"), ("A schedule", "Ramp")):
+        part = schema["$defs"][name]
+        parts += [f"## {title}\n\n{part['description']}\n", _table("", part, None, schema)]
     return "\n".join(parts)
 
 
@@ -57,8 +64,10 @@ def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "$ref" in field:
-        return "[schedule](#a-schedule)"
+        return {"Ramp": "[schedule](#a-schedule)", "Penalty": "[penalty](#a-penalty)"}[_name(field)]
     if field["type"] == "array":
+        if "prefixItems" not in field:
+            return f"list of {_type(field['items'], schema)}"
         return f"[{', '.join(_type(item, schema) for item in field['prefixItems'])}]"
     if field["type"] == "object":
         return f"map of {_type(field['additionalProperties'], schema)}"
@@ -67,8 +76,12 @@ def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
 
 
 def _resolve(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = schema["$defs"][field["$ref"].rpartition("/")[2]]
+    found: dict[str, Any] = schema["$defs"][_name(field)]
     return found
+
+
+def _name(field: dict[str, Any]) -> str:
+    return str(field["$ref"].rpartition("/")[2])
 
 
 if __name__ == "__main__":

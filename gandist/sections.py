@@ -75,7 +75,7 @@ class ModelSection(Section):
     """Normalisation inside both networks (default: that of the pair's paper)."""
     norm_D: Norm | None = None
     """Normalisation inside D, where it is another; `spectral` is of D's weights."""
-    widths: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)] = ()
+    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_tuple)] = ()
     """Channels of every level from 4x4 up, for the pairs that take them one by one (`r3gan`)."""
     minibatch_std: int = Field(0, ge=0)
     """Images in a group of D's minibatch standard deviation; 0 for D without it."""
@@ -91,7 +91,7 @@ class Penalty(Section):
     weight: Schedule = 1.0
     """Its factor, in the symbol of its paper (gamma of R1, lambda of the gradient penalty): a number or a schedule."""
     interval: int = Field(1, ge=1)
-    """Computed in every so-manieth update, with so many times the weight (lazy regularisation)."""
+    """Computed in one of so many updates, with so many times the weight (lazy regularisation)."""
 
 
 def _penalties(value: object) -> object:
@@ -103,7 +103,7 @@ def _penalties(value: object) -> object:
 
 class GameSection(Section):
     objective: str = "ns"
-    """The two players' losses: one of the names in `gandist.adversarial.OBJECTIVES`, or `elbo` for a VAE."""
+    """The two players' losses: one of the names in `gandist.objectives.OBJECTIVES`, or `elbo` for a VAE."""
     n_critic: int = Field(1, ge=1)
     """Updates of D for each update of G; every one takes a fresh global batch."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -111,8 +111,8 @@ class GameSection(Section):
     penalties: Annotated[dict[str, Penalty], BeforeValidator(_penalties)] = Field(default_factory=dict)
     """Terms added to the losses, by their names in `gandist.penalties.PENALTIES`."""
     differentiate: Literal["jvp", "double"] = "jvp"
-    """How penalties on D's slope are differentiated: by a Jacobian-vector product, or by a second backward pass
-    (slower; what BatchNorm in D needs)."""
+    """How penalties on D's slope are differentiated: by a Jacobian-vector product, or by a second backward pass, which
+    BatchNorm in D needs."""
     clip: Schedule = 0.0
     """WGAN's weight clipping: after each update every weight of D is cut to [-clip, clip]; 0 for none."""
 

@@ -131,6 +131,16 @@ METRICS = (
         row="score/fake",
     ),
     Metric(
+        "gauge", "gandist_sign_real", "",
+        "Mean sign of D's scores of real images over the last tick: near 1, D overfits; run-wide.",
+        row="sign/real",
+    ),
+    Metric(
+        "gauge", "gandist_augment_p", "",
+        "Probability with which images are augmented; run-wide.",
+        row="augment/p",
+    ),
+    Metric(
         "gauge", "gandist_gradient_norm", "",
         "Mean norm of a player's gradient over the last tick; run-wide.",
         row="grad_norm", by_player=True,
