@@ -21,6 +21,8 @@ ROW = {
     "loss/D": 1.25,
     "loss/G": float("nan"),
     "score/real": 0.5,
+    "sign/real": 0.6,
+    "augment/p": 0.1,
     "score/fake": -0.5,
     "grad_norm/D": 3.0,
     "grad_norm/G": 2.0,
