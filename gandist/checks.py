@@ -38,7 +38,9 @@ def check(config: RunConfig) -> None:
 def warnings(config: RunConfig) -> list[str]:
     """What is allowed, but is known to go wrong."""
     game = config.game
-    kept_lipschitz = peak(game.clip) > 0 or game.penalties or shapes(config)[1].norm == "spectral"
+    penalties = [PENALTIES[name] for name in game.penalties]
+    sloped = any(isinstance(penalty, CriticPenalty) and penalty.slopes for penalty in penalties)
+    kept_lipschitz = sloped or peak(game.clip) > 0 or shapes(config)[1].norm == "spectral"
     found = []
     if game.objective == "wasserstein" and not kept_lipschitz:
         found.append(
