@@ -190,6 +190,8 @@ def _elbo(config: RunConfig) -> None:
         raise ConfigError(
             f"game.objective: {ELBO} is no game: leave out game.n_critic, game.clip, augment and every penalty but kl"
         )
+    if any(term.interval > 1 for term in game.penalties.values()):
+        raise ConfigError("game.penalties.kl.interval: the bound has its divergence in every update; set it to 1")
     if config.precision == "fp16":
         raise ConfigError(f"precision: {ELBO} has one loss for two scalers of fp16; set precision=bf16")
 
