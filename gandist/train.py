@@ -11,6 +11,7 @@ import sys
 
 import yaml
 
+from gandist import checks
 from gandist.config import DEMO, RunConfig, load
 from gandist.errors import GandistError, RunError
 from gandist.launch import launch
@@ -56,6 +57,8 @@ def run(config: RunConfig, resume: Resume) -> int:
     """Validate what can be validated here, start the ranks, and wait; the exit status."""
     leads = int(os.environ.get("RANK", "0")) == 0
     storage = prepare(config, resume) if leads else Storage(run_root(config))
+    for warning in checks.warnings(config) if leads else ():
+        log.warning(warning)
     outcome = launch(config, storage)
     if outcome.message:
         raise (GandistError if outcome.status == "refused" else RunError)(outcome.message)
