@@ -222,6 +222,9 @@ def _explain(fault: Any) -> str:
 def _section(parts: list[str]) -> type[BaseModel] | None:
     here: Any = RunConfig
     for part in parts:
+        if typing.get_origin(here) is dict:  # part is a name in it, as of a penalty
+            here = typing.get_args(here)[1]
+            continue
         field = getattr(here, "model_fields", {}).get(part)
         if field is None:
             return None
