@@ -206,9 +206,10 @@ class Game:
             now: the scheduled numbers.
 
         Returns:
-            `statistics`, float32, on the device; of several updates of D, those of the last.
+            `statistics`, float32, on the device; of several updates of D, their mean, in which NaN does not count.
         """
         G, D = players.G, players.D
+        critics = []
         for (x, y, noise), (z, y_fake, _), weights in zip(reals, for_D, now.weights_D, strict=True):
             with torch.no_grad(), self.autocast():
                 x_fake = torch.cat([G.net(*part) for part in self._parts(z, y_fake)]).to(x.dtype)
@@ -216,6 +217,7 @@ class Game:
             critic = self._descend(D, self.critic_loss, self._parts(x, y, x_fake, y_fake, noise), weights)
             D.clip(now.clip)
             self._remember(players, critic)
+            critics.append(critic)
         D.net.requires_grad_(False)
         z, y_fake, noise = for_G
         generator = self._descend(
@@ -223,7 +225,7 @@ class Game:
         )
         D.net.requires_grad_(True)
         players.average(now.beta)
-        return torch.cat([critic, generator])
+        return torch.cat([torch.stack(critics).nanmean(0), generator])
 
     def _descend(
         self, player: Player, loss_of: nn.Module, parts: list[tuple[Any, ...]], weights: Mapping[str, float]
