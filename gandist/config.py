@@ -159,13 +159,9 @@ def load(name: str = DEMO, overrides: list[str] | None = None) -> RunConfig:
     """
     path = find(name)
     try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not readable as YAML: {error}") from error
-    tree = {} if tree is None else tree
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: must hold sections (run:, data:, ...), found a {type(tree).__name__}")
-    tree = {key: value for key, value in tree.items() if value is not None}  # a section with nothing under it
+        tree = parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     for item in overrides or []:
         key, equals, text = item.partition("=")
         if not equals or not key:
@@ -175,6 +171,22 @@ def load(name: str = DEMO, overrides: list[str] | None = None) -> RunConfig:
         except yaml.YAMLError as error:
             raise ConfigError(f"{item!r}: the value is not YAML: {error}") from error
     return validate(tree, source=str(path), beside=path.parent)
+
+
+def parse(text: bytes, source: str) -> dict[str, Any]:
+    """The sections that a YAML file holds.
+
+    Raises:
+        ConfigError: with `source`: it is no YAML, or holds no sections.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not readable as YAML: {error}") from error
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: must hold sections (run:, data:, ...), found a {type(tree).__name__}")
+    return {key: value for key, value in tree.items() if value is not None}  # a section with nothing under it
 
 
 def validate(tree: dict[str, Any], source: str = "configuration", beside: Path | None = None) -> RunConfig:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
 from gandist import checkpoint, dataset, extensions
 from gandist.checks import shapes
-from gandist.config import RunConfig, validate
+from gandist.config import RunConfig, parse, validate
 from gandist.errors import CheckpointError, ConfigError
 from gandist.gallery import as_pixels
 from gandist.methods import latents_of
@@ -65,15 +64,23 @@ def open_trained(run: str, device: torch.device, images_seen: int | None = None)
         ConfigError: there is no run.
         CheckpointError: it has no sound checkpoint, or not the one asked for.
     """
+    if not is_remote(run) and not Path(run).expanduser().is_dir():  # which `Storage` would make
+        raise ConfigError(f"{run}: is no run: there is no such folder")
     storage = Storage(run if is_remote(run) else str(Path(run).expanduser().resolve()))
     written = storage.read_bytes("config.yaml")
     if written is None:
         raise ConfigError(f"{run}: is no run: it has no config.yaml")
-    tree = yaml.safe_load(written)
-    for path in tree.get("imports") or ():
+    source = storage.uri("config.yaml")
+    tree = parse(written, source)
+    for path in tree.get("imports", ()):
         kept = storage.read_bytes(f"{extensions.FOLDER}/{Path(path).name}")
         extensions.run({} if kept is None else {path: kept.decode()})
-    config = validate(tree, source=storage.uri("config.yaml"))
+    config = validate(tree, source)
+    there = [int(name) for name in checkpoint.names(storage)]
+    if images_seen is not None and images_seen not in there:
+        raise CheckpointError(
+            f"{storage.uri(checkpoint.FOLDER)}: none of {images_seen} images; there are {', '.join(map(str, there))}"
+        )
     found = checkpoint.newest(storage) if images_seen is None else checkpoint.read(storage, f"{images_seen:08d}")
     if found is None:
         raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint yet")
