@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +91,18 @@ def batches(images: np.ndarray, device: torch.device, size: int = 500) -> Iterat
         yield on_device(part, device, torch.float32)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Equal weights on however many cores; so small a network gains nothing from a second."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def train_classifier(images: np.ndarray, labels: np.ndarray, *, seed: int = 0, kimg: float = KIMG) -> Classifier:
     """A classifier of `images` (n, R, R, C) uint8 by `labels` (n,): on this machine a function of the arguments.
 
