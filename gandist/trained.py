@@ -93,18 +93,29 @@ def check_stage_1(config: RunConfig) -> Trained | None:
     """The first stage that a second one builds on, its sizes compared; None where there is no second stage.
 
     Raises:
-        ConfigError: that run is not there, or of other sizes; the message names the field.
+        ConfigError: that run is not there, of another network, or of other sizes; the message names the field.
         CheckpointError: it has no sound checkpoint.
     """
-    if config.model.stage_1 is None:
+    run = config.model.stage_1
+    if run is None:
         return None
-    first = open_trained(config.model.stage_1, torch.device("cpu"))
+    try:
+        first = open_trained(run, torch.device("cpu"))
+    except (ConfigError, CheckpointError) as error:
+        raise type(error)(f"model.stage_1: {error}") from error
+    with torch.device("meta"):
+        wanted = NETWORKS[config.model.name].generator(shapes(config)[0]).get_submodule("stage_1")
+    if type(first.G) is not type(wanted):
+        raise ConfigError(
+            f"model.stage_1: {run} is a run of {first.config.model.name}; {config.model.name} continues one of its "
+            "own first stage"
+        )
     ours, theirs = shapes(config)[0], shapes(first.config)[0]
     expected = ours._replace(resolution=ours.stage_1_resolution, stage_1_resolution=0, minibatch_std=0)
     for field, mine, its in zip(ours._fields, expected, theirs._replace(minibatch_std=0), strict=True):
         if mine != its:
             path = {"channels": "data.channels", "resolution": "model.stage_1_resolution"}.get(field, f"model.{field}")
-            raise ConfigError(f"{path}: {config.model.stage_1} was trained with {its}; set {path}={its}, not {mine}")
+            raise ConfigError(f"{path}: {run} was trained with {its}; set {path}={its}, not {mine}")
     return first
 
 
