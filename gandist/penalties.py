@@ -81,10 +81,9 @@ def judge(D: nn.Module, x: Tensor, y: Tensor | None, way: Literal["jvp", "double
     direction g, which forward mode gives beside D(x). Exact: the two agree to rounding.
     """
     x = x.detach()
-    with torch.enable_grad():
-        z = x.clone().requires_grad_()
-        scores = D(z, y)
-        (g,) = torch.autograd.grad(scores.sum(), z, create_graph=way == "double")
+    leaf = x.detach().requires_grad_()
+    scores = D(leaf, y)
+    (g,) = torch.autograd.grad(scores.sum(), leaf, create_graph=way == "double")
     if way == "double":
         return scores, _squared_norm(g)
     scores, J = torch.func.jvp(lambda x: D(x, y), (x,), (g,))  # type: ignore[misc]
