@@ -57,16 +57,16 @@ def main(argv: list[str] | None = None) -> int:
     add("--images-seen", type=positive, metavar="N", help="of this checkpoint (default: the newest)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     options = parser.parse_args(argv)
+    out = Path(options.out)
     try:
+        if out.suffix in Image.registered_extensions().keys() - {".png"}:
+            raise ConfigError(f"--out {out}: give a folder, or a file that ends in .png")
         trained = open_trained(options.run, pick_device(options.device), options.images_seen)
         y = condition_of(trained, options.label, options.caption, options.n, options.seed)
         pixels = trained.images(trained.latents(options.n, options.seed, options.truncation), y)
-        out = Path(options.out)
         if out.suffix == ".png":
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_bytes(png_bytes(grid(pixels, math.ceil(math.sqrt(options.n)))))
-        elif out.suffix:
-            raise ConfigError(f"--out {out}: give a folder, or a file that ends in .png")
         else:
             out.mkdir(parents=True, exist_ok=True)
             for i, image in enumerate(pixels.transpose(0, 2, 3, 1)):
