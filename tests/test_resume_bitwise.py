@@ -1,5 +1,6 @@
 """The promise: killed at any moment and started again, a run ends with the same weights, bit for bit."""
 
+import json
 import os
 import random
 import signal
@@ -11,9 +12,15 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
+from gandist import checkpoint
 from gandist.config import RunConfig
+from gandist.consensus import Host
+from gandist.methods import new_players
 from gandist.resumption import run_root
+from gandist.storage import Storage
+from gandist.worker import train
 from tests.worlds import final_digests, tiny
 
 KIMG = {"train__total_kimg": 8, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}
@@ -113,3 +120,65 @@ def test_resume_bitwise_on_ray(tmp_path: Path) -> None:
     assert seen < 24_000
     assert start(killed).wait(timeout=300) == 0
     assert final_digests(killed) == final_digests(whole)
+
+
+MEMORY: dict[str, dict[str, Any]] = {
+    "lecam-and-ada": {
+        "game__penalties": {"lecam": 0.3, "r1": {"weight": 1.0, "interval": 3}},
+        "augment__kind": "ada",
+        "augment__p": 0.3,
+        "augment__target": 0.6,
+        "augment__speed_kimg": 0.5,
+    },
+    "fp16": {"precision": "fp16", "game__n_critic": 2, "game__penalties": {"gp": 10.0}, "augment__kind": "diffaugment"},
+    "ramps": {
+        "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}],
+        "optim__ema_rampup": 0.05,
+        "game__clip": {"start": 0.1, "end": 0.02, "over_kimg": 0.1},
+        "augment__kind": "color",
+        "augment__p": {"start": 0, "end": 1, "over_kimg": 0.1},
+    },
+    "spectral": {"model__norm_D": "spectral", "game__objective": "hinge", "game__penalties": {"dragan": 1.0}},
+    "vae": {"model__name": "vae", "game__objective": "elbo"},
+}
+"""What a method keeps between steps, and numbers that change during a run."""
+
+
+@pytest.mark.parametrize("case", MEMORY)
+def test_resume_bitwise_with_what_methods_remember(tmp_path: Path, case: str) -> None:
+    """Stopped in the middle, between two moves of ADA's p, and gone on with: by checkpoints at 60 and 120 images."""
+    whole, halves = (tiny(tmp_path, name, **MEMORY[case]) for name in ("whole", "halves"))
+    half = tiny(tmp_path, "halves", **MEMORY[case], train__total_kimg=0.06)
+    for config in (whole, half, halves):
+        assert train(config, Storage(run_root(config)), Host()).status == "done"
+    assert final_digests(halves) == final_digests(whole)
+
+    def state(config: RunConfig, images_seen: int) -> dict[str, Any]:
+        file = Path(run_root(config)) / f"checkpoints/{images_seen:08d}/state.json"
+        return dict(json.loads(file.read_text()))
+
+    last = int(final_digests(whole)[0])
+    assert state(halves, last) == state(whole, last)
+    if case == "lecam-and-ada":
+        middle, end = (state(whole, seen)["memory"] for seen in (60, 120))
+        assert middle.keys() == end.keys() == {"lecam", "augment"}
+        assert middle["augment"][2] == 1, "p moves with every fourth update: the middle is between two moves"
+        assert middle["augment"][0] != end["augment"][0]
+        assert all(a != b for a, b in zip(middle["lecam"], end["lecam"], strict=True))
+
+
+def test_what_methods_remember_counts(tmp_path: Path) -> None:
+    """The comparison above can fail: a run that goes on without its memory ends with other weights."""
+    whole, halves = (tiny(tmp_path, name, **MEMORY["lecam-and-ada"]) for name in ("whole", "halves"))
+    half = tiny(tmp_path, "halves", **MEMORY["lecam-and-ada"], train__total_kimg=0.06)
+    for config in (whole, half):
+        assert train(config, Storage(run_root(config)), Host()).status == "done"
+    storage, players = Storage(run_root(halves)), new_players(halves, torch.device("cpu"))
+    checkpoint.read(storage, "00000060").restore(players)
+    for tensor in players.memory.values():
+        tensor.zero_()
+    writer = checkpoint.Writer(storage, facts={}, keep=4)
+    writer.save(players)
+    writer.close()
+    assert train(halves, storage, Host()).status == "done"
+    assert final_digests(halves) != final_digests(whole)
