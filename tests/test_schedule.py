@@ -41,6 +41,24 @@ def test_an_average_halves_in_its_half_life_whatever_the_batch() -> None:
     assert ema_beta(0.0, 64) == 0.0
 
 
+@pytest.mark.parametrize(("seen", "half_life_kimg"), [(1000, 0.05), (40_000, 2.0), (200_000, 10.0), (10**9, 10.0)])
+def test_early_in_a_run_an_average_forgets_sooner(seen: int, half_life_kimg: float) -> None:
+    """The half-life is a twentieth of the images seen, until it is its own."""
+    assert ema_beta(10.0, 64, seen, rampup=0.05) == pytest.approx(0.5 ** (64 / (half_life_kimg * 1000)))
+
+
+def test_an_average_that_ramps_up_begins_with_the_newest_and_keeps_more_and_more() -> None:
+    betas = [ema_beta(10.0, 64, seen, rampup=0.05) for seen in range(0, 300_000, 640)]
+    assert betas[0] == 0
+    assert betas == sorted(betas)
+    assert betas[-1] == ema_beta(10.0, 64) == ema_beta(10.0, 64, 0, rampup=None)
+
+
+def test_a_ramp_up_lengthens_no_half_life() -> None:
+    assert ema_beta(0.0, 64, 10**6, rampup=0.05) == 0
+    assert ema_beta(1.0, 64, 10**6, rampup=1.0) == ema_beta(1.0, 64)
+
+
 def test_lengths_in_images() -> None:
     assert [images_of(kimg) for kimg in (1, 0.12, 0.0001, 2.5)] == [1000, 120, 1, 2500]
 
