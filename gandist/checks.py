@@ -179,8 +179,8 @@ def _game(config: RunConfig, pair: Pair) -> None:
             continue
         if penalty.conditional and not shapes(config)[1].condition_dim:
             raise ConfigError(f"{path}: needs a pair that is conditioned; set model.classes or model.text_dim")
-        if penalty.slopes and game.differentiate == "jvp":
-            _forward_mode(path, penalty, config, D)
+        if penalty.slopes:
+            _slopes(path, penalty, config, D)
 
 
 def _elbo(config: RunConfig) -> None:
@@ -196,8 +196,15 @@ def _elbo(config: RunConfig) -> None:
         raise ConfigError(f"precision: {ELBO} has one loss for two scalers of fp16; set precision=bf16")
 
 
-def _forward_mode(path: str, penalty: CriticPenalty, config: RunConfig, D: torch.nn.Module) -> None:
-    """Refuse what forward mode cannot differentiate, or not image by image."""
+def _slopes(path: str, penalty: CriticPenalty, config: RunConfig, D: torch.nn.Module) -> None:
+    """Refuse slopes of D that cannot be differentiated as configured, or not image by image."""
+    if config.game.differentiate == "double":
+        if config.precision == "fp16" and has_batch_norm(D):
+            raise ConfigError(
+                f"{path}: a second backward pass of BatchNorm takes the cube of 1/sigma, which fp16 cannot hold; set "
+                "precision=bf16, or model.norm_D=group"
+            )
+        return
     if has_batch_norm(D):
         raise ConfigError(
             f"{path}: game.differentiate=jvp cannot pass the running statistics of BatchNorm in D; set "

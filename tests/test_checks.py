@@ -150,6 +150,11 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
         {"game.differentiate": "double"},
     ),
     (
+        {"game.penalties.r1": 1, "game.differentiate": "double", "precision": "fp16"},
+        ["game.penalties.r1", "BatchNorm", "set precision=bf16", "model.norm_D=group"],
+        {"model.norm_D": "group"},
+    ),
+    (
         {"game.penalties.gp": 1, **BATCH_WISE},
         ["game.penalties.gp", "set game.differentiate=double", "model.minibatch_std=0"],
         {"model.minibatch_std": 0},
