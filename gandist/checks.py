@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,6 +28,7 @@ def check(config: RunConfig) -> None:
     Raises:
         ConfigError: with the field and what mends it.
     """
+    _imports(config)
     _optimisers(config)
     _workers(config)
     _augmentation(config)
@@ -78,6 +80,12 @@ def shapes(config: RunConfig) -> tuple[Shape, Shape]:
     )
     norm_G, norm_D = model.norm or pair.norms_G[0], model.norm_D or model.norm or pair.norms_D[0]
     return shape._replace(norm=norm_G), shape._replace(norm=norm_D)
+
+
+def _imports(config: RunConfig) -> None:
+    names = [Path(path).name for path in config.imports]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"imports: a run keeps these files by their names, and two are {min(twice)}; rename one")
 
 
 def _optimisers(config: RunConfig) -> None:
