@@ -69,11 +69,8 @@ def _compare(config: RunConfig, manifest: dict[str, Any], data_fingerprint: str,
     if manifest["config_fingerprint"] != config.fingerprint():
         differing = differences(manifest["config"], config.resolved())
         raise ConfigError(f"{storage.root}: was started with another configuration: {'; '.join(differing)}; {way_out}")
-    changed = [
-        path
-        for path, digest in extensions.digests(config.imports).items()
-        if manifest.get("imports", {}).get(path, digest) != digest
-    ]
+    before, now = manifest.get("imports", {}), extensions.digests(config.imports)
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if changed:
         raise ConfigError(f"imports: {', '.join(changed)}: changed since {storage.root} was started; {way_out}")
     if manifest["data_fingerprint"] != data_fingerprint:

@@ -17,8 +17,9 @@ import torch
 from gandist import checkpoint
 from gandist.config import RunConfig
 from gandist.consensus import Host
+from gandist.errors import ConfigError
 from gandist.methods import new_players
-from gandist.resumption import run_root
+from gandist.resumption import prepare, run_root
 from gandist.storage import Storage
 from gandist.worker import train
 from tests.worlds import final_digests, tiny
@@ -182,3 +183,27 @@ def test_what_methods_remember_counts(tmp_path: Path) -> None:
     writer.close()
     assert train(halves, storage, Host()).status == "done"
     assert final_digests(halves) != final_digests(whole)
+
+
+def test_files_of_ones_own_may_move_and_nothing_else(tmp_path: Path) -> None:
+    """A file that a run imports may have replaced what a name stands for: to leave it out is another run."""
+    file, moved, other = tmp_path / "mine.py", tmp_path / "moved" / "mine.py", tmp_path / "other.py"
+    moved.parent.mkdir()
+    for path in (file, moved, other):
+        path.write_text("ANSWER = 42\n")
+
+    def config(*imports: Path) -> RunConfig:
+        return tiny(tmp_path, "mine", imports=[str(path) for path in imports], train__total_kimg=0.012)
+
+    assert train(config(file), Storage(run_root(config(file))), Host()).status == "done"
+    prepare(config(file), "must")
+    prepare(config(moved), "must")
+    for refused, name in (
+        (config(), "mine.py"),
+        (config(other), "mine.py, other.py"),
+        (config(file, other), "other.py"),
+    ):
+        with pytest.raises(ConfigError, match=f"imports: {name}: changed since .*--resume never"):
+            prepare(refused, "must")
+    with pytest.raises(ConfigError, match=r"imports: .* two are mine\.py; rename one"):
+        config(file, moved)
