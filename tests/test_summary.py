@@ -1,8 +1,11 @@
 """What --dry-run tells: numbers that can be worked out by hand."""
 
+import re
+
 import pytest
 import torch
 
+from gandist.checks import shapes
 from gandist.config import validate
 from gandist.networks import NETWORKS, Shape
 from gandist.summary import Table, describe, memory_mib, table
@@ -84,6 +87,24 @@ def test_memory_is_weights_and_activations() -> None:
     assert memory_mib(config, [G, D]) == pytest.approx((weights + 4 * 16 * (outputs_G + outputs_D)) / 2**20)
     half = validate({**config.resolved(), "precision": "bf16"})
     assert memory_mib(half, [G, D]) == pytest.approx((weights + 2 * 16 * (outputs_G + outputs_D)) / 2**20)
+
+
+CONDITIONS = {"none": {}, "class": {"classes": 10}, "text": {"text_dim": 6}}
+
+
+@pytest.mark.parametrize(("name", "condition"), [(name, of) for name in NETWORKS for of in NETWORKS[name].conditions])
+def test_every_pair_is_described(name: str, condition: str) -> None:
+    pair = NETWORKS[name]
+    model: dict[str, object] = {"name": name, "resolution": 64, "width": 16, **CONDITIONS[condition]}
+    if pair.second_stage:
+        model |= {"stage_1": "runs/first", "stage_1_resolution": 32}
+    config = validate({"model": model, "game": {"objective": "elbo" if pair.encodes else "ns"}})
+    told = describe(config)
+    shape_G, shape_D = shapes(config)
+    with torch.device("meta"):
+        for net in (pair.generator(shape_G), pair.discriminator(shape_D)):
+            parameters = sum(p.numel() for p in net.parameters())
+            assert re.search(rf"^total +{parameters:,} ", told, re.MULTILINE)
 
 
 def test_nothing_is_stored() -> None:

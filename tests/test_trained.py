@@ -18,7 +18,9 @@ from gandist.config import RunConfig
 from gandist.errors import CheckpointError, ConfigError, DataError, GandistError
 from gandist.resumption import prepare, run_root
 from gandist.shards.index import write_index
+from gandist.shards.remote import join
 from gandist.trained import Trained, open_trained
+from tests.s3 import serve_bucket
 from tests.sets import make_set
 from tests.worlds import final_tensors, tiny
 
@@ -302,3 +304,15 @@ def test_the_checkpoint_names_the_encoder(runs: dict[str, RunConfig]) -> None:
     for kind, encoder in (("text", "by hand"), ("class", "")):
         manifest = Path(run_root(runs[kind])) / "checkpoints/00000120/manifest.json"
         assert json.loads(manifest.read_text())["encoder"] == encoder
+
+
+def test_both_stages_in_a_bucket(tmp_path: Path) -> None:
+    with serve_bucket("stages") as url:
+        where = {"run__dir": join(url, "runs"), "train__total_kimg": 0.012}
+        first = tiny(tmp_path, "first", **{**FIRST, **where})
+        assert train.run(first, "auto") == 0
+        config = tiny(tmp_path, "second", **{**SECOND, **where, "model__stage_1": run_root(first)})
+        assert train.run(config, "auto") == 0
+        ours, theirs = (open_trained(run_root(each), CPU).G for each in (config, first))
+        inside = ours.get_submodule("stage_1").state_dict()
+        assert all(torch.equal(tensor, inside[name]) for name, tensor in theirs.state_dict().items())
