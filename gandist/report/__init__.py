@@ -1,0 +1,45 @@
+"""`python -m gandist.report RUN [RUN ...]`: one HTML page of a run, or of several side by side.
+
+The page holds everything that it shows, and asks no network for anything.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gandist.errors import GandistError
+from gandist.logs import show_messages
+from gandist.report.page import page
+from gandist.report.recorded import open_run
+
+FILE = "report.html"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 0, or 2 with one message where the runs cannot be read or the page not written."""
+    parser = argparse.ArgumentParser(prog="gandist report", description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help="folder or address of a run; several are compared")
+    add("--out", metavar="FILE", help=f"a local file (default: {FILE} in the first run)")
+    add(
+        "--neighbours",
+        action="store_true",
+        help="seek the training images nearest to generated ones: reads up to 20,000 training images",
+    )
+    options = parser.parse_args(argv)
+    show_messages()
+    try:
+        html = page(options.runs, options.neighbours).encode()
+        if options.out:
+            out = options.out
+            Path(out).parent.mkdir(parents=True, exist_ok=True)
+            Path(out).write_bytes(html)
+        else:
+            storage = open_run(options.runs[0])
+            storage.write_bytes(FILE, html)
+            out = storage.uri(FILE)
+    except (GandistError, OSError) as error:
+        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    print(f"{out}: {len(html) / 1e6:.1f} MB")  # noqa: T201
+    return 0

@@ -1,0 +1,226 @@
+"""Curves as shapes to draw: points to paths, ticks and marks in the units of a small SVG.
+
+Own code, and little: a page has to hold its charts without a network, and plotting libraries that do so bring
+megabytes of script.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gandist.report.recorded import Mark, Recorded
+
+WIDTH, HEIGHT = 360, 200
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
+"""What axes take at the edges of a chart."""
+MOST_POINTS = 300
+"""Of a curve; more are thinned out, and their extremes kept."""
+DECADES = 2
+"""A curve that spans more is drawn on a logarithmic scale."""
+
+TITLES = {
+    "loss": "Losses",
+    "score": "Scores that D gives",
+    "sign": "Mean sign of D on real images",
+    "penalty": "Penalties",
+    "grad_norm": "Gradient norms",
+    "lr": "Learning rates",
+    "augment": "Probability of augmentation p",
+    "skipped": "Skipped steps so far",
+    "speed": "Images a second",
+    "waiting": "Waits, as a share of time",
+    "workers": "Workers",
+}
+"""What stands before the / in a row's keys, in the order of the page; what is not named here comes first."""
+
+WORKED_OUT = ("speed", "waiting", "workers")
+"""Groups that the rows do not have under these names."""
+
+Points = list[tuple[float, float | None]]
+
+
+class Curve(NamedTuple):
+    label: str
+    run: int
+    series: int
+    points: Points
+
+
+class Path(NamedTuple):
+    label: str
+    colour: int
+    dash: int
+    d: str
+
+
+class Tick(NamedTuple):
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    title: str
+    summary: str
+    """What the chart shows, in words."""
+    paths: list[Path]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    marks: list[tuple[float, Mark]]
+    readout: dict[str, Any]
+    """The curves as numbers, and where x lies, for whoever points at them."""
+
+
+def charts(runs: Sequence[Recorded], names: Sequence[str]) -> list[Chart]:
+    """A chart for each group of the rows' numbers, in which all runs are laid over each other."""
+    rows = [[_derived(row) for row in run.rows] for run in runs]
+    keys = list(dict.fromkeys(key for row in (row for each in rows for row in each) for key in row if "/" in key))
+    order = list(TITLES)
+    keys.sort(key=lambda key: order.index(_group(key)) if _group(key) in order else -1)
+    several = len(runs) > 1
+    marks = [
+        mark._replace(text=f"{name}, {mark.text}") if several else mark
+        for name, run in zip(names, runs, strict=True)
+        for mark in run.marks()
+    ]
+    found: list[Chart] = []
+    for title, group in groupby(keys, key=lambda key: TITLES.get(_group(key), key)):
+        curves = [
+            Curve(f"{names[run]} {_said(key)}" if several else _said(key), run, series, points)
+            for series, key in enumerate(group)
+            for run, each in enumerate(rows)
+            if (points := _points(each, key))
+        ]
+        values = {y for curve in curves for _, y in curve.points if y is not None}
+        constant = title in (TITLES["skipped"], TITLES["workers"]) and len(values) == 1
+        if values and not constant:
+            found.append(chart(title, curves, marks, several))
+    return found
+
+
+def _group(key: str) -> str:
+    return key.partition("/")[0]
+
+
+def _said(key: str) -> str:
+    """A key as the rows have it, or what a number that was worked out is of."""
+    group, _, what = key.partition("/")
+    return what if group in WORKED_OUT else key
+
+
+def _derived(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with what is read off several of its numbers."""
+    shares = {
+        f"waiting/{what}": row[key] / row["tick_s"]
+        for what, key in (("data", "data_wait_s"), ("checkpoint", "checkpoint_stall_s"))
+        if row.get(key) is not None and row.get("tick_s")
+    }
+    renamed = {"speed/images a second": row.get("img_per_s"), "workers/workers": row.get("world_size")}
+    return {**row, **shares, **{key: value for key, value in renamed.items() if value is not None}}
+
+
+def _points(rows: list[dict[str, Any]], key: str) -> Points:
+    """(kimg, value) of the rows that have the number; None where it was not finite."""
+    kept = [(row["images_seen"] / 1000, row[key]) for row in rows if key in row]
+    return [(x, y) for x, y in kept if y is None or isinstance(y, int | float)]
+
+
+def thin(points: Points, most: int = MOST_POINTS) -> Points:
+    """At most about `most` points: of each stretch the least and the greatest, and a gap where there is one."""
+    if len(points) <= most:
+        return points
+    kept: Points = []
+    for stretch in np.array_split(np.arange(len(points)), most // 2):
+        part = [points[i] for i in stretch]
+        finite = [point for point in part if point[1] is not None]
+        if finite:
+            kept += sorted({min(finite, key=lambda point: point[1] or 0), max(finite, key=lambda point: point[1] or 0)})
+        if len(finite) < len(part):
+            kept.append((part[-1][0], None))
+    return kept
+
+
+def chart(title: str, curves: Sequence[Curve], marks: Sequence[Mark], several: bool) -> Chart:
+    """Curves on common axes. A run has a colour where there are several, else a series has; dashes tell the rest."""
+    xs = [x for curve in curves for x, _ in curve.points]
+    ys = [y for curve in curves for _, y in curve.points if y is not None]
+    low, high = min(ys), max(ys)
+    logarithmic = low > 0 and math.log10(high / low) > DECADES
+    x_ticks = ticks(min(0.0, *xs), max(xs))
+    y_ticks = decades(low, high) if logarithmic else ticks(low, high)
+    x_low, x_high = min(0.0, *xs), max(xs) or 1.0
+    y_low, y_high = min(low, y_ticks[0]), max(high, y_ticks[-1])
+    scale = math.log10 if logarithmic else float
+
+    def across(x: float) -> float:
+        return LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
+
+    def down(y: float) -> float:
+        share = (scale(y) - scale(y_low)) / (scale(y_high) - scale(y_low))
+        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+
+    def path(points: Points) -> str:
+        drawn = []
+        for there, part in groupby(thin(points), key=lambda point: point[1] is not None):
+            if there:
+                corners = [f"{across(x):.1f} {down(y or 0):.1f}" for x, y in part]
+                drawn.append(f"M{'L'.join(corners)}" + ("h0" if len(corners) == 1 else ""))
+        return "".join(drawn)
+
+    return Chart(
+        title=title + (" (logarithmic)" if logarithmic else ""),
+        summary="; ".join(filter(None, map(_summary, curves))),
+        paths=[
+            Path(
+                curve.label,
+                (curve.run if several else curve.series) % 8,
+                curve.series % 4,
+                path(curve.points),
+            )
+            for curve in curves
+        ],
+        x_ticks=[Tick(across(x), number(x)) for x in x_ticks if x_low <= x <= x_high],
+        y_ticks=[Tick(down(y), number(y)) for y in y_ticks],
+        marks=[(across(mark.images_seen / 1000), mark) for mark in marks],
+        readout={
+            "x": [LEFT, WIDTH - RIGHT, x_low, x_high],
+            "curves": [
+                [[round(x, 3), None if y is None else float(f"{y:.4g}")] for x, y in thin(curve.points)]
+                for curve in curves
+            ],
+        },
+    )
+
+
+def _summary(curve: Curve) -> str:
+    values = [y for _, y in curve.points if y is not None]
+    if not values:
+        return f"{curve.label} was never finite"
+    return f"{curve.label} from {number(values[0])} to {number(values[-1])}"
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers around [low, high], at most about `most`: steps of 1, 2 or 5 times a power of ten."""
+    if high <= low:
+        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(factor * power for factor in (1, 2, 5, 10, 20) if (high - low) / (factor * power) <= most)
+    return [i * step for i in range(math.floor(low / step), math.ceil(high / step) + 1)]
+
+
+def decades(low: float, high: float) -> list[float]:
+    """Powers of ten around [low, high], at most about six."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    return [10.0**power for power in range(first, last + 1, -(-(last - first) // 5))]
+
+
+def number(value: float) -> str:
+    """To 3 significant digits, as short as it goes."""
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        mantissa, _, power = f"{value:.2e}".partition("e")
+        return f"{float(mantissa):g}e{int(power)}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.3g}'):g}"

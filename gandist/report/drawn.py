@@ -1,0 +1,110 @@
+"""Pictures drawn from the newest checkpoint of a run, the same at every drawing."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gandist import dataset
+from gandist.errors import GandistError
+from gandist.gallery import grid, png_bytes
+from gandist.trained import Trained, open_trained
+
+COLUMNS = 10
+MOST_CLASSES = 20
+STRIPS = 4
+"""Interpolations, one a row."""
+FAKES, NEAREST = 8, 4
+MOST_REAL = 20_000
+GATHERED = 1000
+"""Real images that are in memory at a time."""
+COARSE_PX = 8
+"""Neighbours are sought at this resolution: pixel by pixel, fine detail would decide by its position alone."""
+
+
+class Picture(NamedTuple):
+    title: str
+    text: str
+    labels: list[str]
+    """What the rows show, where they differ in that."""
+    png: bytes
+
+
+def draw(run: str, neighbours: bool) -> tuple[list[Picture], list[str]]:
+    """Pictures of a run, and what could not be drawn with the reason. On the CPU: a run may hold the GPU.
+
+    `neighbours` reads up to `MOST_REAL` training images.
+    """
+    pictures: list[Picture] = []
+    missing: list[str] = []
+    try:
+        trained = open_trained(run, torch.device("cpu"))
+    except GandistError as error:
+        return [], [str(error)]
+    if trained.config.model.classes:
+        pictures.append(class_grid(trained))
+    for wanted in (interpolations, *((nearest,) if neighbours else ())):
+        try:
+            pictures.append(wanted(trained))
+        except GandistError as error:
+            missing.append(str(error))
+    return pictures, missing
+
+
+def class_grid(trained: Trained) -> Picture:
+    """A class a row, and the same latents in each of them."""
+    classes = trained.config.model.classes
+    shown = np.linspace(0, classes - 1, min(classes, MOST_CLASSES)).round().astype(np.int64)
+    y = torch.from_numpy(shown).repeat_interleave(COLUMNS)
+    images = trained.images(trained.latents(COLUMNS).repeat(len(shown), 1), y)
+    which = "every class" if len(shown) == classes else f"{len(shown)} of {classes} classes"
+    text = f"{which.capitalize()} a row, each column the same latents: what differs down a column, the class decides."
+    return Picture("Classes", text, [f"class {number}" for number in shown], png_bytes(grid(images, COLUMNS)))
+
+
+def interpolations(trained: Trained) -> Picture:
+    """From one latent to another along the sphere, a condition a row."""
+    ends, y = trained.latents(2 * STRIPS), trained.conditions(STRIPS)
+    t = torch.linspace(0, 1, COLUMNS)
+    z = torch.cat([slerp(a, b, t) for a, b in zip(ends[::2], ends[1::2], strict=True)])
+    images = trained.images(z, None if y is None else y.repeat_interleave(COLUMNS, dim=0))
+    labels = [f"class {label}" for label in y.tolist()] if trained.config.model.classes and y is not None else []
+    text = "From one latent to another along the sphere. Abrupt changes hint at images learnt by heart."
+    return Picture("Interpolation", text, labels, png_bytes(grid(images, COLUMNS)))
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Points (n, z) between a and b (z,) at t (n,) in [0, 1], along the arc between them (Shoemake 1985)."""
+    angle = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1 + 1e-6, 1 - 1e-6).acos()
+    return (torch.sin((1 - t) * angle)[:, None] * a + torch.sin(t * angle)[:, None] * b) / angle.sin()
+
+
+def nearest(trained: Trained) -> Picture:
+    """Generated images, each before the training images nearest to it by pixels.
+
+    Raises:
+        GandistError: the training images cannot be read.
+    """
+    config = trained.config
+    fakes = trained.draw(FAKES)
+    index = dataset.open_index(config)
+    images = dataset.open_set(config, index)
+    numbers = dataset.order_of(config, index).take(0, min(index.n, MOST_REAL))
+    parts = np.array_split(numbers, -(-len(numbers) // GATHERED))
+    reals = torch.cat([coarse(images.gather(part)[0]) for part in parts])
+    found = torch.cdist(coarse(fakes), reals).topk(NEAREST, largest=False).indices
+    # One gather a fake: a damaged sample gives the same replacement here as in its part.
+    rows = [np.stack([fake, *images.gather(numbers[near])[0]]) for fake, near in zip(fakes, found.numpy(), strict=True)]
+    pixels = np.ascontiguousarray(np.concatenate(rows).transpose(0, 3, 1, 2))
+    text = (
+        f"First in each row a generated image, then its {NEAREST} nearest of {len(numbers):,} training images, by "
+        f"distance of pixels at {COARSE_PX} x {COARSE_PX}. Copies would be seen here."
+    )
+    return Picture("Nearest training images", text, [], png_bytes(grid(pixels, 1 + NEAREST)))
+
+
+def coarse(images: np.ndarray) -> Tensor:
+    """uint8 (n, R, R, C) -> (n, 64 C), averaged to `COARSE_PX`."""
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    return torch.nn.functional.adaptive_avg_pool2d(x, COARSE_PX).flatten(1)

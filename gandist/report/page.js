@@ -1,0 +1,54 @@
+"use strict";
+
+const slider = document.querySelector("#seen");
+const frames = [...document.querySelectorAll("img[data-seen]")];
+const steps = [...new Set(frames.map((image) => Number(image.dataset.seen)))].sort((a, b) => a - b);
+const words = (number) => number.toLocaleString("en");
+
+// Runs are sampled at their own moments: each shows its newest grid up to then, or its first.
+function show() {
+  const seen = steps[slider.value];
+  slider.setAttribute("aria-valuetext", `${words(seen)} images seen`);
+  slider.nextElementSibling.value = words(seen);
+  for (const figure of document.querySelectorAll("figure.grid")) {
+    const images = [...figure.querySelectorAll("img[data-seen]")];
+    if (!images.length) continue;
+    const shown = images.findLast((image) => Number(image.dataset.seen) <= seen) ?? images[0];
+    for (const image of images) image.hidden = image !== shown;
+    figure.querySelector(".at").textContent = words(Number(shown.dataset.seen));
+  }
+}
+
+if (steps.length > 1) {
+  slider.max = steps.length - 1;
+  slider.value = slider.max;
+  slider.parentElement.hidden = false;
+  slider.addEventListener("input", show);
+  show();
+}
+
+for (const chart of document.querySelectorAll("figure.chart")) {
+  const { x: [left, right, low, high], curves } = JSON.parse(chart.dataset.readout);
+  const drawing = chart.querySelector("svg"), cursor = chart.querySelector(".cursor");
+  const values = chart.querySelectorAll("output");
+  drawing.addEventListener("pointermove", (event) => {
+    const box = drawing.getBoundingClientRect();
+    const at = Math.min(right, Math.max(left, (event.clientX - box.left) / box.width * drawing.viewBox.baseVal.width));
+    const x = low + (at - left) / (right - left) * (high - low);
+    cursor.setAttribute("x1", at);
+    cursor.setAttribute("x2", at);
+    cursor.setAttribute("visibility", "visible");
+    curves.forEach((points, i) => {
+      const [kimg, y] = points.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a);
+      values[i].value = `${y ?? "not finite"} at ${kimg}`;
+    });
+  });
+  drawing.addEventListener("pointerleave", () => {
+    cursor.setAttribute("visibility", "hidden");
+    for (const value of values) value.value = "";
+  });
+}
+
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});

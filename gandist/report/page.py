@@ -1,0 +1,163 @@
+"""From what was recorded and drawn to one HTML page. Every text on it is escaped by the template."""
+
+import base64
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from gandist import __version__
+from gandist.config import RunConfig, leaves
+from gandist.report.charts import Chart, charts, number
+from gandist.report.drawn import Picture, draw
+from gandist.report.recorded import Recorded, read
+
+TEMPLATES = Path(__file__).parent
+SAMPLES_BYTES = 6_000_000
+"""Of all grids of samples on a page; the page holds them in base64, a third larger."""
+NOT_COMPARED = ("run.name", "run.dir")
+
+
+class Shown(NamedTuple):
+    """A run as the page shows it."""
+
+    name: str
+    recorded: Recorded
+    facts: dict[str, str]
+    environment: dict[str, str]
+    pictures: list[Picture]
+    missing: list[str]
+
+
+def page(runs: Sequence[str], neighbours: bool = False) -> str:
+    """The page of runs, in folders or at addresses.
+
+    Raises:
+        GandistError: one is no run, or has no metrics yet.
+    """
+    recorded = [read(run, SAMPLES_BYTES // len(runs)) for run in runs]
+    names = _names(recorded)
+    shown = [
+        Shown(name, each, _facts(each), _environment(each), *draw(run, neighbours))
+        for name, run, each in zip(names, runs, recorded, strict=True)
+    ]
+    return render(shown, charts(recorded, names), *_settings(recorded))
+
+
+def render(runs: Sequence[Shown], found: Sequence[Chart], settings: str, fields: dict[str, list[str]]) -> str:
+    """Fill the template. The browser is told to run and load nothing but what the page was written with."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"png": _data_uri, "number": number}
+    style, script = ((TEMPLATES / name).read_text() for name in ("page.css", "page.js"))
+    return environment.get_template("page.html").render(
+        runs=runs,
+        charts=found,
+        settings=settings,
+        fields=fields,
+        style=style,
+        script=script,
+        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
+        "base-uri 'none'; form-action 'none'",
+        made=f"gandist {__version__}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC",
+    )
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _digest(source: str) -> str:
+    """How a Content-Security-Policy names an inline style or script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+def _names(runs: Sequence[Recorded]) -> list[str]:
+    """A name for each run: its own, or where two share one, its address."""
+    names = [run.name for run in runs]
+    return [run.address if names.count(run.name) > 1 else run.name for run in runs]
+
+
+def _facts(run: Recorded) -> dict[str, str]:
+    """What one wants to know of a run first."""
+    last, game = run.rows[-1], run.config.get("game", {})
+    plan = run.config.get("train", {})
+    training_s = run.total("tick_s")
+    sizes = [str(row["world_size"]) for row in run.rows if "world_size" in row]
+    speeds = sorted(row["img_per_s"] for row in run.rows if row.get("img_per_s"))
+    penalties = ", ".join(game.get("penalties") or {})
+    facts = {
+        "Method": f"{run.config.get('model', {}).get('name', '?')}, {game.get('objective', '?')}"
+        + (f" + {penalties}" if penalties else ""),
+        "Images seen": f"{last['images_seen']:,} of {round(plan.get('total_kimg', 0) * 1000):,}",
+        "Training time": _duration(training_s),
+        "Images a second": f"{number(speeds[len(speeds) // 2])} (median)" if speeds else "",
+        "Waited for data": f"{run.total('data_wait_s') / training_s:.1%} of the time" if training_s else "",
+        "Workers": " to ".join(dict.fromkeys(sizes)),
+        "Restarts": str(run.attempts - 1),
+        "Skipped steps": " and ".join(
+            f"{last[key]:.0f} of {key[-1]}" for key in ("skipped/D", "skipped/G") if last.get(key)
+        ),
+        "Health": str(next((row["verdict"] for row in reversed(run.rows) if row.get("verdict")), "")),
+    }
+    quality = {key: row[key] for row in run.rows for key in row if key.startswith("quality/") and row[key] is not None}
+    facts |= {key.removeprefix("quality/"): number(value) for key, value in quality.items()}
+    return {key: value for key, value in facts.items() if value}
+
+
+def _environment(run: Recorded) -> dict[str, str]:
+    """What the numbers were got with and on."""
+    manifest, config = run.manifest, run.config
+    memory_bytes = max((row.get("memory_bytes") or 0 for row in run.rows), default=0)
+    facts = {
+        "Run": run.address,
+        "Data": config.get("data", {}).get("path"),
+        "Seed": config.get("run", {}).get("seed"),
+        "Precision": config.get("precision"),
+        "Device": config.get("device"),
+        "Peak memory": f"{memory_bytes / 2**20:,.0f} MiB a worker" if memory_bytes else None,
+        "torch": manifest.get("torch_version"),
+        "numpy": manifest.get("numpy_version"),
+        "Workers at the newest checkpoint": manifest.get("world_size"),
+        "Attempts": run.attempts,
+        "Checkpoints at": ", ".join(f"{seen:,}" for seen in run.checkpoints) or "none yet",
+        "Captions embedded by": manifest.get("encoder"),
+        "Imported files": ", ".join(f"{name} {digest}" for name, digest in (manifest.get("imports") or {}).items()),
+        "Data fingerprint": manifest.get("data_fingerprint"),
+        "Configuration fingerprint": manifest.get("config_fingerprint"),
+    }
+    return {key: str(value) for key, value in facts.items() if value not in (None, "")}
+
+
+def _settings(runs: Sequence[Recorded]) -> tuple[str, dict[str, list[str]]]:
+    """What the table of fields shows, and the fields: where runs differ, or where the one differs from defaults."""
+    trees = [dict(leaves(run.config)) for run in runs]
+    compared = trees if len(runs) > 1 else [*trees, dict(leaves(RunConfig().resolved()))]
+    fields = sorted(
+        path
+        for path in dict.fromkeys(path for tree in compared for path in tree)
+        if path not in NOT_COMPARED and any(tree.get(path) != compared[0].get(path) for tree in compared)
+    )
+    title = "Fields in which the runs differ" if len(runs) > 1 else "Fields that are not at their defaults"
+    return title, {path: [_value(tree, path) for tree in compared] for path in fields}
+
+
+def _value(tree: dict[str, Any], path: str) -> str:
+    if path not in tree:
+        return "-"
+    return yaml.safe_dump(tree[path], default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+
+
+def _duration(seconds: float) -> str:
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {s:02} s"

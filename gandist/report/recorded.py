@@ -1,0 +1,159 @@
+"""What a run left on its storage, read for its page: configuration, rows, grids of samples, facts of a checkpoint."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.fs as pafs
+
+from gandist import attempt, checkpoint
+from gandist.config import parse
+from gandist.errors import ConfigError
+from gandist.outputs import ROWS
+from gandist.progress import METRICS_FILE, decode
+from gandist.shards.remote import filesystem, is_remote
+from gandist.storage import Storage
+
+MOST_GRIDS = 24
+GAP_S = 2.0
+"""A tick is timed from the row before. Longer unaccounted for, and the process between the two was another."""
+
+
+class Mark(NamedTuple):
+    """Something that happened between two rows."""
+
+    images_seen: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run as its files tell it."""
+
+    address: str
+    config_yaml: str
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+    samples: dict[int, bytes]
+    """PNG files by images seen, thinned out."""
+    n_samples: int
+    captions: list[str]
+    checkpoints: list[int]
+    manifest: dict[str, Any]
+    """Of the newest checkpoint; empty where there is none."""
+    attempts: int
+
+    @property
+    def name(self) -> str:
+        named = self.config.get("run", {}).get("name")
+        return str(named or Path(self.address).name)
+
+    @property
+    def labels(self) -> list[str]:
+        """What the rows of the samples show: captions, or classes; nothing where G has no condition."""
+        classes = self.config.get("model", {}).get("classes") or 0
+        return self.captions or [f"class {number}" for number in range(min(classes, ROWS))]
+
+    def total(self, key: str) -> float:
+        return float(sum(row.get(key) or 0 for row in self.rows))
+
+    def marks(self) -> list[Mark]:
+        """Restarts, and changes of the verdict on the run's health."""
+        found: list[Mark] = []
+        for before, row in zip(self.rows, self.rows[1:], strict=False):
+            if why := _restart(before, row):
+                found.append(Mark(before["images_seen"], "restart", why))
+        verdict: str = "healthy"
+        for row in self.rows:
+            if row.get("verdict", verdict) != verdict:
+                verdict = str(row["verdict"])
+                reason = f": {row['reason']}" if row.get("reason") else ""
+                found.append(Mark(row["images_seen"], "verdict", f"{verdict}{reason}"))
+        return sorted(found)
+
+
+def _restart(before: dict[str, Any], row: dict[str, Any]) -> str:
+    """Why the process that wrote `row` is not the one that wrote the row before; empty where it is."""
+    sizes = before.get("world_size"), row.get("world_size")
+    if None not in sizes and sizes[0] != sizes[1]:
+        return f"restarted: {sizes[0]} to {sizes[1]} workers"
+    if "attempt" in before and "attempt" in row:
+        return f"restarted: attempt {row['attempt']}" if before["attempt"] != row["attempt"] else ""
+    if "time_s" in before and {"time_s", "tick_s"} <= row.keys():
+        gap_s = row["time_s"] - before["time_s"] - row["tick_s"]
+        return f"restarted after {gap_s:.0f} s" if gap_s > GAP_S else ""
+    return ""
+
+
+def open_run(run: str) -> Storage:
+    """The storage of the run in a folder or at an address.
+
+    Raises:
+        ConfigError: there is no run.
+    """
+    if not is_remote(run) and not Path(run).expanduser().is_dir():  # which `Storage` would make
+        raise ConfigError(f"{run}: is no run: there is no such folder")
+    storage = Storage(run if is_remote(run) else str(Path(run).expanduser().resolve()))
+    if not storage.exists("config.yaml"):
+        raise ConfigError(f"{run}: is no run: it has no config.yaml")
+    return storage
+
+
+def read(run: str, samples_bytes: int) -> Recorded:
+    """Everything of a run but its weights; of its grids of samples at most so many bytes.
+
+    Raises:
+        ConfigError: there is no run, or it has written no metrics yet.
+    """
+    storage = open_run(run)
+    written = storage.read_bytes("config.yaml") or b""
+    rows = decode(storage.read_bytes(METRICS_FILE) or b"")
+    if not rows:
+        raise ConfigError(f"{storage.uri(METRICS_FILE)}: no metrics yet; the first come after train.tick_kimg")
+    sizes = _grids(storage)
+    shown = [sorted(sizes)[i] for i in thinned([sizes[seen] for seen in sorted(sizes)], MOST_GRIDS, samples_bytes)]
+    checkpoints = checkpoint.names(storage)
+    manifest = f"{checkpoint.FOLDER}/{checkpoints[-1]}/{checkpoint.MANIFEST}" if checkpoints else checkpoint.MANIFEST
+    return Recorded(
+        address=storage.root,
+        config_yaml=written.decode(),
+        config=parse(written, storage.uri("config.yaml")),
+        rows=rows,
+        samples={seen: storage.read_bytes(f"samples/{seen:08d}.png") or b"" for seen in shown},
+        n_samples=len(sizes),
+        captions=(storage.read_bytes("samples/captions.txt") or b"").decode().splitlines(),
+        checkpoints=[int(name) for name in checkpoints],
+        manifest=_facts(storage.read_bytes(manifest)),
+        attempts=_facts(storage.read_bytes(attempt.FILE)).get("attempt", 1),
+    )
+
+
+def _facts(data: bytes | None) -> dict[str, Any]:
+    """A JSON object; nothing of one that is missing or torn, which a page of the rest does not need."""
+    try:
+        facts = json.loads(data or b"{}")
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _grids(storage: Storage) -> dict[int, int]:
+    """Bytes of each grid of samples by images seen."""
+    fs, path = filesystem(storage.root)
+    infos = fs.get_file_info(pafs.FileSelector(f"{path}/samples", allow_not_found=True))
+    stems = {info.base_name.removesuffix(".png"): info for info in infos if info.base_name.endswith(".png")}
+    return {int(stem): info.size for stem, info in stems.items() if stem.isdigit()}
+
+
+def thinned(sizes_bytes: Sequence[int], most: int, budget_bytes: int) -> list[int]:
+    """Which files are taken, at most so many and so large together: spread evenly, the first and the last among
+    them. The last in any case."""
+    for n in range(min(most, len(sizes_bytes)), 1, -1):
+        chosen = [int(i) for i in np.linspace(0, len(sizes_bytes) - 1, n).round()]
+        if sum(sizes_bytes[i] for i in chosen) <= budget_bytes:
+            return chosen
+    return [len(sizes_bytes) - 1] if sizes_bytes else []
