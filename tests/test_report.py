@@ -1,5 +1,6 @@
 """`python -m gandist.report`: the page of real runs, in a real browser."""
 
+import io
 import json
 import re
 import shutil
@@ -12,19 +13,22 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from gandist import dataset
 from gandist.consensus import Host
 from gandist.report import main
 from gandist.report.charts import decades, number, thin, ticks
-from gandist.report.drawn import slerp
+from gandist.report.drawn import draw, nearest, slerp
 from gandist.report.page import page
 from gandist.report.recorded import Mark, read, thinned
 from gandist.resumption import run_root
 from gandist.storage import Storage
+from gandist.trained import Trained, open_trained
 from gandist.worker import train
 from tests.s3 import serve_bucket
 from tests.sets import make_set
@@ -279,6 +283,43 @@ def test_what_is_no_run_is_told(
     assert (written.out, written.err) == ("", expected[missing])
     assert not (tmp_path / "out.html").exists()
     assert run.exists() == (missing != "folder")
+
+
+def test_where_it_cannot_be_written_is_told(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for out in (str(tmp_path / "file/x.html"), str(tmp_path), "s3://bucket/x.html"):
+        assert main([str(runs["a"]), "--out", out]) == 2
+        written = capsys.readouterr()
+        assert written.out == ""
+        assert written.err.startswith("gandist: ")
+        assert out.removesuffix("/x.html") in written.err
+
+
+def test_drawing_again_gives_the_same_pictures(runs: dict[str, Path]) -> None:
+    first, again = (draw(str(runs["text"]), True)[0] for _ in range(2))
+    assert [picture.title for picture in first] == ["Interpolation", "Nearest training images"]
+    assert first == again
+
+
+class Copycat(Trained):
+    """A generator that gives training images, a little dimmed."""
+
+    def draw(self, n: int, seed: int = 0, batch: int = 250) -> np.ndarray:
+        numbers = 7 * np.arange(n)
+        images = dataset.open_set(self.config, dataset.open_index(self.config)).gather(numbers)[0]
+        return (0.98 * images).astype(np.uint8)
+
+
+def test_copies_of_training_images_are_found(runs: dict[str, Path]) -> None:
+    trained = open_trained(str(runs["a"]), torch.device("cpu"))
+    picture = nearest(Copycat(**vars(trained)))
+    assert "4 nearest of 10,000 training images" in picture.text
+    pixels = np.asarray(Image.open(io.BytesIO(picture.png))).astype(int)
+    fakes, copies = pixels[:, :96], pixels[:, 98:194]
+    assert np.abs(fakes - copies).max() <= 6
+    assert np.abs(fakes - pixels[:, 196:292]).max() > 50
 
 
 def test_a_run_in_an_object_store(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

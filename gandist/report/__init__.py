@@ -7,10 +7,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from gandist.errors import GandistError
+from gandist.errors import ConfigError, GandistError
 from gandist.logs import show_messages
 from gandist.report.page import page
 from gandist.report.recorded import open_run
+from gandist.shards.remote import is_remote
 
 FILE = "report.html"
 
@@ -29,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     show_messages()
     try:
+        if options.out and is_remote(options.out):
+            raise ConfigError(f"--out {options.out}: give a local file, or nothing for {FILE} in the run")
         html = page(options.runs, options.neighbours).encode()
         if options.out:
             out = options.out

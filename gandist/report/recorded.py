@@ -125,7 +125,7 @@ def read(run: str, samples_bytes: int) -> Recorded:
         rows=rows,
         samples={seen: storage.read_bytes(f"samples/{seen:08d}.png") or b"" for seen in shown},
         n_samples=len(sizes),
-        captions=(storage.read_bytes("samples/captions.txt") or b"").decode().splitlines(),
+        captions=(storage.read_bytes("samples/captions.txt") or b"").decode(errors="replace").splitlines(),
         checkpoints=[int(name) for name in checkpoints],
         manifest=_facts(storage.read_bytes(manifest)),
         attempts=_facts(storage.read_bytes(attempt.FILE)).get("attempt", 1),
