@@ -1,14 +1,15 @@
 """The two-player game (Goodfellow et al. 2014, arXiv:1406.2661): the two losses, and the step."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from gandist.augment import Augmentation, adapt
-from gandist.networks.norms import iterate, sees_batch, synchronise
+from gandist.networks.norms import at_least_float32, iterate, sees_batch, synchronise
 from gandist.objectives import OBJECTIVES, Objective
 from gandist.penalties import PENALTIES, CriticPenalty, GeneratorPenalty, Judged, Labelled, Noise, judge
 from gandist.players import Player, Players
@@ -182,16 +183,16 @@ class Game:
         """Names of what `step` returns, in its order."""
         self.remembering = [penalty for penalty in rules.critic_penalties.values() if penalty.remember]
 
-    def noise_for(self, player: str) -> dict[str, Noise]:
-        """What has to be drawn for each image of an update of `player`, G or D."""
+    def noise_for(self, player: str, due: Iterable[str] = ()) -> dict[str, Noise]:
+        """What has to be drawn for each image of an update of `player`, G or D, in which these penalties are due."""
         wanted: dict[str, Noise] = {}
         if (augmentation := self.rules.augmentation) is not None:
             uniforms = Noise("uniform", lambda image: (augmentation.uniforms,))
             seen = ["fake"] if player == "G" and not self.rules.objective.paired else ["real", "fake"]
             wanted = {f"augment_{name}": uniforms for name in seen}
         if player == "D":
-            for penalty in self.rules.critic_penalties.values():
-                wanted |= penalty.noise
+            for name in due:
+                wanted |= self.rules.critic_penalties[name].noise
         return wanted
 
     def step(
@@ -218,12 +219,12 @@ class Game:
             D.clip(now.clip)
             self._remember(players, critic)
             critics.append(critic)
-        D.net.requires_grad_(False)
+        D.freeze()
         z, y_fake, noise = for_G
         generator = self._descend(
             G, self.generator_loss, self._parts(z, y_fake, reals[-1].x, reals[-1].y, noise), now.weights_G
         )
-        D.net.requires_grad_(True)
+        D.thaw()
         players.average(now.beta)
         return torch.cat([torch.stack(critics).nanmean(0), generator])
 
@@ -234,8 +235,7 @@ class Game:
         player.optimizer.zero_grad()
         sums: list[Tensor] = []
         for i, part in enumerate(parts):
-            last = i + 1 == len(parts)
-            with nullcontext() if last or not hasattr(loss_of, "no_sync") else loss_of.no_sync():  # type: ignore[operator]
+            with on_the_last(loss_of, i + 1 == len(parts)):
                 with self.autocast():
                     loss, statistics = loss_of(*part, weights)
                 player.scaler.scale(loss / len(parts)).backward()
@@ -270,6 +270,11 @@ def chunks(value: Tensor | Mapping[str, Tensor] | None, parts: int) -> list[Any]
     return [{name: tensor.chunk(parts)[i] for name, tensor in value.items()} for i in range(parts)]
 
 
+def on_the_last(loss_of: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """A context for the backward pass of a micro-batch: ranks average gradients in that of the last alone."""
+    return loss_of.no_sync() if isinstance(loss_of, DistributedDataParallel) and not last else nullcontext()
+
+
 def augmented(x: Tensor, name: str, rules: Rules, noise: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> Tensor:
     """The images as D sees them. Real and generated ones alike, or G would learn to draw the augmentation."""
     if rules.augmentation is None:
@@ -282,8 +287,3 @@ def autocast(device: torch.device, precision: str) -> Callable[[], torch.autocas
     """A context in which networks run in `precision`; fp32 and fp64 as they are."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     return lambda: torch.autocast(device.type, dtype, enabled=dtype is not None)
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Losses and augmentations are computed in full precision whatever the networks ran in."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -174,7 +174,7 @@ def warp(x: Tensor, inverse: Tensor) -> Tensor:
     index = (top.long() * (2 * width - 1) + left.long()).flatten(1)[:, None]
 
     def corner(offset: int) -> Tensor:
-        # Not grid_sample, which has no forward mode and, on GPUs, no deterministic backward.
+        # Not grid_sample, which has no forward mode.
         taken = fine.flatten(2).gather(2, (index + offset).expand(-1, channels, -1))
         return taken.view(-1, channels, *column.shape[1:])
 

@@ -49,6 +49,11 @@ def warnings(config: RunConfig) -> list[str]:
             "game.objective: nothing keeps the critic of wasserstein Lipschitz, so its scores can grow without bound; "
             "set game.penalties.gp.weight=10, game.clip=0.01 or model.norm_D=spectral"
         )
+    if config.augment.target is not None and game.objective != ELBO and not OBJECTIVES[game.objective].centred:
+        found.append(
+            f"augment.target: {game.objective} counts differences of scores alone, so that their sign does not tell "
+            "overfitting and p will climb to 1; leave augment.target out and give augment.p a number or a schedule"
+        )
     return found
 
 
@@ -137,12 +142,15 @@ def _shape(config: RunConfig, pair: Pair) -> None:
         raise ConfigError(f"{path}: {name} is conditioned on {_one_of(pair.conditions)}, not on {condition}")
     G, D = shapes(config)
     if G.norm not in pair.norms_G:
-        raise ConfigError(f"model.norm: the generator of {name} has {_one_of(pair.norms_G)}, not {G.norm!r}")
+        fix = "; set model.norm_D=spectral" if G.norm == "spectral" else ""
+        raise ConfigError(f"model.norm: the generator of {name} has {_one_of(pair.norms_G)}, not {G.norm!r}{fix}")
     if D.norm not in pair.norms_D:
         raise ConfigError(
             f"model.norm_D: the discriminator of {name} has {_one_of(pair.norms_D)}, not {D.norm!r}; "
             f"set model.norm_D={pair.norms_D[0]}"
         )
+    if model.widths and not pair.levels:
+        raise ConfigError(f"model.widths: {name} is built by model.width; leave model.widths out")
     if model.minibatch_std and not pair.minibatch_std:
         raise ConfigError(f"model.minibatch_std: the discriminator of {name} has none; set it to 0")
     if pair.second_stage:
@@ -178,6 +186,8 @@ def _game(config: RunConfig, pair: Pair) -> None:
             )
         except ValueError as error:
             raise ConfigError(f"model: {error}") from error
+        except Exception as error:  # whatever a network of a user's own raises
+            raise ConfigError(f"model.name: {model.name} cannot be built on the meta device: {error}") from error
     for name in game.penalties if game.objective != ELBO else ():
         penalty = PENALTIES[name]
         path = f"game.penalties.{name}"

@@ -10,10 +10,10 @@ import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ValidationError, model_validator
 
 from gandist import checks, extensions
 from gandist.checks import hint
@@ -29,6 +29,7 @@ from gandist.sections import (
     Section,
     TelemetrySection,
     TrainSection,
+    one_or_more,
 )
 
 DEMO = "demo"
@@ -74,7 +75,7 @@ class RunConfig(Section):
     """Arithmetic of the networks: autocast to bf16 or fp16 (with a gradient scaler per player), fp32, or fp64."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the GPU where there is one."""
-    imports: tuple[str, ...] = ()
+    imports: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
     """Python files that add networks, objectives, penalties or augmentations of your own to the tables."""
 
     @model_validator(mode="after")
@@ -196,9 +197,8 @@ def validate(tree: dict[str, Any], source: str = "configuration", beside: Path |
         ConfigError: one line a fault, each with `source`, the field and what it accepts.
     """
     try:
-        imports = tree.get("imports")
-        if isinstance(imports, list | tuple):
-            extensions.load(map(str, imports), beside)
+        if imports := tree.get("imports"):
+            extensions.load([path for path in one_or_more(imports) if isinstance(path, str)], beside)
         return RunConfig.model_validate(tree)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None

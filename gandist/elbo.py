@@ -3,12 +3,13 @@
 Both minimise one loss, the negative evidence lower bound (Kingma & Welling 2014, arXiv:1312.6114, eq. 10).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from gandist.adversarial import Latents, Now, Reals, autocast, chunks
+from gandist.adversarial import Latents, Now, Reals, autocast, chunks, on_the_last
+from gandist.networks.norms import synchronise
 from gandist.networks.vae import ElboLoss
 from gandist.penalties import Noise
 from gandist.players import Players
@@ -25,10 +26,12 @@ class Elbo:
     """D's loss is the divergence of its codes, G's the reconstruction error."""
 
     def __init__(self, players: Players, ranks: Ranks, precision: str, accumulate: int = 1) -> None:
+        for net in (players.G.net, players.D.net):
+            synchronise(net, ranks.gradients)
         self.loss = ranks.distributed(ElboLoss(players.G.net, players.D.net))
         self.autocast, self.accumulate = autocast(ranks.device, precision), accumulate
 
-    def noise_for(self, player: str) -> dict[str, Noise]:
+    def noise_for(self, player: str, due: Iterable[str] = ()) -> dict[str, Noise]:
         """Nothing: the codes are sampled by what the loop draws for D's fakes."""
         return {}
 
@@ -46,10 +49,11 @@ class Elbo:
         beta = now.weights_G.get("kl", 1.0)
         parts = list(zip(*(chunks(value, self.accumulate) for value in (x, y, eps)), strict=True))
         sums = []
-        for part in parts:
-            with self.autocast():
-                loss, statistics = self.loss(*part, beta)
-            (loss / len(parts)).backward()
+        for i, part in enumerate(parts):
+            with on_the_last(self.loss, i + 1 == len(parts)):
+                with self.autocast():
+                    loss, statistics = self.loss(*part, beta)
+                (loss / len(parts)).backward()
             sums.append(statistics)
         reconstruction, divergence = torch.stack(sums).mean(0).float()
         norm_E, norm_G = E.update().float(), G.update().float()

@@ -19,27 +19,31 @@ _sources: dict[str, str] = {}
 
 
 def load(paths: Iterable[str], beside: Path | None = None) -> None:
-    """Run the files, found from the working directory or else in the folder `beside`; once each.
+    """Run the files, found in the folder `beside` or else from the working directory; once each.
+
+    A file that is no longer there, but was run, is as it was: a run's own copy, or what a driver handed on.
 
     Raises:
-        ConfigError: there is no such file, or it fails.
+        ConfigError: there is no such file, it fails, or another one of that name was run.
     """
     for path in paths:
-        if path in _sources:
-            continue
-        found = next((file for file in (Path(path).expanduser(), (beside or Path()) / path) if file.is_file()), None)
-        if found is None:
+        places = [folder / Path(path).expanduser() for folder in (beside, Path()) if folder is not None]
+        found = next((file for file in places if file.is_file()), None)
+        if found is not None:
+            run({path: found.read_text()})
+        elif path not in _sources:
             raise ConfigError(f"imports: {path}: no such file, here or beside the configuration")
-        run({path: found.read_text()})
 
 
 def run(sources: Mapping[str, str]) -> None:
     """Run files given as text, by the paths that configurations name them by; once each.
 
     Raises:
-        ConfigError: one fails.
+        ConfigError: one fails, or another one of that name was run.
     """
     for path, source in sources.items():
+        if _sources.get(path, source) != source:
+            raise ConfigError(f"imports: {path}: another file of this name was run already in this process; rename one")
         if path in _sources:
             continue
         module = types.ModuleType(f"gandist_imports_{Path(path).stem}")

@@ -1,6 +1,6 @@
 """What a step is given: images on the device, latents, noise, and the scheduled numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -26,18 +26,18 @@ class Inputs:
         self.config, self.ranks, self.conditions = config, ranks, conditions
         self.draws = Draws(config.run.seed, ranks.device, ranks.rank, ranks.world_size)
         self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
-        self.latents = latents_of(config)
-        self.noise = {player: game.noise_for(player) for player in ("D", "G")}
+        self.latents, self.game = latents_of(config), game
 
     def of(self, players: Players, raw: Sequence[RawBatch]) -> tuple[list[Reals], list[Latents], Latents, Now]:
         """What the step takes, from a real batch for each update of D; sets the players' scheduled numbers."""
         seen = players.images_seen
         self._schedule(players)
+        now = self._now(seen)
         return (
-            [self._reals(part, seen, sub) for sub, part in enumerate(raw)],
+            [self._reals(part, now.weights_D[sub], seen, sub) for sub, part in enumerate(raw)],
             [self._latents("D", seen, sub) for sub in range(len(raw))],
             self._latents("G", seen, 0),
-            self._now(seen),
+            now,
         )
 
     def of_samples(self, rows: int, columns: int) -> tuple[Tensor, Tensor | None]:
@@ -85,13 +85,13 @@ class Inputs:
             clip=value_at(game.clip, seen),
         )
 
-    def _reals(self, raw: RawBatch, seen: int, sub: int) -> Reals:
+    def _reals(self, raw: RawBatch, due: Iterable[str], seen: int, sub: int) -> Reals:
         mirrored = None
         if self.config.data.flip:
             shape = (self.config.train.batch,)
             mirrored = self.draws.uniform("flip", seen, sub, shape) < 0.5
         x = on_device(raw.pixels, self.ranks.device, self.dtype, mirrored)
-        return Reals(x, self._condition(raw.conditions), self._noise("D", seen, sub))
+        return Reals(x, self._condition(raw.conditions), self._noise("D", due, seen, sub))
 
     def _latents(self, player: str, seen: int, sub: int) -> Latents:
         batch = self.config.train.batch
@@ -102,7 +102,7 @@ class Inputs:
         elif self.config.model.text_dim:  # the captions of images drawn at random
             numbers = self.draws.numbers(f"fakes/{player}/y", seen, sub, batch, len(self.conditions))
             y = self._condition(torch.from_numpy(self.conditions[numbers]))
-        return Latents(z, y, self._noise("G", seen, sub) if player == "G" else {})
+        return Latents(z, y, self._noise("G", (), seen, sub) if player == "G" else {})
 
     def _condition(self, y: Tensor) -> Tensor | None:
         model = self.config.model
@@ -111,8 +111,8 @@ class Inputs:
         y = y.to(self.ranks.device, non_blocking=True)
         return y.to(self.dtype) if model.text_dim else y
 
-    def _noise(self, player: str, seen: int, sub: int) -> dict[str, Tensor]:
-        """What augmentation and penalties of an update are drawn from."""
+    def _noise(self, player: str, due: Iterable[str], seen: int, sub: int) -> dict[str, Tensor]:
+        """What augmentation, and the penalties that are due in an update, are drawn from."""
         config = self.config
         image = (config.data.channels, config.model.resolution, config.model.resolution)
 
@@ -120,4 +120,4 @@ class Inputs:
             drawn = self.draws.normal if noise.kind == "normal" else self.draws.uniform
             return drawn(f"{player}/{name}", seen, sub, (config.train.batch, *noise.shape(image))).to(self.dtype)
 
-        return {name: draw(name, noise) for name, noise in self.noise[player].items()}
+        return {name: draw(name, noise) for name, noise in self.game.noise_for(player, due).items()}

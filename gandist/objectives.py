@@ -19,6 +19,8 @@ class Objective(NamedTuple):
     """(D(x), D(G(z))) -> G's loss. Most look at the second alone."""
     paired: bool = False
     """Whether G's loss looks at D(x): it is computed for G's update only where it does."""
+    centred: bool = True
+    """Whether 0 lies between real and generated scores: where only differences count, their sign says nothing."""
     smoothing: Callable[[Tensor, float], Tensor] | None = None
     """(D(x), s) -> what it adds to D's loss that real images are labelled 1 - s; None where there are no labels."""
 
@@ -45,7 +47,9 @@ OBJECTIVES: dict[str, Objective] = {
         smoothing=lambda real, s: s * (real - 1).mean() + 0.5 * s**2,
     ),
     # The critic of WGAN (Arjovsky et al. 2017, arXiv:1701.07875): it has to be kept Lipschitz by other means.
-    "wasserstein": Objective(lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean()),
+    "wasserstein": Objective(
+        lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean(), centred=False
+    ),
     # Hinge (Lim & Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957, eq. 16 and 17).
     "hinge": Objective(
         lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(), lambda real, fake: -fake.mean()
@@ -56,5 +60,6 @@ OBJECTIVES: dict[str, Objective] = {
         lambda real, fake: F.softplus(fake - real).mean(),
         lambda real, fake: F.softplus(real - fake).mean(),
         paired=True,
+        centred=False,
     ),
 }

@@ -30,7 +30,7 @@ class Player:
         """
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         found_inf = (~norm.isfinite()).float()
         self.optimizer.found_inf = found_inf  # type: ignore[attr-defined]
@@ -40,13 +40,26 @@ class Player:
             self.scaler.update()
         return norm
 
+    @property
+    def weights(self) -> list[Tensor]:
+        """What training changes: not what a network has frozen."""
+        return [weight for group in self.optimizer.param_groups for weight in group["params"]]
+
+    def freeze(self) -> None:
+        """Pass gradients on without taking any: the other player's turn."""
+        for weight in self.weights:
+            weight.requires_grad_(False)
+
+    def thaw(self) -> None:
+        for weight in self.weights:
+            weight.requires_grad_(True)
+
     @torch.no_grad()
     def clip(self, bound: float) -> None:
         """Cut every weight to [-bound, bound] (WGAN, Arjovsky et al. 2017, algorithm 1); 0 leaves them."""
         if bound > 0:
-            weights: list[Tensor] = list(self.net.parameters())
-            torch._foreach_clamp_min_(weights, -bound)
-            torch._foreach_clamp_max_(weights, bound)
+            torch._foreach_clamp_min_(self.weights, -bound)
+            torch._foreach_clamp_max_(self.weights, bound)
 
     def set_betas(self, betas: tuple[float, float]) -> None:
         for group in self.optimizer.param_groups:

@@ -59,8 +59,7 @@ class Draws:
         drawn = philox(self.seed, purpose, images_seen, sub).integers(n, size=batch)
         return drawn[split(batch, self.rank, self.world_size)]
 
-    def labels(self, purpose: str, images_seen: int, sub: int, batch: int, classes: int) -> Tensor | None:
-        """Uniform class labels (int64) for this rank's rows; None where there are no classes."""
-        if classes == 0:
-            return None
-        return self._rows(philox(self.seed, purpose, images_seen, sub).integers(classes, size=batch))
+    def labels(self, purpose: str, images_seen: int, sub: int, batch: int, classes: int) -> Tensor:
+        """Uniform class labels (int64) for this rank's rows."""
+        mine = self.numbers(purpose, images_seen, sub, batch, classes)
+        return torch.from_numpy(np.ascontiguousarray(mine)).to(self.device, non_blocking=True)

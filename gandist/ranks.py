@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gandist.errors import ConfigError
+
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)
@@ -113,7 +115,13 @@ def _gather(value: T, group: dist.ProcessGroup | None, size: int) -> list[T]:
 
 
 def pick_device(choice: str, local_rank: int = 0) -> torch.device:
-    """`auto` is this rank's GPU where there is one, else the CPU."""
+    """`auto` is this rank's GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigError: a GPU is asked for, and there is none.
+    """
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: cuda, but there is no GPU here; set device=auto or device=cpu")
     if choice == "cuda" or (choice == "auto" and torch.cuda.is_available()):
         # Ray shows a worker its own GPU only, torchrun shows it all of the node's.
         return torch.device("cuda", local_rank if local_rank < torch.cuda.device_count() else 0)

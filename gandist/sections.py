@@ -26,6 +26,11 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def one_or_more(value: object) -> tuple[object, ...]:
+    """A list as a tuple, and one thing by itself as a tuple of it."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 Norm = Literal["batch", "sync", "group", "spectral", "none"]
 
 
@@ -65,7 +70,7 @@ class ModelSection(Section):
     z_dim: int = Field(100, ge=1)
     """Dimension of the latent z."""
     width: int = Field(64, ge=1)
-    """Channels at the highest resolution; each halving of the resolution doubles them."""
+    """Channels at the highest resolution; each halving of the resolution doubles them, as the pair's paper has it."""
     classes: int = Field(0, ge=0)
     """Number of classes the pair is conditioned on; 0 for an unconditional pair."""
     text_dim: int = Field(0, ge=0)
@@ -75,7 +80,7 @@ class ModelSection(Section):
     """Normalisation inside both networks (default: that of the pair's paper)."""
     norm_D: Norm | None = None
     """Normalisation inside D, where it is another; `spectral` is of D's weights."""
-    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_tuple)] = ()
+    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(one_or_more)] = ()
     """Channels of every level from 4x4 up, for the pairs that take them one by one (`r3gan`)."""
     minibatch_std: int = Field(0, ge=0)
     """Images in a group of D's minibatch standard deviation; 0 for D without it."""
@@ -95,10 +100,15 @@ class Penalty(Section):
 
 
 def _penalties(value: object) -> object:
-    """`{r1: 10}` for `{r1: {weight: 10}}`."""
+    """`{r1: 10}` for `{r1: {weight: 10}}`; a schedule likewise."""
     if not isinstance(value, dict):
         return value
-    return {name: {"weight": term} if isinstance(term, int | float | str) else term for name, term in value.items()}
+
+    def whole(term: object) -> object:
+        is_weight = isinstance(term, int | float | str) or (isinstance(term, dict) and "start" in term)
+        return {"weight": term} if is_weight else term
+
+    return {name: whole(term) for name, term in value.items()}
 
 
 class GameSection(Section):
@@ -121,9 +131,11 @@ class AugmentSection(Section):
     kind: str = "none"
     """What D sees real and generated images through: `none`, or one of the names in `gandist.augment.AUGMENTATIONS`."""
     p: Schedule = 1.0
-    """Probability of each transformation: a number or a schedule; where it adapts, what it starts from."""
+    """Probability, of each transformation (`ada`) or of all of them together (the others): a number or a schedule;
+    where it adapts, what it starts from."""
     target: float | None = Field(None, gt=0, lt=1)
-    """Adapt p so that the mean sign of D's scores of real images stays here (ADA; 0.6 in its paper)."""
+    """Adapt p so that the mean sign of D's scores of real images stays here (ADA; 0.6 in its paper). Not for `rp` and
+    `wasserstein`, by which only differences of scores count."""
     speed_kimg: float = Field(500.0, gt=0)
     """Thousands of images in which an adapting p can go from 0 to 1."""
 

@@ -50,17 +50,24 @@ class Table(NamedTuple):
 def table(title: str, net: nn.Module, *inputs: Tensor | None) -> Table:
     """Trace one image through `net` on the meta device: nothing is computed, nothing is stored."""
     layers: list[Layer] = []
-    names = {module: name for name, module in net.named_modules()}
 
     def record(module: nn.Module, _: object, output: Tensor) -> None:
         # The counter's keys are the classes and attribute names on the way down.
-        counts = counter.get_flop_counts().get(f"{type(net).__name__}.{names[module]}", {})
+        counts = counter.get_flop_counts().get(f"{type(net).__name__}.{layers_of[module]}", {})
         parameters = sum(p.numel() for p in module.parameters())
         layers.append(
-            Layer(names[module], type(module).__name__, tuple(output.shape[1:]), parameters, sum(counts.values()) // 2)
+            Layer(
+                layers_of[module], type(module).__name__, tuple(output.shape[1:]), parameters, sum(counts.values()) // 2
+            )
         )
 
-    hooks = [module.register_forward_hook(record) for module in net.modules() if not list(module.children())]
+    # A layer whose weight is normalised has children, which are none themselves.
+    layers_of = {
+        module: name
+        for name, module in net.named_modules()
+        if "parametrizations" not in name.split(".") and {*dict(module.named_children())} <= {"parametrizations"}
+    }
+    hooks = [module.register_forward_hook(record) for module in layers_of]
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         net(*inputs)

@@ -132,7 +132,8 @@ METRICS = (
     ),
     Metric(
         "gauge", "gandist_sign_real", "",
-        "Mean sign of D's scores of real images over the last tick: near 1, D overfits; run-wide.",
+        "Mean sign of D's scores of real images over the last tick: near 1, D overfits, unless the objective counts "
+        "differences of scores alone; run-wide.",
         row="sign/real",
     ),
     Metric(

@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         if options.dry_run:
             print(yaml.safe_dump(config.resolved(), sort_keys=False))  # noqa: T201
             print(describe(config))  # noqa: T201
+            for warning in checks.warnings(config):
+                log.warning(warning)
             return 0
         return run(config, options.resume)
     except GandistError as error:

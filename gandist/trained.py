@@ -1,5 +1,7 @@
 """The generator of a run, as a checkpoint has it: what is drawn from after training."""
 
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,21 +74,36 @@ def open_trained(run: str, device: torch.device, images_seen: int | None = None)
         raise ConfigError(f"{run}: is no run: it has no config.yaml")
     source = storage.uri("config.yaml")
     tree = parse(written, source)
-    for path in tree.get("imports", ()):
-        kept = storage.read_bytes(f"{extensions.FOLDER}/{Path(path).name}")
-        extensions.run({} if kept is None else {path: kept.decode()})
-    config = validate(tree, source)
     there = [int(name) for name in checkpoint.names(storage)]
     if images_seen is not None and images_seen not in there:
         raise CheckpointError(
             f"{storage.uri(checkpoint.FOLDER)}: none of {images_seen} images; there are {', '.join(map(str, there))}"
         )
     found = checkpoint.newest(storage) if images_seen is None else checkpoint.read(storage, f"{images_seen:08d}")
+    _run_imports(storage, tree.get("imports", ()), found.manifest.get("imports", {}) if found else {})
+    config = validate(tree, source)
     if found is None:
         raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint yet")
     G = NETWORKS[config.model.name].generator(shapes(config)[0])
     load_weights(G, found.tensors("G_ema"), "G_ema")
     return Trained(config, G.to(device).eval(), found.images_seen, device, found.manifest.get("encoder") or "")
+
+
+def _run_imports(storage: Storage, paths: Iterable[str], expected: Mapping[str, str]) -> None:
+    """Run the files that a run imports, as it has kept them.
+
+    Raises:
+        CheckpointError: one is not what the checkpoint was trained with.
+    """
+    for path in paths:
+        name = Path(path).name
+        kept = storage.read_bytes(f"{extensions.FOLDER}/{name}")
+        where = storage.uri(f"{extensions.FOLDER}/{name}")
+        if kept is None:
+            raise CheckpointError(f"{where}: is missing: the run imports it")
+        if (sha256 := hashlib.sha256(kept).hexdigest()) != expected.get(name):
+            raise CheckpointError(f"{where}: damaged: its sha256 is {sha256}, the checkpoint has {expected.get(name)}")
+        extensions.run({path: kept.decode()})
 
 
 def check_stage_1(config: RunConfig) -> Trained | None:

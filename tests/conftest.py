@@ -3,9 +3,16 @@
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from gandist import extensions
+from gandist.augment import AUGMENTATIONS
+from gandist.networks import NETWORKS
+from gandist.objectives import OBJECTIVES
+from gandist.penalties import PENALTIES
 
 torch.set_num_threads(1)
 
@@ -17,6 +24,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder / "gandist"
+
+
+@pytest.fixture(autouse=True)
+def own_tables() -> Iterator[None]:
+    """What a test's imports add to the tables of methods is gone after it."""
+    tables: list[dict[str, Any]] = [NETWORKS, OBJECTIVES, PENALTIES, AUGMENTATIONS, extensions._sources]
+    before = [dict(table) for table in tables]
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        table.clear()
+        table.update(kept)
 
 
 @pytest.hookimpl(wrapper=True)

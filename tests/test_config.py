@@ -52,7 +52,8 @@ def complaint(tree: dict[str, Any]) -> str:
 
 def test_the_walk_reaches_every_class() -> None:
     found = set(classes_of(RunConfig))
-    assert {*Section.__subclasses__(), Ramp} == found
+    ours = {each for each in Section.__subclasses__() if each.__module__ in ("gandist.sections", "gandist.config")}
+    assert {*ours, Ramp} == found
 
 
 @pytest.mark.parametrize("section", sorted(set(classes_of(RunConfig)), key=str))

@@ -28,11 +28,13 @@ CASES: dict[str, dict[str, Any]] = {
     "diffaugment": {"augment__kind": "diffaugment", "game__objective": "rp"},
     "ada": {"augment__kind": "ada", "augment__p": 0.2, "augment__target": 0.6, "augment__speed_kimg": 0.1},
     "elbo": {"model__name": "vae", "game__objective": "elbo"},
+    "elbo-sync": {"model__name": "vae", "game__objective": "elbo", "model__norm": "sync", "train__accumulate": 2},
+    "kl": {"model__name": "stackgan-1", "game__penalties": {"kl": 1.0, "mismatch": 1.0}},
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
 WORLDS = (1, 2, 3)
-LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral")
-"""D begins alike, for its losses are equal, or equal in slope where scores are near 0; or names its weights otherwise."""
+LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl")
+"""Whose D begins alike, since the losses are, or are where scores are near 0; or whose weights have other names."""
 
 
 @pytest.fixture(scope="module")

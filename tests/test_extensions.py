@@ -11,7 +11,7 @@ import torch
 
 from gandist import extensions
 from gandist.config import load
-from gandist.errors import ConfigError
+from gandist.errors import CheckpointError, ConfigError
 from gandist.trained import open_trained
 from tests.checkout import ROOT
 
@@ -49,6 +49,12 @@ def test_the_example_of_the_documents(example: Path, monkeypatch: pytest.MonkeyP
     assert images.shape == (3, 32, 32, 1)
     assert images.dtype == np.uint8
 
+    kept = example / "runs/mine/imports/my_methods.py"
+    kept.write_text(kept.read_text() + "\nraise SystemExit\n")
+    monkeypatch.setattr(extensions, "_sources", {})
+    with pytest.raises(CheckpointError, match=r"my_methods\.py: damaged: its sha256"):
+        open_trained(str(example / "runs/mine"), torch.device("cpu"))
+
     (example / "my_methods.py").write_text((example / "my_methods.py").read_text() + "\n# changed\n")
     refused = train(example)
     assert refused.returncode == 2
@@ -61,6 +67,19 @@ def test_workers_on_ray_get_the_text(example: Path) -> None:
     done = train(example, "launch.kind=ray", "launch.workers=2", "run.name=far")
     assert done.returncode == 0, done.stderr
     assert (example / "runs/far/checkpoints").is_dir()
+
+
+def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """The one beside the configuration counts, and a second one of that name in this process is refused."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "nets.py").write_text(f"WHICH = {folder!r}\n")
+        (tmp_path / folder / "mine.yaml").write_text("imports: nets.py\n")
+    load(str(tmp_path / "a/mine.yaml"))
+    load(str(tmp_path / "a/mine.yaml"))
+    assert sys.modules["gandist_imports_nets"].WHICH == "a"
+    with pytest.raises(ConfigError, match="another file of this name"):
+        load(str(tmp_path / "b/mine.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -146,13 +146,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(runs: dict[str, RunCon
         ("a: [1", ["config.yaml: not readable as YAML"]),
         ("- 1", ["config.yaml: must hold sections"]),
         ("model: {nam: dcgan}", ["config.yaml: model.nam", "did you mean 'name'"]),
-        ("imports: [gone.py]", ["config.yaml: imports: gone.py: no such file"]),
+        ("imports: [gone.py]", ["imports/gone.py: is missing"]),
     ],
 )
 def test_what_is_no_run_is_told(tmp_path: Path, content: str | None, words: list[str]) -> None:
     if content is not None:
         (tmp_path / "config.yaml").write_text(content)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(GandistError) as caught:
         open_trained(str(tmp_path), CPU)
     for word in [str(tmp_path), *words]:
         assert word in str(caught.value)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gandist import attempt
-from gandist.config import RunConfig
+from gandist.config import RunConfig, load
 from gandist.consensus import PREEMPTION_POLLS, Host, Outcome
+from gandist.objectives import OBJECTIVES
 from gandist.resumption import run_root
 from gandist.storage import Storage
 from gandist.worker import train
@@ -139,6 +140,14 @@ def test_every_kind_of_run_takes_its_steps(tmp_path: Path, changes: dict[str, An
     last = rows(root)[-1]
     assert all(isinstance(last[name], float) for name in ("loss/D", "loss/G", "grad_norm/D", "grad_norm/G"))
     assert (root / "samples" / f"{outcome.images_seen:08d}.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_runs_with_the_demos_own_network(tmp_path: Path, objective: str) -> None:
+    small = ["launch.kind=local", "model.width=4", "train.batch=8", "train.total_kimg=0.032"]
+    outcome, root = play(load("demo", [f"game.objective={objective}", f"run.dir={tmp_path}", *small]))
+    assert outcome == Outcome("done", 32)
+    assert all(isinstance(rows(root)[-1][name], float) for name in ("loss/D", "loss/G", "grad_norm/D", "grad_norm/G"))
 
 
 def test_a_rank_needs_neither_ray_nor_prometheus() -> None:

@@ -32,6 +32,8 @@ class Pair(NamedTuple):
     """What y may be."""
     latents: Callable[[Shape], int] = _z_dim
     """How many numbers G draws from for an image: z, and what else it samples."""
+    levels: bool = False
+    """Whether it takes the channels of each level, `Shape.widths`."""
     minibatch_std: bool = False
     """Whether D can have a minibatch standard deviation."""
     second_stage: bool = False
@@ -61,7 +63,7 @@ NETWORKS: dict[str, Pair] = {
         resolutions=(32, 64, 128),
         conditions=("none", "class", "text"),
     ),
-    "r3gan": Pair(r3gan.Generator, r3gan.Discriminator),
+    "r3gan": Pair(r3gan.Generator, r3gan.Discriminator, levels=True),
     "stackgan-1": Pair(
         stackgan.Generator1,
         stackgan.Discriminator,

@@ -28,7 +28,7 @@ class GroupNorm(nn.GroupNorm):
     """torch's, of plain operations: its own fails in forward mode under autocast and in channels_last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x32 = _at_least_float32(x)
+        x32 = at_least_float32(x)
         centred = x32 - self._over_groups(x32)
         out = centred * (self._over_groups(centred.square()) + self.eps).rsqrt()
         if self.affine:
@@ -41,7 +41,8 @@ class GroupNorm(nn.GroupNorm):
         return means.mean(2, keepdim=True).expand_as(means).reshape(len(x), -1, 1, 1)
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
+    """x in float32, or float64 where it is: what statistics and losses are computed in, whatever networks ran in."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -88,7 +89,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
         if not self.training or self.group is None:
             return super().forward(x)
         world = dist.get_world_size(self.group)
-        x32 = _at_least_float32(x)
+        x32 = at_least_float32(x)
         mean = _sum_over_ranks(x32.mean((0, 2, 3)), self.group) / world
         centred = x32 - mean[:, None, None]
         var = _sum_over_ranks(centred.square().mean((0, 2, 3)), self.group) / world
@@ -173,7 +174,7 @@ class MinibatchStd(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape
         size = next(size for size in range(min(self.group, n), 0, -1) if n % size == 0)
-        groups = _at_least_float32(x).view(size, n // size, *x.shape[1:])
+        groups = at_least_float32(x).view(size, n // size, *x.shape[1:])
         deviation = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
         plane = deviation.to(x.dtype).repeat(size)[:, None, None, None].expand(-1, 1, height, width)
         return torch.cat([x, plane.contiguous(memory_format=_order(x))], 1)

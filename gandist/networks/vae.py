@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gandist.networks import dcgan
+from gandist.networks.norms import at_least_float32
 from gandist.networks.shape import Shape, condition
 
 Generator = dcgan.Generator
@@ -37,7 +38,7 @@ class Encoder(nn.Module):
 
 def kl(mu: Tensor, log_var: Tensor) -> Tensor:
     """KL(N(mu, exp(log_var)) || N(0, I)) in nats (N,), of moments (N, d) (appendix B); at least in float32."""
-    mu, log_var = _at_least_float32(mu), _at_least_float32(log_var)
+    mu, log_var = at_least_float32(mu), at_least_float32(log_var)
     return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
 
 
@@ -58,13 +59,9 @@ class ElboLoss(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None, eps: Tensor, weight: Tensor | float) -> tuple[Tensor, Tensor]:
         """The loss () for images x (N, C, H, W), labels y and eps (N, z_dim) from N(0, I), and detached statistics
         (2,): the reconstruction 1/2 |x - G(mu + sigma eps)|^2 and the divergence in nats, both the batch's mean."""
-        mu, log_var = (_at_least_float32(moment) for moment in self.E(x, y))
+        mu, log_var = (at_least_float32(moment) for moment in self.E(x, y))
         z = mu + (0.5 * log_var).exp() * eps
-        error = _at_least_float32(x) - _at_least_float32(self.G(z, y))
+        error = at_least_float32(x) - at_least_float32(self.G(z, y))
         reconstruction = 0.5 * error.square().flatten(1).sum(dim=1).mean()
         divergence = kl(mu, log_var).mean()
         return reconstruction + weight * divergence, torch.stack([reconstruction, divergence]).detach()
-
-
-def _at_least_float32(t: Tensor) -> Tensor:
-    return t.to(torch.promote_types(t.dtype, torch.float32))
