@@ -6,6 +6,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "train, or go on with, a run",
     "sample": "draw images from the generator of a run",
+    "evaluate": "measure the generator of a run against real images",
     "report": "write one HTML page of a run, or of several side by side",
     "compare": "train variants of a configuration and measure them side by side",
     "pack": "pack images into indexed WebDataset shards",

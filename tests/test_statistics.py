@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from gandist.quality.statistics import Moments, frechet_distance
+from gandist.quality.statistics import Moments, Predictions, frechet_distance
 
 
 def features(n: int, dim: int, seed: int) -> Tensor:
@@ -74,3 +74,29 @@ def test_fewer_images_than_features() -> None:
     trace = a.covariance.trace() + b.covariance.trace() - 2 * torch.linalg.svdvals(x @ y.T).sum()
     expected = float((a.mean - b.mean).square().sum() + trace)
     assert frechet_distance(a.mean, a.covariance, b.mean, b.covariance) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 1, 0)])
+def test_sums_are_those_of_the_whole_in_whatever_parts_and_order(order: tuple[int, ...]) -> None:
+    """As ranks add theirs up, whose shares are every third image or whatever else."""
+    h = features(200, 6, 6)
+    whole, predictions = moments_of(h), Predictions(6)
+    predictions.add(h.softmax(1))
+    for shares in (h.tensor_split([5, 80, 81]), [h[rank::4] for rank in range(4)]):
+        moments, merged = Moments(6), Predictions(6)
+        for part in order:
+            share = Predictions(6)
+            share.add(shares[part].softmax(1))
+            moments, merged = moments + moments_of(shares[part]), merged + share
+        torch.testing.assert_close(moments.sums, whole.sums, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(merged.sums, predictions.sums, rtol=1e-12, atol=1e-12)
+        assert merged.inception_score == pytest.approx(predictions.inception_score, rel=1e-12)
+
+
+def test_inception_score_by_hand() -> None:
+    """K sure and even predictions: K. None sure: 1. Certainty is no NaN."""
+    sure, unsure = Predictions(5), Predictions(5)
+    sure.add(torch.eye(5).repeat(3, 1))
+    unsure.add(torch.full((7, 5), 0.2))
+    assert sure.inception_score == pytest.approx(5)
+    assert unsure.inception_score == pytest.approx(1)

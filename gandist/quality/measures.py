@@ -11,7 +11,7 @@ from gandist.config import RunConfig
 from gandist.errors import ConfigError
 from gandist.quality.classifier import RESOLUTION, Classifier, Facts, batches, classifier_of
 from gandist.quality.modes import covered, kl_from_uniform, mode_counts
-from gandist.quality.statistics import Moments, frechet_distance
+from gandist.quality.statistics import Moments, distance_of
 
 STACKED = "builtin:stacked-fashion"
 GATHERED = 1000
@@ -66,10 +66,10 @@ def classifier_distance(config: RunConfig, n_samples: int, device: torch.device)
     real = halves[0] + halves[1]
 
     def scores(fakes: np.ndarray) -> dict[str, float]:
-        return {"fd-classifier": _distance(real, _moments(classifier, [fakes], device))}
+        return {"fd-classifier": distance_of(real, _moments(classifier, [fakes], device))}
 
     protocol = {**_extractor(config.data.path, facts, config.model.resolution), "n_real": index.n, "n_fake": n_samples}
-    return Measure(scores, {"fd-classifier": _distance(*halves)}, {**protocol, "real": "one half against the other"})
+    return Measure(scores, {"fd-classifier": distance_of(*halves)}, {**protocol, "real": "one half against the other"})
 
 
 @torch.inference_mode()
@@ -79,10 +79,6 @@ def _moments(classifier: Classifier, parts: Iterable[np.ndarray], device: torch.
         for x in batches(part, device):
             moments.add(classifier.features(x))
     return moments
-
-
-def _distance(a: Moments, b: Moments) -> float:
-    return frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
 
 
 def _extractor(path: str, facts: Facts, resolution: int) -> dict[str, Any]:

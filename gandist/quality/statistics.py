@@ -1,4 +1,4 @@
-"""Gaussian statistics of features, streamed, and the Fréchet distance between two of them."""
+"""Statistics that come in parts and add up, over parts or over ranks, and what is computed from them."""
 
 from __future__ import annotations
 
@@ -50,6 +50,35 @@ class Moments:
         return (self.sums[:-1, :-1] - self.n * torch.outer(mu, mu)) / (self.n - 1)
 
 
+class Predictions:
+    """Class probabilities p(y|x) that come in parts, for the Inception Score.
+
+    Attributes:
+        sums: (K + 2,) float64: the sums over the images of p, of sum_y p log p, and of 1. They add up as those of
+            `Moments` do.
+    """
+
+    def __init__(self, classes: int, device: torch.device | None = None) -> None:
+        self.sums = torch.zeros(classes + 2, dtype=torch.float64, device=device)
+
+    def add(self, p: Tensor) -> None:
+        """Take in probabilities (N, K)."""
+        p = p.double()
+        self.sums += torch.cat([p.sum(0), torch.xlogy(p, p).sum()[None], p.new_tensor([len(p)])])
+
+    def __add__(self, other: Predictions) -> Predictions:
+        both = Predictions(len(self.sums) - 2)
+        both.sums = self.sums + other.sums
+        return both
+
+    @property
+    def inception_score(self) -> float:
+        """exp(E_x KL(p(y|x) || p(y))), over all images at once (Salimans et al. 2016, arXiv:1606.03498)."""
+        sums, negative_entropy, n = self.sums[:-2], self.sums[-2], self.sums[-1]
+        p = sums / n
+        return float((negative_entropy / n - torch.xlogy(p, p).sum()).exp())
+
+
 def frechet_distance(mu1: Tensor, S1: Tensor, mu2: Tensor, S2: Tensor) -> float:
     """|mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Heusel et al. 2017, arXiv:1706.08500, eq. 6).
 
@@ -62,6 +91,11 @@ def frechet_distance(mu1: Tensor, S1: Tensor, mu2: Tensor, S2: Tensor) -> float:
     """
     root_trace = torch.linalg.svdvals(_root(S1) @ _root(S2)).sum()
     return float((mu1 - mu2).square().sum() + S1.trace() + S2.trace() - 2 * root_trace)
+
+
+def distance_of(a: Moments, b: Moments) -> float:
+    """The Fréchet distance between two sets of features."""
+    return frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
 
 
 def _root(S: Tensor) -> Tensor:

@@ -1,0 +1,93 @@
+"""`python -m gandist.evaluate RUN`: measure the generator of a run against real images.
+
+Values come with their protocol: only those of the same extractor and as many images can be compared.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from gandist import checkpoint
+from gandist.errors import ConfigError, GandistError
+from gandist.logs import show_messages
+from gandist.pack import natural, positive
+from gandist.quality.evaluation import N_MIN, Judge, Result, judge
+from gandist.quality.extractors import EXTRACTORS, default_extractor, open_extractor
+from gandist.ranks import pick_device
+from gandist.shards.remote import is_remote
+from gandist.storage import Storage
+from gandist.trained import Trained, open_trained
+
+
+def checkpoints(run: str, device: torch.device, images_seen: int | None, every: bool) -> Iterator[Trained]:
+    """The generators asked for: the newest, that of one checkpoint, or each in turn.
+
+    Raises:
+        GandistError: there is no run, or no such checkpoint.
+    """
+    first = open_trained(run, device, images_seen)
+    if not every:
+        yield first
+        return
+    root = run if is_remote(run) else str(Path(run).expanduser().resolve())
+    for name in checkpoint.names(Storage(root)):
+        yield open_trained(run, device, int(name))
+
+
+def shown(result: Result) -> str:
+    """A line a measure, then the protocol."""
+    width = max(map(len, result.measures))
+    lines = [f"{name:{width}}  {value:.6g}" for name, value in result.measures.items()]
+    protocol = ", ".join(f"{name} {value}" for name, value in result.protocol.items())
+    return "\n".join([f"at {result.images_seen} images seen", *lines, protocol])
+
+
+def as_json(result: Result) -> str:
+    """One line; what is not a number, such as the error of one estimate, is null."""
+    measures = {name: value if math.isfinite(value) else None for name, value in result.measures.items()}
+    return json.dumps({**result._asdict(), "measures": measures})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 0, or 2 with one message where the run or the arguments cannot be used."""
+    parser = argparse.ArgumentParser(prog="gandist evaluate", description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("run", metavar="RUN", help="folder or address of a run")
+    add("--n", type=positive, default=10_000, help="generated images (default: %(default)s)")
+    names = ", ".join(EXTRACTORS)
+    add("--extractor", metavar="NAME", help=f"one of {names} (default here: {default_extractor()})")
+    add("--weights", type=Path, metavar="FILE", help="of the extractor: TorchScript of inception, or a classifier")
+    add("--data", metavar="PATH", help="real images to compare with (default: those that the run was trained on)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--images-seen", type=positive, metavar="N", help="of this checkpoint (default: the newest)")
+    which.add_argument("--all", action="store_true", help="of every checkpoint in turn")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add("--seed", type=natural, default=0, help="default: %(default)s")
+    add("--json", action="store_true", help="print an object a checkpoint, each on a line")
+    options = parser.parse_args(argv)
+    show_messages()
+    show = as_json if options.json else shown
+    try:
+        if options.n < N_MIN:
+            raise ConfigError(f"--n {options.n}: measures need {N_MIN}")
+        device = pick_device(options.device)
+        against: Judge | None = None
+        for trained in checkpoints(options.run, device, options.images_seen, options.all):
+            if against is None:
+                name, config = options.extractor or default_extractor(), trained.config
+                extractor = open_extractor(name, options.weights, config.data.channels, device)
+                against = judge(config, extractor, device, options.data)
+            print(show(against.evaluate(trained, options.n, options.seed)), flush=True)  # noqa: T201
+    except (GandistError, OSError) as error:
+        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

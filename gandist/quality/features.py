@@ -1,0 +1,127 @@
+"""One pass over images: what an extractor sees in them. Of real images it is kept in this node's cache."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from gandist import __version__, dataset
+from gandist.config import RunConfig
+from gandist.quality.extractors import Extractor
+from gandist.quality.statistics import Moments, Predictions
+from gandist.shards.feed import on_device
+from gandist.shards.order import Order
+from gandist.storage import Storage
+
+log = logging.getLogger("gandist")
+
+N_REAL = 50_000
+"""Real images that are looked at, at most."""
+AT_A_TIME = 250
+
+
+class Seen(NamedTuple):
+    """What an extractor saw in n images."""
+
+    h: Tensor
+    """Features (n, F) float32, on the device: 4 n F bytes, the most that is held of the images."""
+    predictions: Predictions
+
+    @property
+    def moments(self) -> Moments:
+        return moments_of(self.h)
+
+
+def moments_of(h: Tensor) -> Moments:
+    """The moments of features (n, F), taken in part by part."""
+    moments = Moments(h.shape[1], h.device)
+    for at in range(0, len(h), 4096):
+        moments.add(h[at : at + 4096])
+    return moments
+
+
+@torch.no_grad()
+def look(extractor: Extractor, parts: Iterable[np.ndarray], n: int, device: torch.device) -> Seen:
+    """One pass over n images, that come in parts (any, R, R, C) uint8."""
+    h, at = torch.empty(n, extractor.dim, device=device), 0
+    predictions = Predictions(extractor.classes, device)
+    for part in parts:
+        x = on_device(torch.from_numpy(np.ascontiguousarray(part)), device, torch.float32)
+        seen = extractor.features(x)
+        predictions.add(extractor.probabilities(x, seen))
+        h[at : at + len(seen)] = seen
+        at += len(seen)
+    assert at == n
+    return Seen(h, predictions)
+
+
+class Reals(NamedTuple):
+    """Real images of a set, in an order that is random but always the same."""
+
+    seen: Seen
+    labels: np.ndarray
+    """(n,) int64; -1 where there is none."""
+    conditions: np.ndarray
+    """Of the whole set: labels, or vectors of captions."""
+    fingerprint: str
+    """Of the set's index."""
+
+
+def real_features(config: RunConfig, extractor: Extractor, device: torch.device, n_max: int = N_REAL) -> Reals:
+    """What an extractor sees in the images that `config` names, at most n_max of them: looked at once a node.
+
+    Raises:
+        DataError: the set cannot be read, or does not go with the configuration.
+    """
+    index = dataset.open_index(config)
+    numbers = Order([index.n], 0).take(0, min(index.n, n_max))
+    model = config.model
+    facts = [index.fingerprint, model.resolution, config.data.channels, len(numbers), __version__]
+    identity = json.dumps([*facts, extractor.name, extractor.resize, extractor.sha256])
+    path = dataset.cache_dir(config) / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        seen = _kept(path, device)
+        if seen is None:
+            log.info("looking at %d images of %s with %s, once", len(numbers), config.data.path, extractor.name)
+            images = dataset.open_set(config, index)
+
+            def parts() -> Iterator[np.ndarray]:
+                for at in range(0, len(numbers), AT_A_TIME):
+                    yield images.gather(numbers[at : at + AT_A_TIME])[0]
+
+            seen = look(extractor, parts(), len(numbers), device)
+            _keep(path, seen)
+    return Reals(seen, index.labels[numbers], dataset.conditions_of(config, index), index.fingerprint)
+
+
+def _keep(path: Path, seen: Seen) -> None:
+    tensors = {"h": seen.h.cpu(), "predictions": seen.predictions.sums.cpu()}
+    Storage(str(path.parent)).write_bytes(path.name, save_tensors(tensors, {"sha256": _digest(tensors)}))
+
+
+def _kept(path: Path, device: torch.device) -> Seen | None:
+    """What was kept; None where there is nothing, or it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            notes, tensors = file.metadata(), {name: file.get_tensor(name) for name in ("h", "predictions")}
+    except (OSError, SafetensorError):
+        return None
+    if _digest(tensors) != notes["sha256"]:
+        return None
+    predictions = Predictions(len(tensors["predictions"]) - 2, device)
+    predictions.sums += tensors["predictions"].to(device)
+    return Seen(tensors["h"].to(device), predictions)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    return hashlib.sha256(save_tensors(tensors)).hexdigest()

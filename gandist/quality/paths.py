@@ -1,0 +1,40 @@
+"""Perceptual path length: how far the features move when the latent moves a little."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-4
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Between latents a and b (N, Z), at t (N, 1) from 0 to 1, on the great arc (White 2016, arXiv:1609.04468)."""
+    a64, b64 = a.double(), b.double()
+    cosine = torch.nn.functional.cosine_similarity(a64, b64, dim=1, eps=1e-12).clamp(-1 + 1e-12, 1 - 1e-12)
+    omega = cosine.acos()[:, None]
+    t = t.double()
+    return ((((1 - t) * omega).sin() * a64 + (t * omega).sin() * b64) / omega.sin()).to(a.dtype)
+
+
+@torch.no_grad()
+def path_length(
+    see: Callable[[Tensor, Tensor | None], Tensor], a: Tensor, b: Tensor, t: Tensor, y: Tensor | None, batch: int = 100
+) -> float:
+    """E[|f(slerp(a, b; t)) - f(slerp(a, b; t + epsilon))|^2] / epsilon^2 (Karras et al. 2019, arXiv:1812.04948,
+    eq. 2), with Euclidean distances between features in the place of LPIPS.
+
+    Args:
+        see: latents (n, Z) and conditions -> features (n, F) of their images.
+        a, b: the paths' ends (N, Z).
+        t: where on them (N, 1), uniform in [0, 1).
+        y: conditions (N, ...), or None.
+    """
+    total = 0.0
+    for at in range(0, len(a), batch):
+        part = slice(at, at + batch)
+        condition = None if y is None else y[part]
+        here, there = (see(slerp(a[part], b[part], t[part] + shift), condition) for shift in (0, EPSILON))
+        total += float((there.double() - here.double()).square().sum())
+    return total / len(a) / math.pow(EPSILON, 2)

@@ -1,0 +1,32 @@
+"""Perceptual path length, where calculus gives it."""
+
+import math
+
+import pytest
+import torch
+
+from gandist.quality.paths import path_length, slerp
+
+
+def test_slerp() -> None:
+    a, b = torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 2.0]])
+    torch.testing.assert_close(slerp(a, b, torch.zeros(2, 1)), a)
+    torch.testing.assert_close(slerp(a, b, torch.ones(2, 1)), b)
+    torch.testing.assert_close(slerp(a, b, torch.full((2, 1), 0.5)), (a + b) / math.sqrt(2))
+    assert slerp(a, a, torch.full((2, 1), 0.5)).allclose(a, atol=1e-5), "an arc of no length is no NaN"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_speed_of_a_quarter_circle(dtype: torch.dtype) -> None:
+    """From one axis to another at radius r: r pi / 2 in one unit of t, everywhere; features three times as far."""
+    a, b = (2 * torch.eye(8, dtype=dtype)[row].repeat(50, 1) for row in (0, 3))
+    t = torch.rand(50, 1, generator=torch.Generator().manual_seed(0))
+    found = path_length(lambda z, y: 3 * z, a, b, t, None, batch=7)
+    assert found == pytest.approx((3 * 2 * math.pi / 2) ** 2, rel=1e-2 if dtype == torch.float32 else 1e-4)
+
+
+def test_conditions_go_with_their_latents() -> None:
+    a, b = torch.eye(4, dtype=torch.float64)[:2].repeat(1, 1), torch.eye(4, dtype=torch.float64)[2:]
+    scale = torch.tensor([0.0, 1.0])
+    found = path_length(lambda z, y: z * (0 if y is None else y[:, None]), a, b, torch.zeros(2, 1), scale, batch=1)
+    assert found == pytest.approx((math.pi / 2) ** 2 / 2, rel=1e-4)
