@@ -62,6 +62,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_contents(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     data = "gandist/data/fashion-10k"
+    assert "gandist/data/classifier.safetensors" in names
     assert {"gandist/configs/demo.yaml", f"{data}/t10k-images-idx3-ubyte.gz", f"{data}/LICENSE"} <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     folders = {name.partition("/")[0] for name in names}
