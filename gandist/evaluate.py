@@ -16,7 +16,7 @@ from gandist import checkpoint
 from gandist.errors import ConfigError, GandistError
 from gandist.logs import show_messages
 from gandist.pack import natural, positive
-from gandist.quality.evaluation import N_MIN, Judge, Result, judge
+from gandist.quality.evaluation import N_MIN, Result, Yardstick, yardstick
 from gandist.quality.extractors import EXTRACTORS, default_extractor, open_extractor
 from gandist.ranks import pick_device
 from gandist.shards.remote import is_remote
@@ -76,12 +76,12 @@ def main(argv: list[str] | None = None) -> int:
         if options.n < N_MIN:
             raise ConfigError(f"--n {options.n}: measures need {N_MIN}")
         device = pick_device(options.device)
-        against: Judge | None = None
+        against: Yardstick | None = None
         for trained in checkpoints(options.run, device, options.images_seen, options.all):
             if against is None:
                 name, config = options.extractor or default_extractor(), trained.config
                 extractor = open_extractor(name, options.weights, config.data.channels, device)
-                against = judge(config, extractor, device, options.data)
+                against = yardstick(config, extractor, device, options.data)
             print(show(against.evaluate(trained, options.n, options.seed)), flush=True)  # noqa: T201
     except (GandistError, OSError) as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201

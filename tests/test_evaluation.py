@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gandist import dataset
 from gandist.config import RunConfig, validate
 from gandist.quality import evaluation
-from gandist.quality.evaluation import Judge, judge
+from gandist.quality.evaluation import Yardstick, yardstick
 from gandist.quality.extractors import open_extractor
 from gandist.quality.features import look
 from gandist.quality.statistics import distance_of
@@ -82,12 +82,12 @@ def unconditional(path: str, folder: Path, channels: int = 1) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def fashion(own_cache: Path) -> Judge:
-    return judge(unconditional("builtin:fashion-10k", own_cache), open_extractor("classifier", None, 1, CPU), CPU)
+def fashion(own_cache: Path) -> Yardstick:
+    return yardstick(unconditional("builtin:fashion-10k", own_cache), open_extractor("classifier", None, 1, CPU), CPU)
 
 
 def test_reals_against_reals_and_copies(
-    fashion: Judge, own_cache: Path, garments: tuple[np.ndarray, np.ndarray]
+    fashion: Yardstick, own_cache: Path, garments: tuple[np.ndarray, np.ndarray]
 ) -> None:
     """Training images again: nothing is wrong with them but that they are copies."""
     config = unconditional("builtin:fashion-10k", own_cache)
@@ -113,7 +113,7 @@ def test_reals_against_reals_and_copies(
     assert found.images_seen == 1234
 
 
-def test_one_image_for_all(fashion: Judge, own_cache: Path, garments: tuple[np.ndarray, np.ndarray]) -> None:
+def test_one_image_for_all(fashion: Yardstick, own_cache: Path, garments: tuple[np.ndarray, np.ndarray]) -> None:
     measures = fashion.evaluate(
         generator(unconditional("builtin:fashion-10k", own_cache), garments[0][:1]), 300
     ).measures
@@ -124,7 +124,7 @@ def test_one_image_for_all(fashion: Judge, own_cache: Path, garments: tuple[np.n
     assert measures["precision"] == 1
 
 
-def test_the_protocol(fashion: Judge, own_cache: Path, garments: tuple[np.ndarray, np.ndarray]) -> None:
+def test_the_protocol(fashion: Yardstick, own_cache: Path, garments: tuple[np.ndarray, np.ndarray]) -> None:
     trained = generator(unconditional("builtin:fashion-10k", own_cache), noised(garments[0], 1))
     protocol = fashion.evaluate(trained, 60, seed=5).protocol
     assert (protocol["extractor"], protocol["n_real"], protocol["n_fake"]) == ("classifier", 10_000, 60)
@@ -141,7 +141,7 @@ def test_images_held_out(tmp_path: Path, garments: tuple[np.ndarray, np.ndarray]
     (tmp_path / "held-out").mkdir()
     training, other = make_set(tmp_path, 40), make_set(tmp_path / "held-out", 30, size=64)
     config = unconditional(training.base, tmp_path / "cache", channels=3)
-    against = judge(config, open_extractor("classifier", None, 3, CPU), CPU, other.base)
+    against = yardstick(config, open_extractor("classifier", None, 3, CPU), CPU, other.base)
     assert against.training is not None
     images, _ = dataset.open_set(config, dataset.open_index(config)).gather(np.arange(40))
     found = against.evaluate(generator(config, images), 30)
@@ -149,7 +149,7 @@ def test_images_held_out(tmp_path: Path, garments: tuple[np.ndarray, np.ndarray]
     assert found.protocol["n_real"] == 30
     assert "held out images" in found.protocol["memorisation_is"]
     gone = config.model_copy(update={"data": config.data.model_copy(update={"path": str(tmp_path / "gone")})})
-    without = judge(gone, against.extractor, CPU, other.base).evaluate(generator(config, images), 30)
+    without = yardstick(gone, against.extractor, CPU, other.base).evaluate(generator(config, images), 30)
     assert "memorisation" not in without.measures
     assert without.measures["fd-classifier"] == found.measures["fd-classifier"]
 
@@ -161,7 +161,7 @@ def test_class_by_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     config = validate({"data": data, "model": {"z_dim": 4, "classes": 2}, "train": {"batch": 1}})
     images, labels = dataset.open_set(config, dataset.open_index(config)).gather(np.arange(60))
     scripted(tmp_path / "inception.pt")
-    against = judge(config, open_extractor("inception", tmp_path / "inception.pt", 1, CPU), CPU)
+    against = yardstick(config, open_extractor("inception", tmp_path / "inception.pt", 1, CPU), CPU)
 
     class OfItsClass(Replayed):
         """Images of the class that is asked for; the second class's are black."""

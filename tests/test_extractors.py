@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gandist import dataset
+from gandist.config import validate
 from gandist.errors import ConfigError, DataError, GandistError
-from gandist.quality.classifier import Classifier, Facts, save
+from gandist.quality.classifier import Classifier, Facts, load, save
 from gandist.quality.extractors import SHIPPED, default_extractor, open_extractor
 
 CPU = torch.device("cpu")
@@ -103,6 +105,13 @@ def test_the_same_few_fields(name: str, channels: int, capsys: pytest.CaptureFix
     torch.testing.assert_close(p.sum(1), torch.ones(20))
     assert not h.requires_grad
     assert capsys.readouterr().out == "", "the last line of a command's output is its own"
+
+
+def test_the_shipped_classifier_is_of_the_shipped_images() -> None:
+    _, facts = load(SHIPPED)
+    config = validate({"data": {"path": "builtin:fashion-10k", "channels": 1}})
+    assert facts.data_fingerprint == dataset.open_index(config).fingerprint
+    assert facts.accuracy > 0.9
 
 
 def test_a_grey_classifier_sees_each_channel_by_itself() -> None:

@@ -43,7 +43,7 @@ class Result(NamedTuple):
 
 
 @dataclass
-class Judge:
+class Yardstick:
     """An extractor and the real images as it sees them: any number of checkpoints is measured against them."""
 
     extractor: Extractor
@@ -152,7 +152,7 @@ class Judge:
         )
 
 
-def judge(config: RunConfig, extractor: Extractor, device: torch.device, data: str | None = None) -> Judge:
+def yardstick(config: RunConfig, extractor: Extractor, device: torch.device, data: str | None = None) -> Yardstick:
     """Look at the real images of a run, or at those of `data` instead.
 
     Raises:
@@ -168,7 +168,7 @@ def judge(config: RunConfig, extractor: Extractor, device: torch.device, data: s
         except DataError as error:
             log.warning("memorisation is not measured: %s", error)
             training = None
-    return Judge(extractor, device, real, training, config.model.resolution)
+    return Yardstick(extractor, device, real, training, config.model.resolution)
 
 
 def _of(config: RunConfig, path: str) -> RunConfig:
