@@ -101,8 +101,8 @@ def test_the_same_few_fields(name: str, channels: int, capsys: pytest.CaptureFix
         torch.testing.assert_close(extractor.features(x[:3]), h[:3], rtol=1e-3, atol=1e-3)
     assert h.shape == (20, extractor.dim)
     assert h.dtype == torch.float32
-    assert p.shape == (20, extractor.classes)
-    torch.testing.assert_close(p.sum(1), torch.ones(20))
+    assert p.shape == (20 * (channels if name == "classifier" else 1), extractor.classes)
+    torch.testing.assert_close(p.sum(1), torch.ones(len(p)))
     assert not h.requires_grad
     assert capsys.readouterr().out == "", "the last line of a command's output is its own"
 
@@ -121,6 +121,8 @@ def test_a_grey_classifier_sees_each_channel_by_itself() -> None:
     apart = torch.cat([grey.features(x[:, c : c + 1]) for c in range(3)], dim=1)
     torch.testing.assert_close(colour.features(x), apart)
     assert colour.dim == 3 * grey.dim
+    p = colour.probabilities(x, colour.features(x)).reshape(4, 3, -1)
+    torch.testing.assert_close(p[:, 1], grey.probabilities(x[:, 1:2], grey.features(x[:, 1:2])))
     assert not colour.features(x).equal(colour.features(x.flip(1))), "colours count"
 
 

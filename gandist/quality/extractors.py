@@ -40,7 +40,8 @@ class Extractor:
     features: Callable[[Tensor], Tensor]
     """Images (N, C, H, W) in [-1, 1] -> (N, F)."""
     probabilities: Callable[[Tensor, Tensor], Tensor]
-    """Images and their features -> probabilities of the classes (N, K)."""
+    """Images and their features -> probabilities of the classes (N, K), or (N C, K) where it sees each channel by
+    itself."""
 
     @property
     def distance(self) -> str:
@@ -136,7 +137,8 @@ def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> E
 def classifier(weights: Path | None, channels: int, device: torch.device) -> Extractor:
     """A classifier that `gandist.quality.classifier` trained; the shipped one, of garments, unless `weights` names one.
 
-    One of grey images sees each channel of a colour image by itself: the features are side by side.
+    One of grey images sees each channel of a colour image by itself: the features are side by side,
+    and the Inception Score is that of the channels.
 
     Raises:
         DataError: the file cannot be read.
@@ -152,8 +154,8 @@ def classifier(weights: Path | None, channels: int, device: torch.device) -> Ext
         return net.features(x).reshape(-1, apart * net.head.in_features)
 
     def probabilities(x: Tensor, h: Tensor) -> Tensor:
-        p: Tensor = net.head(h.reshape(len(h), apart, -1)).softmax(2)
-        return p.mean(1)
+        p: Tensor = net.head(h.reshape(len(h) * apart, -1)).softmax(1)
+        return p
 
     return Extractor(
         "classifier",
