@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-BLOCK = 512
+BLOCK = 256
 """Rows of a block of distances."""
 K_MANIFOLD = 3
 """Neighbours that a manifold reaches to, for precision and recall."""
@@ -52,17 +52,17 @@ def manifold_measures(
     of_real = smallest_distances(real, real, k + 1)
     radii, radii_density = of_real[:, k_manifold], of_real[:, k_density]
     radii_fake = smallest_distances(fake, fake, k_manifold + 1)[:, k_manifold]
-    precise = recalled = inside = 0
+    precise = inside = 0
     nearest = torch.full_like(radii, torch.inf)
-    for d in blocks(fake, real):
+    recalled = torch.zeros_like(radii, dtype=torch.bool)
+    for at, d in zip(range(0, len(fake), BLOCK), blocks(fake, real), strict=True):
         precise += int((d <= radii).any(1).sum())
         inside += int((d <= radii_density).sum())
         nearest = torch.minimum(nearest, d.min(0).values)
-    for d in blocks(real, fake):
-        recalled += int((d <= radii_fake).any(1).sum())
+        recalled |= (d <= radii_fake[at : at + BLOCK, None]).any(0)
     return {
         "precision": precise / len(fake),
-        "recall": recalled / len(real),
+        "recall": float(recalled.double().mean()),
         "density": inside / (k_density * len(fake)),
         "coverage": float((nearest <= radii_density).double().mean()),
     }
