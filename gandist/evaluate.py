@@ -19,9 +19,7 @@ from gandist.pack import natural, positive
 from gandist.quality.evaluation import N_MIN, Result, Yardstick, yardstick
 from gandist.quality.extractors import EXTRACTORS, default_extractor, open_extractor
 from gandist.ranks import pick_device
-from gandist.shards.remote import is_remote
-from gandist.storage import Storage
-from gandist.trained import Trained, open_trained
+from gandist.trained import Trained, open_run, open_trained
 
 
 def checkpoints(run: str, device: torch.device, images_seen: int | None, every: bool) -> Iterator[Trained]:
@@ -34,8 +32,7 @@ def checkpoints(run: str, device: torch.device, images_seen: int | None, every: 
     if not every:
         yield first
         return
-    root = run if is_remote(run) else str(Path(run).expanduser().resolve())
-    for name in checkpoint.names(Storage(root)):
+    for name in checkpoint.names(open_run(run)):
         yield open_trained(run, device, int(name))
 
 

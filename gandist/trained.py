@@ -59,6 +59,20 @@ class Trained:
         return self.images(self.latents(n, seed), self.conditions(n, seed), batch).transpose(0, 2, 3, 1)
 
 
+def open_run(run: str) -> Storage:
+    """The storage of the run in the folder or at the address `run`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not is_remote(run) and not Path(run).expanduser().is_dir():  # which `Storage` would make
+        raise ConfigError(f"{run}: is no run: there is no such folder")
+    storage = Storage(run if is_remote(run) else str(Path(run).expanduser().resolve()))
+    if not storage.exists("config.yaml"):
+        raise ConfigError(f"{run}: is no run: it has no config.yaml")
+    return storage
+
+
 def open_trained(run: str, device: torch.device, images_seen: int | None = None) -> Trained:
     """The generator of the run in the folder or at the address `run`: of its newest sound checkpoint, or another.
 
@@ -66,14 +80,9 @@ def open_trained(run: str, device: torch.device, images_seen: int | None = None)
         ConfigError: there is no run.
         CheckpointError: it has no sound checkpoint, or not the one asked for.
     """
-    if not is_remote(run) and not Path(run).expanduser().is_dir():  # which `Storage` would make
-        raise ConfigError(f"{run}: is no run: there is no such folder")
-    storage = Storage(run if is_remote(run) else str(Path(run).expanduser().resolve()))
-    written = storage.read_bytes("config.yaml")
-    if written is None:
-        raise ConfigError(f"{run}: is no run: it has no config.yaml")
+    storage = open_run(run)
     source = storage.uri("config.yaml")
-    tree = parse(written, source)
+    tree = parse(storage.read_bytes("config.yaml") or b"", source)
     there = [int(name) for name in checkpoint.names(storage)]
     if images_seen is not None and images_seen not in there:
         raise CheckpointError(

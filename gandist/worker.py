@@ -115,7 +115,7 @@ class Run:
                 ranks.device,
             )
         mine = attempt.Attempt(storage) if ranks.leads else None
-        number = max(ranks.gather(mine.number if mine else 0))
+        self.number = number = max(ranks.gather(mine.number if mine else 0))
         carried = {"skipped/D": float(players.D.skipped), "skipped/G": float(players.G.skipped)}
         telemetry = open_telemetry(
             config.telemetry.enabled, config.run.name, ranks.rank, restarts=number - 1, carried=carried
@@ -217,6 +217,7 @@ class Run:
             "checkpoint_stall_s": stall_s,
             "steps": self._steps,
             "world_size": ranks.world_size,
+            "attempt": self.number,
             "damaged": damaged,
             "memory_bytes": _memory_bytes(ranks.device),
             "time_s": time.time(),

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from gandist import dataset
-from gandist.config import RunConfig, load
+from gandist.config import DEMO, RunConfig, load
 from gandist.methods import new_players
 from gandist.quality.statistics import Moments, frechet_distance
 from gandist.schedule import images_of
@@ -106,8 +106,8 @@ def test_two_steps(config: Path, workspace: Path) -> None:
     prepare(workspace, config)
     for command in commands(config):
         if command[1] == "gandist.train":
-            name = Path(command[2]).stem
-            plan = load(str(ROOT / command[2]), SMALL.get(name))
+            name = Path(command[2]).stem if len(command) > 2 else DEMO
+            plan = load(name, SMALL.get(name))
             overrides = brief(plan, 2)
             run(workspace, [*command, *SMALL.get(name, []), *overrides])
             seen = images_of(float(overrides[-1].partition("=")[2]))

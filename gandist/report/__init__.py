@@ -10,8 +10,8 @@ from pathlib import Path
 from gandist.errors import ConfigError, GandistError
 from gandist.logs import show_messages
 from gandist.report.page import page
-from gandist.report.recorded import open_run
 from gandist.shards.remote import is_remote
+from gandist.trained import open_run
 
 FILE = "report.html"
 

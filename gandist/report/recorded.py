@@ -14,8 +14,9 @@ from gandist.config import parse
 from gandist.errors import ConfigError
 from gandist.outputs import ROWS
 from gandist.progress import METRICS_FILE, decode
-from gandist.shards.remote import filesystem, is_remote
+from gandist.shards.remote import filesystem
 from gandist.storage import Storage
+from gandist.trained import open_run
 
 MOST_GRIDS = 24
 GAP_S = 2.0
@@ -87,20 +88,6 @@ def _restart(before: dict[str, Any], row: dict[str, Any]) -> str:
         gap_s = row["time_s"] - before["time_s"] - row["tick_s"]
         return f"restarted after {gap_s:.0f} s" if gap_s > GAP_S else ""
     return ""
-
-
-def open_run(run: str) -> Storage:
-    """The storage of the run in a folder or at an address.
-
-    Raises:
-        ConfigError: there is no run.
-    """
-    if not is_remote(run) and not Path(run).expanduser().is_dir():  # which `Storage` would make
-        raise ConfigError(f"{run}: is no run: there is no such folder")
-    storage = Storage(run if is_remote(run) else str(Path(run).expanduser().resolve()))
-    if not storage.exists("config.yaml"):
-        raise ConfigError(f"{run}: is no run: it has no config.yaml")
-    return storage
 
 
 def read(run: str, samples_bytes: int) -> Recorded:
