@@ -34,7 +34,11 @@ SMALL = {
     "dcgan-fashion": ["model.width=16"],
 }
 """What a CPU needs of the larger networks."""
-SMALLER = {"r3gan-ffhq256": SMALL["r3gan-ffhq64"] + ["model.resolution=64"]}
+FASTER = ["optim.lr_G=1e-3", "optim.lr_D=1e-3"]
+SMALLER = {
+    "r3gan-ffhq64": [*SMALL["r3gan-ffhq64"], *FASTER],
+    "r3gan-ffhq256": [*SMALL["r3gan-ffhq64"], *FASTER, "model.resolution=64"],
+}
 """And for hundreds of steps."""
 
 
