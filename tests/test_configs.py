@@ -36,6 +36,7 @@ SMALL = {
 """What a CPU needs of the larger networks."""
 FASTER = ["optim.lr_G=1e-3", "optim.lr_D=1e-3"]
 SMALLER = {
+    "r3gan-cifar10": [*SMALL["r3gan-cifar10"], *FASTER],
     "r3gan-ffhq64": [*SMALL["r3gan-ffhq64"], *FASTER],
     "r3gan-ffhq256": [*SMALL["r3gan-ffhq64"], *FASTER, "model.resolution=64"],
 }
