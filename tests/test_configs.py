@@ -27,7 +27,7 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 SMALL = {
     "r3gan": ["model.widths=[32,32,32,32]", "train.batch=16"],
     "r3gan-64": ["model.widths=[16,16,16,8,8]", "train.batch=8"],
-    "r3gan-cifar10": ["model.widths=[32,32,32,32]", "train.batch=16", "precision=fp32"],
+    "r3gan-cifar10": ["model.widths=[16,16,16,16]", "train.batch=8", "precision=fp32"],
     "r3gan-ffhq64": ["model.widths=[16,16,16,8,8]", "train.batch=8", "precision=fp32"],
     "r3gan-ffhq256": ["model.widths=[16,16,16,8,8,8,8]", "train.batch=4", "precision=fp32"],
     "hinge-sngan": ["model.width=8"],
