@@ -206,7 +206,7 @@ class Run:
         row: dict[str, float] = {
             "images_seen": players.images_seen,
             **dict(zip(self.game.statistics, statistics, strict=True)),
-            **({"augment/p": float(players.memory["augment"][0])} if "augment" in players.memory else {}),
+            "augment/p": float(players.memory["augment"][0]) if "augment" in players.memory else 0.0,
             "skipped/D": skipped_D,
             "skipped/G": skipped_G,
             "lr/D": value_at(config.optim.lr_D, players.images_seen),

@@ -185,7 +185,7 @@ def test_each_way_trains_both_players(command: list[str], override: str) -> None
 
 
 def test_flipping_mirrors_half_of_the_images_by_their_draw(command: list[str]) -> None:
-    config = load(command[0], ["data.flip=true", "train.batch=16"])
+    config = load(command[0], ["data.flip=true", "train.batch=16", "game.n_critic=4"])
     with ExitStack() as closing:
         alone = Ranks(0, 1, torch.device("cpu"))
         run = Run(config, prepare(config, "auto"), alone, "", closing)
