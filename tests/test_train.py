@@ -55,6 +55,7 @@ def fresh_log() -> Iterator[None]:
     log = logging.getLogger("gandist")
     before = log.handlers[:], log.propagate, log.level
     log.handlers.clear()
+    log.propagate = True  # or pytest hangs handlers of its own on it, and the command takes it for set up
     yield
     log.handlers[:], log.propagate = before[0], before[1]
     log.setLevel(before[2])
