@@ -40,7 +40,7 @@ SMALLER = {
     "r3gan-ffhq64": [*SMALL["r3gan-ffhq64"], *FASTER],
     "r3gan-ffhq256": [*SMALL["r3gan-ffhq64"], *FASTER, "model.resolution=64"],
 }
-"""And for hundreds of steps."""
+"""And for hundreds of steps: at their own rates, made for 20 million images, the presets hardly move in two hundred."""
 
 
 def head(config: Path) -> str:
