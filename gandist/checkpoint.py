@@ -143,16 +143,18 @@ class Writer:
         facts: dict[str, Any],
         keep: int,
         keep_every: int | None = None,
+        best: Callable[[int], int | None] = lambda images_seen: None,
         superseded: Callable[[], str | None] = lambda: None,
         written: Callable[[Written], None] = lambda written: None,
     ) -> None:
         """`facts`: what the manifest holds besides (fingerprints, the configuration). `keep_every`: in images.
 
+        `best`: images seen -> those of the best checkpoint until then, which is kept whatever its age.
         `superseded` says whether another attempt at the run has taken over: nothing is written then.
         `written` is told of each checkpoint as soon as it is safe, on the thread that writes.
         """
         self.storage, self.facts, self.keep, self.keep_every = storage, facts, keep, keep_every
-        self.superseded, self.written = superseded, written
+        self.best, self.superseded, self.written = best, superseded, written
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
@@ -210,15 +212,15 @@ class Writer:
     def _prune(self, images_seen: int) -> None:
         # Newer ones were passed over as damaged: they take nobody's place, and are replaced when the run gets there.
         counts = [int(name) for name in names(self.storage) if int(name) <= images_seen]
-        for count in expendable(counts, self.keep, self.keep_every):
+        for count in expendable(counts, self.keep, self.keep_every, self.best(images_seen)):
             self.storage.delete_folder(f"{FOLDER}/{count:08d}", last=MANIFEST)
 
 
-def expendable(images_seen: list[int], keep: int, keep_every: int | None) -> list[int]:
+def expendable(images_seen: list[int], keep: int, keep_every: int | None, best: int | None = None) -> list[int]:
     """Of checkpoints at these counts, those to delete: neither among the newest `keep`, nor the first of a
-    stretch of `keep_every` images."""
+    stretch of `keep_every` images, nor the best."""
     ordered = sorted(images_seen)
-    kept = set(ordered[-keep:])
+    kept = {*ordered[-keep:], best}
     if keep_every:
         first: dict[int, int] = {}
         for count in ordered:

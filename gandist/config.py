@@ -21,7 +21,9 @@ from gandist.errors import ConfigError
 from gandist.sections import (
     AugmentSection,
     DataSection,
+    EvalSection,
     GameSection,
+    HealthSection,
     LaunchSection,
     ModelSection,
     OptimSection,
@@ -49,6 +51,8 @@ MAY_CHANGE = (
     "train.checkpoint_kimg",
     "train.keep",
     "train.keep_every_kimg",
+    "eval",
+    "health",
     "launch",
     "telemetry",
     "device",
@@ -56,7 +60,8 @@ MAY_CHANGE = (
     "model.stage_1",
 )
 """What may differ between a run and its resumption: none of these changes the noise or the mathematics, nor the
-images, but that damaged ones may be let go of. (Data is compared by the fingerprint of its index: shards may move.)"""
+images, but that damaged ones may be let go of, and a diverged run be taken back to a checkpoint. (Data is compared by
+the fingerprint of its index: shards may move.)"""
 
 
 class RunConfig(Section):
@@ -69,6 +74,8 @@ class RunConfig(Section):
     augment: AugmentSection = AugmentSection()
     optim: OptimSection = OptimSection()
     train: TrainSection = TrainSection()
+    eval: EvalSection = EvalSection()
+    health: HealthSection = HealthSection()
     launch: LaunchSection = LaunchSection()
     telemetry: TelemetrySection = TelemetrySection()
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "bf16"

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from gandist.ranks import Ranks
 
@@ -32,7 +32,7 @@ class Host:
         """Whether a rank's machine is about to be taken away."""
         return False
 
-    def report(self, row: dict[str, float]) -> None:
+    def report(self, row: dict[str, Any]) -> None:
         """Take a tick's row of metrics."""
 
 
@@ -67,7 +67,7 @@ class Consensus:
         self._polls, self._steps_left, self._steps, self._since = 0, 1, 0, time.perf_counter()
         self._reported = -math.inf
 
-    def step(self, row: dict[str, float], done: bool, stop_asked: Callable[[], bool]) -> Verdict:
+    def step(self, row: dict[str, Any], done: bool, stop_asked: Callable[[], bool]) -> Verdict:
         """After each step of a training rank, with the tick's row where one is due: how to go on.
 
         `save` comes once for each notice of a pre-emption; a run that is done does not stop early.
@@ -83,7 +83,7 @@ class Consensus:
             return "stop"
         return "save" if self._notice else "go"
 
-    def poll(self, mine: Word, row: dict[str, float]) -> Word:
+    def poll(self, mine: Word, row: dict[str, Any]) -> Word:
         """One exchange between all processes, surplus ones too."""
         word = Word(*self.ranks.most([int(value) for value in mine]))
         if word.report:

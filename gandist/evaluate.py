@@ -5,7 +5,6 @@ Values come with their protocol: only those of the same extractor and as many im
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,14 @@ from pathlib import Path
 import torch
 
 from gandist import checkpoint
+from gandist.checks import choice
 from gandist.errors import ConfigError, GandistError
+from gandist.evaluator import extractor_of
 from gandist.logs import show_messages
 from gandist.pack import natural, positive
 from gandist.quality.evaluation import N_MIN, Result, Yardstick, yardstick
-from gandist.quality.extractors import EXTRACTORS, default_extractor, open_extractor
-from gandist.ranks import pick_device
+from gandist.quality.extractors import EXTRACTORS, Extractor, default_extractor, open_extractor
+from gandist.ranks import Ranks, pick_device
 from gandist.trained import Trained, open_run, open_trained
 
 
@@ -45,9 +46,17 @@ def shown(result: Result) -> str:
 
 
 def as_json(result: Result) -> str:
-    """One line; what is not a number, such as the error of one estimate, is null."""
-    measures = {name: value if math.isfinite(value) else None for name, value in result.measures.items()}
-    return json.dumps({**result._asdict(), "measures": measures})
+    """One line: the measures by name, then `images_seen` and `protocol`."""
+    plain = result.plain()
+    return json.dumps({**plain.pop("measures"), **plain})
+
+
+def _extractor(options: argparse.Namespace, trained: Trained, device: torch.device) -> Extractor:
+    """The extractor asked for; otherwise that which the run is measured with while it goes on."""
+    if options.extractor is None:
+        return extractor_of(trained.config, device, options.weights)
+    choice("--extractor", options.extractor, EXTRACTORS)
+    return open_extractor(options.extractor, options.weights, trained.config.data.channels, device)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,7 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     add("run", metavar="RUN", help="folder or address of a run")
     add("--n", type=positive, default=10_000, help="generated images (default: %(default)s)")
     names = ", ".join(EXTRACTORS)
-    add("--extractor", metavar="NAME", help=f"one of {names} (default here: {default_extractor()})")
+    default = default_extractor()
+    add("--extractor", metavar="NAME", help=f"one of {names} (default: the run's eval.extractor, else {default})")
     add("--weights", type=Path, metavar="FILE", help="of the extractor: TorchScript of inception, or a classifier")
     add("--data", metavar="PATH", help="real images to compare with (default: those that the run was trained on)")
     which = parser.add_mutually_exclusive_group()
@@ -76,9 +86,8 @@ def main(argv: list[str] | None = None) -> int:
         against: Yardstick | None = None
         for trained in checkpoints(options.run, device, options.images_seen, options.all):
             if against is None:
-                name, config = options.extractor or default_extractor(), trained.config
-                extractor = open_extractor(name, options.weights, config.data.channels, device)
-                against = yardstick(config, extractor, device, options.data)
+                ranks = Ranks(0, 1, device)
+                against = yardstick(trained.config, _extractor(options, trained, device), ranks, options.data)
             print(show(against.evaluate(trained, options.n, options.seed)), flush=True)  # noqa: T201
     except (GandistError, OSError) as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201

@@ -50,6 +50,12 @@ class Inputs:
             return z, self._condition(torch.from_numpy(y))
         return z, None
 
+    def of_probe(self, pixels: np.ndarray, conditions: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Real images (N, R, R, C) uint8 for a `Probe`, with latents that stay the same and their conditions."""
+        x = on_device(torch.from_numpy(pixels), self.ranks.device, self.dtype)
+        z = self.draws.fixed_normal("probe", (len(pixels), self.latents)).to(self.dtype)
+        return x, z, self._condition(torch.from_numpy(conditions))
+
     def sample_numbers(self, rows: int) -> np.ndarray:
         """Real images (rows,) whose captions the rows of the samples are drawn to."""
         return philox(self.config.run.seed, "samples/captions").integers(len(self.conditions), size=rows)
@@ -59,7 +65,7 @@ class Inputs:
         optim, augment = self.config.optim, self.config.augment
         seen = players.images_seen
         for player, lr in ((players.G, optim.lr_G), (players.D, optim.lr_D)):
-            player.set_lr(value_at(lr, seen))
+            player.set_lr(players.lr_scale * value_at(lr, seen))
             player.set_betas((optim.betas[0], value_at(optim.betas[1], seen)))
         if augment.kind != "none" and augment.target is None:
             players.memory["augment"][0] = value_at(augment.p, seen)

@@ -73,7 +73,7 @@ def launch_local(config: RunConfig, storage: Storage) -> Outcome:
         def stopping(self) -> bool:
             return asked.is_set()
 
-        def report(self, row: dict[str, float]) -> None:
+        def report(self, row: dict[str, Any]) -> None:
             if progress is not None:
                 progress.tick(row)
 
@@ -155,7 +155,7 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
 def _absolute(config: RunConfig) -> dict[str, Any]:
     """The configuration without relative paths: Ray's workers start in folders of their own."""
     tree = config.resolved()
-    for section, field in (("data", "path"), ("data", "cache_dir"), ("model", "stage_1")):
+    for section, field in (("data", "path"), ("data", "cache_dir"), ("model", "stage_1"), ("eval", "weights")):
         path = tree[section][field]
         if path and not path.startswith("builtin:") and not is_remote(path):
             tree[section][field] = str(Path(path).expanduser().absolute())
@@ -203,7 +203,7 @@ def ray_worker(job: dict[str, Any]) -> Outcome:
         def preempted(self) -> bool:
             return ray.train.get_preemption_info() is not None
 
-        def report(self, row: dict[str, float]) -> None:
+        def report(self, row: dict[str, Any]) -> None:
             ray.train.report(row)
 
     show_messages()

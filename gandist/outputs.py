@@ -8,12 +8,15 @@ import yaml
 
 from gandist import extensions
 from gandist.attempt import Attempt
-from gandist.checkpoint import FOLDER, Writer
+from gandist.checkpoint import FOLDER, MANIFEST, Writer, names
 from gandist.config import RunConfig
+from gandist.evaluations import Evaluations
 from gandist.gallery import as_pixels, grid, png_bytes
+from gandist.health import Row
 from gandist.inputs import Inputs
 from gandist.players import Players
-from gandist.progress import RunLog
+from gandist.progress import METRICS_FILE, RunLog, decode, encode
+from gandist.quality.evaluation import Result
 from gandist.schedule import images_of
 from gandist.storage import Storage
 from gandist.telemetry import Silent
@@ -45,7 +48,7 @@ class Outputs:
         if captions:
             storage.write_bytes("samples/captions.txt", "\n".join([*captions, ""]).encode())
         storage.sweep(FOLDER)
-        self.rows = RunLog(storage, images_seen)
+        self._open(images_seen)
         keep_every = config.train.keep_every_kimg
         self.writer = Writer(
             storage,
@@ -60,18 +63,24 @@ class Outputs:
             },
             keep=config.train.keep,
             keep_every=images_of(keep_every) if keep_every else None,
+            best=lambda images_seen: self.evaluations.best(images_seen),
             superseded=attempt.superseded,
             written=lambda written: telemetry.checkpoint(written.write_s, written.stall_s, written.bytes),
         )
 
-    def row(self, row: dict[str, float]) -> None:
+    def _open(self, images_seen: int) -> None:
+        self._log, self.evaluations = RunLog(self.storage, images_seen), Evaluations(self.storage, images_seen)
+        self._rows: list[Row] = list(decode(self.storage.read_bytes(METRICS_FILE) or b""))
+
+    def row(self, row: Row) -> None:
         """Append a row to `metrics.jsonl`.
 
         Raises:
             OSError: a checkpoint could not be written.
         """
         self.writer.check()
-        self.rows.append(row)
+        self._log.append(row)
+        self._rows.append(row)
 
     @torch.no_grad()
     def samples(self, players: Players, inputs: Inputs) -> None:
@@ -79,6 +88,37 @@ class Outputs:
         z, y = inputs.of_samples(min(self.config.model.classes, ROWS) or ROWS, COLUMNS)
         image = png_bytes(grid(as_pixels(players.G_ema.eval()(z, y)), COLUMNS))
         self.storage.write_bytes(f"samples/{players.images_seen:08d}.png", image)
+
+    def evaluation(self, result: Result) -> bool:
+        """Record an evaluation; whether it is the best so far, so that its checkpoint is to be kept."""
+        self.evaluations.add(result)
+        return self.evaluations.best() == result.images_seen
+
+    def recent(self, row: Row) -> list[Row]:
+        """The rows of the run until now, this one last; from storage after a restart."""
+        return [*self._rows, row]
+
+    def refuge(self, rows: Sequence[Row]) -> int | None:
+        """Images seen at the checkpoint to go back to: the best, else the newest from when all was well; None where
+        there is none."""
+        there = [int(name) for name in names(self.storage)]
+        best = self.evaluations.best()
+        if best in there:
+            return best
+        well = [row["images_seen"] for row in rows if row.get("verdict") == "healthy"]
+        return max((seen for seen in there if well and seen <= well[-1]), default=None)
+
+    def retreat(self, images_seen: int, number: int) -> None:
+        """Take the run's files back to the checkpoint at `images_seen`; later rows go to `rolled-back-NUMBER.jsonl`."""
+        self.writer.wait()
+        for name in names(self.storage):
+            if int(name) > images_seen:
+                self.storage.delete_folder(f"{FOLDER}/{name}", last=MANIFEST)
+        self._log.close()
+        self.evaluations.close()
+        lost = [row for row in decode(self.storage.read_bytes(METRICS_FILE) or b"") if row["images_seen"] > images_seen]
+        self.storage.write_bytes(f"rolled-back-{number}.jsonl", b"".join(map(encode, lost)))
+        self._open(images_seen)
 
     def save(self, players: Players) -> float:
         """Start writing a checkpoint; how long training stood still for it, in seconds."""
@@ -90,5 +130,6 @@ class Outputs:
         Raises:
             OSError, CheckpointError: the last checkpoint could not be written.
         """
-        self.rows.close()
+        self._log.close()
+        self.evaluations.close()
         self.writer.close()

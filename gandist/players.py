@@ -83,6 +83,10 @@ class Players:
     images_seen: int = 0
     memory: dict[str, Tensor] = field(default_factory=dict)
     """Small float64 tensors that methods keep between steps: an augmentation's p, running means of scores."""
+    rollbacks: int = 0
+    """How often the run was taken back to an earlier checkpoint."""
+    lr_scale: float = 1.0
+    """Factor of both learning rates, which each roll-back makes smaller."""
 
     @torch.no_grad()
     def average(self, beta: float) -> None:
@@ -110,6 +114,8 @@ class Players:
         """The rest as plain data. Reads from the device."""
         return {
             "images_seen": self.images_seen,
+            "rollbacks": self.rollbacks,
+            "lr_scale": self.lr_scale,
             "skipped_G": float(self.G.skipped),
             "skipped_D": float(self.D.skipped),
             "scaler_G": self.G.scaler.state_dict(),
@@ -127,6 +133,7 @@ class Players:
             load_weights(net, tensors[name], name)
         try:
             self.images_seen = int(scalars["images_seen"])
+            self.rollbacks, self.lr_scale = int(scalars.get("rollbacks", 0)), float(scalars.get("lr_scale", 1.0))
             for name, tensor in self.memory.items():
                 tensor.copy_(torch.tensor(scalars["memory"][name], dtype=tensor.dtype))
         except (RuntimeError, KeyError, ValueError, TypeError) as error:

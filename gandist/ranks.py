@@ -81,6 +81,26 @@ class Ranks:
             values /= self.world_size
         return values
 
+    def interleave(self, rows: Tensor, n: int) -> Tensor:
+        """All n rows, of which each rank holds its `[rank::world_size]`: on the leading rank, none elsewhere."""
+        if self.control is None:
+            return rows
+        mine = torch.zeros(-(-n // self.world_size), *rows.shape[1:], dtype=rows.dtype)
+        mine[: len(rows)] = rows
+        parts = [torch.empty_like(mine) for _ in range(self.world_size)] if self.leads else None
+        dist.gather(mine, parts, dst=0, group=self.control)
+        if parts is None:
+            return rows[:0]
+        return torch.stack(parts, 1).flatten(0, 1)[:n].to(rows.device)
+
+    def broadcast(self, module: nn.Module) -> None:
+        """Give a module of every training rank the leading one's parameters and buffers, in place."""
+        if self.gradients is not None:
+            for tensor in module.state_dict().values():
+                whole = tensor.contiguous(memory_format=torch.contiguous_format)
+                dist.broadcast(whole, src=0, group=self.gradients)
+                tensor.copy_(whole)
+
     def gather(self, value: T) -> list[T]:
         """Each training rank's value, on every one of them."""
         return _gather(value, self.control, self.world_size)

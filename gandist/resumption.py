@@ -7,6 +7,7 @@ from typing import Any, Literal
 from gandist import attempt, checkpoint, dataset, extensions
 from gandist.config import RunConfig, differences
 from gandist.errors import CheckpointError, ConfigError
+from gandist.evaluator import check_evaluation
 from gandist.shards.remote import is_remote
 from gandist.storage import Storage
 from gandist.trained import check_stage_1
@@ -26,9 +27,11 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
         ConfigError: the run in the folder is of another configuration (the fields that differ are named), or the
             folder cannot be written to.
         DataError: the data cannot be used, or is not what the run was trained on.
+        GandistError: what the run is to be measured with cannot be had.
         CheckpointError: `must`, and there is no checkpoint; or all are damaged.
     """
     index = dataset.open_index(config)
+    check_evaluation(config, index)
     root = run_root(config)
     if resume == "never":
         _set_aside(_writable(root))

@@ -174,6 +174,36 @@ class TrainSection(Section):
     """Besides the newest, keep for good the first checkpoint of each such stretch of thousand images."""
 
 
+class EvalSection(Section):
+    every_kimg: float | None = Field(100.0, gt=0)
+    """Measure G's running average every so many thousand images, and at the end; a run that is shorter is not measured.
+    null: never."""
+    n: int = Field(5000, ge=12)
+    """Generated images that are measured."""
+    extractor: Literal["inception", "effnet-lite0", "classifier"] | None = None
+    """Network whose features are compared: `inception`, `effnet-lite0` or `classifier`; also what `gandist.evaluate`
+    takes (default: `effnet-lite0` where `gandist[eval]` is installed, else `classifier`)."""
+    weights: str | None = None
+    """File with the extractor's weights: of `inception`, which are not shipped, or of a classifier of your own."""
+
+
+Reaction = Literal["ignore", "warn", "roll_back", "stop"]
+
+
+class HealthSection(Section):
+    overfitting: Reaction = "warn"
+    """What to do when D knows the training images by heart, or G repeats them."""
+    collapsing: Reaction = "warn"
+    """What to do when G draws ever fewer kinds of image."""
+    diverged: Reaction = "roll_back"
+    """What to do when losses, gradients or quality leave all bounds. `roll_back` goes back to the best checkpoint with
+    smaller learning rates; without one, or after `max_rollbacks`, the run stops."""
+    lr_factor: float = Field(0.5, gt=0, lt=1)
+    """What a roll-back multiplies both learning rates by."""
+    max_rollbacks: int = Field(2, ge=0)
+    """Roll-backs in a run, at most."""
+
+
 class LaunchSection(Section):
     kind: Literal["ray", "local"] = "ray"
     """`ray`: workers on the Ray cluster at hand (a local one is started where there is none);

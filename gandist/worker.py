@@ -4,13 +4,16 @@ import logging
 import resource
 import time
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 
-from gandist import attempt, checkpoint, dataset
+from gandist import attempt, checkpoint, dataset, signals
 from gandist.config import RunConfig
 from gandist.consensus import Consensus, Host, Outcome, wait
 from gandist.errors import GandistError
+from gandist.evaluator import Evaluator
+from gandist.health import Action, State, Verdict, decide, judge
 from gandist.inputs import Inputs
 from gandist.methods import new_game, new_players
 from gandist.outputs import ROWS, Outputs
@@ -89,23 +92,30 @@ class Run:
             take_stage_1(config, self.players)
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
-        self.feed = Feed(
+        self.evaluator = Evaluator(config, ranks)
+        self.feed = self._open_feed()
+        closing.callback(lambda: self.feed.close())
+
+    def _open_feed(self) -> Feed:
+        """The images from here on."""
+        return Feed(
             self.images,
-            dataset.order_of(config, self.index),
-            batch=config.train.batch,
+            dataset.order_of(self.config, self.index),
+            batch=self.config.train.batch,
             images_seen=self.players.images_seen,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            prefetch=config.data.prefetch,
-            pin=ranks.device.type == "cuda",
+            rank=self.ranks.rank,
+            world_size=self.ranks.world_size,
+            prefetch=self.config.data.prefetch,
+            pin=self.ranks.device.type == "cuda",
         )
-        closing.callback(self.feed.close)
 
     def announce(self, closing: ExitStack) -> None:
         """Take over the run, now that all ranks can: wrap the game, count the attempt, serve metrics, open files."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
         self.game = new_game(config, players, ranks)
         self.inputs = Inputs(config, ranks, dataset.conditions_of(config, self.index), self.game)
+        numbers = dataset.order_of(config, self.index).take(0, min(signals.N, self.index.n))
+        self.probe = signals.Probe(*self.inputs.of_probe(*self.images.gather(numbers)))
         if ranks.leads:
             log.info(
                 "training run=%s images_seen=%d world_size=%d device=%s",
@@ -150,23 +160,38 @@ class Run:
         return [captions[number] or "" for number in self.inputs.sample_numbers(ROWS)]
 
     def play(self, consensus: Consensus) -> Outcome:
-        """Train until `total_kimg`, or until asked to stop."""
+        """Train until `total_kimg`, or until asked to stop, by a person or by the run's health."""
         plan, players, out = self.config.train, self.players, self.outputs
         if players.images_seen == 0 and out:
             out.samples(players, self.inputs)
         self._new_tick()
-        verdict, self._asked, self._overtaken = "go", 0.0, ""
-        while verdict != "stop" and players.images_seen < images_of(plan.total_kimg):
+        self._asked, self._message, self._rolled_back = 0.0, "", ""
+        self.state: State = "healthy"
+        go_on: str = "go"
+        while go_on != "stop" and players.images_seen < images_of(plan.total_kimg):
             before = players.images_seen
             self.step()
             seen, done = players.images_seen, players.images_seen >= images_of(plan.total_kimg)
-            row = self.row() if done or due(before, seen, plan.tick_kimg) else {}
-            verdict = consensus.step(row, done, self._stop_asked)
+            evaluating = self.evaluator.due(before, seen, done)
+            row: dict[str, Any] = {}
+            action, best = Action(), False
+            if done or evaluating or due(before, seen, plan.tick_kimg):
+                row = self.row()
+                if evaluating:
+                    best = self.evaluate(row)
+                action = self.judge(row, done)
+                self.publish(row)
+            go_on = consensus.step(row, done, self._stop_asked if action.kind != "stop" else lambda: True)
             if out and (done or due(before, seen, plan.sample_kimg)):
                 out.samples(players, self.inputs)
-            if out and not self._overtaken and (done or verdict != "go" or due(before, seen, plan.checkpoint_kimg)):
+            saving = done or best or go_on != "go" or due(before, seen, plan.checkpoint_kimg)
+            if action.kind == "stop":
+                self._message = action.reason
+            elif action.kind == "roll_back" and go_on != "stop":
+                self.roll_back(action)
+            elif out and not self._message and saving:
                 self._stall_s += out.save(players)
-        return Outcome("stopped" if verdict == "stop" else "done", players.images_seen, self._overtaken)
+        return Outcome("stopped" if go_on == "stop" else "done", players.images_seen, self._message)
 
     def step(self) -> None:
         """One round of the game, with everything random drawn for it, and its share of the statistics."""
@@ -193,40 +218,86 @@ class Run:
         self._steps, self._wait_s, self._stall_s, self._since = 0, 0.0, 0.0, time.perf_counter()
         self._since_images = self.players.images_seen
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, Any]:
         """The tick's row, equal on all ranks: the only point where statistics leave the device."""
-        config, players, ranks = self.config, self.players, self.ranks
+        config, players, ranks, game = self.config, self.players, self.ranks, self.game
         skipped = torch.stack([players.D.skipped, players.G.skipped])
-        local = torch.cat([self._sums / self._finite, skipped]).double().cpu()
+        # Penalties are not finite in updates in which they are not due.
+        played = torch.tensor([not name.startswith("penalty/") for name in game.statistics], device=ranks.device)
+        nonfinite = 1 - self._finite[played].min() / self._steps
+        looks = torch.cat([self.probe.look(players), nonfinite[None].double()])
+        local = torch.cat([(self._sums / self._finite).double(), skipped, looks]).cpu()
         tick_s = time.perf_counter() - self._since
         timing = torch.tensor([self._wait_s, self._stall_s, tick_s, float(self.images.damaged)], dtype=torch.float64)
         values = ranks.mean(torch.cat([local, timing])).tolist()
-        *statistics, skipped_D, skipped_G, wait_s, stall_s, tick_s, damaged = values
-        images = players.images_seen - self._since_images
-        row: dict[str, float] = {
+        named = [*game.statistics, "skipped/D", "skipped/G", *signals.NAMES]
+        wait_s, stall_s, tick_s, damaged = values[len(named) :]
+        return {
             "images_seen": players.images_seen,
-            **dict(zip(self.game.statistics, statistics, strict=True)),
+            **dict(zip(named, values, strict=False)),
             "augment/p": float(players.memory["augment"][0]) if "augment" in players.memory else 0.0,
-            "skipped/D": skipped_D,
-            "skipped/G": skipped_G,
-            "lr/D": value_at(config.optim.lr_D, players.images_seen),
-            "lr/G": value_at(config.optim.lr_G, players.images_seen),
-            "img_per_s": images / tick_s,
+            "lr/D": players.lr_scale * value_at(config.optim.lr_D, players.images_seen),
+            "lr/G": players.lr_scale * value_at(config.optim.lr_G, players.images_seen),
+            "img_per_s": (players.images_seen - self._since_images) / tick_s,
             "tick_s": tick_s,
             "data_wait_s": wait_s,
             "checkpoint_stall_s": stall_s,
             "steps": self._steps,
             "world_size": ranks.world_size,
             "attempt": self.number,
+            "rollbacks": players.rollbacks,
             "damaged": damaged,
             "memory_bytes": _memory_bytes(ranks.device),
             "time_s": time.time(),
         }
+
+    def evaluate(self, row: dict[str, Any]) -> bool:
+        """Measure G's average into the row; whether it is the best so far, which the leading rank knows."""
+        start = time.perf_counter()
+        result = self.evaluator.evaluate(self.players)
+        row |= {f"quality/{name}": value for name, value in result.measures.items() if "/" not in name}
+        row["eval_s"] = time.perf_counter() - start
+        return self.outputs is not None and self.outputs.evaluation(result)
+
+    def judge(self, row: dict[str, Any], done: bool) -> Action:
+        """The verdict on the run, added to the row, and what is to be done: as the leading rank decides."""
+        verdict, action = Verdict(), Action()
+        if self.outputs:
+            before, rows = self.state, self.outputs.recent(row)
+            verdict = judge(rows)
+            action = decide(verdict, self.config.health, self.players.rollbacks, self.outputs.refuge(rows), done)
+            if verdict.state != before and (verdict.state == "healthy" or action.kind != "ignore"):
+                log.warning("health=%s images_seen=%d %s", verdict.state, row["images_seen"], verdict.reason)
+        verdict, action = self.ranks.gather((verdict, action))[0]
+        self.state = verdict.state
+        row |= {"verdict": verdict.state, **({"reason": verdict.reason} if verdict.reason else {})}
+        return action
+
+    def publish(self, row: dict[str, Any]) -> None:
+        if self._rolled_back:
+            row["rollback"], self._rolled_back = self._rolled_back, ""
         self.telemetry.tick(row)
         if self.outputs:
             self.outputs.row(row)
         self._new_tick()
-        return row
+
+    def roll_back(self, action: Action) -> None:
+        """Go on from an earlier checkpoint with smaller learning rates, as if what came after had not been."""
+        players, out = self.players, self.outputs
+        seen, rollbacks, lr_scale = players.images_seen, players.rollbacks + 1, players.lr_scale
+        if out:
+            log.warning("roll back from images_seen=%d to %d: %s", seen, action.to, action.reason)
+            out.retreat(action.to, rollbacks)
+        self.ranks.gather(None)  # the checkpoint may only now have been written whole
+        checkpoint.read(self.storage, f"{action.to:08d}").restore(players)
+        players.rollbacks, players.lr_scale = rollbacks, lr_scale * self.config.health.lr_factor
+        self._rolled_back = f"from {seen} images: {action.reason}"
+        self.state = "healthy"
+        self.feed.close()
+        self.feed = self._open_feed()
+        self._new_tick()
+        if out:  # with what says that the run was rolled back
+            self._stall_s += out.save(players)
 
     def _stop_asked(self) -> bool:
         """Whether the run's storage says to end: on request, or because another attempt has taken over."""
@@ -235,7 +306,7 @@ class Run:
             return False
         self._asked = now
         if by := self.attempt.superseded():
-            self._overtaken = f"{self.storage.root}: {by} has taken over this run; this attempt ends"
+            self._message = f"{self.storage.root}: {by} has taken over this run; this attempt ends"
         return bool(by) or attempt.stop_asked(self.storage)
 
 

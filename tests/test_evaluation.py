@@ -15,11 +15,13 @@ from gandist.quality.evaluation import Yardstick, yardstick
 from gandist.quality.extractors import open_extractor
 from gandist.quality.features import look
 from gandist.quality.statistics import distance_of
+from gandist.ranks import Ranks
 from gandist.trained import Trained
 from tests.sets import make_set
 from tests.test_extractors import scripted
 
 CPU = torch.device("cpu")
+ALONE = Ranks(0, 1, CPU)
 N = 1000
 
 
@@ -83,7 +85,7 @@ def unconditional(path: str, folder: Path, channels: int = 1) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def fashion(own_cache: Path) -> Yardstick:
-    return yardstick(unconditional("builtin:fashion-10k", own_cache), open_extractor("classifier", None, 1, CPU), CPU)
+    return yardstick(unconditional("builtin:fashion-10k", own_cache), open_extractor("classifier", None, 1, CPU), ALONE)
 
 
 def test_reals_against_reals_and_copies(
@@ -141,7 +143,7 @@ def test_images_held_out(tmp_path: Path, garments: tuple[np.ndarray, np.ndarray]
     (tmp_path / "held-out").mkdir()
     training, other = make_set(tmp_path, 40), make_set(tmp_path / "held-out", 30, size=64)
     config = unconditional(training.base, tmp_path / "cache", channels=3)
-    against = yardstick(config, open_extractor("classifier", None, 3, CPU), CPU, other.base)
+    against = yardstick(config, open_extractor("classifier", None, 3, CPU), ALONE, other.base)
     assert against.training is not None
     images, _ = dataset.open_set(config, dataset.open_index(config)).gather(np.arange(40))
     found = against.evaluate(generator(config, images), 30)
@@ -149,7 +151,7 @@ def test_images_held_out(tmp_path: Path, garments: tuple[np.ndarray, np.ndarray]
     assert found.protocol["n_real"] == 30
     assert "held out images" in found.protocol["memorisation_is"]
     gone = config.model_copy(update={"data": config.data.model_copy(update={"path": str(tmp_path / "gone")})})
-    without = yardstick(gone, against.extractor, CPU, other.base).evaluate(generator(config, images), 30)
+    without = yardstick(gone, against.extractor, ALONE, other.base).evaluate(generator(config, images), 30)
     assert "memorisation" not in without.measures
     assert without.measures["fd-classifier"] == found.measures["fd-classifier"]
 
@@ -161,7 +163,7 @@ def test_class_by_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     config = validate({"data": data, "model": {"z_dim": 4, "classes": 2}, "train": {"batch": 1}})
     images, labels = dataset.open_set(config, dataset.open_index(config)).gather(np.arange(60))
     scripted(tmp_path / "inception.pt")
-    against = yardstick(config, open_extractor("inception", tmp_path / "inception.pt", 1, CPU), CPU)
+    against = yardstick(config, open_extractor("inception", tmp_path / "inception.pt", 1, CPU), ALONE)
 
     class OfItsClass(Replayed):
         """Images of the class that is asked for; the second class's are black."""

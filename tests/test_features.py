@@ -12,9 +12,11 @@ from gandist import dataset
 from gandist.config import RunConfig, validate
 from gandist.quality.extractors import Extractor, open_extractor
 from gandist.quality.features import look, real_features
+from gandist.ranks import Ranks
 from tests.sets import make_set
 
 CPU = torch.device("cpu")
+ALONE = Ranks(0, 1, CPU)
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def extractor() -> Extractor:
 
 
 def test_each_image_once_with_its_label(config: RunConfig, extractor: Extractor) -> None:
-    reals = real_features(config, extractor, CPU)
+    reals = real_features(config, extractor, ALONE)
     index = dataset.open_index(config)
     pixels, labels = dataset.open_set(config, index).gather(np.arange(40))
     assert reals.fingerprint == index.fingerprint
@@ -55,8 +57,8 @@ def test_each_image_once_with_its_label(config: RunConfig, extractor: Extractor)
 
 def test_looked_at_once(config: RunConfig, extractor: Extractor, tmp_path: Path) -> None:
     seen: list[int] = []
-    first = real_features(config, counting(extractor, seen), CPU)
-    again = real_features(config, counting(extractor, seen), CPU)
+    first = real_features(config, counting(extractor, seen), ALONE)
+    again = real_features(config, counting(extractor, seen), ALONE)
     assert seen == [40]
     assert again.seen.h.equal(first.seen.h)
     assert again.seen.predictions.sums.equal(first.seen.predictions.sums)
@@ -64,10 +66,10 @@ def test_looked_at_once(config: RunConfig, extractor: Extractor, tmp_path: Path)
     sound = file.read_bytes()
     for damaged in (sound[:-9], sound[:-1] + bytes([sound[-1] ^ 1])):
         file.write_bytes(damaged)
-        assert real_features(config, counting(extractor, seen), CPU).seen.h.equal(first.seen.h)
+        assert real_features(config, counting(extractor, seen), ALONE).seen.h.equal(first.seen.h)
     assert seen == [40] * 3, "what is damaged is looked at anew"
-    real_features(config, replace(counting(extractor, seen), sha256="0" * 64), CPU)
-    real_features(config, counting(extractor, seen), CPU, n_max=30)
+    real_features(config, replace(counting(extractor, seen), sha256="0" * 64), ALONE)
+    real_features(config, counting(extractor, seen), ALONE, n_max=30)
     assert seen == [40] * 4 + [30]
 
 

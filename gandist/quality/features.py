@@ -3,7 +3,8 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from gandist import __version__, dataset
 from gandist.config import RunConfig
 from gandist.quality.extractors import Extractor
 from gandist.quality.statistics import Moments, Predictions
+from gandist.ranks import Ranks
 from gandist.shards.feed import on_device
 from gandist.shards.order import Order
 from gandist.storage import Storage
@@ -64,10 +66,26 @@ def look(extractor: Extractor, parts: Iterable[np.ndarray], n: int, device: torc
     return Seen(h, predictions)
 
 
+def look_together(extractor: Extractor, images_of: Callable[[np.ndarray], np.ndarray], n: int, ranks: Ranks) -> Seen:
+    """One pass over images 0 to n - 1, shared among the ranks: all that was seen on the leading one, nothing elsewhere.
+
+    Args:
+        images_of: numbers (any,) -> images (any, R, R, C) uint8.
+    """
+    numbers = np.arange(ranks.rank, n, ranks.world_size)
+    parts = (images_of(numbers[at : at + AT_A_TIME]) for at in range(0, len(numbers), AT_A_TIME))
+    mine = look(extractor, parts, len(numbers), ranks.device)
+    predictions = Predictions(extractor.classes, ranks.device)
+    for sums in ranks.gather(mine.predictions.sums.cpu()):
+        predictions.sums += sums.to(ranks.device)
+    return Seen(ranks.interleave(mine.h, n), predictions)
+
+
 class Reals(NamedTuple):
     """Real images of a set, in an order that is random but always the same."""
 
     seen: Seen
+    """On the leading rank; nothing elsewhere."""
     labels: np.ndarray
     """(n,) int64; -1 where there is none."""
     conditions: np.ndarray
@@ -76,8 +94,8 @@ class Reals(NamedTuple):
     """Of the set's index."""
 
 
-def real_features(config: RunConfig, extractor: Extractor, device: torch.device, n_max: int = N_REAL) -> Reals:
-    """What an extractor sees in the images that `config` names, at most n_max of them: looked at once a node.
+def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: int = N_REAL) -> Reals:
+    """What an extractor sees in the images that `config` names, at most n_max of them: looked at once, by all ranks.
 
     Raises:
         DataError: the set cannot be read, or does not go with the configuration.
@@ -89,18 +107,17 @@ def real_features(config: RunConfig, extractor: Extractor, device: torch.device,
     identity = json.dumps([*facts, extractor.name, extractor.resize, extractor.sha256])
     path = dataset.cache_dir(config) / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        seen = _kept(path, device)
-        if seen is None:
-            log.info("looking at %d images of %s with %s, once", len(numbers), config.data.path, extractor.name)
+    # Several runs may want the same at once: the first looks, and the others wait.
+    with FileLock(path.with_suffix(".lock")) if ranks.leads else nullcontext():
+        seen = _kept(path, ranks.device) if ranks.leads else None
+        if not ranks.gather(seen is not None)[0]:
+            if ranks.leads:
+                log.info("looking at %d images of %s with %s, once", len(numbers), config.data.path, extractor.name)
             images = dataset.open_set(config, index)
-
-            def parts() -> Iterator[np.ndarray]:
-                for at in range(0, len(numbers), AT_A_TIME):
-                    yield images.gather(numbers[at : at + AT_A_TIME])[0]
-
-            seen = look(extractor, parts(), len(numbers), device)
-            _keep(path, seen)
+            seen = look_together(extractor, lambda at: images.gather(numbers[at])[0], len(numbers), ranks)
+            if ranks.leads:
+                _keep(path, seen)
+    seen = seen or Seen(torch.empty(0, extractor.dim), Predictions(extractor.classes))
     return Reals(seen, index.labels[numbers], dataset.conditions_of(config, index), index.fingerprint)
 
 

@@ -1,6 +1,5 @@
 """Perceptual path length: how far the features move when the latent moves a little."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -19,11 +18,12 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def path_length(
+def path_lengths(
     see: Callable[[Tensor, Tensor | None], Tensor], a: Tensor, b: Tensor, t: Tensor, y: Tensor | None, batch: int = 100
-) -> float:
-    """E[|f(slerp(a, b; t)) - f(slerp(a, b; t + epsilon))|^2] / epsilon^2 (Karras et al. 2019, arXiv:1812.04948,
-    eq. 2), with Euclidean distances between features in the place of LPIPS.
+) -> Tensor:
+    """|f(slerp(a, b; t)) - f(slerp(a, b; t + epsilon))|^2 / epsilon^2 of each path (N,), float64: their mean is the
+    perceptual path length (Karras et al. 2019, arXiv:1812.04948, eq. 2), with Euclidean distances between features in
+    the place of LPIPS.
 
     Args:
         see: latents (n, Z) and conditions -> features (n, F) of their images.
@@ -31,10 +31,10 @@ def path_length(
         t: where on them (N, 1), uniform in [0, 1).
         y: conditions (N, ...), or None.
     """
-    total = 0.0
+    found = [torch.zeros(0, dtype=torch.float64, device=a.device)]
     for at in range(0, len(a), batch):
         part = slice(at, at + batch)
         condition = None if y is None else y[part]
         here, there = (see(slerp(a[part], b[part], t[part] + shift), condition) for shift in (0, EPSILON))
-        total += float((there.double() - here.double()).square().sum())
-    return total / len(a) / math.pow(EPSILON, 2)
+        found.append((there.double() - here.double()).square().sum(1))
+    return torch.cat(found) / EPSILON**2
