@@ -78,8 +78,9 @@ class RunConfig(Section):
     health: HealthSection = HealthSection()
     launch: LaunchSection = LaunchSection()
     telemetry: TelemetrySection = TelemetrySection()
-    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "bf16"
-    """Arithmetic of the networks: autocast to bf16 or fp16 (with a gradient scaler per player), fp32, or fp64."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
+    """Arithmetic of the networks: autocast to bf16 or fp16 (with a gradient scaler per player), fp32, or fp64. `auto`
+    is bf16 where every worker's device computes in it, else fp32: a CPU that has to emulate bf16 is 20 times slower."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the GPU where there is one."""
     imports: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()

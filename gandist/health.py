@@ -12,6 +12,11 @@ State = Literal["healthy", "overfitting", "collapsing", "diverged"]
 Row = Mapping[str, Any]
 
 
+SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite")
+"""Of each tick's row, besides losses, scores and gradient norms: what a `Probe` looks at, and the share of steps in
+which a loss or a gradient was not finite."""
+
+
 class Verdict(NamedTuple):
     state: State = "healthy"
     reason: str = ""

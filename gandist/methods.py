@@ -42,9 +42,9 @@ def new_players(config: RunConfig, device: torch.device) -> Players:
 
 def new_game(config: RunConfig, players: Players, ranks: Ranks) -> Game | Elbo:
     """The game as configured, wrapped for the ranks."""
-    game, augment = config.game, config.augment
+    game, augment, precision = config.game, config.augment, ranks.precision(config.precision)
     if game.objective == ELBO:
-        return Elbo(players, ranks, config.precision, config.train.accumulate)
+        return Elbo(players, ranks, precision, config.train.accumulate)
     rules = Rules(
         OBJECTIVES[game.objective],
         game.label_smoothing,
@@ -55,4 +55,4 @@ def new_game(config: RunConfig, players: Players, ranks: Ranks) -> Game | Elbo:
         augment.speed_kimg,
         config.train.batch,
     )
-    return Game(players, rules, ranks, config.precision, config.train.accumulate)
+    return Game(players, rules, ranks, precision, config.train.accumulate)

@@ -105,6 +105,12 @@ class Ranks:
         """Each training rank's value, on every one of them."""
         return _gather(value, self.control, self.world_size)
 
+    def precision(self, choice: str) -> str:
+        """What the ranks compute in: all the same, `auto` resolved."""
+        if choice != "auto":
+            return choice
+        return "bf16" if all(self.gather(has_bf16(self.device))) else "fp32"
+
     def gather_all(self, value: T) -> list[T]:
         """Each process's value, on every process, surplus ones too."""
         return _gather(value, self.everyone, dist.get_world_size() if self.everyone else 1)
@@ -146,6 +152,13 @@ def pick_device(choice: str, local_rank: int = 0) -> torch.device:
         # Ray shows a worker its own GPU only, torchrun shows it all of the node's.
         return torch.device("cuda", local_rank if local_rank < torch.cuda.device_count() else 0)
     return torch.device("cpu")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bf16, rather than emulating it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def join(device_choice: str, usable: Callable[[int], bool] = lambda world_size: True) -> Ranks:

@@ -11,8 +11,6 @@ N = 64
 """Images that are compared with one another."""
 COARSE_PX = 8
 """They are compared at this height and width: fine detail differs between any two images."""
-NAMES = ("signal/diversity", "signal/drift", "signal/nonfinite")
-"""In the rows: what a `Probe` looks at, and the share of steps in which a loss or a gradient was not finite."""
 
 
 class Probe:

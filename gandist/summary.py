@@ -13,7 +13,7 @@ from gandist.methods import latents_of
 from gandist.networks import NETWORKS
 from gandist.schedule import images_of
 
-BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
+BYTES = {"fp64": 8, "fp32": 4, "auto": 4, "bf16": 2, "fp16": 2}
 
 
 class Layer(NamedTuple):

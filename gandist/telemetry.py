@@ -13,9 +13,10 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from gandist.errors import ConfigError
+from gandist.health import SIGNALS, State
 
 if TYPE_CHECKING:
     from threading import Thread
@@ -29,19 +30,30 @@ CHECKPOINT_BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600)
 
 
 class Metric(NamedTuple):
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: Literal["counter", "gauge", "histogram", "enum"]
     name: str
     unit: str
     help: str
     row: str = ""
-    """Key of a tick's row that feeds it; of a `by_player` metric without the `/D` or `/G`."""
-    by_player: bool = False
-    """Labelled `player` G or D besides `run` and `rank`."""
+    """Key of a tick's row that feeds it; where it has a `label`, what stands before the `/` of such keys."""
+    label: str = ""
+    """Label besides `run` and `rank`; its value is what stands behind the `/` in the row's key."""
+    values: tuple[str, ...] = ()
+    """Values of the label; an enum's states."""
     buckets: tuple[float, ...] = ()
 
     @property
-    def players(self) -> tuple[str, ...]:
-        return ("D", "G") if self.by_player else ("",)
+    def keys(self) -> dict[str, str]:
+        """Keys of a row that feed it, and the value of the label that each stands for."""
+        return {f"{self.row}/{value}": value for value in self.values} if self.label else {self.row: ""}
+
+
+MEASURES = (
+    *("fid", "fd-effnet-lite0", "fd-classifier", "kid", "kid_se", "is"),
+    *("precision", "recall", "density", "coverage", "memorisation", "ppl"),
+)
+"""What an evaluation finds, but for single classes."""
+PLAYERS: dict[str, Any] = {"label": "player", "values": ("D", "G")}
 
 
 # Names are those that Prometheus shows, so that a dashboard's query is found here.
@@ -57,7 +69,7 @@ METRICS = (
     Metric(
         "counter", "gandist_skipped_steps_total", "steps",
         "Updates of a player skipped for a non-finite gradient since the process started; run-wide.",
-        row="skipped", by_player=True,
+        row="skipped", **PLAYERS,
     ),
     Metric(
         "counter", "gandist_damaged_samples_total", "samples",
@@ -118,7 +130,7 @@ METRICS = (
     Metric(
         "gauge", "gandist_loss", "",
         "Mean loss of a player over the last tick; run-wide.",
-        row="loss", by_player=True,
+        row="loss", **PLAYERS,
     ),
     Metric(
         "gauge", "gandist_score_real", "",
@@ -144,12 +156,37 @@ METRICS = (
     Metric(
         "gauge", "gandist_gradient_norm", "",
         "Mean norm of a player's gradient over the last tick; run-wide.",
-        row="grad_norm", by_player=True,
+        row="grad_norm", **PLAYERS,
+    ),
+    Metric(
+        "gauge", "gandist_signal", "",
+        "Sign of the run's health at the last tick; run-wide.",
+        row="signal", label="signal", values=tuple(name.partition("/")[2] for name in SIGNALS),
+    ),
+    Metric(
+        "enum", "gandist_verdict", "",
+        "Verdict on the run's health at the last tick; run-wide.",
+        row="verdict", values=get_args(State),
+    ),
+    Metric(
+        "counter", "gandist_rollbacks_total", "rollbacks",
+        "Times that the run was taken back to an earlier checkpoint since the process started; run-wide.",
+        row="rollbacks",
+    ),
+    Metric(
+        "gauge", "gandist_quality", "",
+        "Measure of the average of G at the last evaluation; its protocol is in the run's evaluations.jsonl; run-wide.",
+        row="quality", label="measure", values=MEASURES,
+    ),
+    Metric(
+        "gauge", "gandist_evaluation_seconds", "seconds",
+        "Time that training stood still for the last evaluation.",
+        row="eval_s",
     ),
     Metric(
         "gauge", "gandist_learning_rate", "",
         "Learning rate of a player; run-wide.",
-        row="lr", by_player=True,
+        row="lr", **PLAYERS,
     ),
     Metric(
         "gauge", "gandist_device_memory_bytes", "bytes",
@@ -169,7 +206,7 @@ class Silent:
     def step(self, images: int, step_s: float, data_wait_s: float) -> None:
         """Count a step of this rank: `images` shown to D, its duration, and the wait for data within it."""
 
-    def tick(self, row: Mapping[str, float]) -> None:
+    def tick(self, row: Mapping[str, Any]) -> None:
         """Take over what a tick's row (of `metrics.jsonl`) has of `METRICS`; other keys are ignored."""
 
     def checkpoint(self, write_s: float, stall_s: float, size_bytes: int) -> None:
@@ -206,7 +243,9 @@ class Telemetry(Silent):
             options: dict[str, Any] = {"unit": metric.unit, "registry": self.registry}
             if metric.buckets:
                 options["buckets"] = metric.buckets
-            labels = ("run", "rank", "player") if metric.by_player else ("run", "rank")
+            if metric.kind == "enum":
+                options = {"states": list(metric.values), "registry": self.registry}
+            labels = ("run", "rank", *filter(None, [metric.label]))
             kind = getattr(prometheus, metric.kind.capitalize())
             self._metrics[metric.name] = kind(metric.name, metric.help, labels, **options)
         # Looked up once: step() is called in the training loop.
@@ -217,13 +256,13 @@ class Telemetry(Silent):
         # Counters exist from the start, or increase() would miss their first step away from zero.
         for metric in METRICS:
             if metric.kind == "counter":
-                for player in metric.players:
-                    self._series(metric.name, player)
+                for value in metric.keys.values():
+                    self._series(metric.name, value)
         self._series("gandist_restarts_total").inc(restarts)
         self._series("gandist_start_timestamp_seconds").set(time.time())
 
-    def _series(self, name: str, player: str = "") -> Any:
-        return self._metrics[name].labels(*self._labels, *([player] if player else []))
+    def _series(self, name: str, value: str = "") -> Any:
+        return self._metrics[name].labels(*self._labels, *filter(None, [value]))
 
     def serve(self, host: str, port: int) -> int:
         """Serve `/metrics` on a thread of this process; returns the port.
@@ -253,18 +292,19 @@ class Telemetry(Silent):
         self._step_s.observe(step_s)
         self._data_wait_s.observe(data_wait_s)
 
-    def tick(self, row: Mapping[str, float]) -> None:
+    def tick(self, row: Mapping[str, Any]) -> None:
         for metric in METRICS:
             if not metric.row:
                 continue
-            for player in metric.players:
-                key = f"{metric.row}/{player}" if player else metric.row
+            for key, value in metric.keys.items():
                 if key not in row:
                     continue
                 if metric.kind == "gauge":
-                    self._series(metric.name, player).set(row[key])
+                    self._series(metric.name, value).set(row[key])
+                elif metric.kind == "enum":
+                    self._series(metric.name).state(row[key])
                 else:
-                    self._series(metric.name, player).inc(max(0.0, row[key] - self._totals.get(key, 0.0)))
+                    self._series(metric.name, value).inc(max(0.0, row[key] - self._totals.get(key, 0.0)))
                     self._totals[key] = row[key]
 
     def checkpoint(self, write_s: float, stall_s: float, size_bytes: int) -> None:

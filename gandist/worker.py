@@ -13,7 +13,7 @@ from gandist.config import RunConfig
 from gandist.consensus import Consensus, Host, Outcome, wait
 from gandist.errors import GandistError
 from gandist.evaluator import Evaluator
-from gandist.health import Action, State, Verdict, decide, judge
+from gandist.health import SIGNALS, Action, State, Verdict, decide, judge
 from gandist.inputs import Inputs
 from gandist.methods import new_game, new_players
 from gandist.outputs import ROWS, Outputs
@@ -112,21 +112,23 @@ class Run:
     def announce(self, closing: ExitStack) -> None:
         """Take over the run, now that all ranks can: wrap the game, count the attempt, serve metrics, open files."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
-        self.game = new_game(config, players, ranks)
+        self.game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
         self.inputs = Inputs(config, ranks, dataset.conditions_of(config, self.index), self.game)
         numbers = dataset.order_of(config, self.index).take(0, min(signals.N, self.index.n))
         self.probe = signals.Probe(*self.inputs.of_probe(*self.images.gather(numbers)))
         if ranks.leads:
             log.info(
-                "training run=%s images_seen=%d world_size=%d device=%s",
+                "training run=%s images_seen=%d world_size=%d device=%s precision=%s",
                 config.run.name,
                 players.images_seen,
                 ranks.world_size,
                 ranks.device,
+                precision,
             )
         mine = attempt.Attempt(storage) if ranks.leads else None
         self.number = number = max(ranks.gather(mine.number if mine else 0))
         carried = {"skipped/D": float(players.D.skipped), "skipped/G": float(players.G.skipped)}
+        carried["rollbacks"] = players.rollbacks
         telemetry = open_telemetry(
             config.telemetry.enabled, config.run.name, ranks.rank, restarts=number - 1, carried=carried
         )
@@ -146,6 +148,7 @@ class Run:
                 telemetry,
                 images_seen=players.images_seen,
                 world_size=ranks.world_size,
+                precision=precision,
                 data_fingerprint=self.index.fingerprint,
                 encoder=self.index.encoder if config.model.text_dim else "",
                 captions=self._captions(),
@@ -230,7 +233,7 @@ class Run:
         tick_s = time.perf_counter() - self._since
         timing = torch.tensor([self._wait_s, self._stall_s, tick_s, float(self.images.damaged)], dtype=torch.float64)
         values = ranks.mean(torch.cat([local, timing])).tolist()
-        named = [*game.statistics, "skipped/D", "skipped/G", *signals.NAMES]
+        named = [*game.statistics, "skipped/D", "skipped/G", *SIGNALS]
         wait_s, stall_s, tick_s, damaged = values[len(named) :]
         return {
             "images_seen": players.images_seen,

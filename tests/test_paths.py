@@ -22,7 +22,9 @@ def test_the_speed_of_a_quarter_circle(dtype: torch.dtype) -> None:
     a, b = (2 * torch.eye(8, dtype=dtype)[row].repeat(50, 1) for row in (0, 3))
     t = torch.rand(50, 1, generator=torch.Generator().manual_seed(0))
     found = path_lengths(lambda z, y: 3 * z, a, b, t, None, batch=7)
-    assert float(found.mean()) == pytest.approx((3 * 2 * math.pi / 2) ** 2, rel=1e-2 if dtype == torch.float32 else 1e-4)
+    assert float(found.mean()) == pytest.approx(
+        (3 * 2 * math.pi / 2) ** 2, rel=1e-2 if dtype == torch.float32 else 1e-4
+    )
 
 
 def test_conditions_go_with_their_latents() -> None:

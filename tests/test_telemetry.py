@@ -13,7 +13,8 @@ from typing import IO
 import pytest
 
 from gandist.errors import ConfigError
-from gandist.telemetry import METRICS, Silent, Telemetry, open_telemetry, target, write_targets
+from gandist.health import SIGNALS
+from gandist.telemetry import MEASURES, METRICS, Silent, Telemetry, open_telemetry, target, write_targets
 from tests.prometheus import needs_prometheus, prometheus
 
 ROW = {
@@ -35,6 +36,11 @@ ROW = {
     "memory_bytes": 1 << 30,
     "world_size": 2,
     "damaged": 1,
+    "rollbacks": 1,
+    "verdict": "collapsing",
+    "eval_s": 4.5,
+    **dict.fromkeys(SIGNALS, 0.5),
+    **{f"quality/{name}": 0.5 for name in MEASURES},
 }
 
 
@@ -95,8 +101,12 @@ def test_a_tick_feeds_every_metric_that_names_a_key() -> None:
     assert value(telemetry, "gandist_loss", player="D") is None
     telemetry.tick(ROW)
     for metric in METRICS:
-        for player in metric.players if metric.row else ():
-            assert value(telemetry, metric.name, **({"player": player} if player else {})) is not None, metric.name
+        for value_of_label in metric.keys.values() if metric.row else ():
+            labels = {metric.label: value_of_label} if metric.label else {}
+            labels |= {metric.name: "collapsing"} if metric.kind == "enum" else {}
+            assert value(telemetry, metric.name, **labels) is not None, metric.name
+    assert value(telemetry, "gandist_verdict", gandist_verdict="collapsing") == 1
+    assert value(telemetry, "gandist_verdict", gandist_verdict="healthy") == 0
     assert value(telemetry, "gandist_loss", player="D") == 1.25
     assert str(value(telemetry, "gandist_loss", player="G")) == "nan"
     assert value(telemetry, "gandist_learning_rate", player="G") == 1e-4

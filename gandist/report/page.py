@@ -122,7 +122,7 @@ def _environment(run: Recorded) -> dict[str, str]:
         "Run": run.address,
         "Data": config.get("data", {}).get("path"),
         "Seed": config.get("run", {}).get("seed"),
-        "Precision": config.get("precision"),
+        "Precision": manifest.get("precision") or config.get("precision"),
         "Device": config.get("device"),
         "Peak memory": f"{memory_bytes / 2**20:,.0f} MiB a worker" if memory_bytes else None,
         "torch": manifest.get("torch_version"),
