@@ -1,0 +1,25 @@
+"""One evaluation by so many ranks: `torchrun ... -m tests.judged CONFIG OUT`, with a resolved configuration as JSON."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from gandist.config import validate
+from gandist.evaluator import Evaluator
+from gandist.methods import new_players
+from gandist.ranks import join
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    config, ranks = validate(json.loads(Path(sys.argv[1]).read_text())), join("cpu")
+    players = new_players(config, ranks.device)
+    players.images_seen = 99
+    for tensor in players.G_ema.state_dict().values():
+        if tensor.is_floating_point():  # what a rank has of its own, as of BatchNorm's statistics, must not count
+            tensor.mul_(1 + ranks.rank)
+    result = Evaluator(config, ranks).evaluate(players)
+    if ranks.leads:
+        Path(sys.argv[2]).write_text(json.dumps(result.plain()))
+    ranks.leave()
