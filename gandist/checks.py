@@ -51,8 +51,9 @@ def warnings(config: RunConfig) -> list[str]:
         )
     if config.augment.target is not None and game.objective != ELBO and not OBJECTIVES[game.objective].centred:
         found.append(
-            f"augment.target: {game.objective} counts differences of scores alone, so that their sign does not tell "
-            "overfitting and p will climb to 1; leave augment.target out and give augment.p a number or a schedule"
+            f"augment.target: 0 is not where scores of {game.objective} tell real from fake, so that their sign does "
+            "not tell overfitting and p will climb to 1; leave augment.target out and give augment.p a number or a "
+            "schedule"
         )
     return found
 

@@ -3,6 +3,8 @@
 Nothing is kept between ticks: a run that is resumed reads its rows, and comes to the same verdicts.
 """
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -22,9 +24,106 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
-def judge(rows: Sequence[Row]) -> Verdict:
-    """The verdict after the last of a run's rows."""
-    return Verdict()
+def judge(rows: Sequence[Row], centred: bool = True) -> Verdict:
+    """The verdict after the last of a run's rows.
+
+    Args:
+        rows: of `metrics.jsonl`, oldest first; a value that was not finite is None or NaN.
+        centred: whether 0 is where D's scores tell real from fake (`Objective.centred`).
+    """
+    rules: dict[State, str] = {
+        "diverged": _diverged(rows),
+        "collapsing": _collapsing(rows),
+        "overfitting": _overfitting(rows, centred),
+    }
+    return next((Verdict(state, reason) for state, reason in rules.items() if reason), Verdict())
+
+
+def _values(rows: Sequence[Row], key: str) -> list[float]:
+    """The values of a key, in the rows that have it."""
+    return [math.nan if row[key] is None else float(row[key]) for row in rows if key in row]
+
+
+EXPLOSION = 100.0
+"""So many times what is usual, two ticks long, is an explosion."""
+USUAL_TICKS = 50
+"""What is usual is the median of at most so many ticks, and of at least five."""
+NONFINITE = 0.1
+"""Share of steps, two ticks long, that may not be finite: a scaler of fp16 finds its level in less."""
+WORSE = 3.0
+"""So many times the best Fréchet distance, in two evaluations, is a run that has lost what it had learnt."""
+
+
+def _diverged(rows: Sequence[Row]) -> str:
+    nonfinite = _values(rows, "signal/nonfinite")[-2:]
+    if nonfinite and (nonfinite[-1] == 1 or (len(nonfinite) == 2 and min(nonfinite) >= NONFINITE)):
+        return f"{nonfinite[-1]:.0%} of the steps were not finite"
+    for key in ("loss/D", "loss/G", "grad_norm/D", "grad_norm/G"):
+        sizes = [abs(value) for value in _values(rows, key) if math.isfinite(value)]
+        before, now = sizes[:-2][-USUAL_TICKS:], sizes[-2:]
+        if len(before) >= 5 and min(now) > EXPLOSION * max(1.0, usual := statistics.median(before)):
+            return f"{key} is {now[-1]:.3g}, and was {usual:.3g}"
+    name, distances = _distances(rows)
+    if len(distances) >= 3 and min(distances[-2:]) > WORSE * (best := min(distances[:-2])):
+        return f"{name} is {distances[-1]:.3g}, and was {best:.3g}"
+    return ""
+
+
+def _distances(rows: Sequence[Row]) -> tuple[str, list[float]]:
+    """The Fréchet distances of the evaluations so far, by the extractor of the last one."""
+    names = [key for row in rows for key in row if key.startswith(("quality/fid", "quality/fd-"))]
+    return (names[-1], _values(rows, names[-1])) if names else ("", [])
+
+
+RECENT = 3
+"""Ticks over which a sign of collapse has to last; their median counts."""
+VARIED = 0.5
+"""A diversity from which on G is taken to draw different images."""
+SAME = 0.25
+"""A diversity below which its images are hardly told apart."""
+PATIENCE_TICKS = 25
+"""By then they should be told apart: early in a run all of G's images are alike."""
+DEAD = 1e-3
+"""Share of the largest gradient that G ever had, below which it learns nothing."""
+
+
+def _collapsing(rows: Sequence[Row]) -> str:
+    diversity, gradients = _values(rows, "signal/diversity"), _values(rows, "grad_norm/G")
+    if len(diversity) < RECENT:
+        return ""
+    now, most = statistics.median(diversity[-RECENT:]), max(diversity)
+    said = f"two images of G differ {now:.2f} times as much as two real ones"
+    if most >= VARIED and now < most / 2:
+        return f"{said}, and differed {most:.2f} times as much"
+    if now < VARIED and statistics.median(gradients[-RECENT:]) < DEAD * max(gradients):
+        return f"{said}, and D leaves G no gradient ({gradients[-1]:.2g})"
+    if len(diversity) >= PATIENCE_TICKS and now < SAME:
+        return said
+    coverage = _values(rows, "quality/coverage")
+    if len(coverage) >= 3 and max(coverage[-2:]) < max(coverage) / 2 and max(coverage) >= 0.1:
+        return f"coverage of the real images is {coverage[-1]:.2f}, and was {max(coverage):.2f}"
+    return ""
+
+
+REPEATED = 0.5
+"""G's images lie so much nearer to training images than new real images do: it repeats them."""
+CERTAIN = 0.95
+"""A mean sign of D on real images from which on it knows them by heart."""
+STALE = 1.3
+"""So many times the best Fréchet distance, in two evaluations, is a run that gets worse."""
+
+
+def _overfitting(rows: Sequence[Row], centred: bool) -> str:
+    repeats = _values(rows, "quality/memorisation")
+    if repeats and repeats[-1] < REPEATED:
+        return f"G's images lie {repeats[-1]:.2f} times as far from training images as other real images do"
+    name, distances = _distances(rows)
+    signs = _values(rows, "sign/real")[-RECENT:]
+    stale = len(distances) >= 3 and min(distances[-2:]) > STALE * (best := min(distances[:-2]))
+    if centred and signs and stale and (sign := statistics.median(signs)) > CERTAIN:
+        grown = f"{name} is {distances[-1]:.3g}, and was {best:.3g}"
+        return f"D knows the training images (their scores' mean sign is {sign:.2f}), and {grown}"
+    return ""
 
 
 class Action(NamedTuple):

@@ -20,7 +20,8 @@ class Objective(NamedTuple):
     paired: bool = False
     """Whether G's loss looks at D(x): it is computed for G's update only where it does."""
     centred: bool = True
-    """Whether 0 lies between real and generated scores: where only differences count, their sign says nothing."""
+    """Whether 0 lies between real and generated scores. Where only differences count, or scores go to 0 and 1, their
+    sign says nothing."""
     smoothing: Callable[[Tensor, float], Tensor] | None = None
     """(D(x), s) -> what it adds to D's loss that real images are labelled 1 - s; None where there are no labels."""
 
@@ -44,6 +45,7 @@ OBJECTIVES: dict[str, Objective] = {
     "ls": Objective(
         lambda real, fake: 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean(),
         lambda real, fake: 0.5 * (fake - 1).square().mean(),
+        centred=False,
         smoothing=lambda real, s: s * (real - 1).mean() + 0.5 * s**2,
     ),
     # The critic of WGAN (Arjovsky et al. 2017, arXiv:1701.07875): it has to be kept Lipschitz by other means.

@@ -135,7 +135,7 @@ class AugmentSection(Section):
     where it adapts, what it starts from."""
     target: float | None = Field(None, gt=0, lt=1)
     """Adapt p so that the mean sign of D's scores of real images stays here (ADA; 0.6 in its paper). Not for `rp` and
-    `wasserstein`, by which only differences of scores count."""
+    `wasserstein`, by which only differences of scores count, nor for `ls`, whose scores go to 0 and 1."""
     speed_kimg: float = Field(500.0, gt=0)
     """Thousands of images in which an adapting p can go from 0 to 1."""
 

@@ -16,6 +16,7 @@ from gandist.evaluator import Evaluator
 from gandist.health import SIGNALS, Action, State, Verdict, decide, judge
 from gandist.inputs import Inputs
 from gandist.methods import new_game, new_players
+from gandist.objectives import OBJECTIVES
 from gandist.outputs import ROWS, Outputs
 from gandist.ranks import Ranks, join
 from gandist.schedule import due, images_of, value_at
@@ -139,6 +140,8 @@ class Run:
         addresses = ranks.gather(target(host, port) if port else "")
         if any(addresses) and ranks.leads and storage.local is not None:
             write_targets(storage.local / "prometheus.json", [address for address in addresses if address])
+        objective = OBJECTIVES.get(config.game.objective)
+        self.centred = objective is not None and objective.centred
         self.attempt, self.outputs = mine, None
         if mine is not None:
             self.outputs = Outputs(
@@ -267,7 +270,7 @@ class Run:
         verdict, action = Verdict(), Action()
         if self.outputs:
             before, rows = self.state, self.outputs.recent(row)
-            verdict = judge(rows)
+            verdict = judge(rows, self.centred)
             action = decide(verdict, self.config.health, self.players.rollbacks, self.outputs.refuge(rows), done)
             if verdict.state != before and (verdict.state == "healthy" or action.kind != "ignore"):
                 log.warning("health=%s images_seen=%d %s", verdict.state, row["images_seen"], verdict.reason)
