@@ -44,6 +44,8 @@ def _values(rows: Sequence[Row], key: str) -> list[float]:
     return [math.nan if row[key] is None else float(row[key]) for row in rows if key in row]
 
 
+LIMITS = {"loss/D": 1e3, "loss/G": 1e3, "grad_norm/D": 1e5, "grad_norm/G": 1e5}
+"""No run that learns comes near: losses are logarithms of probabilities, or small distances."""
 EXPLOSION = 100.0
 """So many times what is usual, two ticks long, is an explosion."""
 USUAL_TICKS = 50
@@ -58,21 +60,24 @@ def _diverged(rows: Sequence[Row]) -> str:
     nonfinite = _values(rows, "signal/nonfinite")[-2:]
     if nonfinite and (nonfinite[-1] == 1 or (len(nonfinite) == 2 and min(nonfinite) >= NONFINITE)):
         return f"{nonfinite[-1]:.0%} of the steps were not finite"
-    for key in ("loss/D", "loss/G", "grad_norm/D", "grad_norm/G"):
+    for key, limit in LIMITS.items():
         sizes = [abs(value) for value in _values(rows, key) if math.isfinite(value)]
+        if sizes and sizes[-1] > limit:
+            return f"{key} is {sizes[-1]:.3g}"
         before, now = sizes[:-2][-USUAL_TICKS:], sizes[-2:]
-        if len(before) >= 5 and min(now) > EXPLOSION * max(1.0, usual := statistics.median(before)):
-            return f"{key} is {now[-1]:.3g}, and was {usual:.3g}"
-    name, distances = _distances(rows)
-    if len(distances) >= 3 and min(distances[-2:]) > WORSE * (best := min(distances[:-2])):
-        return f"{name} is {distances[-1]:.3g}, and was {best:.3g}"
-    return ""
+        if len(before) >= 5:
+            usual = statistics.median(before)
+            if min(now) > EXPLOSION * max(1.0, usual):
+                return f"{key} is {now[-1]:.3g}, and was {usual:.3g}"
+    name, best, now = _distances(rows)
+    return f"{name} is {now[-1]:.3g}, and was {best:.3g}" if now and min(now) > WORSE * best else ""
 
 
-def _distances(rows: Sequence[Row]) -> tuple[str, list[float]]:
-    """The Fréchet distances of the evaluations so far, by the extractor of the last one."""
+def _distances(rows: Sequence[Row]) -> tuple[str, float, list[float]]:
+    """The name of the Fréchet distance at the last evaluation; the best before the last two; and these two."""
     names = [key for row in rows for key in row if key.startswith(("quality/fid", "quality/fd-"))]
-    return (names[-1], _values(rows, names[-1])) if names else ("", [])
+    values = _values(rows, names[-1]) if names else []
+    return (names[-1], min(values[:-2]), values[-2:]) if len(values) >= 3 else ("", 0.0, [])
 
 
 RECENT = 3
@@ -83,6 +88,8 @@ SAME = 0.25
 """A diversity below which its images are hardly told apart."""
 PATIENCE_TICKS = 25
 """By then they should be told apart: early in a run all of G's images are alike."""
+ONE, ONE_TICKS = 0.02, 5
+"""A diversity at which they are one image, and so many ticks that this may last."""
 DEAD = 1e-3
 """Share of the largest gradient that G ever had, below which it learns nothing."""
 
@@ -99,6 +106,8 @@ def _collapsing(rows: Sequence[Row]) -> str:
         return f"{said}, and D leaves G no gradient ({gradients[-1]:.2g})"
     if len(diversity) >= PATIENCE_TICKS and now < SAME:
         return said
+    if len(diversity) >= ONE_TICKS and max(diversity[-ONE_TICKS:]) < ONE:
+        return f"{said}: G draws one image"
     coverage = _values(rows, "quality/coverage")
     if len(coverage) >= 3 and max(coverage[-2:]) < max(coverage) / 2 and max(coverage) >= 0.1:
         return f"coverage of the real images is {coverage[-1]:.2f}, and was {max(coverage):.2f}"
@@ -117,11 +126,10 @@ def _overfitting(rows: Sequence[Row], centred: bool) -> str:
     repeats = _values(rows, "quality/memorisation")
     if repeats and repeats[-1] < REPEATED:
         return f"G's images lie {repeats[-1]:.2f} times as far from training images as other real images do"
-    name, distances = _distances(rows)
+    name, best, now = _distances(rows)
     signs = _values(rows, "sign/real")[-RECENT:]
-    stale = len(distances) >= 3 and min(distances[-2:]) > STALE * (best := min(distances[:-2]))
-    if centred and signs and stale and (sign := statistics.median(signs)) > CERTAIN:
-        grown = f"{name} is {distances[-1]:.3g}, and was {best:.3g}"
+    if centred and now and min(now) > STALE * best and (sign := statistics.median(signs)) > CERTAIN:
+        grown = f"{name} is {now[-1]:.3g}, and was {best:.3g}"
         return f"D knows the training images (their scores' mean sign is {sign:.2f}), and {grown}"
     return ""
 

@@ -100,15 +100,16 @@ class Outputs:
         """The rows of the run until now, this one last; from storage after a restart."""
         return [*self._rows, row]
 
-    def refuge(self, rows: Sequence[Row]) -> int | None:
+    def refuge(self) -> int | None:
         """Images seen at the checkpoint to go back to: the best, else the newest from when all was well; None where
         there is none."""
+        self.writer.wait()
         there = [int(name) for name in names(self.storage)]
         best = self.evaluations.best()
         if best in there:
             return best
-        well = [row["images_seen"] for row in rows if row.get("verdict") == "healthy"]
-        return max((seen for seen in there if well and seen <= well[-1]), default=None)
+        well = max((row["images_seen"] for row in self._rows if row.get("verdict") == "healthy"), default=0)
+        return max((seen for seen in there if seen <= well), default=None)
 
     def retreat(self, images_seen: int, number: int) -> None:
         """Take the run's files back to the checkpoint at `images_seen`; later rows go to `rolled-back-NUMBER.jsonl`."""

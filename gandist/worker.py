@@ -271,7 +271,8 @@ class Run:
         if self.outputs:
             before, rows = self.state, self.outputs.recent(row)
             verdict = judge(rows, self.centred)
-            action = decide(verdict, self.config.health, self.players.rollbacks, self.outputs.refuge(rows), done)
+            refuge = self.outputs.refuge() if verdict.state != "healthy" else None
+            action = decide(verdict, self.config.health, self.players.rollbacks, refuge, done)
             if verdict.state != before and (verdict.state == "healthy" or action.kind != "ignore"):
                 log.warning("health=%s images_seen=%d %s", verdict.state, row["images_seen"], verdict.reason)
         verdict, action = self.ranks.gather((verdict, action))[0]
