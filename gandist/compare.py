@@ -117,7 +117,7 @@ def plan(
             own = [f"{key}={json.dumps(value)}" for key, value in (variant.model_extra or {}).items()]
             ours = [f"run.name={name}", f"run.seed={seed}", "launch.kind=local"]
             try:
-                runs.append(Planned(label, seed, load(variant.config, [*own, *overrides, *ours])))
+                runs.append(Planned(label, seed, load(variant.config, ["eval.every_kimg=null", *own, *overrides, *ours])))
             except ConfigError as error:
                 raise ConfigError(f"{source}: variants.{label}: {error}") from error
     if len({run.config.run.name for run in runs}) < len(runs):

@@ -175,7 +175,7 @@ class TrainSection(Section):
 
 
 class EvalSection(Section):
-    every_kimg: float | None = Field(100.0, gt=0)
+    every_kimg: float | None = Field(500.0, gt=0)
     """Measure G's running average every so many thousand images, and at the end; a run that is shorter is not measured.
     null: never."""
     n: int = Field(5000, ge=12)

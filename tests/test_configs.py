@@ -96,7 +96,7 @@ def prepare(workspace: Path, config: Path) -> None:
 
 def brief(config: RunConfig, rounds: int) -> list[str]:
     kimg = rounds * config.train.batch * config.game.n_critic / 1000
-    return ["launch.kind=local", "launch.threads=1", f"train.total_kimg={kimg}"]
+    return ["launch.kind=local", "launch.threads=1", "eval.every_kimg=null", f"train.total_kimg={kimg}"]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
