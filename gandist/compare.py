@@ -116,11 +116,9 @@ def plan(
             name = f"{comparison.name}-{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}-{seed}"
             own = [f"{key}={json.dumps(value)}" for key, value in (variant.model_extra or {}).items()]
             # Measured once, at the end and for all alike.
-            first, ours = ["eval.every_kimg=null"], [f"run.name={name}", f"run.seed={seed}", "launch.kind=local"]
+            unmeasured, ours = ["eval.every_kimg=null"], [f"run.name={name}", f"run.seed={seed}", "launch.kind=local"]
             try:
-                runs.append(
-                    Planned(label, seed, load(variant.config, [*first, *own, *overrides, *ours]))
-                )
+                runs.append(Planned(label, seed, load(variant.config, [*unmeasured, *own, *overrides, *ours])))
             except ConfigError as error:
                 raise ConfigError(f"{source}: variants.{label}: {error}") from error
     if len({run.config.run.name for run in runs}) < len(runs):

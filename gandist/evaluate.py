@@ -5,6 +5,7 @@ Values come with their protocol: only those of the same extractor and as many im
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from gandist import checkpoint
 from gandist.checks import choice
-from gandist.errors import ConfigError, GandistError
+from gandist.errors import CheckpointError, ConfigError, GandistError
 from gandist.evaluator import extractor_of
 from gandist.logs import show_messages
 from gandist.pack import natural, positive
@@ -22,9 +23,11 @@ from gandist.quality.extractors import EXTRACTORS, Extractor, default_extractor,
 from gandist.ranks import Ranks, pick_device
 from gandist.trained import Trained, open_run, open_trained
 
+log = logging.getLogger("gandist")
+
 
 def checkpoints(run: str, device: torch.device, images_seen: int | None, every: bool) -> Iterator[Trained]:
-    """The generators asked for: the newest, that of one checkpoint, or each in turn.
+    """The generators asked for: the newest, that of one checkpoint, or each sound one in turn.
 
     Raises:
         GandistError: there is no run, or no such checkpoint.
@@ -34,7 +37,10 @@ def checkpoints(run: str, device: torch.device, images_seen: int | None, every: 
         yield first
         return
     for name in checkpoint.names(open_run(run)):
-        yield open_trained(run, device, int(name))
+        try:
+            yield open_trained(run, device, int(name))
+        except CheckpointError as error:
+            log.warning("%s; left out", error)
 
 
 def shown(result: Result) -> str:

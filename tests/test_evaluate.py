@@ -1,6 +1,7 @@
 """`python -m gandist.evaluate`: what it prints, and what it says where it cannot."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_every_checkpoint(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert [found["images_seen"] for found in every] == [60, 120]
     (first,) = objects(capsys, *options, "--images-seen", "60")
     assert measures(first) == measures(every[0]) != measures(every[1])
+
+
+def test_a_damaged_checkpoint_is_left_out(
+    run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "checkpoints" / "00000060" / "G_ema.safetensors").write_bytes(b"")
+    found = objects(capsys, str(copy), "--n", N, "--extractor", "classifier", "--all")
+    assert [each["images_seen"] for each in found] == [120]
+    assert "00000060: damaged" in caplog.text
 
 
 def test_against_other_images(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

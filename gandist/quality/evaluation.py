@@ -15,7 +15,14 @@ from gandist.errors import DataError
 from gandist.quality.extractors import Extractor
 from gandist.quality.features import Reals, Seen, look_together, moments_of, real_features
 from gandist.quality.kernel import kernel_distance
-from gandist.quality.neighbours import K_DENSITY, K_MANIFOLD, manifold_measures, novelty, novelty_of_training
+from gandist.quality.neighbours import (
+    K_DENSITY,
+    K_MANIFOLD,
+    manifold_measures,
+    novelty,
+    novelty_of_training,
+    smallest_distances,
+)
 from gandist.quality.paths import EPSILON, path_lengths
 from gandist.quality.statistics import Moments, distance_of
 from gandist.randomness import philox
@@ -60,6 +67,10 @@ class Yardstick:
     moments: Moments = field(init=False)
     floor: float = field(init=False)
     """The Fréchet distance of one half of the real images to the other."""
+    _of_real: dict[int, Tensor] = field(default_factory=dict)
+    """Distances between neighbours among so many real images, which are the same at every evaluation."""
+    _new: dict[int, float] = field(default_factory=dict)
+    """How far so many real images are from the nearest training image."""
 
     def __post_init__(self) -> None:
         if self.ranks.leads:
@@ -137,7 +148,10 @@ class Yardstick:
         measures = self._distances(fake, labels)
         measures["is"] = fake.predictions.inception_score
         m = self._compared(len(fake.h))
-        measures |= manifold_measures(self.real.seen.h[:m], fake.h[:m])
+        real = self.real.seen.h[:m]
+        if m not in self._of_real:
+            self._of_real[m] = smallest_distances(real, real, max(K_MANIFOLD, K_DENSITY) + 1)
+        measures |= manifold_measures(real, fake.h[:m], of_real=self._of_real[m])
         if self.training is not None:
             measures["memorisation"] = self._memorisation(self.training.seen.h, fake.h)
         return measures
@@ -159,8 +173,10 @@ class Yardstick:
     def _memorisation(self, training: Tensor, fake: Tensor) -> float:
         """1: as far from the training images as new real ones are; 0: copies of them."""
         n = min(len(fake), len(self.real.seen.h), N_PAIRS)
-        new = novelty(self.real.seen.h[:n], training) if self.held_out else novelty_of_training(training, n)
-        return novelty(fake[:n], training) / new if new else math.nan
+        if n not in self._new:
+            real = self.real.seen.h[:n]
+            self._new[n] = novelty(real, training) if self.held_out else novelty_of_training(training, n)
+        return novelty(fake[:n], training) / self._new[n] if self._new[n] else math.nan
 
     def _path_length(self, trained: Trained, y: Tensor | None, n: int, seed: int) -> float:
         mine = slice(self.ranks.rank, n, self.ranks.world_size)

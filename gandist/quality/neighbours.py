@@ -35,13 +35,18 @@ def smallest_distances(x: Tensor, y: Tensor, k: int) -> Tensor:
 
 
 def manifold_measures(
-    real: Tensor, fake: Tensor, k_manifold: int = K_MANIFOLD, k_density: int = K_DENSITY
+    real: Tensor,
+    fake: Tensor,
+    k_manifold: int = K_MANIFOLD,
+    k_density: int = K_DENSITY,
+    of_real: Tensor | None = None,
 ) -> dict[str, float]:
     """Precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 2), density and coverage (Naeem et al.
     2020, arXiv:2002.09797, eq. 3 and 4).
 
     Args:
         real, fake: features (N, F) and (M, F), as many of both if recall is to be comparable.
+        of_real: `smallest_distances(real, real, max(k) + 1)`, where it is known.
 
     Raises:
         ValueError: no more than k features in one of the sets.
@@ -49,7 +54,7 @@ def manifold_measures(
     k = max(k_manifold, k_density)
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"need more than {k} features, there are {len(real)} and {len(fake)}")
-    of_real = smallest_distances(real, real, k + 1)
+    of_real = smallest_distances(real, real, k + 1) if of_real is None else of_real
     radii, radii_density = of_real[:, k_manifold], of_real[:, k_density]
     radii_fake = smallest_distances(fake, fake, k_manifold + 1)[:, k_manifold]
     precise = inside = 0
