@@ -81,7 +81,7 @@ def _distances(rows: Sequence[Row]) -> tuple[str, float, list[float]]:
 
 
 RECENT = 3
-"""Ticks over which a sign of collapse has to last; their median counts."""
+"""Ticks over which a sign of collapse has to last."""
 VARIED = 0.5
 """A diversity from which on G is taken to draw different images."""
 SAME = 0.25
@@ -96,13 +96,13 @@ DEAD = 1e-3
 
 def _collapsing(rows: Sequence[Row]) -> str:
     diversity, gradients = _values(rows, "signal/diversity"), _values(rows, "grad_norm/G")
-    if len(diversity) < RECENT:
+    if len(diversity) <= RECENT:
         return ""
-    now, most = statistics.median(diversity[-RECENT:]), max(diversity)
+    now, before = max(diversity[-RECENT:]), max(diversity[:-RECENT])
     said = f"two images of G differ {now:.2f} times as much as two real ones"
-    if most >= VARIED and now < most / 2:
-        return f"{said}, and differed {most:.2f} times as much"
-    if now < VARIED and statistics.median(gradients[-RECENT:]) < DEAD * max(gradients):
+    if before >= VARIED and now < before / 2:
+        return f"{said}, and differed {before:.2f} times as much"
+    if now < VARIED and max(gradients[-RECENT:]) < DEAD * max(gradients):
         return f"{said}, and D leaves G no gradient ({gradients[-1]:.2g})"
     if len(diversity) >= PATIENCE_TICKS and now < SAME:
         return said

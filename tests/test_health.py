@@ -37,10 +37,11 @@ def test_no_false_alarm(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "state", "at"), [
-    ("collapse", "collapsing", 6080),
+    ("collapse", "collapsing", 8000),
     ("chase", "collapsing", 10048),
     ("lr100-cgan", "diverged", 2048),
     ("lr100-wgan-gp", "diverged", 8000),
+    ("few", "overfitting", 180096),
 ])  # fmt: skip
 def test_a_run_that_failed_is_found_out(name: str, state: str, at: int) -> None:
     found = {state: seen for seen, state in reversed(changes(name))}
@@ -73,8 +74,9 @@ def verdict(rows: list[dict[str, Any]], centred: bool = True) -> Verdict:
     (evaluated(50, 10, 12, 9, 11), "healthy", ""),
     (evaluated(50, 10, 40), "healthy", ""),
     (evaluated(50, 10, 40, 60), "diverged", "quality/fid is 60, and was 10"),
-    ([HEALTHY] * 5 + [{**HEALTHY, "signal/diversity": 0.4}] * 2, "collapsing", "differed 0.90 times"),
-    ([HEALTHY] * 5 + [{**HEALTHY, "signal/diversity": 0.4}], "healthy", ""),
+    ([HEALTHY] * 5 + [{**HEALTHY, "signal/diversity": 0.4}] * 3, "collapsing", "differed 0.90 times"),
+    ([HEALTHY] * 5 + [{**HEALTHY, "signal/diversity": 0.4}] * 2, "healthy", ""),
+    ([{**HEALTHY, "signal/diversity": d} for d in (0.1, 0.1, 0.2, 0.3, 0.9)], "healthy", ""),
     ([{**HEALTHY, "signal/diversity": 0.2}] * 24, "healthy", ""),
     ([{**HEALTHY, "signal/diversity": 0.2}] * 25, "collapsing", "differ 0.20 times"),
     ([{**HEALTHY, "signal/diversity": 0.01}] * 5, "collapsing", "one image"),
