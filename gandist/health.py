@@ -51,15 +51,20 @@ EXPLOSION = 100.0
 USUAL_TICKS = 50
 """What is usual is the median of at most so many ticks, and of at least five."""
 NONFINITE = 0.1
-"""Share of steps, two ticks long, that may not be finite: a scaler of fp16 finds its level in less."""
+"""Share of steps, two ticks long, that may not be finite."""
+NONFINITE_STEPS = 100
+"""So many steps are needed to tell: a scaler of fp16 seeks its level in the first dozen or two."""
 WORSE = 3.0
 """So many times the best Fréchet distance, in two evaluations, is a run that has lost what it had learnt."""
 
 
 def _diverged(rows: Sequence[Row]) -> str:
-    nonfinite = _values(rows, "signal/nonfinite")[-2:]
-    if nonfinite and (nonfinite[-1] == 1 or (len(nonfinite) == 2 and min(nonfinite) >= NONFINITE)):
-        return f"{nonfinite[-1]:.0%} of the steps were not finite"
+    for key in ("loss/D", "loss/G"):
+        if not all(map(math.isfinite, _values(rows[-1:], key))):
+            return f"{key} was finite in no step"
+    shares, steps = _values(rows, "signal/nonfinite")[-2:], sum(_values(rows, "steps")[-2:])
+    if len(shares) == 2 and min(shares) >= NONFINITE and steps >= NONFINITE_STEPS:
+        return f"{shares[-1]:.0%} of the steps were not finite"
     for key, limit in LIMITS.items():
         sizes = [abs(value) for value in _values(rows, key) if math.isfinite(value)]
         if sizes and sizes[-1] > limit:
@@ -116,9 +121,9 @@ def _collapsing(rows: Sequence[Row]) -> str:
 
 REPEATED = 0.5
 """G's images lie so much nearer to training images than new real images do: it repeats them."""
-CERTAIN = 0.95
+CERTAIN = 0.9
 """A mean sign of D on real images from which on it knows them by heart."""
-STALE = 1.3
+STALE = 1.2
 """So many times the best Fréchet distance, in two evaluations, is a run that gets worse."""
 
 

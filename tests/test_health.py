@@ -51,7 +51,7 @@ def test_a_run_that_failed_is_found_out(name: str, state: str, at: int) -> None:
 
 HEALTHY = {
     "loss/D": 0.7, "loss/G": 0.9, "grad_norm/D": 2.0, "grad_norm/G": 1.5, "sign/real": 0.5, "signal/diversity": 0.9,
-    "signal/nonfinite": 0.0,
+    "signal/nonfinite": 0.0, "steps": 60,
 }  # fmt: skip
 
 
@@ -65,7 +65,8 @@ def verdict(rows: list[dict[str, Any]], centred: bool = True) -> Verdict:
 
 @pytest.mark.parametrize(("rows", "state", "reason"), [
     ([HEALTHY] * 60, "healthy", ""),
-    ([HEALTHY] * 9 + [{**HEALTHY, "loss/G": None, "signal/nonfinite": 1.0}], "diverged", "100% of the steps"),
+    ([HEALTHY] * 9 + [{**HEALTHY, "loss/G": None}], "diverged", "loss/G was finite in no step"),
+    ([{**HEALTHY, "signal/nonfinite": 1.0, "steps": 8}] * 2, "healthy", ""),
     ([HEALTHY] * 9 + [{**HEALTHY, "signal/nonfinite": 0.2}], "healthy", ""),
     ([HEALTHY] * 8 + [{**HEALTHY, "signal/nonfinite": 0.2}] * 2, "diverged", "20% of the steps"),
     ([HEALTHY] * 9 + [{**HEALTHY, "grad_norm/G": 900.0}], "healthy", ""),
