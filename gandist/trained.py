@@ -70,7 +70,7 @@ class Trained:
 
     def _batch(self, z: Tensor, y: Tensor | None) -> np.ndarray:
         # Filled up with what is there, for products of fewer rows are summed in another order.
-        rows = torch.arange(BATCH) % len(z)
+        rows = torch.arange(BATCH, device=z.device) % len(z)
         x = self.G(z[rows].to(self.device), None if y is None else y[rows].to(self.device))
         return as_pixels(x[: len(z)])
 
