@@ -7,6 +7,7 @@ COMMANDS = {
     "train": "train, or go on with, a run",
     "sample": "draw images from the generator of a run",
     "evaluate": "measure the generator of a run against real images",
+    "usefulness": "tell whether a run's images help a classifier of real ones",
     "report": "write one HTML page of a run, or of several side by side",
     "compare": "train variants of a configuration and measure them side by side",
     "pack": "pack images into indexed WebDataset shards",
@@ -16,7 +17,7 @@ COMMANDS = {
 def main() -> int:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     if command not in COMMANDS:
-        listing = "\n".join(f"  gandist {name:8} {what}" for name, what in COMMANDS.items())
+        listing = "\n".join(f"  gandist {name:10} {what}" for name, what in COMMANDS.items())
         print(f"usage: gandist COMMAND ... (--help for each)\n{listing}", file=sys.stderr)  # noqa: T201
         return 0 if command in ("-h", "--help") else 2
     result: int = import_module(f"gandist.{command}").main(sys.argv[2:])

@@ -1,4 +1,4 @@
-"""Grids of sample images."""
+"""Grids of sample images, and ways from one to the next."""
 
 import io
 
@@ -28,16 +28,20 @@ def grid(images: npt.NDArray[np.uint8], columns: int, gap: int = 2) -> Image.Ima
         raise ValueError(f"images: need uint8 (N, 1 or 3, H, W), got {images.dtype} {images.shape}")
     if columns < 1:
         raise ValueError(f"columns: need at least 1, got {columns}")
-    n, channels, height, width = images.shape
-    scale = max(1, CELL_PX // max(height, width))
-    cells = images.transpose(0, 2, 3, 1).repeat(scale, axis=1).repeat(scale, axis=2)
-    height, width = height * scale, width * scale
+    cells = enlarged(images, CELL_PX)
+    n, height, width, channels = cells.shape
     rows = -(-n // columns)
     canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, dtype=np.uint8)
     for i, cell in enumerate(cells):
         top, left = i // columns * (height + gap), i % columns * (width + gap)
         canvas[top : top + height, left : left + width] = cell
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def enlarged(images: npt.NDArray[np.uint8], within_px: int) -> npt.NDArray[np.uint8]:
+    """Images (N, C, H, W) as (N, s H, s W, C), by the largest whole factor s that keeps them within so many pixels."""
+    scale = max(1, within_px // max(images.shape[2:]))
+    return images.transpose(0, 2, 3, 1).repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def as_pixels(x: Tensor) -> npt.NDArray[np.uint8]:
@@ -51,3 +55,19 @@ def png_bytes(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Between latents a and b (N, Z), at t (N, 1) from 0 to 1, on the great arc (White 2016, arXiv:1609.04468)."""
+    a64, b64 = a.double(), b.double()
+    cosine = torch.nn.functional.cosine_similarity(a64, b64, dim=1, eps=1e-12).clamp(-1 + 1e-12, 1 - 1e-12)
+    omega = cosine.acos()[:, None]
+    t = t.double()
+    return ((((1 - t) * omega).sin() * a64 + (t * omega).sin() * b64) / omega.sin()).to(a.dtype)
+
+
+def circuit(z: Tensor, steps: int) -> Tensor:
+    """A closed way through latents z (N, Z) in so many steps from each to the next: (N * steps, Z), z[i] in row
+    i * steps. One step after the last row it is at the first again."""
+    t = torch.arange(steps, device=z.device).repeat(len(z))[:, None] / steps
+    return slerp(z.repeat_interleave(steps, 0), z.roll(-1, 0).repeat_interleave(steps, 0), t)

@@ -2,12 +2,10 @@
 
 import argparse
 import os
-import shutil
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from gandist.errors import DataError, GandistError
-from gandist.shards.index import CAPTIONS_FILE, SHARDS_FILE, Index, index_shards, remove_index, write_index
+from gandist.shards.index import Index, index_shards, write_index
+from gandist.shards.making import making, members, write_shard
 from gandist.shards.picture import ENCODINGS, Picture
-from gandist.shards.remote import ShardCache, default_cache_dir, is_remote
+from gandist.shards.remote import ShardCache, default_cache_dir
 from gandist.shards.sources import Source, open_source
 from gandist.shards.tars import list_shards
 from gandist.text import embed, encoder
 
-WORK = ".packing"
-"""Folder in DEST that shards are written in: while it is there, DEST was not finished."""
 LISTED_MAX = 100
 """Broken images past the bound before the rest of the set is given up."""
 CACHE_BYTES = 50 << 30
@@ -39,6 +36,7 @@ def pack(
     quality: int = 95,
     channels: int | None = None,
     shard_size: int = 1000,
+    n: int | None = None,
     seed: int = 0,
     max_broken: int = 0,
     workers: int | None = None,
@@ -61,6 +59,7 @@ def pack(
         format: "png", "jpeg" or "webp"; `quality` is for the latter two.
         channels: 1 (grey) or 3 (RGB); None leaves them.
         shard_size: samples a shard.
+        n: images that are taken, the first of the permutation; None takes all.
         max_broken: broken images that are tolerated.
         workers: threads (default: one a core).
         captions: whether captions are embedded; an image without one then counts as broken.
@@ -70,57 +69,32 @@ def pack(
         DataError: the source cannot be read, `dest` holds a set already, or too many images are broken.
         GandistError: captions are to be embedded, and the text encoder is not installed.
     """
-    if is_remote(dest):
-        raise DataError(f"{dest}: sets are packed to a local folder; copy it there when it is done")
-    folder, work = Path(dest), Path(dest) / WORK
-    unfinished = work.exists()  # what a killed run left may be replaced
-    shards = list(folder.glob("*.tar"))
-    if not overwrite and ((folder / SHARDS_FILE).exists() or (shards and not unfinished)):
-        raise DataError(f"{dest}: holds shards already; pass --overwrite, or --index-only to index them")
-    if overwrite and shards and any(_same(path, src) for path in (folder, *shards)):
-        raise DataError(f"{dest}: would overwrite its own source; give another DEST")
     if captions:
         encoder()  # before the work is done, say that it is not installed
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        source = open_source(src, work)
+    fix = "pass --overwrite, or --index-only to index them"
+    with making(dest, overwrite=overwrite, sources=(src,), fix=fix) as made:
+        source = open_source(src, made.work)
+        order = _permutation(source.n, seed)
+        if n is not None and n > source.n:
+            raise DataError(f"{src}: holds {source.n} images; --n {n} are more")
         written, broken = _write_shards(
             source,
-            work,
+            made.work,
             Picture(size, crop, format, quality, channels),
             shard_size=shard_size,
-            order=_permutation(source.n, seed),
+            order=order[:n],
             max_broken=max_broken,
             captions=captions,
             workers=workers or os.cpu_count() or 1,
             progress=progress,
         )
-        names = source.class_names or class_names
-        urls = [str(path) for path in written]
-        index = index_shards(urls, ShardCache(Path(), 0), base=str(work), class_names=names, workers=workers)
-        if captions:
-            index = embed(index, src, progress)
-        unfinished = True
-        remove_index(dest)
-        for path in (*shards, folder / CAPTIONS_FILE):
-            path.unlink(missing_ok=True)
-        for path in written:
-            path.rename(folder / path.name)
-        index = replace(index, base=dest)
-        write_index(index, dest)
-        unfinished = False
-    except OSError as error:
-        raise DataError(f"{dest}: cannot be written: {error}") from error
-    finally:
-        # Else the folder stays, by which the next run knows the shards beside it for its own.
-        if not unfinished:
-            shutil.rmtree(work, ignore_errors=True)
+        index = made.finish(
+            written,
+            class_names=source.class_names or class_names,
+            workers=workers,
+            embed=(lambda index: embed(index, src, progress)) if captions else lambda index: index,
+        )
     return index, broken
-
-
-def _same(path: Path, src: str) -> bool:
-    return Path(src).exists() and path.samefile(src)
 
 
 def _permutation(n: int, seed: int) -> np.ndarray:
@@ -140,38 +114,28 @@ def _write_shards(
     workers: int,
     progress: bool,
 ) -> tuple[list[Path], list[str]]:
-    # webdataset imports torch: a second that --help and --index-only need not wait for.
-    from webdataset import TarWriter
-
     stop = threading.Event()
-    bar = tqdm(total=source.n, unit="img", desc="pack", disable=None if progress else True)
+    bar = tqdm(total=len(order), unit="img", desc="pack", disable=None if progress else True)
+
+    def samples(numbers: list[int], broken: list[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
+        for i in numbers:
+            if stop.is_set():
+                break
+            try:
+                sample = source.read(i)
+                if captions and not (sample.caption or "").strip():
+                    raise ValueError("has no caption; put one beside it, or leave out --captions")
+                image = picture.encode(sample.image)
+            except Exception as error:  # decoders raise whatever they like
+                broken.append(f"{source.name(i)}: {error}")
+                continue
+            yield f"{i:08d}", members(image, picture.format, sample.label, sample.caption)
 
     def write(job: tuple[int, np.ndarray]) -> tuple[Path, list[str]]:
-        number, members = job
+        number, numbers = job
         path = folder / f"{number:06d}.tar"
-        broken = []
-        with path.open("wb") as file:
-            with TarWriter(file, user="", group="", mtime=0, encoder=False) as tar:
-                for i in members.tolist():
-                    if stop.is_set():
-                        break
-                    try:
-                        sample = source.read(i)
-                        if captions and not (sample.caption or "").strip():
-                            raise ValueError("has no caption; put one beside it, or leave out --captions")
-                        content = {picture.format: picture.encode(sample.image)}
-                    except Exception as error:  # decoders raise whatever they like
-                        broken.append(f"{source.name(i)}: {error}")
-                        continue
-                    if sample.label >= 0:
-                        content["cls"] = str(sample.label).encode()
-                    if sample.caption is not None:
-                        content["txt"] = sample.caption.encode()
-                    tar.write({"__key__": f"{i:08d}", **content})
-            empty = len(broken) == len(members)
-            file.flush()
-            os.fsync(file.fileno())  # the index, written last, must not outlive a power cut that shards don't
-        if empty:
+        broken: list[str] = []
+        if not write_shard(path, samples(numbers.tolist(), broken)):
             path.unlink()
         return path, broken
 
@@ -182,8 +146,8 @@ def _write_shards(
     # 260 on two. Processes would begin a second later, and need every image or reader sent to them.
     pool = ThreadPoolExecutor(workers)
     try:
-        for (path, lines), (_, members) in zip(pool.map(write, jobs), jobs, strict=True):
-            bar.update(len(members))
+        for (path, lines), (_, numbers) in zip(pool.map(write, jobs), jobs, strict=True):
+            bar.update(len(numbers))
             paths += [path] if path.exists() else []
             broken += lines
             if len(broken) > max_broken + LISTED_MAX:
@@ -243,8 +207,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "src",
         metavar="SRC",
-        help="folder (class = subfolder, caption = .txt beside the image), zip of one, "
-        ".tar(s) of WebDataset samples, Parquet table(s) with an image column, or IDX files; "
+        help="folder (class = subfolder, or as StyleGAN's dataset.json lists them; caption = .txt beside the image), "
+        "zip of one, .tar(s) of WebDataset samples, Parquet table(s) with an image column, or IDX files; "
         "with --index-only: shards in a folder, at s3:// or gs://, or http://host/{000000..000009}.tar",
     )
     add(
@@ -272,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--channels", type=int, choices=(1, 3), help="1: grey, 3: RGB (default: leave them)")
     add("--shard-size", type=positive, default=1000, metavar="SAMPLES", help="default: %(default)s")
+    add("--n", type=positive, metavar="N", help="take N of the images, drawn at random by --seed (default: all)")
     add("--seed", type=natural, default=0, help="of the order of the samples (default: %(default)s)")
     add(
         "--max-broken",

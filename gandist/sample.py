@@ -1,23 +1,58 @@
-"""`python -m gandist.sample RUN --out PATH`: draw images from the generator of a run.
+"""`python -m gandist.sample RUN --out PATH`: draw images from the generator of a run, on all devices of the machine.
 
-PATH is a folder for one file an image, or ends in `.png` for a grid. The same seed gives the same images.
+PATH says as what: a folder of image files, one grid (.png), an archive (.zip), an interpolation (.webp, .mp4), or
+shards to train from (.tar). The same seed gives the same images, bit for bit, however many of them.
 """
 
 import argparse
+import functools
 import math
+import re
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
+from gandist import files, film
+from gandist.drawing import devices_of, drawn
 from gandist.errors import ConfigError, GandistError
-from gandist.gallery import grid, png_bytes
+from gandist.gallery import circuit, grid, png_bytes
 from gandist.pack import natural, positive
-from gandist.ranks import pick_device
-from gandist.text import encoder
+from gandist.shards.index import Index
+from gandist.shards.remote import is_remote
+from gandist.storage import whole
+from gandist.text import encoder, with_vectors
 from gandist.trained import Trained, open_trained
+
+FILMS = (".webp", ".mp4")
+KINDS = (".png", ".zip", *FILMS, ".tar")
+N, N_FILM, STEPS, FPS = 100, 8, 30, 30
+
+
+def kind_of(out: str) -> str:
+    """The extension that says what PATH shall be, of `KINDS`; empty for a folder.
+
+    Raises:
+        ConfigError: another extension, or a place that cannot be written to.
+    """
+    if is_remote(out):
+        raise ConfigError(f"--out {out}: samples are written to this machine; copy them there when they are done")
+    suffix = "" if out.endswith("/") else Path(out).suffix.lower()
+    if suffix in KINDS:
+        if Path(out).is_dir():
+            raise ConfigError(f"--out {out}: is a folder; give another name, or {out}/ to fill it")
+        return suffix
+    if re.fullmatch(r"\.(?=\w*[a-z])\w{2,5}", suffix) and not Path(out).is_dir():
+        raise ConfigError(
+            f"--out {out}: give a folder (with a / at its end where its name has a dot), or a file that ends in "
+            f"{', '.join(KINDS)}"
+        )
+    files.check_empty(Path(out))
+    return ""
 
 
 def condition_of(trained: Trained, label: int | None, caption: str | None, n: int, seed: int) -> Tensor | None:
@@ -42,40 +77,120 @@ def condition_of(trained: Trained, label: int | None, caption: str | None, n: in
     return trained.conditions(n, seed)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 2 with one message where the run or the arguments cannot be used."""
-    parser = argparse.ArgumentParser(prog="gandist sample", description=__doc__.partition("\n")[0])
+def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> str:
+    """Draw what is asked for into `options.out`; what was drawn, in words.
+
+    Raises:
+        GandistError: it cannot be drawn, or not be written there.
+    """
+    y = condition_of(trained, options.label, options.caption, n, options.seed)
+    z = trained.latents(n, options.seed, options.truncation)
+    draw = functools.partial(drawn, trained, devices=devices_of(options.device))
+    out = Path(options.out)
+    if kind in FILMS:
+        steps, fps, of_class = options.frames or STEPS, options.fps or FPS, ""
+        if y is not None and trained.config.model.classes:  # between classes there is nothing
+            of_class, y = f" of class {int(y[0])}", y[:1].expand(n * steps)
+        elif y is not None:
+            y = circuit(y, steps)
+        frames = shown(draw(circuit(z, steps), y), n * steps)
+        (film.write_mp4 if kind == ".mp4" else film.write_webp)(out, frames, fps)
+        return f"{n * steps} frames through {n} images{of_class}"
+    batches = shown(draw(z, y), n)
+    if kind == ".png":
+        picture = grid(np.concatenate(list(batches)), math.ceil(math.sqrt(n)))
+        with whole(out) as scratch:
+            scratch.write_bytes(png_bytes(picture))
+        return f"{n} images"
+    images, (labels, captions) = files.pngs(batches), described(trained, y, options.caption, options.seed)
+    if kind == ".zip":
+        files.write_zip(out, images, labels, captions)
+    elif kind == ".tar":
+        embed = functools.partial(with_captions, trained, captions, y)
+        files.write_shards(options.out, n, images, labels, captions, embed=embed)
+    else:
+        files.write_folder(out, images)
+    return f"{n} images"
+
+
+def described(
+    trained: Trained, y: Tensor | None, caption: str | None, seed: int
+) -> tuple[list[int] | None, list[str] | None]:
+    """The labels of images, or their captions, where the run has such."""
+    if y is None:
+        return None, None
+    if trained.config.model.classes:
+        return y.tolist(), None
+    return None, trained.captions(len(y), seed) if caption is None else [caption] * len(y)
+
+
+def with_captions(trained: Trained, captions: Sequence[str] | None, y: Tensor | None, index: Index) -> Index:
+    """The index with the vectors that images were drawn to; unchanged where there are none."""
+    if captions is None or y is None:
+        return index
+    first = {caption: number for number, caption in reversed(list(enumerate(captions)))}
+    different = sorted(first)
+    return with_vectors(index, different, y[[first[caption] for caption in different]].cpu().numpy(), trained.encoder)
+
+
+def shown(batches: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
+    """The batches, with a bar on a terminal."""
+    with tqdm(total=n, unit="img", desc="sample", disable=None) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gandist sample",
+        description="Draw images from the generator of a run. The same seed gives the same images, however many.",
+        epilog="Examples: gandist sample runs/demo --n 36 --class 9 --out boots.png; gandist sample runs/demo --out "
+        "walk.mp4; gandist sample runs/demo --n 10000 --out fakes/%06d.tar",
+    )
     add = parser.add_argument
     add("run", metavar="RUN", help="folder or address of a run")
-    add("--n", type=positive, default=100, help="images (default: %(default)s)")
-    add("--out", required=True, metavar="PATH", help="a folder, or a file that ends in .png for one grid")
+    add(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="an empty folder for a file an image, or a file that ends in .png (one grid), .zip (image files, with "
+        "labels in StyleGAN's dataset.json, or captions), .webp or .mp4 (an endless interpolation), or .tar (shards to "
+        "train from: fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them)",
+    )
+    add("--n", type=positive, help=f"images (default: {N}), or those that an interpolation goes through ({N_FILM})")
     add("--seed", type=natural, default=0, help="default: %(default)s")
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument("--class", type=natural, dest="label", metavar="K", help="of this class (default: any)")
     wanted.add_argument("--caption", metavar="TEXT", help="what the images shall show (default: captions of the data)")
     add("--truncation", type=float, default=1.0, metavar="T", help="factor of z; below 1: less varied (default: 1)")
+    add("--frames", type=positive, metavar="F", help=f"of an interpolation, from image to image (default: {STEPS})")
+    add("--fps", type=positive, help=f"frames per second of an interpolation (default: {FPS})")
     add("--images-seen", type=positive, metavar="N", help="of this checkpoint (default: the newest)")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    options = parser.parse_args(argv)
-    out = Path(options.out)
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: every GPU there is")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 0, or 2 with one message where the run or the arguments cannot be used."""
+    options = _parser().parse_args(argv)
     try:
-        if out.suffix in Image.registered_extensions().keys() - {".png"}:
-            raise ConfigError(f"--out {out}: give a folder, or a file that ends in .png")
-        trained = open_trained(options.run, pick_device(options.device), options.images_seen)
-        y = condition_of(trained, options.label, options.caption, options.n, options.seed)
-        pixels = trained.images(trained.latents(options.n, options.seed, options.truncation), y)
-        if out.suffix == ".png":
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_bytes(png_bytes(grid(pixels, math.ceil(math.sqrt(options.n)))))
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            for i, image in enumerate(pixels.transpose(0, 2, 3, 1)):
-                picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-                (out / f"{i:06d}.png").write_bytes(png_bytes(picture))
+        kind = kind_of(options.out)
+        n = options.n or (N_FILM if kind in FILMS else N)
+        if kind not in FILMS and (options.frames or options.fps):
+            raise ConfigError(f"--frames, --fps: are of an interpolation; let --out end in {' or '.join(FILMS)}")
+        if kind in FILMS and n < 2:
+            raise ConfigError(f"--n {n}: an interpolation goes from one image to another; give 2 or more")
+        if kind == ".tar":
+            files.shard_names(options.out, n)
+        if kind == ".mp4":
+            film.need_video(Path(options.out))
+        trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
+        what = write(trained, options, kind, n)
     except (GandistError, OSError) as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    print(f"{options.n} images of {options.run} at {trained.images_seen} images seen: {out}")  # noqa: T201
+    print(f"{what} of {options.run} at {trained.images_seen} images seen: {options.out}")  # noqa: T201
     return 0
 
 

@@ -3,7 +3,8 @@
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -111,6 +112,18 @@ class Storage:
         """Delete a file; nothing happens where there is none."""
         if self.exists(name):
             self._fs.delete_file(self._at(name))
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write a file to, which becomes `path` once the block ends well, and is gone otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _scratch(path)
+    try:
+        yield scratch
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def _scratch(target: Path) -> Path:

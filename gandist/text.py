@@ -90,6 +90,10 @@ def embed(index: Index, where: str, progress: bool = False) -> Index:
         )
     # Sorted, so that neither the order of the samples nor how often a caption comes matters.
     different = sorted({str(caption) for caption in captions})
-    vectors = encoder().encode(different, progress)
-    column = pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), DIM)
-    return replace(index, embedded=pa.table({"caption": different, "vector": column}), encoder=encoder().id)
+    return with_vectors(index, different, encoder().encode(different, progress), encoder().id)
+
+
+def with_vectors(index: Index, captions: Sequence[str], vectors: np.ndarray, made_by: str) -> Index:
+    """The index with the vectors (n, D) of captions, all different, that an encoder of this id made."""
+    column = pa.FixedSizeListArray.from_arrays(vectors.astype(np.float32).reshape(-1), vectors.shape[1])
+    return replace(index, embedded=pa.table({"caption": list(captions), "vector": column}), encoder=made_by)

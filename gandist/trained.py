@@ -1,9 +1,11 @@
 """The generator of a run, as a checkpoint has it: what is drawn from after training."""
 
+import copy
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from gandist.players import Players, load_weights
 from gandist.randomness import philox
 from gandist.shards.remote import is_remote
 from gandist.storage import Storage
+
+BATCH = 25
+"""Images that G draws at a time, always: on a CPU as fast as more of them, and who wants one waits for few."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +53,34 @@ class Trained:
             return torch.from_numpy(vectors[generator.integers(len(vectors), size=n)]).to(self.device)
         return None
 
-    @torch.no_grad()
-    def images(self, z: Tensor, y: Tensor | None, batch: int = 250) -> np.ndarray:
-        """The images of latents and conditions: uint8 (n, C, H, W)."""
-        slices = [slice(first, first + batch) for first in range(0, len(z), batch)]
-        return np.concatenate([as_pixels(self.G(z[part], None if y is None else y[part])) for part in slices])
+    def captions(self, n: int, seed: int = 0) -> list[str]:
+        """The captions (n,) whose vectors `conditions` gives, of a run that has text."""
+        captions = dataset.open_index(self.config).captions
+        numbers = philox(seed, "sample/y").integers(len(captions), size=n)
+        return [captions[number] or "" for number in numbers]
 
-    def draw(self, n: int, seed: int = 0, batch: int = 250) -> np.ndarray:
+    @torch.no_grad()
+    def images(self, z: Tensor, y: Tensor | None) -> np.ndarray:
+        """The images of latents and conditions: uint8 (n, C, H, W).
+
+        The first ones are the same, bit for bit, whatever comes after them.
+        """
+        slices = [slice(first, first + BATCH) for first in range(0, len(z), BATCH)]
+        return np.concatenate([self._batch(z[part], None if y is None else y[part]) for part in slices])
+
+    def _batch(self, z: Tensor, y: Tensor | None) -> np.ndarray:
+        # Filled up with what is there, for products of fewer rows are summed in another order.
+        rows = torch.arange(BATCH, device=z.device) % len(z)
+        x = self.G(z[rows].to(self.device), None if y is None else y[rows].to(self.device))
+        return as_pixels(x[: len(z)])
+
+    def draw(self, n: int, seed: int = 0) -> np.ndarray:
         """n images at random: uint8 (n, H, W, C)."""
-        return self.images(self.latents(n, seed), self.conditions(n, seed), batch).transpose(0, 2, 3, 1)
+        return self.images(self.latents(n, seed), self.conditions(n, seed)).transpose(0, 2, 3, 1)
+
+    def on(self, device: torch.device) -> Self:
+        """A copy of it on another device."""
+        return replace(self, G=copy.deepcopy(self.G).to(device), device=device)
 
 
 def open_run(run: str) -> Storage:

@@ -1,10 +1,12 @@
 import io
+import math
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from gandist.gallery import grid, png_bytes
+from gandist.gallery import circuit, enlarged, grid, png_bytes, slerp
 
 
 def numbered(n: int, channels: int, size: int) -> np.ndarray:
@@ -67,3 +69,31 @@ def test_other_arrays_are_refused(images: np.ndarray) -> None:
 def test_columns_must_be_positive() -> None:
     with pytest.raises(ValueError, match="columns"):
         grid(numbered(2, 1, 8), columns=0)
+
+
+def test_enlarged() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 4), dtype=np.uint8)
+    assert np.array_equal(enlarged(images, 14)[1, 1::2, ::2], images[1].transpose(1, 2, 0))
+    assert [enlarged(images, px).shape for px in (3, 9, 10)] == [(2, 5, 4, 3), (2, 5, 4, 3), (2, 10, 8, 3)]
+
+
+def test_slerp() -> None:
+    a, b = torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 2.0]])
+    torch.testing.assert_close(slerp(a, b, torch.zeros(2, 1)), a)
+    torch.testing.assert_close(slerp(a, b, torch.ones(2, 1)), b)
+    torch.testing.assert_close(slerp(a, b, torch.full((2, 1), 0.5)), (a + b) / math.sqrt(2))
+    assert slerp(a, a, torch.full((2, 1), 0.5)).allclose(a, atol=1e-5), "an arc of no length is no NaN"
+
+
+def test_a_circuit_is_closed_and_even() -> None:
+    """Through every latent, in steps that are all as long on their arc, the one from the last to the first too."""
+    z = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
+    way = circuit(z, 10)
+    assert way.shape == (30, 16)
+    assert torch.equal(way[::10], z)
+    unit = circuit(z / z.norm(dim=1, keepdim=True), 10).double()
+    steps = (unit * unit.roll(-1, 0)).sum(1).acos().view(3, 10)
+    arcs = (unit[::10] * unit[::10].roll(-1, 0)).sum(1).acos()
+    torch.testing.assert_close(steps, (arcs / 10)[:, None].expand(3, 10), rtol=1e-4, atol=0)
+    torch.testing.assert_close(circuit(z[:1].expand(2, -1), 4), z[:1].expand(8, -1))
+    assert torch.equal(circuit(torch.zeros(2, 4), 3), torch.zeros(6, 4))

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import signal
 import struct
 import subprocess
@@ -22,8 +23,9 @@ import webdataset
 from PIL import Image
 
 from gandist.errors import DataError
-from gandist.pack import WORK, main, pack
+from gandist.pack import main, pack
 from gandist.shards.index import Index, index_shards, read_index
+from gandist.shards.making import WORK
 from gandist.shards.remote import ShardCache
 from gandist.text import encoder
 
@@ -110,6 +112,29 @@ def test_zip(tmp_path: Path, wrapper: str) -> None:
             archive.write(path, wrapper + path.relative_to(root).as_posix())
         archive.writestr("__MACOSX/cat/._000.png", b"litter")
     check_twelve(pack(str(tmp_path / "in.zip"), str(tmp_path / "out"))[0])
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_labels_as_stylegan_lists_them(tmp_path: Path, zipped: bool) -> None:
+    """Subfolders are then no classes; what is not listed has no label."""
+    root, labels = tmp_path / "in", [["00000/a.png", 6], ["00001/b.png", 2]]
+    for number, name in enumerate(("00000/a.png", "00001/b.png", "00001/c.png")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(encoded(pixels(number)))
+
+    def packed(listing: str) -> Index:
+        (root / "dataset.json").write_text(listing)
+        src = shutil.make_archive(str(tmp_path / "in"), "zip", root) if zipped else str(root)
+        return pack(src, str(tmp_path / "out"), overwrite=True)[0]
+
+    index = packed(json.dumps({"labels": labels}))
+    rows = sorted(index.samples.to_pylist(), key=lambda row: row["key"])
+    assert [row["label"] for row in rows] == [6, 2, -1]
+    assert index.class_names == ()
+    assert set(packed('{"labels": null}').samples["label"].to_pylist()) == {-1}
+    for listing in ('{"labels": [["00000/a.png", [0, 1]]]}', '{"labels": [["00000/a.png"]]}', "[]", "{", "{}"):
+        with pytest.raises(DataError, match=r"in(\.zip)?: dataset\.json does not give class numbers as"):
+            packed(listing)
 
 
 def test_tar_of_samples(tmp_path: Path) -> None:
@@ -446,3 +471,17 @@ def test_seed_decides_the_order(tmp_path: Path) -> None:
     assert orders[0][:4] == ["00000000", "00000002", "00000011", "00000009"]
     shards = [str(tmp_path / "0/000000.tar")]
     assert index_shards(shards, ShardCache(tmp_path, 0)).samples["key"].to_pylist() == orders[0]
+
+
+def test_some_of_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first of the order that all of them have, so that a larger number holds a smaller one."""
+    src = str(make_folder(tmp_path / "in"))
+    orders = {}
+    for n in (12, 7, 3):
+        assert main([src, str(tmp_path / str(n)), "--n", str(n), "--shard-size", "5"]) == 0
+        orders[n] = read_index(str(tmp_path / str(n))).samples["key"].to_pylist()
+    assert orders[12] == pack(src, str(tmp_path / "all"))[0].samples["key"].to_pylist()
+    assert (orders[7], orders[3]) == (orders[12][:7], orders[12][:3])
+    capsys.readouterr()
+    assert main([src, str(tmp_path / "more"), "--n", "13"]) == 2
+    assert capsys.readouterr().err == f"error: {src}: holds 12 images; --n 13 are more\n"

@@ -23,7 +23,7 @@ from gandist import dataset
 from gandist.consensus import Host
 from gandist.report import main
 from gandist.report.charts import decades, number, thin, ticks
-from gandist.report.drawn import draw, nearest, slerp
+from gandist.report.drawn import draw, nearest
 from gandist.report.page import page
 from gandist.report.recorded import Mark, read, thinned
 from gandist.resumption import run_root
@@ -413,9 +413,3 @@ def test_decades() -> None:
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert number(value) == text
-
-
-def test_slerp_goes_along_the_sphere() -> None:
-    a, b = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
-    z = slerp(a, b, torch.linspace(0, 1, 3))
-    torch.testing.assert_close(z, torch.tensor([[2.0, 0.0], [2**0.5, 2**0.5], [0.0, 2.0]]))

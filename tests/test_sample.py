@@ -7,17 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from gandist import train
 from gandist.config import RunConfig
+from gandist.pack import pack
 from gandist.resumption import run_root
 from gandist.sample import condition_of, main
+from gandist.shards.decode import decode
+from gandist.shards.index import Index, read_index
 from gandist.text import encoder
-from gandist.trained import Trained, open_trained
+from gandist.trained import BATCH, Trained, open_trained
 from tests.sets import CAPTIONS, make_set
 from tests.worlds import tiny
 
@@ -171,11 +175,142 @@ def test_where_it_cannot_be_written_is_told(
     runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "--out" in refusal(capsys, runs["class"])
-    message = refusal(capsys, str(tmp_path / "none"), "--out", "out.jpg")
-    assert message == "gandist: --out out.jpg: give a folder, or a file that ends in .png\n"
     (tmp_path / "file").touch()
-    for out in ("file/x", "file/x.png", "file"):
-        assert str(tmp_path / "file") in refusal(capsys, runs["class"], "--out", str(tmp_path / out))
+    for out in ("file/x", "file/x.png", "file", "file/x.zip", "file/x.tar", "file/x.webp", "file/x.mp4"):
+        assert str(tmp_path / "file") in refusal(capsys, runs["class"], "--n", "2", "--out", str(tmp_path / out))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["out.jpg"], "--out out.jpg: give a folder (with a / at its end where its name has a dot), or a file that "),
+        (["out.tar.gz"], "--out out.tar.gz: give a folder"),
+        (["out.AVI"], "ends in .png, .zip, .webp, .mp4, .tar"),
+        (["s3://bucket/out.png"], "--out s3://bucket/out.png: samples are written to this machine; copy them there"),
+        (["a.webp", "--n", "1"], "--n 1: an interpolation goes from one image to another; give 2 or more"),
+        (["a.mp4", "--n", "1"], "--n 1: an interpolation"),
+        (["a.zip", "--fps", "3"], "--frames, --fps: are of an interpolation; let --out end in .webp or .mp4"),
+        (["a", "--frames", "3"], "--frames, --fps: are of an interpolation"),
+        (["{0..9}.tar", "--n", "9"], "10 shards for 9 images"),
+        (["full"], "--out full: holds 000000.png already; empty it, or give another folder"),
+        (["v.zip"], "--out v.zip: is a folder; give another name, or v.zip/ to fill it"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_the_run_is_opened(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/000000.png").touch()
+    (tmp_path / "v.zip").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert message in refusal(capsys, "no-run", "--out", *arguments)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_slash_makes_it_a_folder(runs: dict[str, str], tmp_path: Path) -> None:
+    for out in ("v.zip/", "epoch.v2/", "epoch.2"):
+        assert main([runs["class"], "--n", "2", "--out", f"{tmp_path}/{out}"]) == 0
+        assert len(pictures(tmp_path / out)) == 2
+
+
+def test_the_first_images_are_the_same_however_many(runs: dict[str, str], tmp_path: Path) -> None:
+    for kind in KINDS:
+        for n in (3, BATCH + 3):
+            assert main([runs[kind], "--n", str(n), "--out", str(tmp_path / kind / str(n))]) == 0
+        few, many = (pictures(tmp_path / kind / str(n)) for n in (3, BATCH + 3))
+        np.testing.assert_array_equal(few, many[:3])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_zip_is_packed_again(runs: dict[str, str], tmp_path: Path, kind: str) -> None:
+    assert main([runs[kind], "--n", "30", "--seed", "5", "--out", str(tmp_path / "a.zip")]) == 0
+    index, _ = pack(str(tmp_path / "a.zip"), str(tmp_path / "set"))
+    check_set(opened(runs[kind]), index, 30, seed=5)
+
+
+def check_set(trained: Trained, index: Index, n: int, seed: int = 0) -> None:
+    """The index holds n images of the run with their labels or captions."""
+    rows = sorted(index.samples.to_pylist(), key=lambda row: row["key"])
+    channels = trained.config.data.channels
+    read = [Path(index.url(row["shard"])).read_bytes()[row["offset"] :][: row["size"]] for row in rows]
+    np.testing.assert_array_equal([decode(data, 32, channels) for data in read], trained.draw(n, seed))
+    y = trained.conditions(n, seed)
+    classes, text = trained.config.model.classes, trained.config.model.text_dim
+    assert [row["label"] for row in rows] == (y.tolist() if y is not None and classes else [-1] * n)
+    assert [row["caption"] for row in rows] == (trained.captions(n, seed) if text else [None] * n)
+    assert not text or set(trained.captions(n, seed)) == set(CAPTIONS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shards_are_trained_from(runs: dict[str, str], tmp_path: Path, kind: str) -> None:
+    """As they are, with no other step between: two steps on them."""
+    out = tmp_path / "fakes"
+    assert main([runs[kind], "--n", "60", "--out", f"{out}/f-{{0..3}}.tar"]) == 0
+    trained, index = opened(runs[kind]), read_index(str(out))
+    check_set(trained, index, 60)
+    assert index.shards["n"].to_pylist() == [15] * 4
+    y = trained.conditions(60)
+    if kind == "text":
+        assert index.encoder == trained.encoder
+        np.testing.assert_array_equal(index.vectors, y)
+    config = tiny(tmp_path, "again", **KINDS[kind], data__path=str(out), train__total_kimg=0.024)
+    assert train.run(config, "auto") == 0
+    assert open_trained(run_root(config), torch.device("cpu")).images_seen == 24
+
+
+def test_shards_of_one_caption(runs: dict[str, str], tmp_path: Path) -> None:
+    assert main([runs["text"], "--n", "3", "--caption", "a green pear", "--out", f"{tmp_path}/%06d.tar"]) == 0
+    index = read_index(str(tmp_path))
+    assert index.shards["url"].to_pylist() == ["000000.tar"]
+    assert index.captions == ["a green pear"] * 3
+    assert index.vectors is not None
+    np.testing.assert_allclose(index.vectors, encoder().encode(["a green pear"] * 3), atol=1e-6)
+
+
+def test_an_interpolation_goes_through_the_images(
+    runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every fourth frame is an image; one class all along, as nothing lies between two."""
+    arguments = ["--n", "5", "--frames", "4", "--fps", "10", "--seed", "2", "--out"]
+    for kind in KINDS:
+        assert main([runs[kind], *arguments, str(tmp_path / f"{kind}.webp")]) == 0
+        trained = opened(runs[kind])
+        z, y = trained.latents(5, 2), trained.conditions(5, 2)
+        of_class = ""
+        if kind == "class" and y is not None:
+            of_class, y = f" of class {y[0]}", y[:1].expand(5)
+        images = trained.images(z, y).transpose(0, 2, 3, 1).astype(int)
+        assert capsys.readouterr().out.startswith(f"20 frames through 5 images{of_class} of {runs[kind]} at ")
+        with Image.open(tmp_path / f"{kind}.webp") as film:
+            frames = [np.asarray(f.convert("RGB"))[::8, ::8].astype(int) for f in ImageSequence.Iterator(film)]
+        assert len(frames) == 20
+        assert np.abs(np.stack(frames[::4]) - images).max() <= 1
+        steps = np.abs(np.stack(frames) - np.roll(frames, -1, 0)).mean((1, 2, 3))
+        assert steps.min() > 0
+        assert steps[-1] < 1.5 * steps[:-1].max()
+
+
+def test_an_mp4(runs: dict[str, str], tmp_path: Path) -> None:
+    """By default a second from each of eight images to the next."""
+    assert main([runs["class"], "--class", "3", "--out", str(tmp_path / "a.mp4")]) == 0
+    with av.open(str(tmp_path / "a.mp4")) as file:
+        frames = [frame.to_ndarray(format="gray") for frame in file.decode(video=0)]
+        assert file.streams.video[0].average_rate == 30
+    assert len(frames) == 240
+    assert frames[0].shape == (256, 256)
+
+
+def test_what_was_there_is_replaced_whole(runs: dict[str, str], tmp_path: Path) -> None:
+    for name in ("a.png", "a.zip", "a.webp"):
+        (tmp_path / name).write_bytes(b"older")
+        assert main([runs["class"], "--n", "2", "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).stat().st_size > 100
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a.webp", "a.zip"]
 
 
 def test_what_is_no_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gandist import storage as module
 from gandist.errors import ConfigError
 from gandist.shards.remote import join
 from gandist.storage import Storage
@@ -103,6 +104,7 @@ def test_a_place_that_cannot_be_a_folder(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
+from gandist import storage as module
 from gandist.storage import Storage
 storage = Storage(sys.argv[1])
 print("ready", flush=True)
@@ -151,3 +153,18 @@ def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:
     storage.sweep("checkpoints")
     storage.sweep("a folder that is not there")
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000064"]
+
+
+def test_a_file_that_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new/a"
+    for content in ("old", "new"):
+        with module.whole(path) as scratch:
+            scratch.write_text(content)
+            assert not path.exists() or path.read_text() == "old"
+        assert path.read_text() == content
+    with pytest.raises(FileNotFoundError), module.whole(path) as scratch:
+        scratch.with_name("none").rename(scratch)
+    with pytest.raises(UnicodeEncodeError), module.whole(path) as scratch:
+        scratch.write_text("torn \ud800", encoding="utf-8")
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]

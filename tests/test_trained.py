@@ -80,15 +80,15 @@ def test_it_is_the_average_of_the_newest_checkpoint(runs: dict[str, RunConfig], 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_images_are_the_same_under_any_number_and_batch(runs: dict[str, RunConfig], kind: str) -> None:
+def test_images_are_the_same_under_any_number(runs: dict[str, RunConfig], kind: str) -> None:
     trained = lively(opened(runs, kind))
     images = trained.draw(9)
     assert images.std() > 20
     assert images.shape == (9, 32, 32, runs[kind].data.channels)
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images, lively(opened(runs, kind)).draw(9))
-    for other in (trained.draw(9, batch=2), trained.draw(9, batch=9), np.concatenate([trained.draw(5), images[5:]])):
-        assert np.abs(images.astype(int) - other).max() <= 1
+    for n in (1, 2, 5, 40):
+        np.testing.assert_array_equal(trained.draw(n)[:9], images[:n])
     assert np.abs(images.astype(int) - trained.draw(9, seed=1)).max() > 20
     assert torch.equal(trained.latents(5), trained.latents(9)[:5])
     assert torch.equal(trained.latents(5, truncation=0.5), trained.latents(5) * 0.5)

@@ -5,16 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gandist.gallery import slerp
+
 EPSILON = 1e-4
-
-
-def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Between latents a and b (N, Z), at t (N, 1) from 0 to 1, on the great arc (White 2016, arXiv:1609.04468)."""
-    a64, b64 = a.double(), b.double()
-    cosine = torch.nn.functional.cosine_similarity(a64, b64, dim=1, eps=1e-12).clamp(-1 + 1e-12, 1 - 1e-12)
-    omega = cosine.acos()[:, None]
-    t = t.double()
-    return ((((1 - t) * omega).sin() * a64 + (t * omega).sin() * b64) / omega.sin()).to(a.dtype)
 
 
 @torch.no_grad()

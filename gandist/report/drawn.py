@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gandist import dataset
 from gandist.errors import GandistError
-from gandist.gallery import grid, png_bytes
+from gandist.gallery import grid, png_bytes, slerp
 from gandist.trained import Trained, open_trained
 
 COLUMNS = 10
@@ -66,18 +66,12 @@ def class_grid(trained: Trained) -> Picture:
 def interpolations(trained: Trained) -> Picture:
     """From one latent to another along the sphere, a condition a row."""
     ends, y = trained.latents(2 * STRIPS), trained.conditions(STRIPS)
-    t = torch.linspace(0, 1, COLUMNS)
-    z = torch.cat([slerp(a, b, t) for a, b in zip(ends[::2], ends[1::2], strict=True)])
+    a, b = (part.repeat_interleave(COLUMNS, dim=0) for part in (ends[::2], ends[1::2]))
+    z = slerp(a, b, torch.linspace(0, 1, COLUMNS).repeat(STRIPS)[:, None])
     images = trained.images(z, None if y is None else y.repeat_interleave(COLUMNS, dim=0))
     labels = [f"class {label}" for label in y.tolist()] if trained.config.model.classes and y is not None else []
     text = "From one latent to another along the sphere. Abrupt changes hint at images learnt by heart."
     return Picture("Interpolation", text, labels, png_bytes(grid(images, COLUMNS)))
-
-
-def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Points (n, z) between a and b (z,) at t (n,) in [0, 1], along the arc between them (Shoemake 1985)."""
-    angle = torch.nn.functional.cosine_similarity(a, b, dim=0).clamp(-1 + 1e-6, 1 - 1e-6).acos()
-    return (torch.sin((1 - t) * angle)[:, None] * a + torch.sin(t * angle)[:, None] * b) / angle.sin()
 
 
 def nearest(trained: Trained) -> Picture:

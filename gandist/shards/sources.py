@@ -6,6 +6,7 @@ Every reader gives a `Source`: a number of samples that can be read in any order
 import gzip
 import json
 import math
+import operator
 import os
 import struct
 import zipfile
@@ -27,6 +28,8 @@ from gandist.shards.tars import list_shards
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 IDX_IMAGES = ("-images-idx3-ubyte", "-images-idx3-ubyte.gz", "-images.idx3-ubyte", "-images.idx3-ubyte.gz")
+LISTING = PurePosixPath("dataset.json")
+"""Where it lies beside the images, it has their labels, and subfolders are no classes."""
 IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
 LABEL_COLUMNS = ("label", "labels", "class", "cls", "target", "y", "category", "fine_label", "coarse_label")
 CAPTION_COLUMNS = ("caption", "text", "captions", "prompt", "txt", "description")
@@ -88,7 +91,8 @@ def open_source(src: str, scratch: Path) -> Source:
 
 
 def folder(root: Path) -> Source:
-    """Images in a folder: the class is the first subfolder, the caption lies beside the image as `.txt`."""
+    """Images in a folder: the class is the first subfolder, or as `dataset.json` lists it; the caption lies beside the
+    image as `.txt`."""
     names = [
         PurePosixPath((Path(here) / file).relative_to(root).as_posix())
         for here, _, files in os.walk(root, followlinks=True)
@@ -126,7 +130,8 @@ def _tree(root: str, names: Sequence[PurePosixPath], read: Callable[[PurePosixPa
     if not images:
         raise DataError(f"{root}: holds no images ({' '.join(IMAGES)})")
     captions = {name for name in names if name.suffix == ".txt"}
-    class_names = sorted({name.parts[0] for name in images if len(name.parts) > 1})
+    listed = _listed(root, read(LISTING)) if LISTING in names else None
+    class_names = sorted({name.parts[0] for name in images if len(name.parts) > 1}) if listed is None else []
     label = {name: i for i, name in enumerate(class_names)}
     stray = [name for name in images if len(name.parts) == 1]
     if stray and class_names:
@@ -139,9 +144,23 @@ def _tree(root: str, names: Sequence[PurePosixPath], read: Callable[[PurePosixPa
         name = images[i]
         beside = name.with_suffix(".txt")
         caption = read(beside).decode().strip() if beside in captions else None
+        if listed is not None:
+            return Sample(read(name), listed.get(str(name), -1), caption)
         return Sample(read(name), label[name.parts[0]] if class_names else -1, caption)
 
     return Source(len(images), sample, lambda i: f"{root}: {images[i]}", tuple(class_names))
+
+
+def _listed(root: str, content: bytes) -> dict[str, int]:
+    """Labels by file name, from a listing as StyleGAN's: `{"labels": [["00000/img00000000.png", 6], ...]}` or null."""
+    try:
+        labels = json.loads(content)["labels"]
+        return {str(name): operator.index(label) for name, label in labels or ()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f'{root}: {LISTING} does not give class numbers as {{"labels": [["a/b.png", 0], ...]}}: {error}; mend it, '
+            "or remove it to have the first subfolders as classes"
+        ) from error
 
 
 def tars(src: str) -> Source:
