@@ -21,12 +21,12 @@ from gandist.pack import natural, positive
 from gandist.quality.evaluation import N_MIN, Result, Yardstick, yardstick
 from gandist.quality.extractors import EXTRACTORS, Extractor, default_extractor, open_extractor
 from gandist.ranks import Ranks, pick_device
-from gandist.trained import Trained, open_run, open_trained
+from gandist.trained import Trained, open_run, open_trained, which
 
 log = logging.getLogger("gandist")
 
 
-def checkpoints(run: str, device: torch.device, images_seen: int | None, every: bool) -> Iterator[Trained]:
+def checkpoints(run: str, device: torch.device, images_seen: int | str | None, every: bool) -> Iterator[Trained]:
     """The generators asked for: the newest, that of one checkpoint, or each sound one in turn.
 
     Raises:
@@ -76,9 +76,11 @@ def main(argv: list[str] | None = None) -> int:
     add("--extractor", metavar="NAME", help=f"one of {names} (default: the run's eval.extractor, else {default})")
     add("--weights", type=Path, metavar="FILE", help="of the extractor: TorchScript of inception, or a classifier")
     add("--data", metavar="PATH", help="real images to compare with (default: those that the run was trained on)")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--images-seen", type=positive, metavar="N", help="of this checkpoint (default: the newest)")
-    which.add_argument("--all", action="store_true", help="of every checkpoint in turn")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument(
+        "--images-seen", type=which, metavar="N", help="of this checkpoint, or `best` (default: the newest)"
+    )
+    one.add_argument("--all", action="store_true", help="of every checkpoint in turn")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--seed", type=natural, default=0, help="default: %(default)s")
     add("--json", action="store_true", help="print an object a checkpoint, each on a line")

@@ -1,10 +1,14 @@
 """The evaluations of a run: `evaluations.jsonl` on its storage, a measurement with its protocol a line."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from gandist.progress import RunLog, decode
-from gandist.quality.evaluation import Result
 from gandist.storage import Storage
+
+if TYPE_CHECKING:
+    from gandist.quality.evaluation import Result
 
 FILE = "evaluations.jsonl"
 COMPARABLE = ("extractor", "extractor_sha256", "n_real", "n_fake", "resize", "real_fingerprint", "seed")

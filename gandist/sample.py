@@ -26,7 +26,7 @@ from gandist.shards.index import Index
 from gandist.shards.remote import is_remote
 from gandist.storage import whole
 from gandist.text import encoder, with_vectors
-from gandist.trained import Trained, open_trained
+from gandist.trained import Trained, open_trained, which
 
 FILMS = (".webp", ".mp4")
 KINDS = (".png", ".zip", *FILMS, ".tar")
@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--truncation", type=float, default=1.0, metavar="T", help="factor of z; below 1: less varied (default: 1)")
     add("--frames", type=positive, metavar="F", help=f"of an interpolation, from image to image (default: {STEPS})")
     add("--fps", type=positive, help=f"frames per second of an interpolation (default: {FPS})")
-    add("--images-seen", type=positive, metavar="N", help="of this checkpoint (default: the newest)")
+    add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: every GPU there is")
     return parser
 

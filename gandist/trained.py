@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gandist import checkpoint, dataset, extensions
+from gandist import checkpoint, dataset, evaluations, extensions
 from gandist.checks import shapes
 from gandist.config import RunConfig, parse, validate
 from gandist.errors import CheckpointError, ConfigError
@@ -97,8 +97,19 @@ def open_run(run: str) -> Storage:
     return storage
 
 
-def open_trained(run: str, device: torch.device, images_seen: int | None = None) -> Trained:
-    """The generator of the run in the folder or at the address `run`: of its newest sound checkpoint, or another.
+BEST = "best"
+
+
+def which(text: str) -> int | str:
+    """A checkpoint as the commands name it: by its images seen, or `best`."""
+    if text != BEST and int(text) < 1:
+        raise ValueError
+    return text if text == BEST else int(text)
+
+
+def open_trained(run: str, device: torch.device, images_seen: int | str | None = None) -> Trained:
+    """The generator of the run in the folder or at the address `run`: of its newest sound checkpoint, of that at
+    `images_seen`, or of the `best` that was measured while it trained.
 
     Raises:
         ConfigError: there is no run.
@@ -108,6 +119,8 @@ def open_trained(run: str, device: torch.device, images_seen: int | None = None)
     source = storage.uri("config.yaml")
     tree = parse(storage.read_bytes("config.yaml") or b"", source)
     there = [int(name) for name in checkpoint.names(storage)]
+    if images_seen == BEST and (images_seen := evaluations.best(evaluations.read(storage))) is None:
+        raise CheckpointError(f"{storage.uri(evaluations.FILE)}: the run was not measured while it trained")
     if images_seen is not None and images_seen not in there:
         raise CheckpointError(
             f"{storage.uri(checkpoint.FOLDER)}: none of {images_seen} images; there are {', '.join(map(str, there))}"

@@ -23,7 +23,7 @@ from gandist.pack import natural, positive
 from gandist.quality.classifier import IMAGES_MAX, RESOLUTION, classify, train_classifier
 from gandist.ranks import pick_device
 from gandist.shards.order import Order
-from gandist.trained import Trained, open_trained
+from gandist.trained import Trained, open_trained, which
 
 REAL, BOTH, GENERATED = "real", "real and generated", "generated"
 SHARE = 0.5
@@ -187,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--fake", type=positive, default=N_FAKE, metavar="N", help="generated images (default: %(default)s)")
     add("--kimg", type=float, default=KIMG, help="thousands of images shown to each classifier (default: %(default)s)")
     add("--seeds", type=natural, nargs="+", default=(0, 1, 2), metavar="N", help="default: 0 1 2")
-    add("--images-seen", type=positive, metavar="N", help="of this checkpoint (default: the newest)")
+    add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--json", action="store_true", help="print one object")
     options = parser.parse_args(argv)

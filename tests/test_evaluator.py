@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gandist import checkpoint, evaluations
 from gandist.config import RunConfig, validate
-from gandist.errors import GandistError
+from gandist.errors import CheckpointError, GandistError
 from gandist.evaluator import evaluates
 from gandist.progress import METRICS_FILE, decode
 from gandist.resumption import prepare, run_root
 from gandist.storage import Storage
+from gandist.trained import open_trained
 from tests.sets import make_set
 from tests.worlds import final_digests, tiny, torchrun, train_all
 
@@ -67,6 +69,9 @@ def test_a_run_is_measured_and_none_the_worse(shards: str, tmp_path: Path) -> No
     best = min(distances, key=lambda seen: distances[seen])
     assert evaluations.best(recorded) == best
     assert [int(name) for name in checkpoint.names(storage)] == sorted({best, 120})
+    assert open_trained(storage.root, torch.device("cpu"), "best").images_seen == best
+    with pytest.raises(CheckpointError, match="was not measured"):
+        open_trained(run_root(plain), torch.device("cpu"), "best")
 
 
 def entry(images_seen: int, distance: float | None, **protocol: Any) -> dict[str, Any]:
