@@ -30,6 +30,7 @@ from gandist.sections import (
     RunSection,
     Section,
     TelemetrySection,
+    TrackSection,
     TrainSection,
     one_or_more,
 )
@@ -55,6 +56,7 @@ MAY_CHANGE = (
     "health",
     "launch",
     "telemetry",
+    "track",
     "device",
     "imports",
     "model.stage_1",
@@ -78,6 +80,7 @@ class RunConfig(Section):
     health: HealthSection = HealthSection()
     launch: LaunchSection = LaunchSection()
     telemetry: TelemetrySection = TelemetrySection()
+    track: TrackSection = TrackSection()
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """Arithmetic of the networks: autocast to bf16 or fp16 (with a gradient scaler per player), fp32, or fp64. `auto`
     is bf16 where every worker's device computes in it, else fp32: a CPU that has to emulate bf16 is 20 times slower."""

@@ -20,6 +20,7 @@ from gandist.quality.evaluation import Result
 from gandist.schedule import images_of
 from gandist.storage import Storage
 from gandist.telemetry import Silent
+from gandist.trackers import Trackers
 
 ROWS = COLUMNS = 10
 
@@ -49,6 +50,7 @@ class Outputs:
         if captions:
             storage.write_bytes("samples/captions.txt", "\n".join([*captions, ""]).encode())
         storage.sweep(FOLDER)
+        self.trackers = Trackers(config, storage, images_seen)
         self._open(images_seen)
         keep_every = config.train.keep_every_kimg
         self.writer = Writer(
@@ -83,6 +85,7 @@ class Outputs:
         self.writer.check()
         self._log.append(row)
         self._rows.append(row)
+        self.trackers.row(row)
 
     @torch.no_grad()
     def samples(self, players: Players, inputs: Inputs) -> None:
@@ -90,6 +93,7 @@ class Outputs:
         z, y = inputs.of_samples(min(self.config.model.classes, ROWS) or ROWS, COLUMNS)
         image = png_bytes(grid(as_pixels(players.G_ema.eval()(z, y)), COLUMNS))
         self.storage.write_bytes(f"samples/{players.images_seen:08d}.png", image)
+        self.trackers.picture(players.images_seen, image)
 
     def evaluation(self, result: Result) -> bool:
         """Record an evaluation; whether it is the best so far, so that its checkpoint is to be kept."""
@@ -121,6 +125,7 @@ class Outputs:
         self.evaluations.close()
         lost = [row for row in decode(self.storage.read_bytes(METRICS_FILE) or b"") if row["images_seen"] > images_seen]
         self.storage.write_bytes(f"rolled-back-{number}.jsonl", b"".join(map(encode, lost)))
+        self.trackers.retreat(images_seen)
         self._open(images_seen)
 
     def save(self, players: Players) -> float:
@@ -135,4 +140,7 @@ class Outputs:
         """
         self._log.close()
         self.evaluations.close()
-        self.writer.close()
+        try:
+            self.writer.close()
+        finally:
+            self.trackers.close()

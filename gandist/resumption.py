@@ -10,6 +10,7 @@ from gandist.errors import CheckpointError, ConfigError
 from gandist.evaluator import check_evaluation
 from gandist.shards.remote import is_remote
 from gandist.storage import Storage
+from gandist.trackers import check_trackers
 from gandist.trained import check_stage_1
 
 log = logging.getLogger("gandist")
@@ -27,11 +28,12 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
         ConfigError: the run in the folder is of another configuration (the fields that differ are named), or the
             folder cannot be written to.
         DataError: the data cannot be used, or is not what the run was trained on.
-        GandistError: what the run is to be measured with cannot be had.
+        GandistError: what the run is to be measured or tracked with cannot be had.
         CheckpointError: `must`, and there is no checkpoint; or all are damaged.
     """
     index = dataset.open_index(config)
     check_evaluation(config, index)
+    check_trackers(config)
     root = run_root(config)
     if resume == "never":
         _set_aside(_writable(root))

@@ -227,3 +227,15 @@ class TelemetrySection(Section):
     """Port of the metrics; rank r takes `port + r`. 0: any free port, announced in the run's `prometheus.json`."""
     host: str = "127.0.0.1"
     """Address that the metrics are served on; `0.0.0.0` where Prometheus runs on another machine."""
+
+
+class TrackSection(Section):
+    tensorboard: bool = True
+    """Write TensorBoard event files to `tensorboard/` in the run's folder. They need a local one: with `run.dir` in an
+    object store there are none, and a warning says so."""
+    mlflow: str | None = None
+    """Tracking URI of an MLflow server, such as `http://mlflow:5000` (`pip install 'gandist[mlflow]'`); its credentials
+    come from MLflow's own environment variables."""
+    wandb: str | None = None
+    """Weights & Biases project, or `entity/project` (`pip install 'gandist[wandb]'`); `WANDB_API_KEY` or `wandb login`
+    identifies you."""
