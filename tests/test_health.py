@@ -42,6 +42,7 @@ def test_no_false_alarm(name: str) -> None:
     ("lr100-cgan", "diverged", 2048),
     ("lr100-wgan-gp", "diverged", 8000),
     ("few", "overfitting", 180096),
+    ("ramp", "diverged", 40000),
 ])  # fmt: skip
 def test_a_run_that_failed_is_found_out(name: str, state: str, at: int) -> None:
     found = {state: seen for seen, state in reversed(changes(name))}
