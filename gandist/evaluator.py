@@ -53,9 +53,10 @@ class Evaluator:
     """An extractor, and after the first evaluation what it sees in the real images."""
 
     def __init__(self, config: RunConfig, ranks: Ranks) -> None:
-        """
+        """Open the extractor, where the run is to be measured.
+
         Raises:
-            GandistError: the extractor cannot be had.
+            GandistError: it cannot be had.
         """
         self.config, self.ranks = config, ranks
         self.extractor = extractor_of(config, ranks.device) if evaluates(config) else None

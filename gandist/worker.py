@@ -93,6 +93,8 @@ class Run:
             take_stage_1(config, self.players)
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
+        first = dataset.order_of(config, self.index).take(0, min(signals.N, self.index.n))
+        self.probed = self.images.gather(first)
         self.evaluator = Evaluator(config, ranks)
         self.feed = self._open_feed()
         closing.callback(lambda: self.feed.close())
@@ -115,8 +117,7 @@ class Run:
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
         self.game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
         self.inputs = Inputs(config, ranks, dataset.conditions_of(config, self.index), self.game)
-        numbers = dataset.order_of(config, self.index).take(0, min(signals.N, self.index.n))
-        self.probe = signals.Probe(*self.inputs.of_probe(*self.images.gather(numbers)))
+        self.probe = signals.Probe(*self.inputs.of_probe(*self.probed))
         if ranks.leads:
             log.info(
                 "training run=%s images_seen=%d world_size=%d device=%s precision=%s",
@@ -193,8 +194,9 @@ class Run:
             saving = done or best or go_on != "go" or due(before, seen, plan.checkpoint_kimg)
             if action.kind == "stop":
                 self._message = action.reason
-            elif action.kind == "roll_back" and go_on != "stop":
-                self.roll_back(action)
+            elif action.kind == "roll_back":
+                if go_on != "stop":
+                    self.roll_back(action)
             elif out and not self._message and saving:
                 self._stall_s += out.save(players)
         return Outcome("stopped" if go_on == "stop" else "done", players.images_seen, self._message)
