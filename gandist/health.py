@@ -14,9 +14,9 @@ State = Literal["healthy", "overfitting", "collapsing", "diverged"]
 Row = Mapping[str, Any]
 
 
-SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite")
-"""Of each tick's row, besides losses, scores and gradient norms: what a `Probe` looks at, and the share of steps in
-which a loss or a gradient was not finite."""
+SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diversity_within")
+"""Of each tick's row, besides losses, scores and gradient norms: what a `Probe` looks at (the last in a run with
+classes only), and the share of steps in which a loss or a gradient was not finite."""
 
 
 class Verdict(NamedTuple):
@@ -101,21 +101,29 @@ DEAD = 1e-3
 
 def _collapsing(rows: Sequence[Row]) -> str:
     diversity, gradients = _values(rows, "signal/diversity"), _values(rows, "grad_norm/G")
-    if len(diversity) <= RECENT:
-        return ""
-    now, before = max(diversity[-RECENT:]), max(diversity[:-RECENT])
-    said = f"two images of G differ {now:.2f} times as much as two real ones"
-    if before >= VARIED and now < before / 2:
-        return f"{said}, and differed {before:.2f} times as much"
-    if now < VARIED and max(gradients[-RECENT:]) < DEAD * max(gradients):
-        return f"{said}, and D leaves G no gradient ({gradients[-1]:.2g})"
-    if len(diversity) >= PATIENCE_TICKS and now < SAME:
-        return said
-    if len(diversity) >= ONE_TICKS and max(diversity[-ONE_TICKS:]) < ONE:
-        return f"{said}: G draws one image"
+    for values, images in ((diversity, "images"), (_values(rows, "signal/diversity_within"), "images of one class")):
+        if reason := _alike(values, f"two {images} of G"):
+            return reason
+    alike = len(diversity) >= RECENT and max(diversity[-RECENT:]) < VARIED
+    if alike and max(gradients[-RECENT:]) < DEAD * max(gradients):
+        return f"G's images are alike ({diversity[-1]:.2f}), and D leaves it no gradient ({gradients[-1]:.2g})"
     coverage = _values(rows, "quality/coverage")
     if len(coverage) >= 3 and max(coverage[-2:]) < max(coverage) / 2 and max(coverage) >= 0.1:
         return f"coverage of the real images is {coverage[-1]:.2f}, and was {max(coverage):.2f}"
+    return ""
+
+
+def _alike(diversity: Sequence[float], what: str) -> str:
+    if len(diversity) <= RECENT:
+        return ""
+    now, before = max(diversity[-RECENT:]), max(diversity[:-RECENT])
+    said = f"{what} differ {now:.2f} times as much as real ones"
+    if before >= VARIED and now < before / 2:
+        return f"{said}, and differed {before:.2f} times as much"
+    if len(diversity) >= PATIENCE_TICKS and now < SAME:
+        return said
+    if len(diversity) >= ONE_TICKS and max(diversity[-ONE_TICKS:]) < ONE:
+        return f"{said}: they are one"
     return ""
 
 

@@ -13,7 +13,7 @@ from gandist.config import RunConfig
 from gandist.consensus import Consensus, Host, Outcome, wait
 from gandist.errors import GandistError
 from gandist.evaluator import Evaluator
-from gandist.health import SIGNALS, Action, State, Verdict, decide, judge
+from gandist.health import Action, State, Verdict, decide, judge
 from gandist.inputs import Inputs
 from gandist.methods import new_game, new_players
 from gandist.objectives import OBJECTIVES
@@ -233,12 +233,12 @@ class Run:
         # Penalties are not finite in updates in which they are not due.
         played = torch.tensor([not name.startswith("penalty/") for name in game.statistics], device=ranks.device)
         nonfinite = 1 - self._finite[played].min() / self._steps
-        looks = torch.cat([self.probe.look(players), nonfinite[None].double()])
+        looks = self.probe.look(players, nonfinite)
         local = torch.cat([(self._sums / self._finite).double(), skipped, looks]).cpu()
         tick_s = time.perf_counter() - self._since
         timing = torch.tensor([self._wait_s, self._stall_s, tick_s, float(self.images.damaged)], dtype=torch.float64)
         values = ranks.mean(torch.cat([local, timing])).tolist()
-        named = [*game.statistics, "skipped/D", "skipped/G", *SIGNALS]
+        named = [*game.statistics, "skipped/D", "skipped/G", *self.probe.names]
         wait_s, stall_s, tick_s, damaged = values[len(named) :]
         return {
             "images_seen": players.images_seen,
