@@ -70,11 +70,10 @@ def run(config: RunConfig, resume: Resume) -> int:
     if outcome.message:
         raise (GandistError if outcome.status == "refused" else RunError)(outcome.message)
     if leads:
-        # Not of a run that was stopped: the machine may be taken away in seconds.
-        if outcome.status == "done" and not (storage.exists(REPORT) and storage.read_bytes(METRICS_FILE) == before):
-            _report(storage)
         names = {"pictures": "samples", "metrics": METRICS_FILE, "checkpoints": FOLDER}
-        if storage.exists(REPORT):
+        written = storage.exists(REPORT) and storage.read_bytes(METRICS_FILE) == before
+        # Not of a run that was stopped: the machine may be taken away in seconds.
+        if outcome.status == "done" and (written or _report(storage)):
             names["report"] = REPORT
         log.info(
             "%s run=%s images_seen=%d%s",
@@ -86,14 +85,16 @@ def run(config: RunConfig, resume: Resume) -> int:
     return 143 if outcome.status == "stopped" else 0
 
 
-def _report(storage: Storage) -> None:
-    """Write the run's page. That it fails is no failure of the run, which is done."""
+def _report(storage: Storage) -> bool:
+    """Write the run's page; whether that went well. It is no failure of the run, which is done."""
     try:
         from gandist.report.page import page  # what draws it is of no use before a run's end
 
         storage.write_bytes(REPORT, page([storage.root]).encode())
     except Exception as error:
         log.warning("no report: %s: %s; python -m gandist.report %s", type(error).__name__, error, storage.root)
+        return False
+    return True
 
 
 if __name__ == "__main__":

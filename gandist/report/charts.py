@@ -59,7 +59,9 @@ NAMED_BY_TITLE = ("quality", "speed", "waiting", "workers")
 """Groups whose name a curve's label does not repeat."""
 LEFT_OUT = ("quality/kid_se",)
 TOLD_IF_CHANGING = ("Probability of augmentation p", "Skipped steps so far", "Workers")
-MOST_DOTS = 40
+NEAR = 10
+"""Curves that come down to so many times a level are drawn with it."""
+MOST_DOTS = 20
 """A curve of at most so many points has each of them marked."""
 
 Points = list[tuple[float, float | None]]
@@ -86,9 +88,16 @@ class Tick(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A value that does not change, as a line across a chart."""
+    """A value that does not change."""
 
     value: float
+    text: str
+
+
+class Line(NamedTuple):
+    """A level as a line across a chart; in words alone where it lies far below the curves, which it would flatten."""
+
+    at: float | None
     text: str
 
 
@@ -101,7 +110,7 @@ class Chart:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     marks: list[tuple[float, Mark]]
-    levels: list[Tick]
+    levels: list[Line]
     readout: dict[str, Any]
     """The curves as numbers, and where x lies, for whoever points at them."""
 
@@ -198,7 +207,9 @@ def chart(
 ) -> Chart:
     """Curves on common axes. A run has a colour where there are several, else a series has; dashes tell the rest."""
     xs = [x for curve in curves for x, _ in curve.points]
-    ys = [y for curve in curves for _, y in curve.points if y is not None] + [level.value for level in levels]
+    ys = [y for curve in curves for _, y in curve.points if y is not None]
+    near = [level for level in levels if min(ys) <= NEAR * level.value]
+    ys += [level.value for level in near]
     low, high = min(ys), max(ys)
     logarithmic = low > 0 and math.log10(high / low) > DECADES
     x_ticks = ticks(min(0.0, *xs), max(xs))
@@ -240,10 +251,10 @@ def chart(
             )
             for curve in curves
         ],
-        x_ticks=[Tick(across(x), number(x)) for x in x_ticks if x_low <= x <= x_high],
-        y_ticks=[Tick(down(y), number(y)) for y in y_ticks],
+        x_ticks=[Tick(across(x), text) for x, text in spelled(x_ticks) if x_low <= x <= x_high],
+        y_ticks=[Tick(down(y), text) for y, text in spelled(y_ticks)],
         marks=[(across(mark.images_seen / 1000), mark) for mark in marks],
-        levels=[Tick(down(level.value), level.text) for level in levels],
+        levels=[Line(down(level.value) if level in near else None, level.text) for level in levels],
         readout={
             "x": [LEFT, WIDTH - RIGHT, x_low, x_high],
             "curves": [
@@ -276,9 +287,18 @@ def decades(low: float, high: float) -> list[float]:
     return [10.0**power for power in range(first, last + 1, -(-(last - first) // 5))]
 
 
-def number(value: float) -> str:
-    """To 3 significant digits, as short as it goes."""
+def spelled(values: Sequence[float]) -> list[tuple[float, str]]:
+    """Values with their texts, of as many digits as tell them apart."""
+    for digits in range(3, 9):
+        texts = [number(value, digits) for value in values]
+        if len(set(texts)) == len(texts):
+            break
+    return list(zip(values, texts, strict=True))
+
+
+def number(value: float, digits: int = 3) -> str:
+    """To so many significant digits, as short as it goes."""
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        mantissa, _, power = f"{value:.2e}".partition("e")
-        return f"{float(mantissa):g}e{int(power)}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.3g}'):g}"
+        mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+        return f"{float(mantissa):.{digits}g}e{int(power)}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.{digits}g}'):.{digits}g}"

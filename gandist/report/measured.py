@@ -31,18 +31,19 @@ def measured(runs: Sequence[Recorded], names: Sequence[str]) -> Measured | None:
     shown: dict[str, Evaluation] = {}
     for name, all_of_it in found.items():
         of = f"{name}, " if len(names) > 1 else ""
-        for which, each in (("newest", all_of_it[-1]), ("best", _best(all_of_it))):
-            shown[f"{of}{which}, at {each['images_seen']:,} images"] = each
+        newest, first = all_of_it[-1], _best(all_of_it)
+        pairs = {"newest and best": newest} if newest is first else {"newest": newest, "best": first}
+        shown |= {f"{of}{which}, at {each['images_seen']:,} images": each for which, each in pairs.items()}
     values = [each["measures"] for each in shown.values()]
     measures = {key: [_value(key, each) for each in values] for key in _keys(values) if key != "kid_se"}
-    newest = [evaluations[-1]["protocol"] for evaluations in found.values()]
-    differ = [key for key in COMPARABLE if any(each.get(key) != newest[0].get(key) for each in newest)]
+    protocols = [evaluations[-1]["protocol"] for evaluations in found.values()]
+    differ = [key for key in COMPARABLE if any(each.get(key) != protocols[0].get(key) for each in protocols)]
     return Measured(
         columns=list(shown),
         measures={key: cells for key, cells in measures.items() if "/" not in key},
         classes={key: cells for key, cells in measures.items() if "/" in key},
         runs=list(found),
-        protocol={_words(key): [_said(each.get(key, "-")) for each in newest] for key in _keys(newest)},
+        protocol={_words(key): [_said(each.get(key, "-")) for each in protocols] for key in _keys(protocols)},
         note=f"The protocols differ in {', '.join(map(_words, differ))}: these values cannot be compared."
         if differ
         else "",
