@@ -165,18 +165,26 @@ class Appending:
         self._storage, self._file, self._where = storage, f"{name}.json", where
         kept = json.loads(storage.read_bytes(self._file) or b"{}")
         self.id: str = kept["id"] if kept.get("where") == where else ""
-        self._written = written if self.id else -1
+        # The rows tell of the last stop, of which less may be left after a second one.
+        self._written = max(written, kept.get("written", -1)) if self.id else -1
+        if self.id:
+            self._keep()
 
     def keep_id(self, identity: str) -> None:
         """Remember, in the run's folder, what the server knows the run by."""
         self.id = identity
-        self._storage.write_bytes(self._file, json.dumps({"where": self._where, "id": identity}).encode())
+        self._keep()
+
+    def _keep(self) -> None:
+        kept = {"where": self._where, "id": self.id, "written": self._written}
+        self._storage.write_bytes(self._file, json.dumps(kept).encode())
 
     def new(self, images_seen: int) -> bool:
         return images_seen > self._written
 
     def retreat(self, images_seen: int) -> None:
         self._written = -1
+        self._keep()
 
 
 class MLflow(Appending):
@@ -247,7 +255,7 @@ class WandB(Appending):
             resume="allow",
             dir=storage.local or tempfile.mkdtemp(prefix="gandist-wandb-"),
             config=config.resolved(),
-            settings=wandb.Settings(console="off", silent=True),
+            settings=wandb.Settings(console="off", silent=True, finish_timeout=CLOSE_S / 2),
         )
         self._run.define_metric("*", step_metric="images_seen")
 
@@ -328,11 +336,10 @@ class Aside:
         except queue.Full:
             self._warn(f"{PENDING} rows and pictures wait")
 
-    def close(self) -> None:
-        """Wait until all is sent, for CLOSE_S at most."""
-        until = time.monotonic() + CLOSE_S
+    def close(self, until: float) -> None:
+        """Wait until all is sent, until that time at most."""
         with suppress(queue.Full):
-            self._calls.put(None, timeout=CLOSE_S)
+            self._calls.put(None, timeout=max(0.0, until - time.monotonic()))
         self._thread.join(max(0.0, until - time.monotonic()))
         if self._thread.is_alive():
             self._given_up = True
@@ -363,8 +370,9 @@ class Trackers:
             tracker.call(call)
 
     def close(self) -> None:
+        until = time.monotonic() + CLOSE_S
         for tracker in self._all:
-            tracker.close()
+            tracker.close(until)
 
 
 def _opener(name: str, start: Start) -> Callable[[], Tracker]:

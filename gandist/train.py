@@ -12,15 +12,19 @@ import sys
 import yaml
 
 from gandist import checks
+from gandist.checkpoint import FOLDER
 from gandist.config import DEMO, RunConfig, load
 from gandist.errors import GandistError, RunError
 from gandist.launch import launch
 from gandist.logs import show_messages
+from gandist.progress import METRICS_FILE
 from gandist.resumption import Resume, prepare, run_root
 from gandist.storage import Storage
 from gandist.summary import describe
 
 log = logging.getLogger("gandist")
+
+REPORT = "report.html"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,20 +65,36 @@ def run(config: RunConfig, resume: Resume) -> int:
     storage = prepare(config, resume) if leads else Storage(run_root(config))
     for warning in checks.warnings(config) if leads else ():
         log.warning(warning)
+    before = storage.read_bytes(METRICS_FILE) if leads else None
     outcome = launch(config, storage)
     if outcome.message:
         raise (GandistError if outcome.status == "refused" else RunError)(outcome.message)
     if leads:
+        names = {"pictures": "samples", "metrics": METRICS_FILE, "checkpoints": FOLDER}
+        written = storage.exists(REPORT) and storage.read_bytes(METRICS_FILE) == before
+        # Not of a run that was stopped: the machine may be taken away in seconds.
+        if outcome.status == "done" and (written or _report(storage)):
+            names["report"] = REPORT
         log.info(
-            "%s run=%s images_seen=%d\n  pictures    %s\n  metrics     %s\n  checkpoints %s",
+            "%s run=%s images_seen=%d%s",
             outcome.status,
             config.run.name,
             outcome.images_seen,
-            storage.uri("samples"),
-            storage.uri("metrics.jsonl"),
-            storage.uri("checkpoints"),
+            "".join(f"\n  {what:11} {storage.uri(name)}" for what, name in names.items()),
         )
     return 143 if outcome.status == "stopped" else 0
+
+
+def _report(storage: Storage) -> bool:
+    """Write the run's page; whether that went well. It is no failure of the run, which is done."""
+    try:
+        from gandist.report.page import page  # what draws it is of no use before a run's end
+
+        storage.write_bytes(REPORT, page([storage.root]).encode())
+    except Exception as error:
+        log.warning("no report: %s: %s; python -m gandist.report %s", type(error).__name__, error, storage.root)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from gandist import dataset
 from gandist.consensus import Host
 from gandist.report import main
 from gandist.report.charts import decades, number, thin, ticks
-from gandist.report.drawn import draw, nearest
+from gandist.report.drawn import cheap, draw, nearest
 from gandist.report.page import page
 from gandist.report.recorded import Mark, read, thinned
 from gandist.resumption import run_root
@@ -109,6 +109,122 @@ def shown(browser: webdriver.Chrome) -> list[WebElement]:
     return [image for image in browser.find_elements(By.CSS_SELECTOR, "img[data-seen]") if image.is_displayed()]
 
 
+def titled(browser: webdriver.Chrome, title: str) -> WebElement:
+    """The chart of that title."""
+    charts = browser.find_elements(By.CSS_SELECTOR, ".chart")
+    (found,) = [chart for chart in charts if chart.find_element(By.TAG_NAME, "figcaption").text == title]
+    return found
+
+
+def table(browser: webdriver.Chrome, caption: str) -> list[str]:
+    """Its rows, the heading first."""
+    tables = browser.find_elements(By.TAG_NAME, "table")
+    (found,) = [each for each in tables if each.find_element(By.TAG_NAME, "caption").text == caption]
+    return [row.text for row in found.find_elements(By.TAG_NAME, "tr")]
+
+
+def measured_run(run: Path, extractor: str = "classifier") -> None:
+    """Give a run what one that was measured three times, and rolled back once, has written."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    more = [{**rows[-1], "images_seen": seen} for seen in (180, 240)]
+    rows = [*rows, *more]
+    for row, value in zip(rows[1:], (3.0, 1.5, 2.0), strict=True):
+        row |= {f"quality/{name}": value for name in ("fd-classifier", "precision", "recall", "density", "coverage")}
+        row |= {"quality/kid": value / 10, "quality/kid_se": 0.01, "tick_s": 3.0, "eval_s": 2.0}
+    rows[0] |= {"tick_s": 1.0}
+    rows[2] |= {"rollback": "from 480 images: diverged: loss/G is 3e+03", "rollbacks": 1}
+    rows[3] |= {"verdict": "overfitting", "reason": "G repeats", "rollbacks": 1}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    protocol = {
+        "extractor": extractor,
+        "n_fake": 500,
+        "floor": 0.5,
+        "floor_is": f"fd-{extractor} of two halves",
+        "manifold": {"n": 500},
+    }
+    found = [
+        {
+            "images_seen": row["images_seen"],
+            "measures": {
+                "fd-classifier": row["quality/fd-classifier"],
+                "kid": row["quality/kid"],
+                "kid_se": 0.01,
+                "fd-classifier/class-0": 7.0,
+                "ppl": None,
+            },
+            "protocol": protocol,
+        }
+        for row in rows[1:]
+    ]
+    (run / "evaluations.jsonl").write_text("".join(json.dumps(each) + "\n" for each in found))
+
+
+def test_quality_and_what_happened(runs: dict[str, Path], browser: webdriver.Chrome, tmp_path: Path) -> None:
+    run, file = tmp_path / "run", tmp_path / "a.html"
+    shutil.copytree(runs["a"], run)
+    measured_run(run)
+    assert main([str(run), "--out", str(file)]) == 0
+    for width in (360, 1200):
+        open_page(browser, file, width)
+        check(browser, file)
+    facts = {each.text.replace("\n", " ") for each in browser.find_elements(By.CSS_SELECTOR, "dl div")}
+    assert facts >= {
+        "fd-classifier 2",
+        "Best checkpoint 180 images, not kept: 1.5",
+        "Evaluation took 37.5% of the time",
+        "Roll-backs 1",
+        "Health overfitting: G repeats",
+    }
+    assert table(browser, "Measures of the averaged generator") == [
+        "Measure newest, at 240 images best, at 180 images",
+        "fd-classifier 2 1.5",
+        "kid 0.2 ± 0.01 0.15 ± 0.01",
+        "ppl not finite not finite",
+    ]
+    protocol = table(browser, "Protocol of the newest evaluation")
+    assert protocol[1:4] == ["extractor classifier", "n fake 500", "floor 0.5"]
+    assert protocol[-1] == "manifold n 500"
+
+    titles = [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".chart figcaption")]
+    assert titles[:5] == [
+        "Fréchet distance: lower is better",
+        "Kernel distance: lower is better",
+        "Precision, recall, density, coverage: higher is better",
+        "Signs of health",
+        "Losses",
+    ]
+    labels = [each.text.strip() for each in titled(browser, titles[2]).find_elements(By.TAG_NAME, "li")]
+    assert labels == ["precision", "recall", "density", "coverage"]
+    assert [each.text.strip() for each in titled(browser, titles[1]).find_elements(By.TAG_NAME, "li")] == ["kid"]
+    distance = titled(browser, titles[0])
+    assert distance.find_element(By.CSS_SELECTOR, ".note").text == "Floor 0.5: fd-classifier of two halves"
+    assert len(distance.find_elements(By.CSS_SELECTOR, "line.level")) == 1
+    name = distance.find_element(By.CSS_SELECTOR, "figcaption + svg").accessible_name
+    assert name == (
+        "Fréchet distance: lower is better: fd-classifier from 3 to 2; Floor 0.5: fd-classifier of two halves; "
+        "after 0.12 kimg rolled back from 480 images; after 0.24 kimg overfitting"
+    )
+    assert [each.get_attribute("class") for each in distance.find_elements(By.CSS_SELECTOR, "g.mark")] == [
+        "mark rollback",
+        "mark verdict",
+    ]
+    back = distance.find_element(By.CSS_SELECTOR, "g.rollback title").get_attribute("textContent")
+    assert back == "rolled back from 480 images: diverged: loss/G is 3e+03"
+    happened = [each.text for each in browser.find_elements(By.CSS_SELECTOR, "h3 + ul li")]
+    assert happened == [f"after 120 images: {back}", "after 240 images: overfitting: G repeats"]
+
+
+def test_runs_under_other_protocols_are_told_apart(runs: dict[str, Path], tmp_path: Path) -> None:
+    for name, extractor in (("x", "classifier"), ("y", "inception"), ("z", "inception")):
+        shutil.copytree(runs["a"], tmp_path / name)
+        measured_run(tmp_path / name, extractor)
+    told = "The protocols differ in extractor: these values cannot be compared."
+    assert told in page([str(tmp_path / name) for name in "xy"])
+    html = page([str(tmp_path / name) for name in "yz"])
+    assert "cannot be compared" not in html
+    assert html.count("</svg>Floor 0.5: fd-inception of two halves") == 1
+
+
 def check(browser: webdriver.Chrome, file: Path) -> None:
     """What holds on every page: nothing is asked for, nothing goes wrong, all pictures are there and named."""
     sizes = browser.execute_script(
@@ -122,7 +238,7 @@ def check(browser: webdriver.Chrome, file: Path) -> None:
 
 
 def test_a_run(runs: dict[str, Path], browser: webdriver.Chrome, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(runs["a"]), "--neighbours"]) == 0
+    assert main([str(runs["a"])]) == 0
     file = runs["a"] / "report.html"
     assert re.fullmatch(rf"{file}: 0\.\d MB\n", capsys.readouterr().out)
     open_page(browser, file)
@@ -155,7 +271,7 @@ def test_pointing_at_a_curve_reads_it_out(runs: dict[str, Path], browser: webdri
     file = tmp_path / "a.html"
     assert main([str(runs["a"]), "--out", str(file)]) == 0
     open_page(browser, file)
-    chart = browser.find_element(By.CSS_SELECTOR, ".chart")
+    chart = titled(browser, "Losses")
     webdriver.ActionChains(browser).move_to_element(chart.find_element(By.CSS_SELECTOR, "svg")).perform()
     loss = json.loads((runs["a"] / "metrics.jsonl").read_text().splitlines()[0])["loss/D"]
     assert chart.find_element(By.CSS_SELECTOR, "output").text == f"{float(f'{loss:.4g}')} at 0.06"
@@ -179,8 +295,7 @@ def test_runs_side_by_side(runs: dict[str, Path], browser: webdriver.Chrome, tmp
         "game.penalties.r1.weight - 0.5 -",
         "optim.lr_G 0.001 0.01 0.001",
     ]
-    losses = browser.find_element(By.CSS_SELECTOR, ".chart").find_elements(By.TAG_NAME, "li")
-    assert len(losses) == 6
+    assert len(titled(browser, "Losses").find_elements(By.TAG_NAME, "li")) == 6
 
 
 def test_captions_stand_beside_their_rows(runs: dict[str, Path], browser: webdriver.Chrome, tmp_path: Path) -> None:
@@ -303,6 +418,30 @@ def test_drawing_again_gives_the_same_pictures(runs: dict[str, Path]) -> None:
     assert first == again
 
 
+@pytest.mark.parametrize(
+    ("neighbours", "changes", "sought"),
+    [
+        (None, {}, True),
+        (False, {}, False),
+        (None, {"model": {"resolution": 256}}, False),
+        (True, {}, True),
+        (None, {"data": {"path": "s3://bucket/set"}}, False),
+    ],
+)
+def test_neighbours_are_sought_where_that_is_cheap(
+    runs: dict[str, Path], neighbours: bool | None, changes: dict[str, dict[str, Any]], sought: bool
+) -> None:
+    """10,000 images at 32 px are looked at unasked; at 256 px, or far away, they are not."""
+    config = open_trained(str(runs["a"]), torch.device("cpu")).config
+    for section, fields in changes.items():
+        config = config.model_copy(update={section: getattr(config, section).model_copy(update=fields)})
+    assert (cheap(config) if neighbours is None else neighbours) == sought
+    if not changes:
+        pictures, missing = draw(str(runs["a"]), neighbours)
+        assert ("Nearest training images" in [picture.title for picture in pictures]) == sought
+        assert missing == []
+
+
 class Copycat(Trained):
     """A generator that gives training images, a little dimmed."""
 
@@ -359,7 +498,7 @@ def test_restarts_and_verdicts_are_marked(runs: dict[str, Path], tmp_path: Path)
         Mark(700, "verdict", "healthy"),
     ]
     html = page([str(run)])
-    assert html.count('<line class="mark restart"') == 3 * html.count('class="chart"')
+    assert html.count('<g class="mark restart"') == 3 * html.count('class="chart"')
     assert "after 500 images: collapsing: few modes" in html
 
 

@@ -209,7 +209,8 @@ def test_mlflow(tmp_path: Path, store: str, said: pytest.LogCaptureFixture) -> N
     client = MlflowClient(tracking_uri=store)
     (experiment,) = client.search_experiments(filter_string="name = 'gandist'")
     (run,) = client.search_runs([experiment.experiment_id])
-    assert json.loads(storage.read_bytes("mlflow.json") or b"") == {"where": store, "id": run.info.run_id}
+    kept = json.loads(storage.read_bytes("mlflow.json") or b"")
+    assert (kept["where"], kept["id"]) == (store, run.info.run_id)
     history = client.get_metric_history(run.info.run_id, "loss/D")
     assert [(point.step, point.value) for point in history] == [(8, 0.8), (16, 1.6), (24, 2.4), (32, 3.2), (24, 2.4)]
     assert "nan" not in run.data.metrics
@@ -220,6 +221,18 @@ def test_mlflow(tmp_path: Path, store: str, said: pytest.LogCaptureFixture) -> N
     assert run.data.tags["rollback"] == "from 32"
     assert [file.path for file in client.list_artifacts(run.info.run_id, "samples")] == ["samples/00000000.png"]
     assert not said.records
+
+
+def test_mlflow_has_each_step_once_after_two_resumptions(tmp_path: Path, store: str) -> None:
+    """Stopped after 120 images, resumed from 60 and stopped after 90, resumed from 60 once more."""
+    from mlflow.tracking import MlflowClient
+
+    config = config_of(tmp_path, mlflow=store)
+    for start, *seen in ((0, 30, 60, 90, 120), (60, 90), (60, 90, 120, 150)):
+        storage = tracked(config, start, ticks(*seen))
+    client, kept = MlflowClient(tracking_uri=store), json.loads(storage.read_bytes("mlflow.json") or b"")
+    history = client.get_metric_history(kept["id"], "loss/D")
+    assert [point.step for point in history] == [30, 60, 90, 120, 150]
 
 
 def wandb_records(folder: Path) -> list[Any]:

@@ -99,8 +99,9 @@ def test_a_run(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command) == 0
     folder = run_folder(command)
     printed = capsys.readouterr().err
-    for name in ("samples", "metrics.jsonl", "checkpoints"):
+    for name in ("samples", "metrics.jsonl", "checkpoints", "report.html"):
         assert str(folder / name) in printed
+    assert "Samples of mine at 16 images seen" in (folder / "report.html").read_text()
     assert [row["images_seen"] for row in rows(folder)] == [8, 16]
     for row in rows(folder):
         assert {"loss/D", "loss/G", "img_per_s", "data_wait_s", "world_size", "skipped/D", "grad_norm/G"} <= row.keys()
@@ -119,6 +120,34 @@ def test_a_finished_run_run_again_changes_nothing(command: list[str], capsys: py
     assert main(command) == 0
     assert state(run_folder(command)) == before
     assert "images_seen=16" in capsys.readouterr().err
+
+
+def test_a_report_is_written_where_it_is_missing_or_old(command: list[str]) -> None:
+    report = run_folder(command) / "report.html"
+    assert main(command) == 0
+    first = report.stat().st_mtime_ns
+    assert main(command) == 0
+    assert report.stat().st_mtime_ns == first
+    report.unlink()
+    assert main(command) == 0
+    assert "Samples of mine at 16 images seen" in report.read_text()
+    assert main([*command, "train.total_kimg=0.032"]) == 0
+    assert "Samples of mine at 32 images seen" in report.read_text()
+
+
+def test_a_report_that_cannot_be_written_is_no_failure(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    (run_folder(command) / "report.html").mkdir(parents=True)
+    assert main(command) == 0
+    printed = capsys.readouterr().err
+    assert re.search(r"no report: \w+: .*; python -m gandist.report .*/mine", printed)
+    assert "\n  report " not in printed
+    assert "Traceback" not in printed
+    assert (run_folder(command) / "checkpoints/00000016").is_dir()
+
+
+def test_what_draws_reports_is_not_imported_before() -> None:
+    code = "import sys, gandist.train; sys.exit('jinja2' in sys.modules or 'gandist.report' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 def test_a_run_goes_on_where_total_kimg_grows(command: list[str]) -> None:
@@ -310,6 +339,7 @@ def test_a_run_on_s3(command: list[str], capsys: pytest.CaptureFixture[str]) -> 
         storage = Storage(join(url, "runs/mine"))
         assert storage.folders("checkpoints") == ["00000008", "00000016"]
         assert storage.read_bytes("samples/00000016.png")
+        assert storage.read_bytes("report.html")
         assert len((storage.read_bytes("metrics.jsonl") or b"").splitlines()) == 2
         assert main([*command, "train.total_kimg=0.024", "--resume", "must"]) == 0
         assert storage.folders("checkpoints") == ["00000008", "00000016", "00000024"]
@@ -399,6 +429,7 @@ def test_a_signal_ends_it_with_a_last_checkpoint_and_143(command: list[str], num
     assert process.returncode == 143
     assert f"signal={number.name}" in printed
     assert "Traceback" not in printed
+    assert not (folder / "report.html").exists()
     (stopped,) = (folder / "checkpoints").iterdir()
     seen = int(stopped.name)
     assert 200 <= seen < 1_000_000

@@ -24,8 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     add("--out", metavar="FILE", help=f"a local file (default: {FILE} in the first run)")
     add(
         "--neighbours",
-        action="store_true",
-        help="seek the training images nearest to generated ones: reads up to 20,000 training images",
+        action=argparse.BooleanOptionalAction,
+        help="seek the training images nearest to generated ones, among up to 20,000 (default: where these are local "
+        "and, at 64 px, all)",
     )
     options = parser.parse_args(argv)
     show_messages()

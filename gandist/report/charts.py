@@ -22,23 +22,47 @@ MOST_POINTS = 300
 DECADES = 2
 """A curve that spans more is drawn on a logarithmic scale."""
 
+FRECHET = "Fréchet distance: lower is better"
+MANIFOLD = "Precision, recall, density, coverage: higher is better"
 TITLES = {
-    "loss": "Losses",
-    "score": "Scores that D gives",
-    "sign": "Mean sign of D on real images",
-    "penalty": "Penalties",
-    "grad_norm": "Gradient norms",
-    "lr": "Learning rates",
-    "augment": "Probability of augmentation p",
-    "skipped": "Skipped steps so far",
-    "speed": "Images a second",
-    "waiting": "Waits, as a share of time",
-    "workers": "Workers",
+    "quality/fid": FRECHET,
+    "quality/fd-": FRECHET,
+    "quality/kid": "Kernel distance: lower is better",
+    "quality/is": "Inception Score: higher is better",
+    "quality/precision": MANIFOLD,
+    "quality/recall": MANIFOLD,
+    "quality/density": MANIFOLD,
+    "quality/coverage": MANIFOLD,
+    "quality/memorisation": "Memorisation: 1 as new images, near 0 copies",
+    "quality/ppl": "Path length: lower is smoother",
+    "signal/": "Signs of health",
+    "loss/": "Losses",
+    "score/": "Scores that D gives",
+    "sign/": "Mean sign of D on real images",
+    "penalty/": "Penalties",
+    "grad_norm/": "Gradient norms",
+    "lr/": "Learning rates",
+    "augment/": "Probability of augmentation p",
+    "skipped/": "Skipped steps so far",
+    "speed/": "Images a second",
+    "waiting/": "Waits, as a share of time",
+    "workers/": "Workers",
 }
-"""What stands before the / in a row's keys, in the order of the page; what is not named here comes first."""
+"""How a row's keys begin, in the order of the page; what begins otherwise has a chart of its own, at the end."""
 
-WORKED_OUT = ("speed", "waiting", "workers")
-"""Groups that the rows do not have under these names."""
+LABELS = {
+    "signal/diversity": "variety of images, 1: as real ones",
+    "signal/drift": "distance of G from its average",
+    "signal/nonfinite": "share of steps not finite",
+}
+NAMED_BY_TITLE = ("quality", "speed", "waiting", "workers")
+"""Groups whose name a curve's label does not repeat."""
+LEFT_OUT = ("quality/kid_se",)
+TOLD_IF_CHANGING = ("Probability of augmentation p", "Skipped steps so far", "Workers")
+NEAR = 10
+"""Curves that come down to so many times a level are drawn with it."""
+MOST_DOTS = 20
+"""A curve of at most so many points has each of them marked."""
 
 Points = list[tuple[float, float | None]]
 
@@ -55,10 +79,25 @@ class Path(NamedTuple):
     colour: int
     dash: int
     d: str
+    dots: str
 
 
 class Tick(NamedTuple):
     at: float
+    text: str
+
+
+class Level(NamedTuple):
+    """A value that does not change."""
+
+    value: float
+    text: str
+
+
+class Line(NamedTuple):
+    """A level as a line across a chart; in words alone where it lies far below the curves, which it would flatten."""
+
+    at: float | None
     text: str
 
 
@@ -71,6 +110,7 @@ class Chart:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     marks: list[tuple[float, Mark]]
+    levels: list[Line]
     readout: dict[str, Any]
     """The curves as numbers, and where x lies, for whoever points at them."""
 
@@ -79,8 +119,7 @@ def charts(runs: Sequence[Recorded], names: Sequence[str]) -> list[Chart]:
     """A chart for each group of the rows' numbers, in which all runs are laid over each other."""
     rows = [[_derived(row) for row in run.rows] for run in runs]
     keys = list(dict.fromkeys(key for row in (row for each in rows for row in each) for key in row if "/" in key))
-    order = list(TITLES)
-    keys.sort(key=lambda key: order.index(_group(key)) if _group(key) in order else -1)
+    keys = sorted((key for key in keys if key not in LEFT_OUT), key=_place)
     several = len(runs) > 1
     marks = [
         mark._replace(text=f"{name}, {mark.text}") if several else mark
@@ -88,7 +127,7 @@ def charts(runs: Sequence[Recorded], names: Sequence[str]) -> list[Chart]:
         for mark in run.marks()
     ]
     found: list[Chart] = []
-    for title, group in groupby(keys, key=lambda key: TITLES.get(_group(key), key)):
+    for title, group in groupby(keys, key=_title):
         curves = [
             Curve(f"{names[run]} {_said(key)}" if several else _said(key), run, series, points)
             for series, key in enumerate(group)
@@ -96,20 +135,39 @@ def charts(runs: Sequence[Recorded], names: Sequence[str]) -> list[Chart]:
             if (points := _points(each, key))
         ]
         values = {y for curve in curves for _, y in curve.points if y is not None}
-        constant = title in (TITLES["skipped"], TITLES["workers"]) and len(values) == 1
+        constant = title in TOLD_IF_CHANGING and len(values) == 1
         if values and not constant:
-            found.append(chart(title, curves, marks, several))
+            found.append(chart(title, curves, marks, several, _floors(runs, names) if title == FRECHET else ()))
     return found
 
 
-def _group(key: str) -> str:
-    return key.partition("/")[0]
+def _place(key: str) -> int:
+    """Of a key's chart on the page."""
+    return next((i for i, start in enumerate(TITLES) if key.startswith(start)), len(TITLES))
+
+
+def _title(key: str) -> str:
+    return [*TITLES.values(), key][_place(key)]
 
 
 def _said(key: str) -> str:
-    """A key as the rows have it, or what a number that was worked out is of."""
+    """What a curve is called: as the rows have it, or in words."""
     group, _, what = key.partition("/")
-    return what if group in WORKED_OUT else key
+    return LABELS.get(key) or (what if group in NAMED_BY_TITLE else key)
+
+
+def _floors(runs: Sequence[Recorded], names: Sequence[str]) -> list[Level]:
+    """What no generator's distance gets below, once for all runs that have the same."""
+    found: dict[Level, list[str]] = {}
+    for name, run in zip(names, runs, strict=True):
+        protocol = run.evaluations[-1]["protocol"] if run.evaluations else {}
+        if isinstance(value := protocol.get("floor"), int | float):
+            level = Level(value, f"Floor {number(value)}: {protocol.get('floor_is', '')}")
+            found.setdefault(level, []).append(name)
+    return [
+        level if len(found) == 1 else level._replace(text=f"{', '.join(of)}: {level.text}")
+        for level, of in found.items()
+    ]
 
 
 def _derived(row: dict[str, Any]) -> dict[str, Any]:
@@ -144,10 +202,14 @@ def thin(points: Points, most: int = MOST_POINTS) -> Points:
     return kept
 
 
-def chart(title: str, curves: Sequence[Curve], marks: Sequence[Mark], several: bool) -> Chart:
+def chart(
+    title: str, curves: Sequence[Curve], marks: Sequence[Mark], several: bool, levels: Sequence[Level] = ()
+) -> Chart:
     """Curves on common axes. A run has a colour where there are several, else a series has; dashes tell the rest."""
     xs = [x for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points if y is not None]
+    near = [level for level in levels if min(ys) <= NEAR * level.value]
+    ys += [level.value for level in near]
     low, high = min(ys), max(ys)
     logarithmic = low > 0 and math.log10(high / low) > DECADES
     x_ticks = ticks(min(0.0, *xs), max(xs))
@@ -171,21 +233,28 @@ def chart(title: str, curves: Sequence[Curve], marks: Sequence[Mark], several: b
                 drawn.append(f"M{'L'.join(corners)}" + ("h0" if len(corners) == 1 else ""))
         return "".join(drawn)
 
+    def dots(points: Points) -> str:
+        there = [(x, y) for x, y in points if y is not None] if len(points) <= MOST_DOTS else []
+        return "".join(f"M{across(x):.1f} {down(y):.1f}h0" for x, y in there)
+
+    marked = [f"after {number(mark.images_seen / 1000)} kimg {mark.text.partition(':')[0]}" for mark in marks]
     return Chart(
         title=title + (" (logarithmic)" if logarithmic else ""),
-        summary="; ".join(filter(None, map(_summary, curves))),
+        summary="; ".join([*map(_summary, curves), *(level.text for level in levels), *marked]),
         paths=[
             Path(
                 curve.label,
                 (curve.run if several else curve.series) % 8,
                 curve.series % 4,
                 path(curve.points),
+                dots(curve.points),
             )
             for curve in curves
         ],
-        x_ticks=[Tick(across(x), number(x)) for x in x_ticks if x_low <= x <= x_high],
-        y_ticks=[Tick(down(y), number(y)) for y in y_ticks],
+        x_ticks=[Tick(across(x), text) for x, text in spelled(x_ticks) if x_low <= x <= x_high],
+        y_ticks=[Tick(down(y), text) for y, text in spelled(y_ticks)],
         marks=[(across(mark.images_seen / 1000), mark) for mark in marks],
+        levels=[Line(down(level.value) if level in near else None, level.text) for level in levels],
         readout={
             "x": [LEFT, WIDTH - RIGHT, x_low, x_high],
             "curves": [
@@ -218,9 +287,18 @@ def decades(low: float, high: float) -> list[float]:
     return [10.0**power for power in range(first, last + 1, -(-(last - first) // 5))]
 
 
-def number(value: float) -> str:
-    """To 3 significant digits, as short as it goes."""
+def spelled(values: Sequence[float]) -> list[tuple[float, str]]:
+    """Values with their texts, of as many digits as tell them apart."""
+    for digits in range(3, 9):
+        texts = [number(value, digits) for value in values]
+        if len(set(texts)) == len(texts):
+            break
+    return list(zip(values, texts, strict=True))
+
+
+def number(value: float, digits: int = 3) -> str:
+    """To so many significant digits, as short as it goes."""
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        mantissa, _, power = f"{value:.2e}".partition("e")
-        return f"{float(mantissa):g}e{int(power)}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.3g}'):g}"
+        mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+        return f"{float(mantissa):.{digits}g}e{int(power)}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.{digits}g}'):.{digits}g}"

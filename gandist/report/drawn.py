@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from gandist import dataset
+from gandist.config import RunConfig
 from gandist.errors import GandistError
 from gandist.gallery import grid, png_bytes, slerp
+from gandist.shards.remote import is_remote
 from gandist.trained import Trained, open_trained
 
 COLUMNS = 10
@@ -17,6 +19,8 @@ STRIPS = 4
 """Interpolations, one a row."""
 FAKES, NEAREST = 8, 4
 MOST_REAL = 20_000
+CHEAP_PX = 64
+"""So many images, local and of this height and width, are looked at unasked: they take two seconds."""
 GATHERED = 1000
 """Real images that are in memory at a time."""
 COARSE_PX = 8
@@ -31,10 +35,10 @@ class Picture(NamedTuple):
     png: bytes
 
 
-def draw(run: str, neighbours: bool) -> tuple[list[Picture], list[str]]:
+def draw(run: str, neighbours: bool | None = None) -> tuple[list[Picture], list[str]]:
     """Pictures of a run, and what could not be drawn with the reason. On the CPU: a run may hold the GPU.
 
-    `neighbours` reads up to `MOST_REAL` training images.
+    `neighbours` reads up to `MOST_REAL` training images; None: where that is cheap.
     """
     pictures: list[Picture] = []
     missing: list[str] = []
@@ -44,12 +48,29 @@ def draw(run: str, neighbours: bool) -> tuple[list[Picture], list[str]]:
         return [], [str(error)]
     if trained.config.model.classes:
         pictures.append(class_grid(trained))
-    for wanted in (interpolations, *((nearest,) if neighbours else ())):
-        try:
-            pictures.append(wanted(trained))
-        except GandistError as error:
-            missing.append(str(error))
+    try:
+        pictures.append(interpolations(trained))
+        if neighbours or (neighbours is None and cheap(trained.config)):
+            pictures.append(nearest(trained))
+        elif neighbours is None:
+            missing.append("nearest training images, for the set is large or far; --neighbours draws them")
+    except GandistError as error:
+        missing.append(str(error))
     return pictures, missing
+
+
+def cheap(config: RunConfig) -> bool:
+    """Whether the training images are near and few enough to be looked at unasked.
+
+    Raises:
+        GandistError: they cannot be read.
+    """
+    if is_remote(config.data.path):
+        return False
+    index = dataset.open_index(config)
+    far = any(is_remote(index.url(shard)) for shard in range(index.shards.num_rows))
+    pixels = index.n * max(config.model.resolution, CHEAP_PX) ** 2
+    return not far and pixels <= MOST_REAL * CHEAP_PX**2
 
 
 def class_grid(trained: Trained) -> Picture:

@@ -14,6 +14,7 @@ from gandist import __version__
 from gandist.config import RunConfig, leaves
 from gandist.report.charts import Chart, charts, number
 from gandist.report.drawn import Picture, draw
+from gandist.report.measured import Measured, measured, standing
 from gandist.report.recorded import Recorded, read
 
 TEMPLATES = Path(__file__).parent
@@ -33,8 +34,8 @@ class Shown(NamedTuple):
     missing: list[str]
 
 
-def page(runs: Sequence[str], neighbours: bool = False) -> str:
-    """The page of runs, in folders or at addresses.
+def page(runs: Sequence[str], neighbours: bool | None = None) -> str:
+    """The page of runs, in folders or at addresses; `neighbours` as in `draw`.
 
     Raises:
         GandistError: one is no run, or has no metrics yet.
@@ -45,10 +46,16 @@ def page(runs: Sequence[str], neighbours: bool = False) -> str:
         Shown(name, each, _facts(each), _environment(each), *draw(run, neighbours))
         for name, run, each in zip(names, runs, recorded, strict=True)
     ]
-    return render(shown, charts(recorded, names), *_settings(recorded))
+    return render(shown, measured(recorded, names), charts(recorded, names), *_settings(recorded))
 
 
-def render(runs: Sequence[Shown], found: Sequence[Chart], settings: str, fields: dict[str, list[str]]) -> str:
+def render(
+    runs: Sequence[Shown],
+    quality: Measured | None,
+    found: Sequence[Chart],
+    settings: str,
+    fields: dict[str, list[str]],
+) -> str:
     """Fill the template. The browser is told to run and load nothing but what the page was written with."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -61,7 +68,9 @@ def render(runs: Sequence[Shown], found: Sequence[Chart], settings: str, fields:
     style, script = ((TEMPLATES / name).read_text() for name in ("page.css", "page.js"))
     return environment.get_template("page.html").render(
         runs=runs,
+        quality=quality,
         charts=found,
+        kinds={mark.kind for run in runs for mark in run.recorded.marks()},
         settings=settings,
         fields=fields,
         style=style,
@@ -91,7 +100,7 @@ def _facts(run: Recorded) -> dict[str, str]:
     """What one wants to know of a run first."""
     last, game = run.rows[-1], run.config.get("game", {})
     plan = run.config.get("train", {})
-    training_s = run.total("tick_s")
+    training_s, eval_s = run.total("tick_s"), run.total("eval_s")
     sizes = [str(row["world_size"]) for row in run.rows if "world_size" in row]
     speeds = sorted(row["img_per_s"] for row in run.rows if row.get("img_per_s"))
     penalties = ", ".join(game.get("penalties") or {})
@@ -102,16 +111,21 @@ def _facts(run: Recorded) -> dict[str, str]:
         "Training time": _duration(training_s),
         "Images a second": f"{number(speeds[len(speeds) // 2])} (median)" if speeds else "",
         "Waited for data": f"{run.total('data_wait_s') / training_s:.1%} of the time" if training_s else "",
+        "Evaluation took": f"{eval_s / (training_s + eval_s):.1%} of the time" if eval_s else "",
         "Workers": " to ".join(dict.fromkeys(sizes)),
         "Restarts": str(run.attempts - 1),
         "Skipped steps": " and ".join(
             f"{last[key]:.0f} of {key[-1]}" for key in ("skipped/D", "skipped/G") if last.get(key)
         ),
-        "Health": str(next((row["verdict"] for row in reversed(run.rows) if row.get("verdict")), "")),
+        "Roll-backs": f"{last['rollbacks']:.0f}" if last.get("rollbacks") else "",
+        "Health": next((_health(row) for row in reversed(run.rows) if row.get("verdict")), ""),
     }
-    quality = {key: row[key] for row in run.rows for key in row if key.startswith("quality/") and row[key] is not None}
-    facts |= {key.removeprefix("quality/"): number(value) for key, value in quality.items()}
+    facts |= standing(run)
     return {key: value for key, value in facts.items() if value}
+
+
+def _health(row: dict[str, Any]) -> str:
+    return f"{row['verdict']}: {row['reason']}" if row.get("reason") else str(row["verdict"])
 
 
 def _environment(run: Recorded) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.fs as pafs
 
-from gandist import attempt, checkpoint
+from gandist import attempt, checkpoint, evaluations
 from gandist.config import parse
 from gandist.errors import ConfigError
 from gandist.outputs import ROWS
@@ -39,6 +39,8 @@ class Recorded:
     config_yaml: str
     config: dict[str, Any]
     rows: list[dict[str, Any]]
+    evaluations: list[evaluations.Evaluation]
+    """Oldest first; the rows have their values too, the protocol is here alone."""
     samples: dict[int, bytes]
     """PNG files by images seen, thinned out."""
     n_samples: int
@@ -63,11 +65,14 @@ class Recorded:
         return float(sum(row.get(key) or 0 for row in self.rows))
 
     def marks(self) -> list[Mark]:
-        """Restarts, and changes of the verdict on the run's health."""
+        """Restarts, roll-backs, and changes of the verdict on the run's health."""
         found: list[Mark] = []
-        for before, row in zip(self.rows, self.rows[1:], strict=False):
+        nothing: dict[str, Any] = {"images_seen": 0}
+        for before, row in zip([nothing, *self.rows], self.rows, strict=False):
             if why := _restart(before, row):
                 found.append(Mark(before["images_seen"], "restart", why))
+            if row.get("rollback"):
+                found.append(Mark(before["images_seen"], "rollback", f"rolled back {row['rollback']}"))
         verdict: str = "healthy"
         for row in self.rows:
             if row.get("verdict", verdict) != verdict:
@@ -110,6 +115,7 @@ def read(run: str, samples_bytes: int) -> Recorded:
         config_yaml=written.decode(),
         config=parse(written, storage.uri("config.yaml")),
         rows=rows,
+        evaluations=evaluations.read(storage),
         samples={seen: storage.read_bytes(f"samples/{seen:08d}.png") or b"" for seen in shown},
         n_samples=len(sizes),
         captions=(storage.read_bytes("samples/captions.txt") or b"").decode(errors="replace").splitlines(),

@@ -1,0 +1,89 @@
+"""What the evaluations of runs found, as tables: the measures, and the protocol under which they hold."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from gandist.evaluations import COMPARABLE, Evaluation, best, distance
+from gandist.report.charts import number
+from gandist.report.recorded import Recorded
+
+Table = dict[str, list[str]]
+"""Cells by row."""
+
+
+class Measured(NamedTuple):
+    columns: list[str]
+    measures: Table
+    classes: Table
+    """The Fréchet distance within each class."""
+    runs: list[str]
+    protocol: Table
+    """Of each run's newest evaluation."""
+    note: str
+    """Why the runs cannot be compared; empty where they can."""
+
+
+def measured(runs: Sequence[Recorded], names: Sequence[str]) -> Measured | None:
+    """The newest and the best evaluation of each run; None where there is none."""
+    found = {name: run.evaluations for name, run in zip(names, runs, strict=True) if run.evaluations}
+    if not found:
+        return None
+    shown: dict[str, Evaluation] = {}
+    for name, all_of_it in found.items():
+        of = f"{name}, " if len(names) > 1 else ""
+        newest, first = all_of_it[-1], _best(all_of_it)
+        pairs = {"newest and best": newest} if newest is first else {"newest": newest, "best": first}
+        shown |= {f"{of}{which}, at {each['images_seen']:,} images": each for which, each in pairs.items()}
+    values = [each["measures"] for each in shown.values()]
+    measures = {key: [_value(key, each) for each in values] for key in _keys(values) if key != "kid_se"}
+    protocols = [evaluations[-1]["protocol"] for evaluations in found.values()]
+    differ = [key for key in COMPARABLE if any(each.get(key) != protocols[0].get(key) for each in protocols)]
+    return Measured(
+        columns=list(shown),
+        measures={key: cells for key, cells in measures.items() if "/" not in key},
+        classes={key: cells for key, cells in measures.items() if "/" in key},
+        runs=list(found),
+        protocol={_words(key): [_said(each.get(key, "-")) for each in protocols] for key in _keys(protocols)},
+        note=f"The protocols differ in {', '.join(map(_words, differ))}: these values cannot be compared."
+        if differ
+        else "",
+    )
+
+
+def standing(run: Recorded) -> dict[str, str]:
+    """How a run stands, in a line or two: its newest Fréchet distance, and its best with the checkpoint's number."""
+    if not run.evaluations:
+        rows = [{key: row[key] for key in row if key.startswith("quality/")} for row in run.rows]
+        last = {key: value for row in rows for key, value in row.items() if isinstance(value, int | float)}
+        return {key.removeprefix("quality/"): number(value) for key, value in last.items()}
+    (name, now), first = distance(run.evaluations[-1]), _best(run.evaluations)
+    seen = first["images_seen"]
+    kept = "" if seen in run.checkpoints else ", not kept"
+    return {name: number(now), "Best checkpoint": f"{seen:,} images{kept}: {number(distance(first)[1])}"}
+
+
+def _best(evaluations: list[Evaluation]) -> Evaluation:
+    seen = best(evaluations)
+    return next(each for each in reversed(evaluations) if each["images_seen"] == seen)
+
+
+def _keys(dicts: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for each in dicts for key in each))
+
+
+def _value(key: str, measures: dict[str, float | None]) -> str:
+    """A measure to 3 digits, the kernel distance with its standard error."""
+    value, error = measures.get(key), measures.get("kid_se") if key == "kid" else None
+    if value is None:
+        return "not finite" if key in measures else "-"
+    return number(value) + (f" ± {number(error)}" if error is not None else "")
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{_words(key)} {_said(each)}" for key, each in value.items())
+    return number(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
