@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from gandist import checkpoint
-from gandist.checks import choice
 from gandist.errors import CheckpointError, ConfigError, GandistError
 from gandist.evaluator import extractor_of
 from gandist.logs import show_messages
@@ -61,7 +60,6 @@ def _extractor(options: argparse.Namespace, trained: Trained, device: torch.devi
     """The extractor asked for; otherwise that which the run is measured with while it goes on."""
     if options.extractor is None:
         return extractor_of(trained.config, device, options.weights)
-    choice("--extractor", options.extractor, EXTRACTORS)
     return open_extractor(options.extractor, options.weights, trained.config.data.channels, device)
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gandist.checks import choice
 from gandist.errors import ConfigError, DataError, GandistError
 from gandist.quality.classifier import RESOLUTION, load
 from gandist.shards.builtin import DATA
@@ -198,6 +199,7 @@ def open_extractor(name: str, weights: Path | None, channels: int, device: torch
     """The extractor of this name, for images of so many channels.
 
     Raises:
-        GandistError: its weights cannot be had; the message names the fix.
+        GandistError: there is none of this name, or its weights cannot be had; the message names the fix.
     """
+    choice("--extractor", name, EXTRACTORS)
     return EXTRACTORS[name](weights, channels, device)
