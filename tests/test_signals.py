@@ -1,0 +1,82 @@
+"""What is read off G once a tick, where arithmetic gives it."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gandist.health import SIGNALS
+from gandist.players import Players, build_players
+from gandist.signals import COARSE_PX, Probe
+
+
+class Flat(nn.Module):
+    """Draws z's two numbers as a flat grey, each on one half of the image; the class, if any, as its brightness."""
+
+    offset: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("offset", torch.zeros(()))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        z = z if y is None else z + y[:, None]
+        halves = (self.scale * z + self.offset).repeat_interleave(8, dim=1)
+        return halves[:, None, None, :].expand(-1, 1, 16, -1)
+
+
+def players() -> Players:
+    return build_players(Flat, Flat, seed=0, device=torch.device("cpu"))
+
+
+def look(probe: Probe, of: Players) -> dict[str, float]:
+    return dict(zip(probe.names, probe.look(of, torch.tensor(0.25)).tolist(), strict=True))
+
+
+def test_diversity_is_relative_to_real_images() -> None:
+    x = Flat()(torch.randn(16, 2))
+    one = players()
+    z = 0.5 * x[:, 0, 0, ::8]
+    found = look(Probe(x, z, None), one)
+    assert found == {
+        "signal/diversity": pytest.approx(0.5),
+        "signal/drift": 0.0,
+        "signal/nonfinite": 0.25,
+    }
+    assert look(Probe(x, torch.ones(16, 2), None), one)["signal/diversity"] == 0.0, "one image"
+    assert x.shape[-1] // COARSE_PX == 2
+
+
+def test_within_a_class_what_tells_classes_apart_does_not_count() -> None:
+    """G draws each class once: classes differ as they should, and images of a class not at all."""
+    y = torch.arange(4).repeat(8)
+    x = Flat()(0.1 * torch.randn(32, 2), y)
+    probe = Probe(x, torch.zeros(32, 2), y)
+    assert probe.names == SIGNALS
+    found = look(probe, players())
+    assert found["signal/diversity"] > 0.9
+    assert found["signal/diversity_within"] == 0.0
+    same = look(Probe(x, x[:, 0, 0, ::8] - y[:, None], y), players())
+    assert same["signal/diversity_within"] == pytest.approx(1.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("y", [None, torch.arange(32), torch.randn(32, 5)])
+def test_without_pairs_of_a_class_there_is_no_such_number(y: Tensor | None) -> None:
+    """No classes, more classes than images, captions."""
+    assert Probe(torch.randn(32, 1, 16, 16), torch.zeros(32, 2), y).names == SIGNALS[:-1]
+
+
+def test_g_itself_is_looked_at_and_left_as_it_is() -> None:
+    one = players()
+    with torch.no_grad():
+        one.G.net.get_parameter("scale").fill_(3.0)
+    one.G.net.get_buffer("offset").fill_(7.0)
+    before = copy.deepcopy((one.G.net.state_dict(), one.G_ema.state_dict(), one.G.net.training))
+    x = Flat()(torch.randn(16, 2))
+    found = look(Probe(x, x[:, 0, 0, ::8], None), one)
+    assert found["signal/diversity"] == pytest.approx(3.0)
+    assert found["signal/drift"] == pytest.approx(2.0), "|3 - 1| / |1|"
+    after = (one.G.net.state_dict(), one.G_ema.state_dict(), one.G.net.training)
+    assert str(after) == str(before)
