@@ -17,8 +17,10 @@ if __name__ == "__main__":
     players = new_players(config, ranks.device)
     players.images_seen = 99
     for tensor in players.G_ema.state_dict().values():
-        if tensor.is_floating_point():  # what a rank has of its own, as of BatchNorm's statistics, must not count
-            tensor.mul_(1 + ranks.rank)
+        if tensor.is_floating_point():
+            # Larger weights than a new network's, whose images differ by no more than float32 rounds. What a rank has
+            # of its own, as of BatchNorm's statistics, must not count.
+            tensor.mul_(8 * (1 + ranks.rank))
     result = Evaluator(config, ranks).evaluate(players)
     if ranks.leads:
         Path(sys.argv[2]).write_text(json.dumps(result.plain()))
