@@ -22,6 +22,7 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
         train__total_kimg=1000,
         train__tick_kimg=0.12,
         train__checkpoint_kimg=0.24,
+        eval={"every_kimg": 1, "n": 60, "extractor": "classifier"},
     )
     root = Path(run_root(config))
     root.mkdir()
@@ -39,6 +40,7 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
             (total,) = (value for _, value in api.query("sum(gandist_images_total)"))
             (seen,) = (value for _, value in api.query("max(gandist_images_seen)"))
             assert abs(total - seen) < 10_000
+            api.wait_for('gandist_quality{measure="fd-classifier"} > 0', n=2, timeout_s=60)
             unseen = [metric.name for metric in METRICS if not api.query(f'{{__name__=~"{metric.name}(_count)?"}}')]
             assert unseen == []
     finally:
