@@ -100,12 +100,13 @@ DEAD = 1e-3
 
 
 def _collapsing(rows: Sequence[Row]) -> str:
-    diversity, gradients = _values(rows, "signal/diversity"), _values(rows, "grad_norm/G")
+    diversity = _values(rows, "signal/diversity")
+    gradients = [value for value in _values(rows, "grad_norm/G") if math.isfinite(value)]
     for values, images in ((diversity, "images"), (_values(rows, "signal/diversity_within"), "images of one class")):
         if reason := _alike(values, f"two {images} of G"):
             return reason
     alike = len(diversity) >= RECENT and max(diversity[-RECENT:]) < VARIED
-    if alike and max(gradients[-RECENT:]) < DEAD * max(gradients):
+    if alike and gradients and max(gradients[-RECENT:]) < DEAD * max(gradients):
         return f"G's images are alike ({diversity[-1]:.2f}), and D leaves it no gradient ({gradients[-1]:.2g})"
     coverage = _values(rows, "quality/coverage")
     if len(coverage) >= 3 and max(coverage[-2:]) < max(coverage) / 2 and max(coverage) >= 0.1:

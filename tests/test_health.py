@@ -86,6 +86,8 @@ def verdict(rows: list[dict[str, Any]], centred: bool = True) -> Verdict:
     ([{**HEALTHY, "signal/diversity_within": 0.2}] * 25, "collapsing", "images of one class of G differ 0.20 times"),
     ([{**HEALTHY, "signal/diversity": 0.3}] + [{**HEALTHY, "signal/diversity": 0.3, "grad_norm/G": 1e-4}] * 3,
      "collapsing", "no gradient"),
+    ([{**HEALTHY, "signal/diversity": 0.3}, {**HEALTHY, "signal/diversity": 0.3, "grad_norm/G": None}]
+     + [{**HEALTHY, "signal/diversity": 0.3, "grad_norm/G": 1e-4}] * 3, "collapsing", "no gradient"),
     (evaluated(50, 10, **{"quality/coverage": 0.5}) + evaluated(9, 9, **{"quality/coverage": 0.2}),
      "collapsing", "coverage of the real images is 0.20, and was 0.50"),
     (evaluated(50, 10, **{"quality/memorisation": 0.4}), "overfitting", "0.40 times as far from training images"),
