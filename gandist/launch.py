@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,9 @@ def launch(config: RunConfig, storage: Storage) -> Outcome:
 
 
 @contextmanager
-def stop_on_signals(act: Callable[[], None]) -> Iterator[None]:
+def stop_on_signals(
+    act: Callable[[], None], signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)
+) -> Iterator[None]:
     """Within, SIGTERM and Ctrl-C call `act`; a second one ends the process as usual."""
 
     def handle(number: int, frame: object) -> None:
@@ -51,7 +53,7 @@ def stop_on_signals(act: Callable[[], None]) -> Iterator[None]:
 
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        before = {each: signal.signal(each, handle) for each in (signal.SIGTERM, signal.SIGINT)}
+        before = {each: signal.signal(each, handle) for each in signals}
     try:
         yield
     finally:
@@ -105,21 +107,20 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     low, high = config.worker_range
     connect(cpus=math.ceil(low * config.launch.resources.get("CPU", 1)))
-    use_gpu = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
-    resources = config.launch.resources or ({"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0})
+    resources = resources_of(config)
     log.info(
         "run=%s workers=%s resources=%s: waiting for the cluster", config.run.name, config.launch.workers, resources
     )
     trainer = TorchTrainer(
         ray_worker,
         train_loop_config={
-            "config": _absolute(config),
+            "config": absolute(config),
             "root": storage.root,
             "imports": extensions.sources(config.imports),
         },
         scaling_config=ScalingConfig(
             num_workers=high if low == high else (low, high),
-            use_gpu=use_gpu,
+            use_gpu=resources.get("GPU", 0) > 0,
             resources_per_worker=resources,
             label_selector=config.launch.labels or None,
         ),
@@ -152,7 +153,15 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     return outcome
 
 
-def _absolute(config: RunConfig) -> dict[str, Any]:
+def resources_of(config: RunConfig) -> dict[str, float]:
+    """What each worker reserves of Ray's resources: `launch.resources`, or a GPU where the cluster has any."""
+    import ray
+
+    use_gpu = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    return config.launch.resources or ({"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0})
+
+
+def absolute(config: RunConfig) -> dict[str, Any]:
     """The configuration without relative paths: Ray's workers start in folders of their own."""
     tree = config.resolved()
     for section, field in (("data", "path"), ("data", "cache_dir"), ("model", "stage_1"), ("eval", "weights")):
@@ -162,7 +171,7 @@ def _absolute(config: RunConfig) -> dict[str, Any]:
     return tree
 
 
-def connect(cpus: int) -> None:
+def connect(cpus: int, log_to_driver: bool = True) -> None:
     """Join the Ray cluster at hand, or start one on this machine: with `cpus` of Ray's CPUs, if need be more of them
     than the machine has cores, so that the same configuration runs on any laptop."""
     import ray
@@ -172,9 +181,10 @@ def connect(cpus: int) -> None:
     address = os.environ.get("RAY_ADDRESS") or _standing_head()
     quiet = logging.WARNING
     if address and address != "local":
-        ray.init(address=address, logging_level=quiet)
+        ray.init(address=address, logging_level=quiet, log_to_driver=log_to_driver)
     else:
-        ray.init(address="local", num_cpus=max(os.cpu_count() or 1, cpus), logging_level=quiet)
+        cpus = max(os.cpu_count() or 1, cpus)
+        ray.init(address="local", num_cpus=cpus, logging_level=quiet, log_to_driver=log_to_driver)
 
 
 def _standing_head() -> str | None:

@@ -36,8 +36,8 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
     check_trackers(config)
     root = run_root(config)
     if resume == "never":
-        _set_aside(_writable(root))
-    storage = _writable(root)
+        set_aside(writable(root))
+    storage = writable(root)
     attempt.forget_stop(storage)
     found = checkpoint.newest(storage)
     if found is None:
@@ -50,8 +50,8 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
     return storage
 
 
-def _writable(root: str) -> Storage:
-    """The storage of the run, tried out: a bucket that is not there should not be found by the workers."""
+def writable(root: str) -> Storage:
+    """The storage of a run or a sweep, tried out: a bucket that is not there should not be found by the workers."""
     try:
         storage = Storage(root)
         storage.write_bytes(".trial", b"")
@@ -84,13 +84,16 @@ def _compare(config: RunConfig, manifest: dict[str, Any], data_fingerprint: str,
         )
 
 
-def _set_aside(storage: Storage) -> None:
+def set_aside(storage: Storage) -> None:
+    """Keep what the folder of a run, or of a sweep, holds under another name.
+
+    Raises:
+        ConfigError: an object store cannot.
+    """
     if not storage.folders("") and not storage.exists("config.yaml"):
         return
     if storage.local is None:
-        raise ConfigError(
-            f"{storage.root}: holds a run already, and an object store cannot rename it; choose another run.name"
-        )
+        raise ConfigError(f"{storage.root}: is not empty, and an object store cannot rename it; choose another name")
     number = 1
     while (aside := storage.local.with_name(f"{storage.local.name}.{number}")).exists():
         number += 1

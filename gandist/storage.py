@@ -29,30 +29,30 @@ class Storage:
                 self.local.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigError(f"run.dir: {root} cannot be made: {error.strerror}; choose another") from error
-        self._fs, self._path = filesystem(self.root)
+        self.filesystem, self.path = filesystem(self.root)
 
     def uri(self, name: str) -> str:
         """The full path of `name`, for people to read."""
         return join(self.root, name)
 
     def _at(self, name: str) -> str:
-        return f"{self._path}/{name}"
+        return f"{self.path}/{name}"
 
     def read_bytes(self, name: str) -> bytes | None:
         """The content of a file; None where there is none."""
         try:
-            with self._fs.open_input_file(self._at(name)) as file:
+            with self.filesystem.open_input_file(self._at(name)) as file:
                 return bytes(file.read())
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def exists(self, name: str) -> bool:
-        return bool(self._fs.get_file_info(self._at(name)).type != pafs.FileType.NotFound)
+        return bool(self.filesystem.get_file_info(self._at(name)).type != pafs.FileType.NotFound)
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Create or replace a file; a reader sees the old content or the new, also after a power cut."""
         if self.local is None:
-            with self._fs.open_output_stream(self._at(name)) as stream:
+            with self.filesystem.open_output_stream(self._at(name)) as stream:
                 stream.write(data)
             return
         target = self.local / name
@@ -71,7 +71,7 @@ class Storage:
         """
         if self.local is None:
             if self.exists(f"{name}/{last}"):
-                self._fs.delete_file(self._at(f"{name}/{last}"))
+                self.filesystem.delete_file(self._at(f"{name}/{last}"))
             for file in sorted(files, key=lambda file: (file == last, file)):
                 self.write_bytes(f"{name}/{file}", files[file])
             return
@@ -91,9 +91,14 @@ class Storage:
     def folders(self, name: str) -> list[str]:
         """Names of the folders directly under `name`, sorted; those that start with a dot are unfinished."""
         selector = pafs.FileSelector(self._at(name), allow_not_found=True, recursive=False)
-        infos = self._fs.get_file_info(selector)
+        infos = self.filesystem.get_file_info(selector)
         names = (info.base_name for info in infos if info.type == pafs.FileType.Directory)
         return sorted(name for name in names if not name.startswith("."))
+
+    def files(self, name: str) -> list[str]:
+        """Names of the files directly under `name`, sorted."""
+        selector = pafs.FileSelector(self._at(name), allow_not_found=True, recursive=False)
+        return sorted(info.base_name for info in self.filesystem.get_file_info(selector) if info.is_file)
 
     def sweep(self, name: str) -> None:
         """Delete what writers that were killed left unfinished in the folder `name`."""
@@ -105,13 +110,13 @@ class Storage:
     def delete_folder(self, name: str, last: str | None = None) -> None:
         """Delete a folder; `last`, the file that makes it count, goes first."""
         if last is not None and self.exists(f"{name}/{last}"):
-            self._fs.delete_file(self._at(f"{name}/{last}"))
-        self._fs.delete_dir(self._at(name))
+            self.filesystem.delete_file(self._at(f"{name}/{last}"))
+        self.filesystem.delete_dir(self._at(name))
 
     def delete(self, name: str) -> None:
         """Delete a file; nothing happens where there is none."""
         if self.exists(name):
-            self._fs.delete_file(self._at(name))
+            self.filesystem.delete_file(self._at(name))
 
 
 @contextmanager

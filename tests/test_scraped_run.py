@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gandist.resumption import run_root
-from gandist.telemetry import METRICS
+from gandist.metrics import METRICS
 from tests.prometheus import needs_prometheus, prometheus
 from tests.worlds import tiny, torchrun
 

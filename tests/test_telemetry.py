@@ -14,7 +14,8 @@ import pytest
 
 from gandist.errors import ConfigError
 from gandist.health import SIGNALS
-from gandist.telemetry import MEASURES, METRICS, Silent, Telemetry, open_telemetry, target, write_targets
+from gandist.metrics import MEASURES, METRICS
+from gandist.telemetry import Silent, Telemetry, open_telemetry, target, write_targets
 from tests.prometheus import needs_prometheus, prometheus
 
 ROW = {

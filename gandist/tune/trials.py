@@ -3,15 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from gandist.progress import METRICS_FILE, decode
 from gandist.storage import Storage
 
 Mode = Literal["min", "max"]
 State = Literal["pending", "running", "paused", "done", "stopped", "collapsing", "diverged", "crashed"]
-"""`stopped` by the scheduler; `collapsing` and `diverged` by the verdict on the run's health; `crashed` by an error."""
-STATES: tuple[State, ...] = get_args(State)
+"""`STATES` of `metrics.py`."""
+UNFINISHED = ("pending", "running", "paused")
 FAILED = ("collapsing", "diverged", "crashed")
 LINEAGE_FILE = "lineage.jsonl"
 """In a trial's run: a line for each time that it took over another's weights."""
@@ -142,4 +142,6 @@ TRAIN_S = "train_s"
 def measured(row: dict[str, Any], metrics: Sequence[str], elapsed_s: float) -> dict[str, float]:
     """The metrics of a row of `metrics.jsonl`; NaN for what was not finite, or not there."""
     values = {metric: row.get(metric) for metric in metrics} | {TRAIN_S: elapsed_s}
-    return {metric: math.nan if value is None else float(value) for metric, value in values.items() if metric in metrics}
+    return {
+        metric: math.nan if value is None else float(value) for metric, value in values.items() if metric in metrics
+    }

@@ -1,0 +1,5 @@
+import sys
+
+from gandist.tune import main
+
+sys.exit(main())

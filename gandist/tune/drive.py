@@ -1,0 +1,172 @@
+"""The driver of a sweep: Ray Tune over trials, from the first or where an earlier driver was lost, to the answer."""
+
+import json
+import logging
+import math
+import os
+import signal
+from contextlib import ExitStack
+from typing import Any
+
+import yaml
+from ray import tune
+
+from gandist import dataset, extensions
+from gandist.config import leaves
+from gandist.errors import ConfigError, RunError
+from gandist.evaluator import check_evaluation
+from gandist.launch import connect, resources_of, stop_on_signals
+from gandist.resumption import Resume, set_aside, writable
+from gandist.storage import Storage
+from gandist.telemetry import SweepTelemetry, target, write_targets
+from gandist.tune.page import page
+from gandist.tune.results import BEST, TABLE, findings, finished, terminal, write_best, write_table
+from gandist.tune.room import concurrent, nodes, workers_of
+from gandist.tune.search import recall, scheduler, searcher
+from gandist.tune.sweep import Plan, sweep_root
+from gandist.tune.trial import Trial, resources
+from gandist.tune.trials import UNFINISHED
+from gandist.tune.watch import Watch
+
+log = logging.getLogger("gandist")
+
+FILE, REPORT, RAY = "sweep.json", "report.html", "ray"
+MAY_CHANGE = ("concurrent", "dir", "launch.", "telemetry.", "track.")
+"""What may differ between a sweep and its resumption, of the sweep's keys and of the configuration's fields."""
+ENVIRONMENT = {
+    # Otherwise the trials of a driver that is killed would be forgotten since some ten seconds before.
+    "TUNE_GLOBAL_CHECKPOINT_S": "2",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the runs have their own
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+LOST = 3
+"""Times that a trial's lost process (a node's failure, no memory left) is started again."""
+
+
+def show(plan: Plan) -> None:
+    """Print the points of the trials, where they are known, and what a trial shares."""
+    print(yaml.safe_dump(plan.tree, sort_keys=False))  # noqa: T201
+    for number, values in enumerate(plan.points or ()):
+        print(f"{number:05d} {json.dumps(values)}")  # noqa: T201
+    if plan.points is None:
+        print(f"{plan.trials} trials, made up by {plan.sweep.searcher} as they go")  # noqa: T201
+
+
+def drive(plan: Plan, resume: Resume) -> int:
+    """Run the sweep to its end; the exit status.
+
+    Raises:
+        GandistError: data, storage or room for trials is missing.
+        RunError: no trial came to a measurement.
+    """
+    base = plan.base
+    check_evaluation(base, dataset.open_index(base))
+    storage, started = _prepare(plan, resume)
+    os.environ.update(ENVIRONMENT | dict(os.environ))
+    connect(math.ceil(workers_of(base) * base.launch.resources.get("CPU", 1)), log_to_driver=False)
+    at_once = concurrent(plan, resources_of(base), nodes(base.launch.labels))
+    log.info("sweep=%s trials=%d at_once=%d folder=%s", plan.sweep.name, plan.trials, at_once, storage.root)
+    with ExitStack() as closing:
+        watch = Watch(plan, storage, _serve(plan, storage, closing))
+        closing.enter_context(stop_on_signals(lambda: os.kill(os.getpid(), signal.SIGINT), [signal.SIGTERM]))
+        _tune(plan, storage, at_once, watch, started)
+    found = findings(plan, storage, watch.tuned)
+    write_table(found, storage)
+    storage.write_bytes(REPORT, page(found).encode())
+    print(terminal(found))  # noqa: T201
+    if len(found.trials) < plan.trials or any(trial.state in UNFINISHED for trial in found.trials):
+        log.warning("stopped sweep=%s: the same command goes on with it", plan.sweep.name)
+        return 143
+    if not write_best(plan, found, storage):
+        raise RunError(f"no trial of {len(found.trials)} came to a {found.metric} and lived; see {storage.uri(TABLE)}")
+    log.info(
+        "done sweep=%s best=%s images=%d saved=%.0f%%%s",
+        plan.sweep.name,
+        found.ranked()[0].name,
+        found.images(),
+        100 * found.saving(),
+        "".join(f"\n  {name}" for name in map(storage.uri, (TABLE, BEST, REPORT))),
+    )
+    return 0
+
+
+def _prepare(plan: Plan, resume: Resume) -> tuple[Storage, bool]:
+    """The sweep's storage, and whether there is a sweep to go on with.
+
+    Raises:
+        ConfigError: it is another sweep, or cannot be written to; `must`, and there is none.
+    """
+    root = sweep_root(plan.sweep)
+    if resume == "never":
+        set_aside(writable(root))
+    storage = writable(root)
+    sweep = plan.sweep.model_dump(mode="json")
+    now = {"sweep": {**sweep, "trials": plan.trials}, "config": plan.tree}
+    before = storage.read_bytes(FILE)
+    if before is not None:
+        changed = [path for path in _changed(json.loads(before), now) if not path.startswith(MAY_CHANGE)]
+        if changed:
+            raise ConfigError(
+                f"{root}: was started as another sweep: {', '.join(changed)}; change them back, choose another name, "
+                "or begin anew with --resume never"
+            )
+    elif resume == "must":
+        raise ConfigError(f"{root}: no sweep to resume (--resume must)")
+    storage.write_bytes(FILE, json.dumps(now, indent=1).encode())
+    return storage, any(name.startswith("experiment_state") for name in storage.files(RAY))
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Keys of the sweep and fields of its configuration that differ."""
+    parts = ((before["sweep"], now["sweep"]), (dict(leaves(before["config"])), dict(leaves(now["config"]))))
+    return [key for old, new in parts for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+
+
+def _serve(plan: Plan, storage: Storage, closing: ExitStack) -> SweepTelemetry | None:
+    """The driver's metrics, announced as those of a run."""
+    chosen = plan.base.telemetry
+    if not chosen.enabled:
+        return None
+    try:
+        telemetry = SweepTelemetry(plan.sweep.name, chosen.host, chosen.port)
+    except ImportError:
+        log.warning("prometheus-client is not installed: this sweep serves no metrics (pip install prometheus-client)")
+        return None
+    closing.callback(telemetry.close)
+    if storage.local is not None:
+        write_targets(storage.local / "prometheus.json", [target(chosen.host, telemetry.port)])
+    return telemetry
+
+
+def _tune(plan: Plan, storage: Storage, at_once: int, watch: Watch, started: bool) -> None:
+    """Ray Tune over the trials. It keeps its own notes in the sweep's folder, and goes on from them."""
+    job = {
+        "config": plan.tree,
+        "root": storage.root,
+        "metrics": plan.metrics,
+        "imports": extensions.sources(plan.base.imports),
+    }
+    points = {} if plan.points is None else {"point": tune.grid_search(plan.points)}
+    judge = scheduler(plan)
+    if started:
+        recall(judge, finished(plan, storage))
+    tune.run(
+        Trial,
+        name=RAY,
+        storage_path=storage.path,
+        storage_filesystem=storage.filesystem,
+        config={"job": job, **points},
+        num_samples=plan.trials if plan.points is None else 1,
+        resources_per_trial=resources(plan.base),
+        search_alg=searcher(plan),
+        scheduler=judge,
+        callbacks=[watch],
+        max_failures=LOST,
+        max_concurrent_trials=at_once,
+        resume="AUTO" if started else None,
+        reuse_actors=True,
+        raise_on_failed_trial=False,
+        trial_name_creator=lambda trial: trial.trial_id,
+        trial_dirname_creator=lambda trial: trial.trial_id,
+        verbose=0,
+    )

@@ -1,0 +1,58 @@
+"""How many trials the cluster has room for."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from gandist.config import RunConfig
+from gandist.errors import ConfigError
+from gandist.tune.sweep import Plan
+
+Resources = Mapping[str, float]
+
+
+def room(needed: Resources, workers: int, nodes: Sequence[Resources]) -> int:
+    """Trials of so many workers that run at the same time: each worker whole on one node."""
+    fit = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in needed.items()) for node in nodes)
+    return fit // workers
+
+
+def concurrent(plan: Plan, needed: Resources, nodes: Sequence[Resources]) -> int:
+    """Trials at the same time: as many as are wanted, and as there is room for.
+
+    Raises:
+        ConfigError: not even one fits; says what it needs and what there is.
+    """
+    config = plan.base
+    workers = workers_of(config)
+    needed = {name: amount for name, amount in needed.items() if amount > 0}
+    fit = room(needed, workers, nodes) if needed else plan.trials
+    if not fit:
+        there = Counter[str]()
+        for node in nodes:
+            there.update({name: amount for name, amount in node.items() if name in needed})
+        raise ConfigError(
+            f"launch.resources: a trial needs {workers} x {_said(needed)}, each on one node; the cluster has "
+            f"{_said(there) or 'none of it'} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}; set launch.workers "
+            "or launch.resources lower, or start more nodes"
+        )
+    return min(fit, plan.sweep.concurrent or fit, plan.trials)
+
+
+def workers_of(config: RunConfig) -> int:
+    return config.worker_range[0] if config.launch.kind == "ray" else 1
+
+
+def nodes(labels: Mapping[str, str]) -> list[Resources]:
+    """The resources of the living nodes of the cluster that have these labels."""
+    import ray
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return [
+        node["Resources"]
+        for node in alive
+        if all(node.get("Labels", {}).get(label) == value for label, value in labels.items())
+    ]
+
+
+def _said(amounts: Resources) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in amounts.items())

@@ -1,0 +1,156 @@
+"""The space of a sweep: for each configuration path, what its values are drawn from, and when it counts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
+
+from gandist.sections import Section, one_or_more
+
+Values = dict[str, Any]
+"""A point of the space: the values of the paths that count there."""
+
+Bounds = tuple[float, float]
+Kind = Literal["choice", "uniform", "loguniform", "integer"]
+KINDS: tuple[Kind, ...] = ("choice", "uniform", "loguniform", "integer")
+MOST_WHOLE = 1000
+"""Whole numbers of a range that a grid may go through."""
+
+
+class Domain(Section):
+    """What the values of one path are drawn from: exactly one of `choice`, `uniform`, `loguniform`, `integer`."""
+
+    choice: tuple[Any, ...] | None = Field(None, min_length=1)
+    """One of these, all equally likely; anything that the field takes."""
+    uniform: Bounds | None = None
+    """A real number between two bounds."""
+    loguniform: Bounds | None = None
+    """A real number between two positive bounds, its logarithm uniform."""
+    integer: tuple[int, int] | None = None
+    """A whole number between two bounds, both included."""
+    when: dict[str, Annotated[tuple[Any, ...], BeforeValidator(one_or_more)]] = Field(default_factory=dict)
+    """Counts only where each of these paths, which stand before it in the space, has one of the values given."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(KINDS)}, has {' and '.join(given) or 'none'}")
+        if self.choice is None:
+            low, high = self.bounds
+            if not low < high:
+                raise ValueError(f"{given[0]}: the lower bound comes first, got [{low:g}, {high:g}]")
+            if self.loguniform and low <= 0:
+                raise ValueError(f"loguniform: the bounds must be positive, got [{low:g}, {high:g}]")
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Of a domain of numbers.
+
+        Raises:
+            ValueError: it is a choice.
+        """
+        for bounds in (self.uniform, self.loguniform, self.integer):
+            if bounds is not None:
+                return bounds
+        raise ValueError("a choice has no bounds")
+
+    def counts(self, values: Mapping[str, Any]) -> bool:
+        """Whether the path is set at all, given the values of those before it."""
+        return all(path in values and values[path] in wanted for path, wanted in self.when.items())
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        if self.choice is not None:
+            return self.choice[rng.integers(len(self.choice))]
+        low, high = self.bounds
+        if self.integer:
+            return int(rng.integers(*self.integer, endpoint=True))
+        if self.loguniform:
+            return math.exp(rng.uniform(math.log(low), math.log(high)))
+        return float(rng.uniform(low, high))
+
+    def suggest(self, trial: Any, path: str) -> Any:
+        """The value that an Optuna trial suggests. Choices go by their JSON: Optuna keeps plain values only."""
+        if self.choice is not None:
+            names = [json.dumps(value, sort_keys=True) for value in self.choice]
+            return self.choice[names.index(trial.suggest_categorical(path, names))]
+        low, high = self.bounds
+        if self.integer:
+            return trial.suggest_int(path, int(low), int(high))
+        return trial.suggest_float(path, low, high, log=self.loguniform is not None)
+
+    def listed(self) -> tuple[Any, ...] | None:
+        """All values, where they can be gone through."""
+        if self.integer and self.integer[1] - self.integer[0] < MOST_WHOLE:
+            return tuple(range(self.integer[0], self.integer[1] + 1))
+        return self.choice
+
+    def ends(self) -> tuple[Any, ...]:
+        """The values that are most likely refused: all of a choice, the bounds of numbers."""
+        return self.choice or (self.integer or self.bounds)
+
+    def clipped(self, value: Any) -> Any:
+        """The nearest value in the domain."""
+        if self.choice is not None:
+            return value
+        low, high = self.bounds
+        return (int if self.integer else float)(min(max(value, low), high))
+
+
+Space = dict[str, Domain]
+
+
+def draw(space: Space, rng: np.random.Generator) -> Values:
+    """A point at random. What does not count draws too, so that the rest of a seed's points stays as it is."""
+    values: Values = {}
+    for path, domain in space.items():
+        value = domain.draw(rng)
+        if domain.counts(values):
+            values[path] = value
+    return values
+
+
+def suggested(space: Space, trial: Any) -> Values:
+    """The point that an Optuna trial suggests."""
+    values: Values = {}
+    for path, domain in space.items():
+        if domain.counts(values):
+            values[path] = domain.suggest(trial, path)
+    return values
+
+
+def grid(space: Space) -> list[Values]:
+    """Every point of a space of listed values, each once."""
+    points: list[Values] = [{}]
+    for path, domain in space.items():
+        listed = domain.listed() or ()
+        points = [
+            {**point, **extra}
+            for point in points
+            for extra in ([{path: value} for value in listed] if domain.counts(point) else [{}])
+        ]
+    return points
+
+
+def outskirts(space: Space, rng: np.random.Generator) -> Iterator[Values]:
+    """Points in which each path takes each of its `ends`, the rest being at random."""
+    for path, domain in space.items():
+        for end in domain.ends():
+            for _ in range(50):  # until it counts
+                values: Values = {}
+                for other, its in space.items():
+                    if its.counts(values):
+                        values[other] = end if other == path else its.draw(rng)
+                if path in values:
+                    yield values
+                    break

@@ -1,0 +1,335 @@
+"""What a sweep file says: validated with every point that it can lead to, before the first trial."""
+
+import copy
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from gandist.checks import choice, hint
+from gandist.config import RunConfig, field_paths, find, override, parse, validate
+from gandist.errors import ConfigError
+from gandist.launch import absolute
+from gandist.metrics import MEASURES
+from gandist.quality.extractors import default_extractor
+from gandist.resumption import run_root
+from gandist.schedule import images_of
+from gandist.sections import Section
+from gandist.tune.space import Domain, Values, draw, grid, outskirts
+from gandist.tune.trials import TRAIN_S, Mode
+
+DEFAULTS: Values = {"health.diverged": "stop", "health.collapsing": "stop"}
+"""A trial that comes apart makes room for the next."""
+CERTAIN_DRAWS = 20
+"""Points at random that are tried out where the searcher makes them up later."""
+MOST_KIMG = 1e6
+
+
+class Unscheduled(Section):
+    kind: Literal["none"] = "none"
+
+
+class Asha(Section):
+    """Asynchronous successive halving (Li et al. 2020): at each rung only the best go on."""
+
+    kind: Literal["asha"]
+    grace_kimg: float | None = Field(None, gt=0)
+    """Nothing is stopped before; the first rung (default: `eval.every_kimg`)."""
+    reduction: float = Field(3.0, gt=1)
+    """One in so many goes on, and the next rung is so many times as far."""
+
+
+class HyperBand(Section):
+    """Successive halving in brackets that wait for each other (Li et al. 2018)."""
+
+    kind: Literal["hyperband"]
+    reduction: float = Field(3.0, gt=1)
+    """One in so many goes on."""
+
+
+class Median(Section):
+    """Stop what is worse than the median of the others' averages so far (Google Vizier)."""
+
+    kind: Literal["median"]
+    grace_kimg: float | None = Field(None, gt=0)
+    """Nothing is stopped before (default: `eval.every_kimg`)."""
+    least_trials: int = Field(3, ge=1)
+    """Trials that a median needs."""
+
+
+class Population(Section):
+    """Population-based training (Jaderberg et al. 2017): the worst take the best one's weights, and vary its values."""
+
+    kind: Literal["pbt"]
+    interval_kimg: float | None = Field(None, gt=0)
+    """How often (default: `eval.every_kimg`)."""
+    quantile: float = Field(0.25, gt=0, le=0.5)
+    """Share of the trials that are the worst, and the best."""
+    resample: float = Field(0.25, ge=0, le=1)
+    """Probability that a value is drawn anew instead of varied."""
+    factors: tuple[float, float] = (1.25, 0.8)
+    """What a number is multiplied by: the one or the other. (A choice moves to a neighbour in its list.)"""
+
+
+def _of_kind(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Scheduler = Annotated[
+    Annotated[Unscheduled | Asha | HyperBand | Median | Population, Field(discriminator="kind")],
+    BeforeValidator(_of_kind),
+]
+FORKED = ("optim.lr_G", "optim.lr_D", "optim.betas", "optim.weight_decay", "optim.ema", "game.", "augment.p", "health.")
+"""What may change where a trial goes on with another's weights: it leaves the checkpoint's form as it is."""
+
+
+class Sweep(Section):
+    """What a sweep file holds."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the sweep: its folder inside `dir`."""
+    dir: str = "sweeps"
+    """Where sweeps are kept: a folder, or `s3://bucket/prefix`. Every worker must be able to reach it."""
+    config: str
+    """Configuration that the trials vary: a path from the working directory or from beside the sweep file, or the name
+    of a shipped one."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """What all trials replace in it, by configuration path; `train.total_kimg` is a trial's budget, `eval.every_kimg`
+    how often it is measured and judged, `launch.workers` and `launch.resources` what it runs on."""
+    space: dict[str, Domain] = Field(min_length=1)
+    """What is searched, by configuration path."""
+    metric: dict[str, Mode] = Field(default_factory=dict)
+    """What is sought, `min` or `max`; of several, the searcher seeks the best compromises, and trials are ranked by the
+    first (default: the Fréchet distance, `min`)."""
+    trials: int | None = Field(None, ge=1)
+    """Number of trials (default: 16; with the grid: all its points)."""
+    concurrent: int | None = Field(None, ge=1)
+    """Trials at the same time (default: as many as the cluster has room for)."""
+    searcher: Literal["random", "grid", "tpe"] = "random"
+    """How points are chosen: at random, all of them, or by Optuna's tree-structured Parzen estimator."""
+    scheduler: Scheduler = Unscheduled()
+    """Which trials go on: `none` (all), `asha`, `hyperband`, `median` or `pbt`, with its settings beside `kind`."""
+    seed: int = Field(0, ge=0)
+    """Decides the points. (`run.seed` of the trials is the configuration's, equal for all, or searched.)"""
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return {value: "min"} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if self.searcher == "grid":
+            for path, domain in self.space.items():
+                if domain.listed() is None:
+                    raise ValueError(f"space.{path}: a grid goes through choice or integer; or set searcher=random")
+            if self.trials is not None:
+                raise ValueError("trials: a grid has as many as it has points; leave it out")
+        if len(self.metric) > 1 and (self.searcher != "tpe" or self.scheduler.kind != "none"):
+            raise ValueError("metric: of several none ranks a running trial; set searcher=tpe and scheduler=none")
+        if self.scheduler.kind == "pbt":
+            self._check_population()
+        self._check_order()
+        return self
+
+    def _check_population(self) -> None:
+        if self.searcher == "tpe":
+            raise ValueError("scheduler: pbt varies the points itself; set searcher=random")
+        if (self.trials or 2) < 2:
+            raise ValueError("trials: a population has two or more")
+        for path, domain in self.space.items():
+            if domain.when:
+                raise ValueError(f"space.{path}.when: pbt varies every value of a trial; leave conditions out")
+            if not path.startswith(FORKED) or path == "game.penalties":
+                raise ValueError(f"space.{path}: cannot change in a trained run; pbt searches {', '.join(FORKED)}...")
+
+    def _check_order(self) -> None:
+        before: list[str] = []
+        for path, domain in self.space.items():
+            for other in domain.when:
+                if other not in before:
+                    raise ValueError(
+                        f"space.{path}.when: {other} is no path that stands before it in the space{hint(other, before)}"
+                    )
+            before.append(path)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that can run."""
+
+    sweep: Sweep
+    source: Path
+    tree: dict[str, Any]
+    """The configuration that all trials share, whole, with absolute paths and what a sweep sets by itself."""
+    origin: dict[str, Any]
+    """The configuration with `set`, and nothing else."""
+    metrics: dict[str, Mode]
+    points: list[Values] | None
+    """Of all trials in their order; None where the searcher makes them up."""
+
+    @property
+    def base(self) -> RunConfig:
+        return validate(self.tree)
+
+    @property
+    def trials(self) -> int:
+        return len(self.points) if self.points is not None else self.sweep.trials or DEFAULT_TRIALS
+
+
+DEFAULT_TRIALS = 16
+
+
+def trial_config(tree: dict[str, Any], values: Values, folder: str | None = None, name: str = "trial") -> RunConfig:
+    """The configuration of a trial at a point of the space, its run in `folder`.
+
+    Raises:
+        ConfigError: a field refuses its value, or fields do not go together.
+    """
+    tree = copy.deepcopy(tree)
+    for path, value in values.items():
+        override(tree, path, copy.deepcopy(value))
+    if folder is not None:
+        override(tree, "run.dir", folder)
+        override(tree, "run.name", name)
+    return validate(tree, source=", ".join(f"{path}={_said(value)}" for path, value in values.items()))
+
+
+def _said(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def read(file: str, overrides: Sequence[str] = ()) -> Plan:
+    """A sweep file, `key=value` overrides applied: of the file's own keys, or of a field in all trials.
+
+    Raises:
+        ConfigError: with the file, the key and the fix.
+    """
+    path = find(file)
+    try:
+        tree = parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    for item in overrides:
+        _override(tree, item)
+    try:
+        sweep = Sweep.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {_explain(fault)}" for fault in error.errors())) from None
+    try:
+        return _plan(sweep, path)
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+
+
+def _override(tree: dict[str, Any], item: str) -> None:
+    key, equals, text = item.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{item!r}: overrides are written key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{item!r}: the value is not YAML: {error}") from error
+    first, _, rest = key.partition(".")
+    if first not in Sweep.model_fields:
+        first, rest = "set", key
+    if rest and first in ("set", "space", "metric"):  # their keys have dots of their own
+        tree[first] = {**(tree.get(first) or {}), rest: value}
+    else:
+        override(tree, key, value)
+
+
+def _explain(fault: Any) -> str:
+    kinds = {"none", "asha", "hyperband", "median", "pbt"}
+    key = ".".join(str(part) for part in fault["loc"] if part not in kinds)
+    if fault["type"] == "extra_forbidden":
+        nearby = Domain.model_fields if key.startswith("space.") else Sweep.model_fields
+        return f"{key}: unknown key{hint(str(fault['loc'][-1]), nearby)}"
+    said = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {said[0].lower()}{said[1:]}" if key else said
+
+
+def _plan(sweep: Sweep, source: Path) -> Plan:
+    for section in ("set", "space"):
+        for path in getattr(sweep, section):
+            _check_path(section, path)
+    origin = _loaded(sweep, source, sweep.set).resolved()
+    base = _loaded(sweep, source, {**DEFAULTS, **sweep.set})
+    tree = absolute(base)
+    reported = reported_by(base)
+    metrics = sweep.metric or {reported[0]: "min"}
+    for metric in metrics:
+        choice("metric", metric, reported)
+    if base.eval.every_kimg is None or base.train.total_kimg < base.eval.every_kimg:
+        raise ConfigError(
+            f"eval.every_kimg: {base.eval.every_kimg} in a budget of {base.train.total_kimg:g} (train.total_kimg) "
+            "measures nothing; set eval.every_kimg to a half or a third of the budget"
+        )
+    low, _ = base.worker_range
+    override(tree, "launch.workers", low)  # more, and trials would wait for each other
+    override(tree, "train.checkpoint_kimg", base.eval.every_kimg)
+    rng, points = np.random.default_rng(sweep.seed), None
+    if sweep.searcher == "grid":
+        points = grid(sweep.space)
+    elif sweep.searcher == "random":
+        points = [draw(sweep.space, rng) for _ in range(sweep.trials or DEFAULT_TRIALS)]
+    if sweep.scheduler.kind == "pbt":
+        # A checkpoint lasts until those that wait for a place have gone on from it; and what has come apart takes over
+        # another's weights instead of ending.
+        override(tree, "train.keep", images_of(base.train.total_kimg) // images_of(base.eval.every_kimg) + 2)
+        for path in DEFAULTS:
+            override(tree, path, sweep.set.get(path, "warn"))
+    tried = [*(points or ()), *outskirts(sweep.space, rng)]
+    if points is None or sweep.scheduler.kind == "pbt":
+        tried += [draw(sweep.space, rng) for _ in range(CERTAIN_DRAWS)]
+    for values in tried:
+        trial_config(tree, values)
+    return Plan(sweep, source, tree, origin, metrics, points)
+
+
+def _check_path(section: str, path: str) -> None:
+    """Refuse a path that is no field, nor inside of one that takes mappings (`game.penalties.r1.weight`)."""
+    fields = field_paths()
+    if any(path == field or path.startswith(f"{field}.") for field in fields):
+        return
+    inside = [field for field in fields if field.startswith(f"{path}.")]
+    if inside:
+        raise ConfigError(f"{section}.{path}: is a section; name a field, such as {section}.{inside[0]}")
+    leaf = {field.rpartition(".")[2]: field for field in fields}
+    meant = difflib.get_close_matches(path, fields, n=1) or [
+        leaf[name] for name in difflib.get_close_matches(path.rpartition(".")[2], leaf, n=1)
+    ]
+    raise ConfigError(f"{section}.{path}: is no field{f'; did you mean {meant[0]!r}?' if meant else ''}")
+
+
+def find_beside(config: str, source: Path) -> Path:
+    """The file of the base configuration: from the working directory, from beside the sweep file, or a shipped one."""
+    beside = source.parent / config
+    return beside if not Path(config).is_file() and beside.is_file() else find(config)
+
+
+def _loaded(sweep: Sweep, source: Path, values: Values) -> RunConfig:
+    """The base configuration with these values in it."""
+    path = find_beside(sweep.config, source)
+    tree = parse(path.read_bytes(), str(path))
+    for key, value in values.items():
+        override(tree, key, value)
+    return validate(tree, source=str(path), beside=path.parent)
+
+
+def reported_by(config: RunConfig) -> list[str]:
+    """The metrics that a trial reports; the Fréchet distance first."""
+    extractor = config.eval.extractor or default_extractor()
+    own = "fid" if extractor == "inception" else f"fd-{extractor}"
+    others = [name for name in MEASURES if not name.startswith(("fid", "fd-"))]
+    return [*(f"quality/{name}" for name in (own, *others)), TRAIN_S]
+
+
+def sweep_root(sweep: Sweep) -> str:
+    """SWEEP: `dir/name`, absolute."""
+    return run_root(RunConfig.model_validate({"run": {"dir": sweep.dir, "name": sweep.name}}))

@@ -1,0 +1,185 @@
+"""A trial: a run of the ordinary trainer, which Ray Tune steps from one measurement to the next."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ray import tune
+
+from gandist import attempt, checkpoint, extensions
+from gandist.config import RunConfig
+from gandist.consensus import Outcome
+from gandist.errors import GandistError
+from gandist.fork import fork
+from gandist.launch import launch, resources_of
+from gandist.progress import METRICS_FILE, RunLog, decode
+from gandist.resumption import prepare, run_root
+from gandist.schedule import images_of
+from gandist.storage import Storage
+from gandist.tune.search import KIMG, ROUND
+from gandist.tune.space import Values
+from gandist.tune.sweep import trial_config
+from gandist.tune.trials import LINEAGE_FILE, Mode, measured
+
+log = logging.getLogger("gandist")
+
+POLL_S, REMOTE_POLL_S = 0.1, 2.0
+END_S = 120.0
+"""How long a trial that is stopped may take for its last checkpoint."""
+DRIVER = {"CPU": 0, "memory": 64 << 20}
+"""What a trial itself reserves where its workers are Ray's: were it a CPU, trials would starve their own workers."""
+TRIALS = "trials"
+"""Folder of the trials' runs, in that of the sweep."""
+
+
+def resources(config: RunConfig) -> dict[str, float]:
+    """What Ray Tune reserves for a trial: what the run needs itself, or next to nothing beside its workers."""
+    return resources_of(config) if config.launch.kind == "local" else dict(DRIVER)
+
+
+class Trial(tune.Trainable):  # type: ignore[misc]
+    """One trial on Ray Tune; its configuration is `{"job": what all share, "point": its values}`.
+
+    It only starts the run, in a thread, and reads what that writes. To Ray a checkpoint is the name of one of ours, so
+    that population-based training hands over names and the weights stay where they are.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take over the values; nothing runs before the first step."""
+        job, values = config["job"], dict(config["point"])
+        self.values: Values = values
+        self.metrics: dict[str, Mode] = job["metrics"]
+        self.name, self.reported = run_name(self.trial_id), 0
+        self.thread: threading.Thread | None = None
+        self.outcome: Outcome | None = None
+        self.error: Exception | None = None
+        self.every_kimg: float = job["config"]["eval"]["every_kimg"]
+        extensions.run(job["imports"])
+        try:
+            self.run = trial_config(job["config"], values, f"{job['root']}/{TRIALS}", self.name)
+        except GandistError as error:
+            self.error = error
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another trial, in the same process."""
+        self._stop()
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train on to the next measurement, and until its checkpoint is on storage."""
+        if self.error is None and self.thread is None:
+            self.storage = Storage(run_root(self.run))
+            self.thread = threading.Thread(target=self._train, name=self.name, daemon=True)
+            self.thread.start()
+        while self.error is None:
+            running = self.thread is not None and self.thread.is_alive()
+            if result := self._next(running):
+                return result
+            if not running:
+                break
+            time.sleep(POLL_S if self.storage.local else REMOTE_POLL_S)
+        return self._ended()
+
+    def _train(self) -> None:
+        try:
+            self.outcome = launch(self.run, prepare(self.run, "auto"))
+        except Exception as error:  # told by `_ended`: a trial that fails is a result like another
+            self.error = error
+
+    def _next(self, running: bool) -> dict[str, Any] | None:
+        """The result of the next measurement, once its checkpoint is there too; of the last, once the run has ended."""
+        elapsed_s = 0.0
+        for row in decode(self.storage.read_bytes(METRICS_FILE) or b""):
+            elapsed_s += row["tick_s"] + row.get("eval_s", 0.0)
+            seen = row["images_seen"]
+            if seen <= self.reported or not measures(row):
+                continue
+            done = seen >= images_of(self.run.train.total_kimg)
+            if running and (done or f"{seen:08d}" not in checkpoint.names(self.storage)):
+                return None
+            if done and (self.outcome is None or self.outcome.status != "done"):
+                return None
+            self.reported = seen
+            return self._result(seen, measured(row, list(self.metrics), elapsed_s), "done" if done else "running")
+        return None
+
+    def _ended(self) -> dict[str, Any]:
+        """The last result of a run that did not get to its end."""
+        state, reason = "crashed", ""
+        if self.error is not None:
+            reason = str(self.error) or type(self.error).__name__
+        elif self.outcome is not None:
+            rows = decode(self.storage.read_bytes(METRICS_FILE) or b"")
+            reason = self.outcome.message or "was asked to stop"
+            if self.outcome.status == "stopped" and rows and rows[-1].get("verdict", "healthy") != "healthy":
+                state = rows[-1]["verdict"]
+            self.reported = rows[-1]["images_seen"] if rows else 0
+        return self._result(self.reported, {}, state, reason)
+
+    def _result(self, seen: int, values: dict[str, float], state: str, reason: str = "") -> dict[str, Any]:
+        found = result_of(values, self.metrics, seen, images_of(self.every_kimg))
+        return {**found, "state": state, "reason": reason, "done": state != "running"}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Asked when the trial is to pause, or its weights are wanted: the run ends here; a step goes on with it."""
+        self._stop()
+        return {"run": self.storage.root, "name": self.name, "images_seen": self.reported}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Go on from a checkpoint: of this trial's own run, or of another's, which then takes the place of its own."""
+        assert checkpoint is not None
+        seen = checkpoint["images_seen"]
+        self.reported = seen
+        if self.error is not None or checkpoint["name"] == self.name:
+            return
+        storage, taken = Storage(run_root(self.run)), {"images_seen": seen, "donor": checkpoint["name"]}
+        before = decode(storage.read_bytes(LINEAGE_FILE) or b"")
+        if before and {**before[-1], **taken} == before[-1]:  # a sweep that is resumed says it again
+            return
+        try:
+            fork(self.run, storage, checkpoint["run"], seen)
+            lineage = RunLog(storage, seen, LINEAGE_FILE)
+            lineage.append({**taken, "params": self.values})
+            lineage.close()
+        except Exception as error:  # told by `_ended`
+            self.error = error
+
+    def cleanup(self) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        """Ask the run to end after a last checkpoint, and wait for it."""
+        until = time.monotonic() + END_S
+        while self.thread is not None and self.thread.is_alive():
+            if time.monotonic() > until:
+                log.warning("trial=%s does not end; its process is left to Ray", self.name)
+                break
+            attempt.ask_to_stop(self.storage)  # again and again: a run that only now begins takes requests back
+            self.thread.join(1.0)
+        self.thread, self.outcome = None, None
+
+
+def result_of(values: Mapping[str, float], metrics: Mapping[str, Mode], seen: int, every: int) -> dict[str, float]:
+    """A measurement as Ray Tune's schedulers take it: what was not finite, or never came, is the worst there is.
+
+    Args:
+        seen: images seen then.
+        every: images from one measurement to the next.
+    """
+    worst = {metric: math.inf if mode == "min" else -math.inf for metric, mode in metrics.items()}
+    found = {metric: value for metric, value in values.items() if math.isfinite(value)}
+    return {**worst, **found, KIMG: seen / 1000, ROUND: round(seen / every)}
+
+
+def run_name(trial_id: str) -> str:
+    """Name of a trial's run: its number, or where a searcher made it up, its mark."""
+    return trial_id.rpartition("_")[2]
+
+
+def measures(row: dict[str, Any]) -> bool:
+    """Whether a row of `metrics.jsonl` is one of an evaluation."""
+    return any(key.startswith("quality/") for key in row)

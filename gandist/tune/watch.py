@@ -1,0 +1,66 @@
+"""What a sweep says of itself while it goes on: lines on the terminal, its table on storage, metrics for Prometheus."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+
+from gandist.progress import line
+from gandist.storage import Storage
+from gandist.telemetry import SweepTelemetry
+from gandist.tune.results import Tuned, findings, write_table
+from gandist.tune.search import KIMG
+from gandist.tune.sweep import Plan
+from gandist.tune.trial import run_name
+
+log = logging.getLogger("gandist")
+
+
+class Watch(tune.Callback):  # type: ignore[misc]
+    """Told by Ray Tune what happens; `tuned` are its trials, as it last showed them."""
+
+    def __init__(self, plan: Plan, storage: Storage, telemetry: SweepTelemetry | None) -> None:
+        self.plan, self.storage, self.telemetry = plan, storage, telemetry
+        self.tuned: Sequence[Tuned] = ()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._told(trials)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        metrics = {metric: float(result[metric]) for metric in self.plan.metrics}
+        log.info(
+            "trial=%s %s", run_name(trial.trial_id), line({"state": result["state"], KIMG: result[KIMG], **metrics})
+        )
+        if result["reason"]:
+            log.warning("trial=%s %s", run_name(trial.trial_id), result["reason"])
+        self._told(trials)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trials)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended(trials)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self._told(trials)
+
+    def _ended(self, trials: list[Any]) -> None:
+        self._told(trials)
+        found = findings(self.plan, self.storage, trials)
+        write_table(found, self.storage)
+        states: Counter[str] = Counter(trial.state for trial in found.trials)
+        states["pending"] += self.plan.trials - len(found.trials)
+        best = found.best()
+        told: dict[str, object] = {state: n for state, n in states.items() if n}
+        if best is not None:
+            told |= {"best": best.name, found.metric: best.value(found.metric)}
+        log.info("sweep=%s %s", self.plan.sweep.name, line(told))
+        if self.telemetry is not None:
+            self.telemetry.tell(states, found.images(), best.value(found.metric) if best else None)
+
+    def _told(self, trials: list[Any]) -> None:
+        self.tuned = trials
