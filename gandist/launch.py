@@ -94,7 +94,6 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("launch.kind: ray starts its own workers; under torchrun set launch.kind=local")
     try:
-        import ray
         from ray.train import FailureConfig, LoggingConfig, ScalingConfig
         from ray.train import RunConfig as RayRunConfig
         from ray.train.torch import TorchTrainer

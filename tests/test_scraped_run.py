@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gandist.resumption import run_root
 from gandist.metrics import METRICS
+from gandist.resumption import run_root
 from tests.prometheus import needs_prometheus, prometheus
 from tests.worlds import tiny, torchrun
 
