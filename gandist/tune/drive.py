@@ -38,6 +38,7 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the runs have their own
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # its banner comes at any verbosity
 }
 LOST = 3
 """Times that a trial's lost process (a node's failure, no memory left) is started again."""
@@ -146,6 +147,8 @@ def _tune(plan: Plan, storage: Storage, at_once: int, watch: Watch, started: boo
         "metrics": plan.metrics,
         "imports": extensions.sources(plan.base.imports),
     }
+    # It misses the files of the loggers that are switched off.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     points = {} if plan.points is None else {"point": tune.grid_search(plan.points)}
     judge = scheduler(plan)
     if started:

@@ -237,10 +237,14 @@ def _override(tree: dict[str, Any], item: str) -> None:
         raise ConfigError(f"{item!r}: the value is not YAML: {error}") from error
     first, _, rest = key.partition(".")
     if first not in Sweep.model_fields:
+        if not rest:
+            raise ConfigError(f"{key}: is no key of a sweep file{hint(key, Sweep.model_fields)}")
         first, rest = "set", key
     if rest and first in ("set", "space", "metric"):  # their keys have dots of their own
         tree[first] = {**(tree.get(first) or {}), rest: value}
     else:
+        if rest and first == "scheduler":  # whose name alone may stand for it
+            tree[first] = _of_kind(tree.get(first))
         override(tree, key, value)
 
 
@@ -269,6 +273,11 @@ def _plan(sweep: Sweep, source: Path) -> Plan:
         raise ConfigError(
             f"eval.every_kimg: {base.eval.every_kimg} in a budget of {base.train.total_kimg:g} (train.total_kimg) "
             "measures nothing; set eval.every_kimg to a half or a third of the budget"
+        )
+    grace_kimg = getattr(sweep.scheduler, "grace_kimg", None) or getattr(sweep.scheduler, "interval_kimg", None)
+    if grace_kimg is not None and grace_kimg > base.train.total_kimg:
+        raise ConfigError(
+            f"scheduler.grace_kimg: {grace_kimg:g} lies past the budget of {base.train.total_kimg:g} (train.total_kimg)"
         )
     low, _ = base.worker_range
     override(tree, "launch.workers", low)  # more, and trials would wait for each other
