@@ -195,6 +195,16 @@ def test_a_sweep_that_cannot_fit_says_what_it_needs_and_what_there_is(tmp_path: 
     assert concurrent(plan, {"CPU": 0.1}, nodes) == plan.trials
 
 
+def test_trials_that_wait_for_each_other_all_fit_or_are_refused(tmp_path: Path) -> None:
+    changed = {**SMALL["set"], "launch.kind": "ray", "launch.workers": 1}
+    plan = read(written(tmp_path, set=changed, scheduler="pbt"))
+    with pytest.raises(ConfigError, match=r"4 trials x 1 workers, and there is room for 2; set trials=2"):
+        concurrent(plan, {"CPU": 1}, [{"CPU": 2.0}])
+    assert concurrent(plan, {"CPU": 1}, [{"CPU": 4.0}]) == 4
+    with pytest.raises(ConfigError, match="concurrent: pbt trains its trials side by side"):
+        read(written(tmp_path, scheduler="pbt", concurrent=2))
+
+
 def test_an_elastic_trial_takes_its_smallest_size(tmp_path: Path) -> None:
     changed = {**SMALL["set"], "launch.kind": "ray", "launch.workers": [2, 8]}
     assert read(written(tmp_path, set=changed)).base.launch.workers == 2

@@ -1,4 +1,4 @@
-"""`python -m gandist.tune` on a real Ray cluster: sweeps that end, fail in part, are killed and resumed; populations."""
+"""`python -m gandist.tune` on a real Ray cluster: sweeps that end, fail in part, are killed and go on."""
 
 import json
 import os
@@ -33,6 +33,8 @@ BASE = {
     "track": {"tensorboard": False},
 }
 METRIC = "quality/fd-classifier"
+QUICK = {"health.collapsing": "ignore", "health.diverged": "ignore", "optim.ema_half_life_kimg": 0.01}
+"""What shows a difference between rates after eight steps."""
 
 
 @pytest.fixture(scope="module")
@@ -192,15 +194,14 @@ def test_the_searcher_learns_and_two_metrics_have_a_front(cluster: None, folder:
 @pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
 def test_schedulers_stop_what_is_worse(cluster: None, folder: Path, kind: str) -> None:
     """Rates of nearly nothing, or of so much that the images are lost, against one that learns."""
-    changes = {"searcher": "grid", "scheduler": {"kind": kind}, "set": {"optim.lr_D": 1e-3, "train.total_kimg": 0.216}}
-    if kind != "hyperband":
-        changes["scheduler"] |= {"grace_kimg": 0.048}
-    space = {"optim.lr_G": {"choice": [5e-3, 1e-3, 1e-8, 1e-9, 1e-10, 1e-7]}}
+    changes = {"searcher": "grid", "scheduler": kind, "set": {"optim.lr_D": 1e-3, **QUICK}}
+    space = {"optim.lr_G": {"choice": [1e-8, 1e-9, 1e-10, 5e-3, 0.3, 1.0]}}
     assert main([sweep(folder, kind, space, **changes)]) == 0
     rows = rows_of(folder, kind)
     assert "stopped" in {row["state"] for row in rows}
-    assert all(row["images"] < 216 for row in rows if row["state"] == "stopped")
-    assert sum(row["images"] for row in rows) < 6 * 216
+    assert "done" in {row["state"] for row in rows}
+    # A run goes on until it hears that it is stopped, which one so short may do too late.
+    assert sum(row["images"] for row in rows) < 6 * 96
 
 
 def driver(folder: Path, file: str) -> subprocess.Popen[bytes]:
@@ -223,7 +224,7 @@ def wait_for_an_end(folder: Path, name: str, process: subprocess.Popen[bytes]) -
 
 
 def test_a_killed_driver_goes_on_without_doing_again_what_is_done(folder: Path) -> None:
-    changes = {"trials": 5, "concurrent": 1, "set": {"train.total_kimg": 0.24}}
+    changes = {"trials": 5, "concurrent": 1, "set": {"train.total_kimg": 0.24, "health.collapsing": "ignore"}}
     file = sweep(folder, "killed", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
     first = driver(folder, file)
     ended = wait_for_an_end(folder, "killed", first)
@@ -244,7 +245,7 @@ def test_a_killed_driver_goes_on_without_doing_again_what_is_done(folder: Path) 
 
 
 def test_a_signal_ends_the_sweep_and_the_same_command_goes_on(folder: Path) -> None:
-    changes = {"trials": 3, "concurrent": 1, "set": {"train.total_kimg": 0.48}}
+    changes = {"trials": 3, "concurrent": 1, "set": {"train.total_kimg": 0.48, "health.collapsing": "ignore"}}
     file = sweep(folder, "stopped", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
     first = driver(folder, file)
     wait_for_an_end(folder, "stopped", first)
@@ -265,6 +266,7 @@ def test_another_sweep_of_the_same_name_is_refused(folder: Path, capsys: pytest.
     _prepare(read(file), "auto")
     assert main([sweep(folder, "small", space, trials=7)]) == 2
     assert "was started as another sweep: trials;" in capsys.readouterr().err
+    file = sweep(folder, "small", space)
     assert main([file, "train.total_kimg=1"]) == 2
     assert "another sweep: train.total_kimg;" in capsys.readouterr().err
     assert main([file, "--resume", "must", "name=none"]) == 2

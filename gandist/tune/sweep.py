@@ -132,6 +132,8 @@ class Sweep(Section):
                 raise ValueError("trials: a grid has as many as it has points; leave it out")
         if len(self.metric) > 1 and (self.searcher != "tpe" or self.scheduler.kind != "none"):
             raise ValueError("metric: of several none ranks a running trial; set searcher=tpe and scheduler=none")
+        if self.scheduler.kind in ("pbt", "hyperband") and self.concurrent is not None:
+            raise ValueError(f"concurrent: {self.scheduler.kind} trains its trials side by side; leave it out")
         if self.scheduler.kind == "pbt":
             self._check_population()
         self._check_order()
