@@ -10,6 +10,7 @@ COMMANDS = {
     "usefulness": "tell whether a run's images help a classifier of real ones",
     "report": "write one HTML page of a run, or of several side by side",
     "compare": "train variants of a configuration and measure them side by side",
+    "tune": "search learning rates, losses, any field, with Ray Tune",
     "pack": "pack images into indexed WebDataset shards",
 }
 

@@ -22,7 +22,7 @@ from gandist.trained import Trained, open_trained
 from tests.checkout import ROOT
 from tests.sets import EMOJI
 
-CONFIGS = sorted(path for path in ROOT.glob("configs/*.yaml") if not path.stem.startswith("compare-"))
+CONFIGS = sorted(path for path in ROOT.glob("configs/*.yaml") if not path.stem.startswith(("compare-", "sweep-")))
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 SMALL = {

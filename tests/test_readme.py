@@ -87,6 +87,8 @@ def shortened(command: str) -> str:
     kimg = LONGER_KIMG if "total_kimg" in command else KIMG
     if "gandist.train" in command:
         return f"{command} train.total_kimg={kimg}"
+    if "gandist.tune" in command:
+        return f"{command} trials=2 scheduler=none train.total_kimg={kimg} eval.every_kimg={kimg} eval.n=64"
     return f"{command} ARGS=train.total_kimg={kimg}" if command == "make demo" else command
 
 

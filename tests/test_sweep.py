@@ -1,6 +1,7 @@
 """A sweep file, and what is told of a bad one before a trial starts."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,12 @@ def test_shipped_sweeps(file: Path) -> None:
     assert {"optim.lr_G", "optim.lr_D", "game.objective"} <= plan.sweep.space.keys()
     assert plan.metrics == {f"quality/fd-{plan.base.eval.extractor or 'effnet-lite0'}": "min"}
     assert f"python -m gandist.tune configs/{file.name}" in file.read_text()
+
+
+def test_the_documents_example(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/sweeps.md").read_text(), re.S)
+    (tmp_path / "sweep.yaml").write_text(block)
+    assert read(str(tmp_path / "sweep.yaml")).trials == 16
 
 
 def test_the_losses_are_all_there_are() -> None:
@@ -144,8 +151,6 @@ def lr(**domain: Any) -> dict[str, Any]:
 def test_a_bad_sweep_is_told_before_the_first_trial(
     tmp_path: Path, changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import re
-
     assert main([written(tmp_path, **changes)]) == 2
     told = capsys.readouterr().err
     assert re.search(said, told), told
