@@ -1,18 +1,14 @@
-"""From what was recorded and drawn to one HTML page. Every text on it is escaped by the template."""
+"""From what was recorded and drawn to one HTML page."""
 
-import base64
-import hashlib
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from gandist import __version__
 from gandist.config import RunConfig, leaves
 from gandist.report.charts import Chart, charts, number
+from gandist.report.document import document, duration
 from gandist.report.drawn import Picture, draw
 from gandist.report.measured import Measured, measured, standing
 from gandist.report.recorded import Recorded, read
@@ -56,38 +52,15 @@ def render(
     settings: str,
     fields: dict[str, list[str]],
 ) -> str:
-    """Fill the template. The browser is told to run and load nothing but what the page was written with."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"png": _data_uri, "number": number}
-    style, script = ((TEMPLATES / name).read_text() for name in ("page.css", "page.js"))
-    return environment.get_template("page.html").render(
+    return document(
+        TEMPLATES,
         runs=runs,
         quality=quality,
         charts=found,
         kinds={mark.kind for run in runs for mark in run.recorded.marks()},
         settings=settings,
         fields=fields,
-        style=style,
-        script=script,
-        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
-        "base-uri 'none'; form-action 'none'",
-        made=f"gandist {__version__}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC",
     )
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _digest(source: str) -> str:
-    """How a Content-Security-Policy names an inline style or script."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
 def _names(runs: Sequence[Recorded]) -> list[str]:
@@ -108,7 +81,7 @@ def _facts(run: Recorded) -> dict[str, str]:
         "Method": f"{run.config.get('model', {}).get('name', '?')}, {game.get('objective', '?')}"
         + (f" + {penalties}" if penalties else ""),
         "Images seen": f"{last['images_seen']:,} of {round(plan.get('total_kimg', 0) * 1000):,}",
-        "Training time": _duration(training_s),
+        "Training time": duration(training_s),
         "Images a second": f"{number(speeds[len(speeds) // 2])} (median)" if speeds else "",
         "Waited for data": f"{run.total('data_wait_s') / training_s:.1%} of the time" if training_s else "",
         "Evaluation took": f"{eval_s / (training_s + eval_s):.1%} of the time" if eval_s else "",
@@ -169,9 +142,3 @@ def _value(tree: dict[str, Any], path: str) -> str:
     if path not in tree:
         return "-"
     return yaml.safe_dump(tree[path], default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
-
-
-def _duration(seconds: float) -> str:
-    minutes, s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {s:02} s"

@@ -1,0 +1,58 @@
+"""A page that holds all that it shows: a template filled, with its styles and its script inside.
+
+Every text on it is escaped by the template.
+"""
+
+import base64
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from gandist import __version__
+from gandist.report.charts import number
+
+SHARED = Path(__file__).parent
+"""Where `frame.html`, which pages extend, and the style that they share are."""
+
+
+def document(folder: Path, **shown: Any) -> str:
+    """Fill `page.html` of a folder, which has `page.js` and, past the shared style, may have `page.css`.
+
+    The browser is told to run and load nothing but what the page was written with.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([folder, SHARED]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"png": _data_uri, "number": number}
+    styles = dict.fromkeys(path for path in (SHARED / "page.css", folder / "page.css") if path.exists())
+    style, script = "".join(path.read_text() for path in styles), (folder / "page.js").read_text()
+    return environment.get_template("page.html").render(
+        **shown,
+        style=style,
+        script=script,
+        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
+        "base-uri 'none'; form-action 'none'",
+        made=f"gandist {__version__}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC",
+    )
+
+
+def duration(seconds: float) -> str:
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {s:02} s"
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _digest(source: str) -> str:
+    """How a Content-Security-Policy names an inline style or script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
