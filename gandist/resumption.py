@@ -93,7 +93,9 @@ def set_aside(storage: Storage) -> None:
     if not storage.folders("") and not storage.exists("config.yaml"):
         return
     if storage.local is None:
-        raise ConfigError(f"{storage.root}: is not empty, and an object store cannot rename it; choose another name")
+        raise ConfigError(
+            f"{storage.root}: is not empty, and an object store cannot rename it; choose another run.name"
+        )
     number = 1
     while (aside := storage.local.with_name(f"{storage.local.name}.{number}")).exists():
         number += 1

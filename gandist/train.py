@@ -11,10 +11,11 @@ import sys
 
 import yaml
 
-from gandist import checks
+from gandist import checkpoint, checks
 from gandist.checkpoint import FOLDER
 from gandist.config import DEMO, RunConfig, load
-from gandist.errors import GandistError, RunError
+from gandist.errors import ConfigError, GandistError, RunError
+from gandist.fork import fork
 from gandist.launch import launch
 from gandist.logs import show_messages
 from gandist.progress import METRICS_FILE
@@ -36,6 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("config", nargs="?", default=DEMO, help="a YAML file, or the name of a shipped one (demo)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a field; the last wins")
     parser.add_argument("--resume", choices=["auto", "never", "must"], default="auto", help="(default: %(default)s)")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="RUN[@IMAGES_SEEN]",
+        help="begin with the players of another run's checkpoint (the newest, or that at so many images)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and start nothing")
     options = parser.parse_intermixed_args(argv)
     show_messages()
@@ -50,6 +57,9 @@ def main(argv: list[str] | None = None) -> int:
             for warning in checks.warnings(config):
                 log.warning(warning)
             return 0
+        if options.source:
+            begin_from(options.source, config, options.resume)
+            options.resume = "must"
         return run(config, options.resume)
     except GandistError as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
@@ -57,6 +67,22 @@ def main(argv: list[str] | None = None) -> int:
     except (RunError, OSError) as error:
         print(f"gandist: the run failed: {error}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def begin_from(source: str, config: RunConfig, resume: Resume) -> None:
+    """Make another run's checkpoint the first of this one, unless it has some already.
+
+    Raises:
+        GandistError: it cannot be.
+    """
+    if int(os.environ.get("RANK", "0")):
+        return
+    path, at, seen = source.rpartition("@")
+    if at and not seen.isdigit():
+        raise ConfigError(f"--from {source}: is written RUN or RUN@IMAGES_SEEN")
+    storage = prepare(config, resume)
+    if not checkpoint.names(storage):
+        fork(config, storage, path if at else source, int(seen) if at else None)
 
 
 def run(config: RunConfig, resume: Resume) -> int:

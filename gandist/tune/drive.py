@@ -21,7 +21,7 @@ from gandist.storage import Storage
 from gandist.telemetry import SweepTelemetry, target, write_targets
 from gandist.tune.page import page
 from gandist.tune.results import BEST, TABLE, findings, finished, terminal, write_best, write_table
-from gandist.tune.room import concurrent, nodes, workers_of
+from gandist.tune.room import concurrent, limit, nodes, workers_of
 from gandist.tune.search import recall, scheduler, searcher
 from gandist.tune.sweep import Plan, sweep_root
 from gandist.tune.trial import Trial, resources
@@ -31,13 +31,15 @@ from gandist.tune.watch import Watch
 log = logging.getLogger("gandist")
 
 FILE, REPORT, RAY = "sweep.json", "report.html", "ray"
-MAY_CHANGE = ("concurrent", "dir", "launch.", "telemetry.", "track.")
-"""What may differ between a sweep and its resumption, of the sweep's keys and of the configuration's fields."""
+MAY_CHANGE = ("concurrent", "config", "dir", "set", "launch.", "telemetry.", "track.")
+"""What may differ between a sweep and its resumption, of the sweep's keys and of the configuration's fields, which
+are compared with what `set` made of them."""
 ENVIRONMENT = {
     # Otherwise the trials of a driver that is killed would be forgotten since some ten seconds before.
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the runs have their own
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # its banner comes at any verbosity
 }
 LOST = 3
 """Times that a trial's lost process (a node's failure, no memory left) is started again."""
@@ -146,6 +148,8 @@ def _tune(plan: Plan, storage: Storage, at_once: int, watch: Watch, started: boo
         "metrics": plan.metrics,
         "imports": extensions.sources(plan.base.imports),
     }
+    # It misses the files of the loggers that are switched off.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     points = {} if plan.points is None else {"point": tune.grid_search(plan.points)}
     judge = scheduler(plan)
     if started:
@@ -162,7 +166,7 @@ def _tune(plan: Plan, storage: Storage, at_once: int, watch: Watch, started: boo
         scheduler=judge,
         callbacks=[watch],
         max_failures=LOST,
-        max_concurrent_trials=at_once,
+        max_concurrent_trials=limit(plan, at_once),
         resume="AUTO" if started else None,
         reuse_actors=True,
         raise_on_failed_trial=False,

@@ -8,6 +8,8 @@ from gandist.errors import ConfigError
 from gandist.tune.sweep import Plan
 
 Resources = Mapping[str, float]
+TOGETHER = ("pbt", "hyperband")
+"""Schedulers whose trials wait for each other: with their workers outside of Ray Tune's sight, they would for ever."""
 
 
 def room(needed: Resources, workers: int, nodes: Sequence[Resources]) -> int:
@@ -35,7 +37,18 @@ def concurrent(plan: Plan, needed: Resources, nodes: Sequence[Resources]) -> int
             f"{_said(there) or 'none of it'} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}; set launch.workers "
             "or launch.resources lower, or start more nodes"
         )
-    return min(fit, plan.sweep.concurrent or fit, plan.trials)
+    at_once = min(fit, plan.sweep.concurrent or fit, plan.trials)
+    if plan.sweep.scheduler.kind in TOGETHER and config.launch.kind == "ray" and at_once < plan.trials:
+        raise ConfigError(
+            f"scheduler: {plan.sweep.scheduler.kind} trains its trials side by side: {plan.trials} trials x {workers} "
+            f"workers, and there is room for {at_once}; set trials={at_once}, launch.kind=local, or start more nodes"
+        )
+    return at_once
+
+
+def limit(plan: Plan, at_once: int) -> int | None:
+    """What Ray Tune is to limit live trials to, paused ones included; None where their resources do."""
+    return at_once if plan.base.launch.kind == "ray" or plan.sweep.concurrent else None
 
 
 def workers_of(config: RunConfig) -> int:

@@ -20,7 +20,7 @@ from ray.tune.schedulers import (
 )
 from ray.tune.search.optuna import OptunaSearch
 
-from gandist.tune.space import Domain, suggested
+from gandist.tune.space import Domain, Space, suggested
 from gandist.tune.sweep import Asha, HyperBand, Median, Plan, Population
 
 KIMG, ROUND = "kimg", "round"
@@ -74,12 +74,22 @@ def _redrawn(domain: Domain) -> Any:
     return tune.loguniform(low, high) if domain.loguniform else tune.uniform(low, high)
 
 
-def _clip(space: dict[str, Domain]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _clip(space: Space) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def clip(config: dict[str, Any]) -> dict[str, Any]:
         point = {path: space[path].clipped(value) for path, value in config["point"].items()}
         return {**config, "point": point}
 
     return clip
+
+
+class Proposal:
+    """Optuna's view of a space; a class, since Ray Tune pickles it into its notes."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
+    def __call__(self, trial: Any) -> dict[str, Any]:
+        return {"point": suggested(self.space, trial)}
 
 
 def searcher(plan: Plan) -> OptunaSearch | None:
@@ -89,14 +99,9 @@ def searcher(plan: Plan) -> OptunaSearch | None:
     import optuna
 
     optuna.logging.set_verbosity(logging.WARNING)
-    space = plan.sweep.space
-
-    def propose(trial: optuna.Trial) -> dict[str, Any]:
-        return {"point": suggested(space, trial)}
-
     several = len(plan.metrics) > 1
     metric, mode = (list(plan.metrics), list(plan.metrics.values())) if several else next(iter(plan.metrics.items()))
-    return OptunaSearch(propose, metric=metric, mode=mode, seed=plan.sweep.seed)
+    return OptunaSearch(Proposal(plan.sweep.space), metric=metric, mode=mode, seed=plan.sweep.seed)
 
 
 class _Remembered:

@@ -132,6 +132,8 @@ class Sweep(Section):
                 raise ValueError("trials: a grid has as many as it has points; leave it out")
         if len(self.metric) > 1 and (self.searcher != "tpe" or self.scheduler.kind != "none"):
             raise ValueError("metric: of several none ranks a running trial; set searcher=tpe and scheduler=none")
+        if self.scheduler.kind in ("pbt", "hyperband") and self.concurrent is not None:
+            raise ValueError(f"concurrent: {self.scheduler.kind} trains its trials side by side; leave it out")
         if self.scheduler.kind == "pbt":
             self._check_population()
         self._check_order()
@@ -237,10 +239,14 @@ def _override(tree: dict[str, Any], item: str) -> None:
         raise ConfigError(f"{item!r}: the value is not YAML: {error}") from error
     first, _, rest = key.partition(".")
     if first not in Sweep.model_fields:
+        if not rest:
+            raise ConfigError(f"{key}: is no key of a sweep file{hint(key, Sweep.model_fields)}")
         first, rest = "set", key
     if rest and first in ("set", "space", "metric"):  # their keys have dots of their own
         tree[first] = {**(tree.get(first) or {}), rest: value}
     else:
+        if rest and first == "scheduler":  # whose name alone may stand for it
+            tree[first] = _of_kind(tree.get(first))
         override(tree, key, value)
 
 
@@ -269,6 +275,11 @@ def _plan(sweep: Sweep, source: Path) -> Plan:
         raise ConfigError(
             f"eval.every_kimg: {base.eval.every_kimg} in a budget of {base.train.total_kimg:g} (train.total_kimg) "
             "measures nothing; set eval.every_kimg to a half or a third of the budget"
+        )
+    grace_kimg = getattr(sweep.scheduler, "grace_kimg", None) or getattr(sweep.scheduler, "interval_kimg", None)
+    if grace_kimg is not None and grace_kimg > base.train.total_kimg:
+        raise ConfigError(
+            f"scheduler.grace_kimg: {grace_kimg:g} lies past the budget of {base.train.total_kimg:g} (train.total_kimg)"
         )
     low, _ = base.worker_range
     override(tree, "launch.workers", low)  # more, and trials would wait for each other

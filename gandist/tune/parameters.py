@@ -1,0 +1,77 @@
+"""The parameters of a sweep as its page looks at them: on which scale their values lie, and what they were when."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gandist.report.charts import DECADES, number
+from gandist.tune.trials import Findings, Trial
+
+NUMBERS = ("uniform", "loguniform", "integer")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A path of the space, numeric or with categories."""
+
+    path: str
+    low: float
+    high: float
+    """Bounds of the space, and of the values; of categories the first and last place."""
+    logarithmic: bool = False
+    integer: bool = False
+    categories: tuple[str, ...] = ()
+    """In the space's order; empty where the parameter is numeric."""
+
+    def place(self, params: dict[str, Any]) -> float | None:
+        """A trial's value as a number, that of a category being its place; None where the trial does not have it."""
+        if self.path not in params:
+            return None
+        value = params[self.path]
+        return self.categories.index(said(value)) if self.categories else float(value)
+
+
+def said(value: Any) -> str:
+    """A value in words."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return number(value, 4)
+    return json.dumps(value, sort_keys=True)
+
+
+def parameters(findings: Findings) -> list[Parameter]:
+    """Those that some trial has, in the order of the space."""
+    trials = findings.trials
+    sets = [each for trial in trials for each in (trial.params, *(taken.params for taken in trial.lineage))]
+    paths = dict.fromkeys([*findings.space, *(path for params in sets for path in params)])
+    found = {path: [params[path] for params in sets if path in params] for path in paths}
+    return [_parameter(path, findings.space.get(path) or {}, values) for path, values in found.items() if values]
+
+
+def _parameter(path: str, domain: dict[str, Any], values: Sequence[Any]) -> Parameter:
+    kind = next((kind for kind in NUMBERS if domain.get(kind)), None)
+    if "choice" in domain or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        names = tuple(dict.fromkeys(map(said, [*domain.get("choice", []), *values])))
+        return Parameter(path, 0.0, len(names) - 1.0, categories=names)
+    low, high = min([*values, *(domain[kind] if kind else ())]), max([*values, *(domain[kind] if kind else ())])
+    wide = low > 0 and math.log10(high / low) > DECADES
+    whole = kind == "integer" or all(isinstance(value, int) for value in values)
+    return Parameter(path, float(low), float(high), kind == "loguniform" or wide, whole)
+
+
+def common_images(findings: Findings) -> int | None:
+    """`Findings.common_images` of those that were measured at all: what has only begun takes nothing from the rest."""
+    measured = [trial for trial in findings.trials if trial.curve]
+    return replace(findings, trials=measured).common_images()
+
+
+def params_at(trial: Trial, images_seen: int | None) -> dict[str, Any]:
+    """A trial's parameters on the way to a measurement (None: to its last). Empty where they are not known: before it
+    first took over another's."""
+    if images_seen is None or not trial.lineage:
+        return trial.params
+    # What is measured at the moment of a take-over was still trained with the values before.
+    return next((taken.params for taken in reversed(trial.lineage) if taken.images_seen < images_seen), {})
