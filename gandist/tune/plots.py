@@ -130,7 +130,7 @@ def parallel(findings: Findings) -> Plot:
         d, pen = "", "M"
         for column, axis, place in zip(columns, axes, places, strict=True):
             if place is None:
-                pen = "M"
+                d, pen = d + "h0" * bool(d), "M"  # a dot, where the line would have no length
                 continue
             d, pen = f"{d}{pen}{column:.1f} {axis.at(place):.1f}", "L"
         label = f"trial {trial.name}, {trial.state}: " + ", ".join(f"{k} {said(v)}" for k, v in trial.params.items())
@@ -173,7 +173,7 @@ def _box(parameter: Parameter, there: There, stand: dict[str, float]) -> Plot:
     for i, name in enumerate(parameter.categories):
         centre, half = LEFT + (i + 0.5) * step, min(18.0, step / 3)
         values = sorted(value for _, place, value in there if place == i)
-        texts.append(Text(centre, HEIGHT - 6, "x", f"{name} ({len(values)})"))
+        texts.append(Text(centre, HEIGHT - (2 if i % 2 else 13), "x", f"{name} ({len(values)})"))  # else they overlap
         if len(values) > 2:
             low, middle, high = (y.at(value) for value in statistics.quantiles(values, method="inclusive"))
             left, right = centre - half, centre + half
