@@ -38,7 +38,7 @@ def importance(findings: Findings) -> Importance:
         and (params := params_at(trial, at))
     ]
     if len(found) < FEWEST_TRIALS:
-        return _none(f"{len(found)} trials were measured after the same number of images; it takes {FEWEST_TRIALS}.")
+        return _none(f"Trials measured after the same number of images: {len(found)}; it takes {FEWEST_TRIALS}.")
     if len({value for value, _ in found}) == 1:
         return _none(f"All {len(found)} trials measured the same.")
     quantile = max(0.1, min(0.5, BEST_TRIALS / len(found)))

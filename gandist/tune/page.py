@@ -1,16 +1,18 @@
 """A sweep as one HTML page."""
 
+import math
 import statistics
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gandist.report.charts import number
 from gandist.report.document import document, duration
 from gandist.storage import Storage
 from gandist.tune.importance import importance
+from gandist.tune.lineage import lineage
 from gandist.tune.parameters import common_images, said
-from gandist.tune.plots import Plot, by_parameter, curves, front, lineage, parallel
+from gandist.tune.plots import by_parameter, curves, front, parallel
 from gandist.tune.trials import FAILED, Findings, Trial
 
 SAMPLES = "samples"
@@ -19,14 +21,24 @@ SAMPLES = "samples"
 class Grid(NamedTuple):
     title: str
     text: str
+    params: str
     png: bytes
+
+
+class Cell(NamedTuple):
+    text: str
+    by: str
+    """What it is sorted by; empty where there is no value, which comes last."""
+
+
+NOTHING = Cell("-", "")
 
 
 class Row(NamedTuple):
     trial: Trial
-    values: list[str]
-    params: list[str]
-    best: str
+    told: str
+    """What is said of the trial that is pointed at."""
+    cells: list[Cell]
 
 
 def page(findings: Findings) -> str:
@@ -36,43 +48,56 @@ def page(findings: Findings) -> str:
         Path(__file__).parent,
         found=findings,
         facts=_facts(findings),
+        best=_best(findings),
         at=common_images(findings),
-        plots=[each for each in (curves(findings), front(findings)) if each] if measured else [],
-        wide=_wide(findings) if measured else [],
+        curves=curves(findings) if measured else None,
+        parallel=parallel(findings) if measured else None,
+        front=front(findings) if measured else None,
+        on_front=[(trial.name, _values(findings, trial)) for trial in findings.front()],
         by_parameter=by_parameter(findings),
         importance=importance(findings),
+        lineage=lineage(findings),
         grids=_grids(findings),
         rows=[_row(findings, trial) for trial in findings.ranked()],
-        failed=FAILED,
     )
-
-
-def _wide(findings: Findings) -> list[Plot]:
-    return [each for each in (parallel(findings), lineage(findings)) if each]
 
 
 def _facts(findings: Findings) -> dict[str, str]:
     states = Counter(trial.state for trial in findings.trials)
-    facts = {
-        "Trials": ", ".join(f"{n} {state}" for state, n in states.most_common()),
+    return {
+        "Trials": ", ".join(f"{n} {state}" for state, n in states.most_common()) or "none yet",
+        "Sought": ", ".join(f"{metric} ({mode})" for metric, mode in findings.metrics.items()),
         **findings.search,
-        "Images shown": f"{findings.images():,}",
+        "Images shown": f"{findings.images():,} of {findings.total_images * len(findings.trials):,}",
         "Saved": f"{findings.saving():.0%} of what all trials to their end would have taken",
         "Training and measuring": duration(sum(trial.train_s for trial in findings.trials)),
     }
-    best = findings.best()
-    if best is not None:
-        values = sorted(v for trial in findings.trials if (v := trial.value(findings.metric)) is not None)
-        facts["Best trial"] = f"{best.name}: {_value(best, findings.metric)}, in {best.run}"
-        facts["Median of the last measurements"] = number(statistics.median(values), 4)
-        at = common_images(findings)
-        level = [v for trial in findings.trials if at and (v := trial.value(findings.metric, at)) is not None]
-        if at and level:
-            facts[f"At {at / 1000:g} kimg, which all reached"] = (
-                f"best {number((min if findings.metrics[findings.metric] == 'min' else max)(level), 4)}, "
-                f"median {number(statistics.median(level), 4)}"
-            )
+
+
+def _best(findings: Findings) -> dict[str, str]:
+    """The best trial, and against what it is: the median trial, at the end of each and on equal terms."""
+    best, metric = findings.best(), findings.metric
+    if best is None:
+        return {}
+    ends = [value for trial in findings.trials if (value := trial.value(metric)) is not None]
+    facts = {
+        "Best trial": f"{best.name}: {_values(findings, best)}, in {best.run}",
+        "Its parameters": _params(best),
+        "It took": f"{best.images_seen:,} images, {duration(best.train_s)}",
+        "Median of the last measurements": f"{number(statistics.median(ends), 4)}, of {len(ends)} trials",
+    }
+    at = common_images(findings)
+    level = [value for trial in findings.trials if at and (value := trial.value(metric, at)) is not None]
+    if at and level:
+        first = min(level) if findings.metrics[metric] == "min" else max(level)
+        facts[f"At {at / 1000:g} kimg, which all reached"] = (
+            f"best {number(first, 4)}, median {number(statistics.median(level), 4)}, of {len(level)} trials"
+        )
     return facts
+
+
+def _params(trial: Trial) -> str:
+    return ", ".join(f"{path} {said(value)}" for path, value in trial.params.items())
 
 
 def _value(trial: Trial, metric: str) -> str:
@@ -80,13 +105,41 @@ def _value(trial: Trial, metric: str) -> str:
     return "-" if value is None else number(value, 4)
 
 
+def _values(findings: Findings, trial: Trial) -> str:
+    """The metrics of a trial; the first, which trials are ranked by, goes without its name where it is alone."""
+    if len(findings.metrics) == 1:
+        return _value(trial, findings.metric)
+    return ", ".join(f"{metric} {_value(trial, metric)}" for metric in findings.metrics)
+
+
 def _row(findings: Findings, trial: Trial) -> Row:
+    values = [trial.value(metric) for metric in findings.metrics]
+    told = f"{_values(findings, trial)}, {trial.state} at {trial.images_seen / 1000:g} kimg; {_params(trial)}"
+    return Row(
+        trial,
+        told,
+        [
+            *(NOTHING if value is None else Cell(number(value, 4), repr(value)) for value in values),
+            *(_cell(trial.params[path]) if path in trial.params else NOTHING for path in findings.space),
+            _best_on_the_way(findings, trial),
+            Cell(f"{trial.images_seen / 1000:g}", str(trial.images_seen)),
+            Cell(f"{trial.train_s:.0f}", str(trial.train_s)),
+        ],
+    )
+
+
+def _cell(value: Any) -> Cell:
+    return Cell(said(value), repr(value) if isinstance(value, float) else said(value))
+
+
+def _best_on_the_way(findings: Findings, trial: Trial) -> Cell:
     sign = 1 if findings.metrics[findings.metric] == "min" else -1
-    points = [(sign * value, point) for point in trial.curve if (value := point.values[findings.metric]) == value]
-    low = min(points, key=lambda pair: pair[0], default=None)
-    best = f"{number(sign * low[0], 4)} at {low[1].images_seen / 1000:g}" if low else "-"
-    params = [said(trial.params[path]) if path in trial.params else "-" for path in findings.space]
-    return Row(trial, [_value(trial, metric) for metric in findings.metrics], params, best)
+    points = [(point.values.get(findings.metric, math.nan), point.images_seen) for point in trial.curve]
+    finite = [point for point in points if math.isfinite(point[0])]
+    if not finite:
+        return NOTHING
+    value, seen = min(finite, key=lambda point: sign * point[0])
+    return Cell(f"{number(value, 4)} at {seen / 1000:g}", repr(value))
 
 
 def _grids(findings: Findings) -> list[Grid]:
@@ -103,5 +156,5 @@ def _grids(findings: Findings) -> list[Grid]:
             png = storage.read_bytes(f"{SAMPLES}/{names[-1]}") if names else None
             if png is not None:
                 text = f"trial {trial.name}, {trial.state}, {findings.metric} {_value(trial, findings.metric)}"
-                grids.append(Grid(title, text, png))
+                grids.append(Grid(title, text, _params(trial), png))
     return grids

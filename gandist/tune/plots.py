@@ -2,26 +2,41 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
-from gandist.report.charts import BOTTOM, DECADES, HEIGHT, LEFT, RIGHT, TOP, WIDTH, decades, number, spelled, ticks
+from gandist.report.charts import BOTTOM, DECADES, HEIGHT, LEFT, TOP, WIDTH, decades, number, spelled, ticks
 from gandist.tune.parameters import Parameter, common_images, parameters, params_at, said
 from gandist.tune.trials import FAILED, Findings, Trial
 
-WIDE = 1100
-"""Width of the parallel coordinates, and of the lanes of a population."""
+WIDE, TALL = 1100, 300
+"""Size of the charts that take the width of the page."""
+LANE = 26
+"""Height of a category, and of a trial in a population."""
+EDGE = 18
+"""Room at the right, for half of the last number on an axis."""
+SMALL = (LEFT, WIDTH - EDGE), (HEIGHT - BOTTOM, TOP)
+"""Where x and y start and end on a small chart."""
+NAMES, LONGEST = 110, 17
+"""Width that the names of categories and trials take at the left, and the letters that have room there."""
+AXIS = 130
+"""Least width that an axis of the parallel coordinates takes."""
 
 
 class Shape(NamedTuple):
     d: str
     kind: str
-    """`line`, `dot`, `ring` (stopped early), `cross` (failed), `box` or `arrow`."""
+    """`line`, `bridge` (past an axis that a trial does not have), `dot`, `ring` (stopped early), `cross` (failed),
+    `box`, `front`, `arrow` or `descent`."""
     trial: str = ""
     label: str = ""
     share: float = 0.0
     """Where the trial stands among all: 0 the best, 1 the worst."""
+    state: str = ""
+    """Of the trial: `best`, `stopped`, `failed`, or nothing in particular."""
 
 
 class Text(NamedTuple):
@@ -35,8 +50,12 @@ class Text(NamedTuple):
 class Plot:
     title: str
     note: str
+    summary: str
+    """What it shows, in words."""
     width: int
     height: int
+    rules: list[str]
+    """At the ticks, and the axes of the parallel coordinates."""
     shapes: list[Shape]
     texts: list[Text]
 
@@ -44,64 +63,106 @@ class Plot:
 class Axis:
     """Values of one direction: linear, or logarithmic where they span decades."""
 
-    def __init__(self, values: Sequence[float], start: float, end: float, logarithmic: bool | None = None) -> None:
+    def __init__(
+        self, values: Sequence[float], start: float, end: float, logarithmic: bool | None = None, whole: bool = False
+    ) -> None:
         low, high = min(values, default=0.0), max(values, default=1.0)
         self.logarithmic = low > 0 and (math.log10(high / low) > DECADES if logarithmic is None else logarithmic)
         self.ticks = decades(low, high) if self.logarithmic else ticks(low, high)
         self.scale: Callable[[float], float] = math.log10 if self.logarithmic else float
         self.low, self.high = min(low, self.ticks[0]), max(high, self.ticks[-1])
         self.start, self.end = start, end
+        if whole and not self.logarithmic:
+            self.ticks = [value for value in self.ticks if math.isclose(value, round(value))]
 
     def at(self, value: float) -> float:
         low, high = self.scale(self.low), self.scale(self.high)
         return self.start + (self.scale(value) - low) / ((high - low) or 1.0) * (self.end - self.start)
 
+    @classmethod
+    def of(cls, parameter: Parameter, start: float, end: float) -> "Axis":
+        return cls([parameter.low, parameter.high], start, end, parameter.logarithmic, parameter.integer)
 
-def across(values: Sequence[float], logarithmic: bool | None = None) -> Axis:
-    return Axis(values, LEFT, WIDTH - RIGHT, logarithmic)
-
-
-def down(values: Sequence[float]) -> Axis:
-    return Axis(values, HEIGHT - BOTTOM, TOP)
-
-
-def _texts(x: Axis, y: Axis) -> list[Text]:
-    below = [Text(x.at(value), HEIGHT - 6, "x", text) for value, text in spelled(x.ticks)]
-    return below + [Text(LEFT - 6, y.at(value) + 4, "y", text) for value, text in spelled(y.ticks)]
+    @property
+    def note(self) -> str:
+        return "logarithmic" if self.logarithmic else ""
 
 
-def _mark(x: float, y: float, trial: Trial, share: float, label: str) -> Shape:
-    if trial.state in FAILED:
-        return Shape(f"M{x - 4:.1f} {y - 4:.1f}l8 8m-8 0l8 -8", "cross", trial.name, label, share)
-    if trial.state == "stopped":
-        return Shape(f"M{x - 4:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0", "ring", trial.name, label, share)
-    return Shape(f"M{x:.1f} {y:.1f}h0", "dot", trial.name, label, share)
+class Standing:
+    """How trials are told apart: by their place among all, the best one, and those that did not get to the end."""
+
+    def __init__(self, findings: Findings) -> None:
+        ranked, best = findings.ranked(), findings.best()
+        self.worst_first = ranked[::-1]
+        """In which they are drawn: the best on top."""
+        self.shares = {trial.name: place / max(1, len(ranked) - 1) for place, trial in enumerate(ranked)}
+        self.best = best.name if best else ""
+
+    def shape(self, d: str, kind: str, trial: Trial, label: str) -> Shape:
+        if trial.name == self.best:
+            state = "best"
+        else:
+            state = "failed" if trial.state in FAILED else "stopped" if trial.state == "stopped" else ""
+        return Shape(d, kind, trial.name, label, self.shares[trial.name], state)
+
+    def mark(self, x: float, y: float, trial: Trial, label: str) -> Shape:
+        if trial.state in FAILED:
+            return self.shape(f"M{x - 4:.1f} {y - 4:.1f}l8 8m-8 0l8 -8", "cross", trial, label)
+        if trial.state == "stopped":
+            return self.shape(f"M{x - 4:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0", "ring", trial, label)
+        return self.shape(f"M{x:.1f} {y:.1f}h0", "dot", trial, label)
 
 
-def shares(findings: Findings) -> dict[str, float]:
-    """Where each trial stands: 0 the best, 1 the worst."""
-    ranked = findings.ranked()
-    return {trial.name: place / max(1, len(ranked) - 1) for place, trial in enumerate(ranked)}
+def grid(x: Axis, y: Axis) -> tuple[list[str], list[Text]]:
+    """Rules at the ticks of y, and the texts of both: y upwards from where x is written."""
+    right, bottom = max(x.start, x.end), max(y.start, y.end)
+    rules = [f"M{x.start:.1f} {y.at(value):.1f}H{right:.1f}" for value in y.ticks]
+    below = [Text(x.at(value), bottom + BOTTOM - 6, "x", text) for value, text in spelled(x.ticks)]
+    return rules, below + [Text(x.start - 6, y.at(value) + 4, "y", text) for value, text in spelled(y.ticks)]
+
+
+def cut(text: str, most: int = LONGEST) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def curves(findings: Findings) -> Plot:
     """The metric against thousands of images."""
-    metric, stand = findings.metric, shares(findings)
+    metric, stand = findings.metric, Standing(findings)
     lines: dict[str, list[tuple[float, float]]] = {}
-    for trial in findings.ranked()[::-1]:
+    for trial in stand.worst_first:
         points = [(point.images_seen / 1000, point.values.get(metric, math.nan)) for point in trial.curve]
         lines[trial.name] = [(kimg, value) for kimg, value in points if math.isfinite(value)]
-    x = across([0.0, *(kimg for line in lines.values() for kimg, _ in line)], False)
-    y = down([value for line in lines.values() for _, value in line])
-    trials = {trial.name: trial for trial in findings.trials}
-    shapes = []
-    for name, line in lines.items():
+    ends = [trial.images_seen / 1000 for trial in findings.trials]
+    x = Axis([0.0, *ends, *(kimg for line in lines.values() for kimg, _ in line)], LEFT, WIDE - EDGE, False)
+    y = Axis([value for line in lines.values() for _, value in line], TALL - BOTTOM, TOP)
+    (rules, texts), shapes = grid(x, y), []
+    gone: Counter[int] = Counter()
+    for trial in stand.worst_first:
+        line = lines[trial.name]
         if line:
-            corners = "L".join(f"{x.at(kimg):.1f} {y.at(value):.1f}" for kimg, value in line)
-            label = f"trial {name}: {number(line[-1][1], 4)} at {number(line[-1][0])} kimg, {trials[name].state}"
-            shapes.append(Shape(f"M{corners}", "line", name, label, stand[name]))
-            shapes.append(_mark(x.at(line[-1][0]), y.at(line[-1][1]), trials[name], stand[name], label))
-    return Plot(f"{metric} against kimg", "", WIDTH, HEIGHT, shapes, _texts(x, y))
+            (kimg, value), n = line[-1], len(line)
+            corners = "L".join(f"{x.at(kimg):.1f} {y.at(value):.1f}" for kimg, value in line) + "h0" * (n == 1)
+            label = f"trial {trial.name}: {number(value, 4)} at {number(kimg)} kimg, {trial.state}"
+            shapes.append(stand.shape(f"M{corners}", "line", trial, label))
+            shapes.append(stand.mark(x.at(kimg), y.at(value), trial, label))
+        elif trial.state in FAILED and trial.images_seen:
+            beside = 12 * gone[trial.images_seen]  # crosses of one moment stand side by side
+            gone[trial.images_seen] += 1
+            label = f"trial {trial.name}: {trial.state} at {trial.images_seen / 1000:g} kimg, never measured as finite"
+            shapes.append(stand.mark(x.at(trial.images_seen / 1000) + beside, TOP, trial, label))
+    best = findings.best()
+    summary = f"{sum(map(bool, lines.values()))} trials" + (
+        f"; the best, {best.name}, comes to {_value(best, metric)}" if best else ""
+    )
+    note = "the thick line is the best; crosses at the upper edge never had a finite value"
+    return Plot(
+        f"{metric} against kimg", f"{note}{'; ' * y.logarithmic}{y.note}", summary, WIDE, TALL, rules, shapes, texts
+    )
+
+
+def _value(trial: Trial, metric: str) -> str:
+    value = trial.value(metric)
+    return "not measured" if value is None else number(value, 4)
 
 
 def _place(parameter: Parameter, trial: Trial, images_seen: int | None) -> float | None:
@@ -110,128 +171,132 @@ def _place(parameter: Parameter, trial: Trial, images_seen: int | None) -> float
 
 def parallel(findings: Findings) -> Plot:
     """An axis a parameter, the metric's last; a line a trial, broken where it does not have the parameter."""
-    searched, stand, metric = parameters(findings), shares(findings), findings.metric
+    searched, stand, metric = parameters(findings), Standing(findings), findings.metric
     values = [value for trial in findings.trials if (value := trial.value(metric)) is not None]
-    axes = [Axis([p.low, p.high], HEIGHT - BOTTOM, TOP + 16, p.logarithmic) for p in searched]
-    axes.append(Axis(values, HEIGHT - BOTTOM, TOP + 16))
-    columns = [LEFT + 40 + i * (WIDE - 2 * LEFT - 80) / max(1, len(axes) - 1) for i in range(len(axes))]
-    texts, shapes = [], []
-    for column, axis, title in zip(columns, axes, [*(p.path for p in searched), metric], strict=True):
-        shapes.append(Shape(f"M{column:.1f} {axis.start}V{axis.end}", "rule"))
-        texts.append(Text(column, TOP, "x", title))
+    foot, head = TALL - TOP, TOP + 18
+    axes = [Axis.of(parameter, foot, head) for parameter in searched] + [Axis(values, foot, head)]
+    width = max(WIDE, AXIS * len(axes))
+    step = (width - NAMES - 60) / max(1, len(axes) - 1)
+    columns = [NAMES + i * step for i in range(len(axes))]
+    rules, shapes, texts = [], [], []
     for column, axis, parameter in zip(columns, axes, [*searched, None], strict=True):
         if parameter is not None and parameter.categories:
-            names = [(float(i), name) for i, name in enumerate(parameter.categories)]
+            names = [(float(i), cut(name)) for i, name in enumerate(parameter.categories)]
         else:
             names = spelled(axis.ticks)
+        rules.append(f"M{column:.1f} {axis.start}V{axis.end}")
+        texts.append(Text(column, TOP, "x", cut(parameter.path if parameter else metric, int(step / 6.5))))
         texts += [Text(column - 6, axis.at(value) + 4, "y", text) for value, text in names]
-    for trial in findings.ranked()[::-1]:
+    for trial in stand.worst_first:
         places = [_place(parameter, trial, None) for parameter in searched] + [trial.value(metric)]
-        d, pen = "", "M"
-        for column, axis, place in zip(columns, axes, places, strict=True):
-            if place is None:
-                d, pen = d + "h0" * bool(d), "M"  # a dot, where the line would have no length
-                continue
-            d, pen = f"{d}{pen}{column:.1f} {axis.at(place):.1f}", "L"
+        corners = [
+            None if place is None else f"{column:.1f} {axis.at(place):.1f}"
+            for column, axis, place in zip(columns, axes, places, strict=True)
+        ]
+        there = [i for i, corner in enumerate(corners) if corner]
+        stretches = [[corners[i] for i in part] for part in _runs(there)]
+        d = "".join("M" + "L".join(map(str, part)) + "h0" * (len(part) == 1) for part in stretches)
+        past = "".join(f"M{a[-1]}L{b[0]}" for a, b in pairwise(stretches))
         label = f"trial {trial.name}, {trial.state}: " + ", ".join(f"{k} {said(v)}" for k, v in trial.params.items())
-        shapes.append(Shape(d, "line", trial.name, label, stand[trial.name]))
-    return Plot("Parameters of each trial", "", WIDE, HEIGHT, shapes, texts)
+        if past:
+            shapes.append(stand.shape(past, "bridge", trial, label))
+        if d:
+            shapes.append(stand.shape(d, "line", trial, label))
+    note = "the metric, at the right, is each trial's last; dashed: past a parameter that a trial does not have"
+    summary = f"{len(findings.trials)} trials over {', '.join(each.path for each in searched)} and {metric}"
+    return Plot("Parameters of each trial", note, summary, width, TALL, rules, shapes, texts)
 
 
-def by_parameter(findings: Findings) -> list[Plot]:
-    """The metric against each parameter, where all trials had seen as many images: dots, and boxes for categories."""
-    at, metric, stand = common_images(findings), findings.metric, shares(findings)
-    found = [(trial, value) for trial in findings.trials if (value := trial.value(metric, at)) is not None]
-    plots = []
-    for parameter in parameters(findings) if found else ():
-        there = [(trial, place, value) for trial, value in found if (place := _place(parameter, trial, at)) is not None]
-        if there:
-            plots.append(_box(parameter, there, stand) if parameter.categories else _dots(parameter, there, stand))
-    return plots
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """Stretches of whole numbers that follow each other."""
+    found: list[list[int]] = []
+    for each in numbers:
+        if found and found[-1][-1] == each - 1:
+            found[-1].append(each)
+        else:
+            found.append([each])
+    return found
 
 
 There = Sequence[tuple[Trial, float, float]]
 
 
-def _label(parameter: Parameter, trial: Trial, value: float) -> str:
-    return f"trial {trial.name}: {number(value, 4)} with {parameter.path} {said(trial.params.get(parameter.path))}"
+def by_parameter(findings: Findings) -> list[Plot]:
+    """The metric against each parameter, where all trials had seen as many images: dots, and boxes for categories."""
+    at, metric, stand = common_images(findings), findings.metric, Standing(findings)
+    found = [(trial, value) for trial in stand.worst_first if (value := trial.value(metric, at)) is not None]
+    plots = []
+    for parameter in parameters(findings) if found else ():
+        there = [(trial, place, value) for trial, value in found if (place := _place(parameter, trial, at)) is not None]
+        if there:
+            plots.append((_box if parameter.categories else _dots)(parameter, there, stand, at))
+    return plots
 
 
-def _dots(parameter: Parameter, there: There, stand: dict[str, float]) -> Plot:
-    x, y = across([parameter.low, parameter.high], parameter.logarithmic), down([value for _, _, value in there])
+def _label(parameter: Parameter, trial: Trial, value: float, at: int | None) -> str:
+    return f"trial {trial.name}: {number(value, 4)} with {parameter.path} {said(params_at(trial, at)[parameter.path])}"
+
+
+def _dots(parameter: Parameter, there: There, stand: Standing, at: int | None) -> Plot:
+    across, upwards = SMALL
+    x, y = Axis.of(parameter, *across), Axis([value for _, _, value in there], *upwards)
+    rules, texts = grid(x, y)
     shapes = [
-        _mark(x.at(place), y.at(value), trial, stand[trial.name], _label(parameter, trial, value))
+        stand.mark(x.at(place), y.at(value), trial, _label(parameter, trial, value, at))
         for trial, place, value in there
     ]
-    return Plot(parameter.path, "", WIDTH, HEIGHT, shapes, _texts(x, y))
+    best = min(there, key=lambda each: stand.shares[each[0].name])
+    summary = f"{len(there)} trials; the best of them at {number(best[1], 4)}"
+    return Plot(parameter.path, x.note, summary, WIDTH, HEIGHT, rules, shapes, texts)
 
 
-def _box(parameter: Parameter, there: There, stand: dict[str, float]) -> Plot:
-    y, n = down([value for _, _, value in there]), len(parameter.categories)
-    step = (WIDTH - LEFT - RIGHT) / n
-    shapes, texts = [], [Text(LEFT - 6, y.at(value) + 4, "y", text) for value, text in spelled(y.ticks)]
+def _box(parameter: Parameter, there: There, stand: Standing, at: int | None) -> Plot:
+    """A row a category: room for its name, and for as many as there are."""
+    n = len(parameter.categories)
+    height = TOP + n * LANE + BOTTOM
+    x = Axis([value for _, _, value in there], NAMES, WIDTH - EDGE)
+    rules = [f"M{x.at(value):.1f} {TOP}V{height - BOTTOM}" for value in x.ticks]
+    shapes: list[Shape] = []
+    texts = [Text(x.at(value), height - 6, "x", text) for value, text in spelled(x.ticks)]
+    said_of = []
     for i, name in enumerate(parameter.categories):
-        centre, half = LEFT + (i + 0.5) * step, min(18.0, step / 3)
-        values = sorted(value for _, place, value in there if place == i)
-        texts.append(Text(centre, HEIGHT - (2 if i % 2 else 13), "x", f"{name} ({len(values)})"))  # else they overlap
+        middle, here = TOP + (i + 0.5) * LANE, [(trial, value) for trial, place, value in there if place == i]
+        values = sorted(value for _, value in here)
+        texts.append(Text(NAMES - 8, middle + 4, "y", f"{cut(name, LONGEST - 4)} ({len(values)})"))
+        if values:
+            said_of.append(f"{name}: median {number(statistics.median(values), 4)} of {len(values)}")
         if len(values) > 2:
-            low, middle, high = (y.at(value) for value in statistics.quantiles(values, method="inclusive"))
-            left, right = centre - half, centre + half
-            d = f"M{left:.1f} {low:.1f}H{right:.1f}V{high:.1f}H{left:.1f}ZM{left:.1f} {middle:.1f}H{right:.1f}"
-            whiskers = f"M{centre:.1f} {low:.1f}V{y.at(values[0]):.1f}M{centre:.1f} {high:.1f}V{y.at(values[-1]):.1f}"
-            label = f"{name}: median {number(statistics.median(values), 4)} of {len(values)}"
-            shapes.append(Shape(d + whiskers, "box", "", label))
-    for trial, place, value in there:
-        centre = LEFT + (place + 0.5) * step
-        shapes.append(_mark(centre, y.at(value), trial, stand[trial.name], _label(parameter, trial, value)))
-    return Plot(parameter.path, "quartiles, and the trials", WIDTH, HEIGHT, shapes, texts)
-
-
-def lineage(findings: Findings) -> Plot | None:
-    """A lane a trial, arrows from whose weights were taken to who took them; None where nobody took any."""
-    if not any(trial.lineage for trial in findings.trials):
-        return None
-    lanes = sorted(trial.name for trial in findings.trials)
-    height = TOP + BOTTOM + 24 * len(lanes)
-    x = Axis([0.0, findings.total_images / 1000], LEFT + 20, WIDE - RIGHT, False)
-    y = {name: TOP + 24 * (i + 0.5) for i, name in enumerate(lanes)}
-    stand = shares(findings)
-    shapes, texts = [], [Text(x.at(value), height - 6, "x", text) for value, text in spelled(x.ticks)]
-    for trial in findings.trials:
-        end = x.at(max(trial.images_seen / 1000, 0))
-        shapes.append(
-            Shape(f"M{x.start} {y[trial.name]}H{end:.1f}", "line", trial.name, f"trial {trial.name}", stand[trial.name])
-        )
-        texts.append(Text(x.start - 6, y[trial.name] + 4, "y", trial.name))
-        for taken in trial.lineage:
-            at, low, high = x.at(taken.images_seen / 1000), y.get(taken.donor, 0.0), y[trial.name]
-            tip = 6 if low < high else -6
-            d = f"M{at:.1f} {low}V{high}m-4 {-tip}l4 {tip}l4 {-tip}"
-            values = ", ".join(f"{path} {said(value)}" for path, value in taken.params.items())
-            label = f"{trial.name} takes the weights of {taken.donor} at {taken.images_seen / 1000:g} kimg: {values}"
-            shapes.append(Shape(d, "arrow", trial.name, label))
-    note = "an arrow goes from the trial whose weights were taken to the one that went on with them; across: kimg"
-    return Plot("Who took whose weights", note, WIDE, height, shapes, texts)
+            low, mean, high = (x.at(value) for value in statistics.quantiles(values, method="inclusive"))
+            top, foot = middle - 9, middle + 9
+            d = f"M{low:.1f} {top}H{high:.1f}V{foot}H{low:.1f}ZM{mean:.1f} {top}V{foot}"
+            whiskers = f"M{x.at(values[0]):.1f} {middle}H{low:.1f}M{high:.1f} {middle}H{x.at(values[-1]):.1f}"
+            shapes.append(Shape(d + whiskers, "box", "", said_of[-1]))
+        for k, (trial, value) in enumerate(here):
+            off = (k % 3 - 1) * 4 * (len(here) > 3)  # so that equal ones do not hide each other
+            shapes.append(stand.mark(x.at(value), middle + off, trial, _label(parameter, trial, value, at)))
+    note = f"boxes: quartiles and ends, of three trials or more{'; logarithmic' * x.logarithmic}"
+    return Plot(parameter.path, note, "; ".join(said_of), WIDTH, height, rules, shapes, texts)
 
 
 def front(findings: Findings) -> Plot | None:
-    """The first two metrics against each other, the trials that no other beats in all of them joined by a line."""
+    """The first two metrics against each other, and the edge of what was reached: beyond it no trial beats those that
+    no other beats in every metric."""
     if len(findings.metrics) < 2:
         return None
-    first, second = list(findings.metrics)[:2]
-    stand = shares(findings)
+    (first, second), stand, (across, upwards) = list(findings.metrics)[:2], Standing(findings), SMALL
     there = [
         (trial, a, b)
-        for trial in findings.trials
+        for trial in stand.worst_first
         if (a := trial.value(first)) is not None and (b := trial.value(second)) is not None
     ]
-    x, y = across([b for _, _, b in there]), down([a for _, a, _ in there])
-    best = sorted((b, a) for trial, a, b in there if trial in findings.front())
-    shapes = (
-        [Shape("M" + "L".join(f"{x.at(b):.1f} {y.at(a):.1f}" for b, a in best), "box", "", "front")] if best else []
-    )
+    x, y = Axis([b for _, _, b in there], *across), Axis([a for _, a, _ in there], *upwards)
+    (rules, texts), shapes = grid(x, y), []
+    names = [trial.name for trial in findings.front()]
+    best = sorted((b, a) for trial, a, b in there if trial.name in names)
+    if best:
+        shapes.append(Shape("M" + "L".join(f"{x.at(b):.1f} {y.at(a):.1f}" for b, a in best), "front", "", "the front"))
     for trial, a, b in there:
         label = f"trial {trial.name}: {first} {number(a, 4)}, {second} {number(b, 4)}"
-        shapes.append(_mark(x.at(b), y.at(a), trial, stand[trial.name], label))
-    title = f"{first} against {second}"
-    return Plot(title, "joined: what no other trial beats in every metric", WIDTH, HEIGHT, shapes, _texts(x, y))
+        shapes.append(stand.mark(x.at(b), y.at(a), trial, label))
+    title, note = f"{first} against {second}", "joined: what no other trial beats in every metric"
+    return Plot(title, note, f"on the front: {', '.join(names)}", WIDTH, HEIGHT, rules, shapes, texts)
