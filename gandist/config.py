@@ -170,19 +170,37 @@ def load(name: str = DEMO, overrides: list[str] | None = None) -> RunConfig:
         ConfigError: with the file, the field and the fix.
     """
     path = find(name)
+    tree = tree_of(path)
+    for item in overrides or []:
+        override(tree, *assignment(item, "section.key=value"))
+    return validate(tree, source=str(path), beside=path.parent)
+
+
+def tree_of(path: Path) -> dict[str, Any]:
+    """What a YAML file of sections holds.
+
+    Raises:
+        ConfigError: with the file: it cannot be read, is no YAML, or holds no sections.
+    """
     try:
-        tree = parse(path.read_bytes(), str(path))
+        return parse(path.read_bytes(), str(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    for item in overrides or []:
-        key, equals, text = item.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"{item!r}: overrides are written section.key=value")
-        try:
-            override(tree, key, yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{item!r}: the value is not YAML: {error}") from error
-    return validate(tree, source=str(path), beside=path.parent)
+
+
+def assignment(item: str, form: str) -> tuple[str, Any]:
+    """Key and value of an override; `form` is how it is written.
+
+    Raises:
+        ConfigError: it is written otherwise.
+    """
+    key, equals, text = item.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{item!r}: overrides are written {form}")
+    try:
+        return key, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{item!r}: the value is not YAML: {error}") from error
 
 
 def parse(text: bytes, source: str) -> dict[str, Any]:

@@ -32,9 +32,9 @@ class Metric(NamedTuple):
         return {f"{self.row}/{value}": value for value in self.values} if self.label else {self.row: ""}
 
 
-STATES = ("pending", "running", "paused", "done", "stopped", "collapsing", "diverged", "crashed")
-"""Of a sweep's trial: `stopped` by the scheduler, `collapsing` and `diverged` by the verdict on its run's health,
-`crashed` by an error."""
+STATES = ("pending", "running", "paused", "done", "stopped", "overfitting", "collapsing", "diverged", "crashed")
+"""Of a sweep's trial: `stopped` by the scheduler; `overfitting`, `collapsing` and `diverged` by the verdict on its
+run's health; `crashed` by an error."""
 
 MEASURES = (
     *("fid", "fd-effnet-lite0", "fd-classifier", "kid", "kid_se", "is"),

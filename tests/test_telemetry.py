@@ -15,7 +15,7 @@ import pytest
 from gandist.errors import ConfigError
 from gandist.health import SIGNALS
 from gandist.metrics import MEASURES, METRICS
-from gandist.telemetry import Silent, Telemetry, open_telemetry, target, write_targets
+from gandist.telemetry import Silent, SweepTelemetry, Telemetry, open_telemetry, target, write_targets
 from tests.prometheus import needs_prometheus, prometheus
 
 ROW = {
@@ -270,3 +270,18 @@ def test_prometheus_finds_and_scrapes_every_rank(tmp_path: Path) -> None:
         for rank in ranks:
             rank.communicate(timeout=20)
     assert [rank.returncode for rank in ranks] == [0, 0]
+
+
+def test_a_sweep_serves_its_trials_by_state() -> None:
+    sweep = SweepTelemetry("losses", "127.0.0.1", 0)
+    try:
+        sweep.tell({"running": 2, "stopped": 3}, 4000, 11.5)
+        with urllib.request.urlopen(f"http://127.0.0.1:{sweep.port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    finally:
+        sweep.close()
+    assert 'gandist_trials{state="running",sweep="losses"} 2.0' in text
+    assert 'gandist_trials{state="stopped",sweep="losses"} 3.0' in text
+    assert 'gandist_trials{state="pending",sweep="losses"} 0.0' in text
+    assert 'gandist_sweep_images{sweep="losses"} 4000.0' in text
+    assert 'gandist_sweep_best{sweep="losses"} 11.5' in text

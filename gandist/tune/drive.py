@@ -74,12 +74,16 @@ def drive(plan: Plan, resume: Resume) -> int:
         _tune(plan, storage, at_once, watch, started)
     found = findings(plan, storage, watch.tuned)
     write_table(found, storage)
-    storage.write_bytes(REPORT, page(found).encode())
+    answered = write_best(plan, found, storage)
+    try:
+        storage.write_bytes(REPORT, page(found).encode())
+    except Exception as error:  # no failure of the sweep, whose answer is written
+        log.warning("no report: %s: %s", type(error).__name__, error)
     print(terminal(found))  # noqa: T201
     if len(found.trials) < plan.trials or any(trial.state in UNFINISHED for trial in found.trials):
         log.warning("stopped sweep=%s: the same command goes on with it", plan.sweep.name)
         return 143
-    if not write_best(plan, found, storage):
+    if not answered:
         raise RunError(f"no trial of {len(found.trials)} came to a {found.metric} and lived; see {storage.uri(TABLE)}")
     log.info(
         "done sweep=%s best=%s images=%d saved=%.0f%%%s",

@@ -9,7 +9,7 @@ import math
 import warnings
 from typing import Any, NamedTuple
 
-from gandist.tune.parameters import Parameter, common_images, parameters, params_at
+from gandist.tune.parameters import Parameter, parameters, params_at
 from gandist.tune.trials import Findings
 
 FEWEST_TRIALS = 5
@@ -28,7 +28,7 @@ class Importance(NamedTuple):
 
 def importance(findings: Findings) -> Importance:
     """Importance of the parameters at `common_images`, with the values that the trials had there."""
-    at = common_images(findings)
+    at = findings.common_images()
     searched = parameters(findings)
     found = [
         (value, params)

@@ -11,7 +11,7 @@ from gandist.report.document import document, duration
 from gandist.storage import Storage
 from gandist.tune.importance import importance
 from gandist.tune.lineage import lineage
-from gandist.tune.parameters import common_images, said
+from gandist.tune.parameters import said
 from gandist.tune.plots import by_parameter, curves, front, parallel
 from gandist.tune.trials import FAILED, Findings, Trial
 
@@ -49,7 +49,7 @@ def page(findings: Findings) -> str:
         found=findings,
         facts=_facts(findings),
         best=_best(findings),
-        at=common_images(findings),
+        at=findings.common_images(),
         curves=curves(findings) if measured else None,
         parallel=parallel(findings) if measured else None,
         front=front(findings) if measured else None,
@@ -86,7 +86,7 @@ def _best(findings: Findings) -> dict[str, str]:
         "It took": f"{best.images_seen:,} images, {duration(best.train_s)}",
         "Median of the last measurements": f"{number(statistics.median(ends), 4)}, of {len(ends)} trials",
     }
-    at = common_images(findings)
+    at = findings.common_images()
     level = [value for trial in findings.trials if at and (value := trial.value(metric, at)) is not None]
     if at and level:
         first = min(level) if findings.metrics[metric] == "min" else max(level)

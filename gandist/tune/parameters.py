@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from gandist.report.charts import DECADES, number
@@ -60,12 +60,6 @@ def _parameter(path: str, domain: dict[str, Any], values: Sequence[Any]) -> Para
     wide = low > 0 and math.log10(high / low) > DECADES
     whole = kind == "integer" or all(isinstance(value, int) for value in values)
     return Parameter(path, float(low), float(high), kind == "loguniform" or wide, whole)
-
-
-def common_images(findings: Findings) -> int | None:
-    """`Findings.common_images` of those that were measured at all: what has only begun takes nothing from the rest."""
-    measured = [trial for trial in findings.trials if trial.curve]
-    return replace(findings, trials=measured).common_images()
 
 
 def params_at(trial: Trial, images_seen: int | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from gandist.report.charts import BOTTOM, DECADES, HEIGHT, LEFT, TOP, WIDTH, decades, number, spelled, ticks
-from gandist.tune.parameters import Parameter, common_images, parameters, params_at, said
+from gandist.tune.parameters import Parameter, parameters, params_at, said
 from gandist.tune.trials import FAILED, Findings, Trial
 
 WIDE, TALL = 1100, 300
@@ -223,7 +223,7 @@ There = Sequence[tuple[Trial, float, float]]
 
 def by_parameter(findings: Findings) -> list[Plot]:
     """The metric against each parameter, where all trials had seen as many images: dots, and boxes for categories."""
-    at, metric, stand = common_images(findings), findings.metric, Standing(findings)
+    at, metric, stand = findings.common_images(), findings.metric, Standing(findings)
     found = [(trial, value) for trial in stand.worst_first if (value := trial.value(metric, at)) is not None]
     plots = []
     for parameter in parameters(findings) if found else ():

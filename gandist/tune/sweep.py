@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from gandist.checks import choice, hint
-from gandist.config import RunConfig, field_paths, find, override, parse, validate
+from gandist.config import RunConfig, assignment, field_paths, find, override, tree_of, validate
 from gandist.errors import ConfigError
 from gandist.launch import absolute
 from gandist.metrics import MEASURES
@@ -27,7 +26,6 @@ DEFAULTS: Values = {"health.diverged": "stop", "health.collapsing": "stop"}
 """A trial that comes apart makes room for the next."""
 CERTAIN_DRAWS = 20
 """Points at random that are tried out where the searcher makes them up later."""
-MOST_KIMG = 1e6
 
 
 class Unscheduled(Section):
@@ -166,7 +164,6 @@ class Plan:
     """A sweep that can run."""
 
     sweep: Sweep
-    source: Path
     tree: dict[str, Any]
     """The configuration that all trials share, whole, with absolute paths and what a sweep sets by itself."""
     origin: dict[str, Any]
@@ -213,12 +210,9 @@ def read(file: str, overrides: Sequence[str] = ()) -> Plan:
         ConfigError: with the file, the key and the fix.
     """
     path = find(file)
-    try:
-        tree = parse(path.read_bytes(), str(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    tree = tree_of(path)
     for item in overrides:
-        _override(tree, item)
+        _override(tree, *assignment(item, "key=value"))
     try:
         sweep = Sweep.model_validate(tree)
     except ValidationError as error:
@@ -229,14 +223,7 @@ def read(file: str, overrides: Sequence[str] = ()) -> Plan:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
 
-def _override(tree: dict[str, Any], item: str) -> None:
-    key, equals, text = item.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"{item!r}: overrides are written key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{item!r}: the value is not YAML: {error}") from error
+def _override(tree: dict[str, Any], key: str, value: Any) -> None:
     first, _, rest = key.partition(".")
     if first not in Sweep.model_fields:
         if not rest:
@@ -276,11 +263,12 @@ def _plan(sweep: Sweep, source: Path) -> Plan:
             f"eval.every_kimg: {base.eval.every_kimg} in a budget of {base.train.total_kimg:g} (train.total_kimg) "
             "measures nothing; set eval.every_kimg to a half or a third of the budget"
         )
-    grace_kimg = getattr(sweep.scheduler, "grace_kimg", None) or getattr(sweep.scheduler, "interval_kimg", None)
-    if grace_kimg is not None and grace_kimg > base.train.total_kimg:
-        raise ConfigError(
-            f"scheduler.grace_kimg: {grace_kimg:g} lies past the budget of {base.train.total_kimg:g} (train.total_kimg)"
-        )
+    for key in ("grace_kimg", "interval_kimg"):
+        kimg = getattr(sweep.scheduler, key, None)
+        if kimg is not None and kimg > base.train.total_kimg:
+            raise ConfigError(
+                f"scheduler.{key}: {kimg:g} lies past the budget of {base.train.total_kimg:g} (train.total_kimg)"
+            )
     low, _ = base.worker_range
     override(tree, "launch.workers", low)  # more, and trials would wait for each other
     override(tree, "train.checkpoint_kimg", base.eval.every_kimg)
@@ -300,7 +288,7 @@ def _plan(sweep: Sweep, source: Path) -> Plan:
         tried += [draw(sweep.space, rng) for _ in range(CERTAIN_DRAWS)]
     for values in tried:
         trial_config(tree, values)
-    return Plan(sweep, source, tree, origin, metrics, points)
+    return Plan(sweep, tree, origin, metrics, points)
 
 
 def _check_path(section: str, path: str) -> None:
@@ -327,7 +315,7 @@ def find_beside(config: str, source: Path) -> Path:
 def _loaded(sweep: Sweep, source: Path, values: Values) -> RunConfig:
     """The base configuration with these values in it."""
     path = find_beside(sweep.config, source)
-    tree = parse(path.read_bytes(), str(path))
+    tree = tree_of(path)
     for key, value in values.items():
         override(tree, key, value)
     return validate(tree, source=str(path), beside=path.parent)

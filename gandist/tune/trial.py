@@ -92,20 +92,18 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def _next(self, running: bool) -> dict[str, Any] | None:
         """The result of the next measurement, once its checkpoint is there too; of the last, once the run has ended."""
-        elapsed_s = 0.0
-        for row in decode(self.storage.read_bytes(METRICS_FILE) or b""):
-            elapsed_s += row["tick_s"] + row.get("eval_s", 0.0)
-            seen = row["images_seen"]
-            if seen <= self.reported or not measures(row):
-                continue
-            done = seen >= images_of(self.run.train.total_kimg)
-            if running and (done or f"{seen:08d}" not in checkpoint.names(self.storage)):
-                return None
-            if done and (self.outcome is None or self.outcome.status != "done"):
-                return None
-            self.reported = seen
-            return self._result(seen, measured(row, list(self.metrics), elapsed_s), "done" if done else "running")
-        return None
+        rows = decode(self.storage.read_bytes(METRICS_FILE) or b"")
+        point = next((each for each in measured(rows, list(self.metrics)) if each.images_seen > self.reported), None)
+        if point is None:
+            return None
+        seen = point.images_seen
+        done = seen >= images_of(self.run.train.total_kimg)
+        if running and (done or f"{seen:08d}" not in checkpoint.names(self.storage)):
+            return None
+        if done and (self.outcome is None or self.outcome.status != "done"):
+            return None
+        self.reported = seen
+        return self._result(seen, point.values, "done" if done else "running")
 
     def _ended(self) -> dict[str, Any]:
         """The last result of a run that did not get to its end."""
@@ -178,8 +176,3 @@ def result_of(values: Mapping[str, float], metrics: Mapping[str, Mode], seen: in
 def run_name(trial_id: str) -> str:
     """Name of a trial's run: its number, or where a searcher made it up, its mark."""
     return trial_id.rpartition("_")[2]
-
-
-def measures(row: dict[str, Any]) -> bool:
-    """Whether a row of `metrics.jsonl` is one of an evaluation."""
-    return any(key.startswith("quality/") for key in row)

@@ -9,10 +9,10 @@ from gandist.progress import METRICS_FILE, decode
 from gandist.storage import Storage
 
 Mode = Literal["min", "max"]
-State = Literal["pending", "running", "paused", "done", "stopped", "collapsing", "diverged", "crashed"]
+State = Literal["pending", "running", "paused", "done", "stopped", "overfitting", "collapsing", "diverged", "crashed"]
 """`STATES` of `metrics.py`."""
 UNFINISHED = ("pending", "running", "paused")
-FAILED = ("collapsing", "diverged", "crashed")
+FAILED = ("overfitting", "collapsing", "diverged", "crashed")
 LINEAGE_FILE = "lineage.jsonl"
 """In a trial's run: a line for each time that it took over another's weights."""
 
@@ -107,9 +107,11 @@ class Findings:
         ]
 
     def common_images(self) -> int | None:
-        """The most images at which all trials that did not fail were measured: there they compare on equal terms."""
-        measured = [{point.images_seen for point in trial.curve} for trial in self.trials if trial.state not in FAILED]
-        return max(set.intersection(*measured), default=None) if measured else None
+        """The most images at which all trials were measured that did not fail: there they compare on equal terms. One
+        that was never measured does not count: a trial that has only begun takes nothing from the rest."""
+        sound = [trial for trial in self.trials if trial.curve and trial.state not in FAILED]
+        seen = [{point.images_seen for point in trial.curve} for trial in sound]
+        return max(set.intersection(*seen), default=None) if seen else None
 
     def images(self) -> int:
         """Images that were shown to all discriminators together."""
@@ -125,23 +127,26 @@ def read_trial(
 ) -> Trial:
     """A trial as its run's files tell it; there may be none yet."""
     rows = decode(storage.read_bytes(METRICS_FILE) or b"")
-    elapsed_s, curve = 0.0, []
-    for row in rows:
-        elapsed_s += row["tick_s"] + row.get("eval_s", 0.0)
-        if any(key.startswith("quality/") for key in row):
-            curve.append(Point(row["images_seen"], measured(row, metrics, elapsed_s)))
     lineage = [Taken(**line) for line in decode(storage.read_bytes(LINEAGE_FILE) or b"")]
     seen = rows[-1]["images_seen"] if rows else 0
-    return Trial(name, storage.root, params, state, reason, curve, seen, elapsed_s, lineage)
+    return Trial(name, storage.root, params, state, reason, measured(rows, metrics), seen, duration_s(rows), lineage)
 
 
 TRAIN_S = "train_s"
 """The metric that a run's time is: seconds of training and measuring so far."""
 
 
-def measured(row: dict[str, Any], metrics: Sequence[str], elapsed_s: float) -> dict[str, float]:
-    """The metrics of a row of `metrics.jsonl`; NaN for what was not finite, or not there."""
-    values = {metric: row.get(metric) for metric in metrics} | {TRAIN_S: elapsed_s}
-    return {
-        metric: math.nan if value is None else float(value) for metric, value in values.items() if metric in metrics
-    }
+def measured(rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[Point]:
+    """The measurements in the rows of `metrics.jsonl`; NaN for what was not finite, or not there."""
+    points = []
+    for i, row in enumerate(rows):
+        if any(key.startswith("quality/") for key in row):
+            values = row | ({TRAIN_S: duration_s(rows[: i + 1])} if TRAIN_S in metrics else {})
+            found = {metric: values.get(metric) for metric in metrics}
+            points.append(Point(row["images_seen"], {k: math.nan if v is None else float(v) for k, v in found.items()}))
+    return points
+
+
+def duration_s(rows: Sequence[dict[str, Any]]) -> float:
+    """Seconds of training and measuring, over all attempts."""
+    return float(sum(row["tick_s"] + row.get("eval_s", 0.0) for row in rows))

@@ -14,6 +14,7 @@ from gandist.tune.results import Tuned, findings, write_table
 from gandist.tune.search import KIMG
 from gandist.tune.sweep import Plan
 from gandist.tune.trial import run_name
+from gandist.tune.trials import Findings
 
 log = logging.getLogger("gandist")
 
@@ -26,7 +27,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self.tuned: Sequence[Tuned] = ()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._told(trials)
+        self._tell(trials)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -37,7 +38,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
         )
         if result["reason"]:
             log.warning("trial=%s %s", run_name(trial.trial_id), result["reason"])
-        self._told(trials)
+        self.tuned = trials
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._ended(trials)
@@ -46,21 +47,24 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self._ended(trials)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        self._told(trials)
+        self._tell(trials)
 
     def _ended(self, trials: list[Any]) -> None:
-        self._told(trials)
-        found = findings(self.plan, self.storage, trials)
+        found, states = self._tell(trials)
         write_table(found, self.storage)
-        states: Counter[str] = Counter(trial.state for trial in found.trials)
-        states["pending"] += self.plan.trials - len(found.trials)
         best = found.best()
         told: dict[str, object] = {state: n for state, n in states.items() if n}
         if best is not None:
             told |= {"best": best.name, found.metric: best.value(found.metric)}
         log.info("sweep=%s %s", self.plan.sweep.name, line(told))
-        if self.telemetry is not None:
-            self.telemetry.tell(states, found.images(), best.value(found.metric) if best else None)
 
-    def _told(self, trials: list[Any]) -> None:
+    def _tell(self, trials: list[Any]) -> tuple[Findings, Counter[str]]:
+        """What was found so far, and the trials by state, those that have yet to come too; told to Prometheus."""
         self.tuned = trials
+        found = findings(self.plan, self.storage, trials)
+        states: Counter[str] = Counter(trial.state for trial in found.trials)
+        states["pending"] += self.plan.trials - len(found.trials)
+        if self.telemetry is not None:
+            best = found.best()
+            self.telemetry.tell(states, found.images(), best.value(found.metric) if best else None)
+        return found, states
