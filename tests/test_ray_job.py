@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.checkout import copy_checkout, environment, readme_commands
@@ -94,6 +95,26 @@ def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Pat
     sizes = {file.relative_to(upload): file.stat().st_size for file in upload.rglob("*") if file.is_file()}
     assert Path("gandist/train.py") in sizes
     assert sum(sizes.values()) < 6_000_000, sorted(sizes, key=lambda name: -sizes[name])[:10]
+
+
+def test_a_sweep_as_a_job(checkout: Path, head: dict[str, str], tmp_path: Path) -> None:
+    job, _, _ = SUBMIT.partition("python -m gandist.train")
+    overrides = f"dir={tmp_path / 'sweeps'} trials=2 scheduler=none train.total_kimg=0.2 eval.every_kimg=0.2 eval.n=64"
+    command = f"{job}python -m gandist.tune configs/sweep-losses.yaml {overrides}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=checkout,
+        env=head,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout
+    table = pq.read_table(tmp_path / "sweeps/losses/trials.parquet")
+    assert table.column("state").to_pylist() == ["done", "done"]
+    assert (tmp_path / "sweeps/losses/best.yaml").is_file()
+    assert (tmp_path / "sweeps/losses/report.html").is_file()
 
 
 def test_ray_job_wants_the_token(checkout: Path, head: dict[str, str]) -> None:
