@@ -161,9 +161,9 @@ class SweepTelemetry:
             )
             for metric in SWEEP_METRICS
         )
+        self.tell(dict.fromkeys(STATES, 0), 0, None)
         self._server = _serve(registry, host, port, folder, f"{sweep}.sweep")
         self.port = self._server.port
-        self.tell(dict.fromkeys(STATES, 0), 0, None)
 
     def tell(self, trials: Mapping[str, int], images: int, best: float | None) -> None:
         """Take over the number of trials by state, the images of all, and the best one's metric where there is one."""

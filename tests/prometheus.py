@@ -46,6 +46,12 @@ class Prometheus:
         result = self.get("/api/v1/query", query=expression)["data"]["result"]
         return [(series["metric"], float(series["value"][1])) for series in result]
 
+    def history(self, expression: str, start_s: float, step_s: float = 0.5) -> dict[tuple[str, ...], list[float]]:
+        """Values of each series of an expression from a Unix time until now, by the values of its labels."""
+        result = self.get("/api/v1/query_range", query=expression, start=str(start_s), end=str(time.time()),
+                          step=str(step_s))["data"]["result"]  # fmt: skip
+        return {tuple(series["metric"].values()): [float(value) for _, value in series["values"]] for series in result}
+
     def wait_for(self, expression: str, n: int = 1, timeout_s: float = 30) -> list[tuple[dict[str, str], float]]:
         """The answer to a query as soon as it has `n` series or more.
 
