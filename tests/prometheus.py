@@ -21,6 +21,13 @@ needs_prometheus = pytest.mark.skipif(
 )
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
 class Prometheus:
     """HTTP API of a running server."""
 
@@ -85,9 +92,7 @@ def prometheus(targets: Path, folder: Path) -> Iterator[Prometheus]:
     }
     # JSON is YAML.
     (folder / "prometheus.yml").write_text(json.dumps(config))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = folder / "prometheus.log"
     with log.open("wb") as output:
         server = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,15 +19,8 @@ from gandist import exposition
 from gandist.config import validate
 from gandist.errors import ConfigError
 from gandist.telemetry import SweepTelemetry, Telemetry, target, write_targets
-from tests.prometheus import needs_prometheus, prometheus
+from tests.prometheus import free_port, needs_prometheus, prometheus
 from tests.test_telemetry import ROW, read
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def families(port: int) -> dict[str, Metric]:
