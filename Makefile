@@ -13,9 +13,9 @@ EMOJI := emoji-datasource-twitter emoji-datasource-google
 demo: $(INSTALLED)
 	$(BIN)/python -m gandist.train $(ARGS)
 
-# ARGS="-k resume" picks tests.
+# Two processes share the tests, in groups (tests/conftest.py). ARGS="-k resume" picks tests.
 test: $(INSTALLED) debian emoji
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

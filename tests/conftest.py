@@ -37,6 +37,15 @@ def own_tables() -> Iterator[None]:
         table.update(kept)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests one of several pytest processes runs together, the longest first: all that start a Ray cluster, for
+    two clusters on one machine meet; of the others, each file's, which share its fixtures."""
+    for item in items:
+        file = item.path.stem
+        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else file))
+    items.sort(key=lambda item: (item.get_closest_marker("ray") is None, item.path.stem != "test_configs"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a test that would be skipped fails, but for one that needs a GPU: a green run has run everything."""
