@@ -29,7 +29,8 @@ class Attempt:
             OvertakenError: a later start has taken over.
         """
         latest = _read(storage)
-        self.storage, self.number, self.token = storage, latest["attempt"] + 1, uuid.uuid4().hex
+        self.storage, self.token = storage, uuid.uuid4().hex
+        self.number: int = latest["attempt"] + 1
         starts: list[str] = latest.get("starts", [])
         if start in starts[:-1]:
             raise OvertakenError(f"{storage.root}: attempt {latest['attempt']}, of a later start, has taken over")

@@ -19,7 +19,7 @@ log = logging.getLogger("gandist")
 POLL_S = 0.2
 
 
-class Resize(ControllerCallback, WorkerGroupCallback):
+class Resize(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
     """Before each change of the number of workers of a group that runs, one last checkpoint of it."""
 
     def __init__(self, root: str, patience_s: float) -> None:
