@@ -1,11 +1,12 @@
-"""Two nodes with a network between them that can be slow, lossy, or gone: namespaces of the kernel's, by root only."""
+"""Two nodes with a network between them that can be slow, lossy, or gone: network namespaces, by root only.
+
+`pytest tests/test_network.py --log-cli-level=INFO` shows the figures of docs/scaling.md.
+"""
 
 import json
-import os
-import shutil
+import logging
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,98 +17,51 @@ import pytest
 from gandist.config import RunConfig
 from gandist.resumption import run_root
 from tests.test_resume_bitwise import checkpoints, start, wait_for_progress
+from tests.wire import Nodes, two_nodes
 from tests.worlds import final_digests, tiny, train_all
 
 pytestmark = pytest.mark.slow
-PORT = 29511
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
-class Link:
-    """Two network namespaces, with a cable between them whose ends are `eth0`, 10.77.0.1 and 10.77.0.2."""
-
-    def __init__(self) -> None:
-        self.names = [f"gandist-{os.getpid()}-{side}" for side in "ab"]
-        for name in self.names:
-            ip("netns", "add", name)
-        a, b = self.names
-        ip("link", "add", "eth0", "netns", a, "type", "veth", "peer", "name", "eth0", "netns", b)
-        for number, name in enumerate(self.names, 1):
-            ip("-n", name, "address", "add", f"10.77.0.{number}/24", "dev", "eth0")
-            for device in ("lo", "eth0"):
-                ip("-n", name, "link", "set", device, "up")
-
-    def netem(self, *how: str) -> None:
-        """What `tc netem` does to all that is sent, on both ends."""
-        for name in self.names:
-            tc = ["tc", "-n", name, "qdisc", "replace", "dev", "eth0", "root", "netem", *how]
-            subprocess.run(tc, check=True, capture_output=True)
-
-    def cut(self) -> None:
-        ip("-n", self.names[0], "link", "set", "eth0", "down")
-
-    def torchrun(self, rank: int, config: RunConfig) -> subprocess.Popen[str]:
-        """One rank of two, on its node."""
-        file = Path(config.run.dir) / f"{config.run.name}.yaml"
-        file.write_text(config.model_dump_json())
-        node = ["--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1", "--master-addr=10.77.0.1"]
-        ranks = [sys.executable, "-m", "torch.distributed.run", *node, f"--master-port={PORT}", "-m", "gandist.train"]
-        return subprocess.Popen(
-            ["ip", "netns", "exec", self.names[rank], *ranks, str(file)],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "eth0"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def close(self) -> None:
-        for name in self.names:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+log = logging.getLogger("tests")
 
 
 @pytest.fixture
-def link() -> Iterator[Link]:
-    if os.geteuid() or not (shutil.which("ip") and shutil.which("tc")):
-        pytest.skip("network namespaces need root, and Debian's iproute2")
-    found = None
-    try:
-        found = Link()
-        yield found
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"network namespaces are not to be had: {error.stderr!r}")
-    finally:
-        for name in (f"gandist-{os.getpid()}-{side}" for side in "ab"):
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+def nodes() -> Iterator[Nodes]:
+    with two_nodes() as nodes:
+        yield nodes
 
 
-def test_over_a_slow_and_lossy_network_the_weights_are_the_same(link: Link, tmp_path: Path) -> None:
+def both(nodes: Nodes, config: RunConfig) -> list[subprocess.Popen[str]]:
+    """The two ranks of a run, started as a user would."""
+    file = Path(config.run.dir) / f"{config.run.name}.yaml"
+    file.write_text(config.model_dump_json())
+    return [nodes.torchrun(rank, "-m", "gandist.train", str(file), stderr=subprocess.PIPE) for rank in (0, 1)]
+
+
+def test_over_a_slow_and_lossy_network_the_weights_are_the_same(nodes: Nodes, tmp_path: Path) -> None:
     far, near = tiny(tmp_path, "far"), tiny(tmp_path, "near")
-    link.netem("delay", "5ms", "loss", "1%")
-    both = [link.torchrun(rank, far) for rank in (0, 1)]
-    for process in both:
+    nodes.delay_s, nodes.loss = 0.005, 0.01
+    for process in both(nodes, far):
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
     train_all(2, [near], tmp_path)
     assert final_digests(far) == final_digests(near)
 
 
-def test_a_partition_ends_both_sides_and_the_run_goes_on(link: Link, tmp_path: Path) -> None:
+def test_a_partition_ends_both_sides_and_the_run_goes_on(nodes: Nodes, tmp_path: Path) -> None:
     """Both say so within `launch.timeout_s`; whoever starts again meanwhile has the run to itself."""
     config = tiny(
         tmp_path, "cut", train__total_kimg=10_000, train__checkpoint_kimg=0.6, train__tick_kimg=0.6,
         launch__timeout_s=15,
     )  # fmt: skip
-    both = [link.torchrun(rank, config) for rank in (0, 1)]
-    wait_for_progress(config, both[0], 0)
-    link.cut()
+    ranks = both(nodes, config)
+    wait_for_progress(config, ranks[0], 0)
+    nodes.cut = True
     cut = time.monotonic()
     survivor = start(config)
     try:
-        for rank, process in enumerate(both):
+        for rank, process in enumerate(ranks):
             _, said = process.communicate(timeout=60)
-            print(f"rank {rank}: {time.monotonic() - cut:.1f} s after the cut")
+            log.info("rank %d ended %.1f s after the cut", rank, time.monotonic() - cut)
             assert process.returncode == 1
             assert f"gandist: the run failed: rank {rank} of 2 lost contact with another rank" in said
             assert "launch.timeout_s=15" in said
@@ -116,7 +70,7 @@ def test_a_partition_ends_both_sides_and_the_run_goes_on(link: Link, tmp_path: P
         survivor.send_signal(signal.SIGTERM)
         assert survivor.wait(timeout=60) == 143
     finally:
-        for process in (*both, survivor):
+        for process in (*ranks, survivor):
             process.kill()
             process.wait()
     attempts = {seen: _manifest(config, seen)["attempt"] for seen in sorted(_names(config))}

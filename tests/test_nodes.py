@@ -152,7 +152,7 @@ def test_a_node_is_lost_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
         nonlocal most
         rows = run.rows()
         most = max([most, *(row["images_seen"] for row in rows if row["world_size"] == 1)])
-        return rows[-1]["world_size"] == 2 and len(rows) > most // 240
+        return bool(rows[-1]["world_size"] == 2) and len(rows) > most // 240
 
     run.until("returned: both train", grown, 120)
     assert attempts() == 3

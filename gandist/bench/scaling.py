@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import FileStore, GradBucket
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.multiprocessing.spawn import ProcessException, start_processes
 from torch.nn.parallel import DistributedDataParallel
@@ -138,11 +139,11 @@ def run(config: RunConfig, options: argparse.Namespace) -> None:
 
 def table(measured: list[Measured], machine: Machine, predicted: list[dict[str, Any]]) -> str:
     lines = ["measured on this machine", "ranks  step_ms  all-reduced_MB  ideal_MB  buckets  communication"]
-    for each in measured:
-        lines.append(
-            f"{each.ranks:5} {each.step_s * 1e3:8.1f} {each.bytes / 1e6:15.3f} {each.ideal_bytes / 1e6:9.3f} "
-            f"{each.buckets:8} {each.share:14.1%}"
-        )
+    lines += [
+        f"{each.ranks:5} {each.step_s * 1e3:8.1f} {each.bytes / 1e6:15.3f} {each.ideal_bytes / 1e6:9.3f} "
+        f"{each.buckets:8} {each.share:14.1%}"
+        for each in measured
+    ]
     lines += ["", "assumed, not measured"]
     for name, (field, unit, what) in OPTIONS.items():
         lines.append(f"  {what}: {getattr(machine, field) * unit:g} (--{name.replace('_', '-')})")
@@ -164,7 +165,7 @@ def measure(config: RunConfig, ranks: int, steps: int) -> Measured:
     with tempfile.TemporaryDirectory(prefix="gandist-bench-") as folder:
         arguments = (ranks, config.resolved(), steps, folder)
         try:
-            start_processes(_rank, arguments, nprocs=ranks, start_method="spawn")
+            start_processes(_rank, arguments, nprocs=ranks, start_method="spawn")  # type: ignore[no-untyped-call]
         except ProcessException as error:
             raise RunError(f"bench: a rank failed: {error}") from error
         return Measured(**json.loads((Path(folder) / "measured.json").read_text()))
@@ -176,7 +177,7 @@ def _rank(rank: int, world_size: int, tree: dict[str, Any], steps: int, folder: 
     torch.set_num_threads(config.launch.threads or max(1, (os.cpu_count() or 1) // world_size))
     if world_size > 1:
         backend = "nccl" if config.device != "cpu" and torch.cuda.device_count() >= world_size else "gloo"
-        store = dist.FileStore(f"{folder}/store", world_size)
+        store = FileStore(f"{folder}/store", world_size)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     measured = _measure(config, steps)
     if rank == 0:
@@ -201,18 +202,18 @@ def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
     raw = [RawBatch(torch.from_numpy(pixels), torch.from_numpy(conditions))] * n_critic
     counted, speaks = [0, 0], True
 
-    def hook(state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    def hook(group: dist.ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         counted[0] += bucket.buffer().nbytes
         counted[1] += 1
         if speaks:
-            return allreduce_hook(ranks.gradients, bucket)
+            return allreduce_hook(group, bucket)
         done: torch.futures.Future[Tensor] = torch.futures.Future()
         done.set_result(bucket.buffer())
         return done
 
     for each in vars(game).values():
         if isinstance(each, DistributedDataParallel):
-            each.register_comm_hook(None, hook)
+            each.register_comm_hook(ranks.gradients, hook)
 
     def seconds() -> float:
         """The median step's, the slowest rank's."""
