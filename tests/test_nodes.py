@@ -136,15 +136,16 @@ def test_a_node_is_lost_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
 
     run.until("start", lambda: len(run.rows()) > 0 and run.newest() > 0, 240)
     assert run.rows()[-1]["world_size"] == 2
+    run.until("between two checkpoints", lambda: run.rows()[-1]["images_seen"] % 4800 in range(1200, 3600), 60)
     nodes.kill("b")
-    lost = run.rows()[-1]["images_seen"]
+    safe, lost = run.newest(), run.rows()[-1]["images_seen"]
     run.until("lost: the survivor trains", lambda: run.rows()[-1]["world_size"] == 1, 240)
     assert attempts() == 2
     (resumed, *_) = (row["images_seen"] - 240 for row in run.rows() if row["world_size"] == 1)
     log.info("lost: %d images of at most %d between checkpoints done again", lost - resumed, 4800)
     assert run.manifest(resumed)["world_size"] == 2
-    # What was being written when the node was lost may be whole: one checkpoint before the newest at most.
-    assert -4800 <= lost - resumed <= 2 * 4800
+    assert resumed == safe, "what came after the last checkpoint is done again, and no more"
+    assert 0 < lost - resumed < 4800
 
     nodes.nodes["b"] = nodes.add("b")
     most = 0
