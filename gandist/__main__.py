@@ -11,6 +11,7 @@ COMMANDS = {
     "report": "write one HTML page of a run, or of several side by side",
     "compare": "train variants of a configuration and measure them side by side",
     "tune": "search learning rates, losses, any field, with Ray Tune",
+    "bench": "measure this machine, and model what more of them would do",
     "pack": "pack images into indexed WebDataset shards",
 }
 

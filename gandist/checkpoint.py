@@ -144,17 +144,15 @@ class Writer:
         keep: int,
         keep_every: int | None = None,
         best: Callable[[int], int | None] = lambda images_seen: None,
-        superseded: Callable[[], str | None] = lambda: None,
         written: Callable[[Written], None] = lambda written: None,
     ) -> None:
         """`facts`: what the manifest holds besides (fingerprints, the configuration). `keep_every`: in images.
 
         `best`: images seen -> those of the best checkpoint until then, which is kept whatever its age.
-        `superseded` says whether another attempt at the run has taken over: nothing is written then.
         `written` is told of each checkpoint as soon as it is safe, on the thread that writes.
         """
         self.storage, self.facts, self.keep, self.keep_every = storage, facts, keep, keep_every
-        self.best, self.superseded, self.written = best, superseded, written
+        self.best, self.written = best, written
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
@@ -163,7 +161,7 @@ class Writer:
 
         Raises:
             OSError: the one before could not be written.
-            CheckpointError: another attempt at the same run has taken over.
+            OvertakenError: another attempt at the same run has taken over.
         """
         start = time.perf_counter()
         self.wait()
@@ -203,9 +201,11 @@ class Writer:
             **self.facts,
         }
         files[MANIFEST] = json.dumps(manifest, indent=1).encode()
-        if (attempt := self.superseded()) is not None:
-            raise CheckpointError(f"{self.storage.root}: {attempt} has taken over this run; nothing is written")
-        self.storage.write_folder(f"{FOLDER}/{scalars['images_seen']:08d}", files, last=MANIFEST)
+        try:
+            self.storage.write_folder(f"{FOLDER}/{scalars['images_seen']:08d}", files, last=MANIFEST)
+        except OSError:
+            self.storage.check()  # a later attempt sweeps away what this one had begun
+            raise
         self.written(Written(time.perf_counter() - start, stall_s, sum(map(len, files.values()))))
         self._prune(scalars["images_seen"])
 

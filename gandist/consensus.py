@@ -18,6 +18,8 @@ Verdict = Literal["go", "save", "stop"]
 class Host:
     """What surrounds a rank; a launcher overrides it. All ranks make each call alike."""
 
+    start = ""
+    """What all attempts of one start of the run have in common; "" where there is one attempt only."""
     report_every_s = 0.0
     """Rows that come sooner after the one reported before are not reported; the last one always is."""
 

@@ -24,3 +24,7 @@ class CheckpointError(GandistError):
 
 class RunError(Exception):
     """A run that was started and failed: no one field mends it. Entry points exit with status 1."""
+
+
+class OvertakenError(RunError):
+    """A later attempt has taken the run over: this one may write nothing more."""

@@ -9,7 +9,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,9 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     try:
         from ray.train import FailureConfig, LoggingConfig, ScalingConfig
         from ray.train import RunConfig as RayRunConfig
-        from ray.train.torch import TorchTrainer
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        from gandist.resize import Resize
     except ImportError as error:
         raise GandistError(
             f"launch.kind: ray is not installed ({error}); pip install 'ray[train,tune,default]', "
@@ -110,25 +112,31 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     log.info(
         "run=%s workers=%s resources=%s: waiting for the cluster", config.run.name, config.launch.workers, resources
     )
+    start, elastic = uuid.uuid4().hex, low < high
+    # A new name each time: which checkpoint to go on from is ours to find, not Ray's.
+    name = f"{config.run.name}-{start[:8]}"
     trainer = TorchTrainer(
         ray_worker,
         train_loop_config={
             "config": absolute(config),
             "root": storage.root,
+            "start": start,
             "imports": extensions.sources(config.imports),
         },
+        torch_config=TorchConfig(timeout_s=math.ceil(config.launch.timeout_s)),
         scaling_config=ScalingConfig(
-            num_workers=high if low == high else (low, high),
+            num_workers=(low, high) if elastic else high,
+            elastic_resize_monitor_interval_s=config.launch.resize_s,
             use_gpu=resources.get("GPU", 0) > 0,
             resources_per_worker=resources,
             label_selector=config.launch.labels or None,
         ),
         run_config=RayRunConfig(
-            # A new name each time: which checkpoint to go on from is ours to find, not Ray's.
-            name=f"{config.run.name}-{uuid.uuid4().hex[:8]}",
+            name=name,
             storage_path=str(storage.local / "ray") if storage.local else None,
             logging_config=LoggingConfig("WARNING"),
             failure_config=FailureConfig(max_failures=config.launch.max_failures, controller_failure_limit=5),
+            callbacks=[Resize(storage.root, config.launch.timeout_s)] if elastic else [],
         ),
     )
     result: dict[str, Any] = {}
@@ -141,11 +149,18 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
 
     # In a thread, so that signals reach the handlers below instead of Ray's, which abort without a checkpoint.
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
-    with stop_on_signals(lambda: attempt.ask_to_stop(storage)):
+
+    def ask() -> None:
+        if not attempt.overtaken(storage, start):  # the request would be one to those that have taken over
+            attempt.ask_to_stop(storage)
+
+    with stop_on_signals(ask):
         thread.start()
         follow(config, storage, thread)
     if storage.local is not None:  # Ray Train's own notes on an experiment whose checkpoints it has not seen
-        shutil.rmtree(storage.local / "ray", ignore_errors=True)
+        shutil.rmtree(storage.local / "ray" / name, ignore_errors=True)
+        with suppress(OSError):  # another start has its own there
+            (storage.local / "ray").rmdir()
     if "error" in result:
         raise _failure(result["error"])
     outcome: Outcome = result["value"]
@@ -209,6 +224,7 @@ def ray_worker(job: dict[str, Any]) -> Outcome:
     class RayHost(Host):
         # Ray Train takes a report only when its controller next looks: each would hold the run up to a second.
         report_every_s = 5.0
+        start = job["start"]
 
         def preempted(self) -> bool:
             return ray.train.get_preemption_info() is not None

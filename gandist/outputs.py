@@ -18,7 +18,6 @@ from gandist.players import Players
 from gandist.progress import METRICS_FILE, RunLog, decode, encode
 from gandist.quality.evaluation import Result
 from gandist.schedule import images_of
-from gandist.storage import Storage
 from gandist.telemetry import Silent
 from gandist.trackers import Trackers
 
@@ -31,7 +30,6 @@ class Outputs:
     def __init__(
         self,
         config: RunConfig,
-        storage: Storage,
         attempt: Attempt,
         telemetry: Silent,
         *,
@@ -43,7 +41,8 @@ class Outputs:
         captions: Sequence[str] = (),
     ) -> None:
         """`captions` are those that the rows of the samples are drawn to, by vectors that `encoder` made."""
-        self.config, self.storage = config, storage
+        self.config = config
+        self.storage = storage = attempt.fenced
         storage.write_bytes("config.yaml", yaml.safe_dump(config.resolved(), sort_keys=False).encode())
         for path, source in extensions.sources(config.imports).items():
             storage.write_bytes(f"{extensions.FOLDER}/{Path(path).name}", source.encode())
@@ -68,7 +67,6 @@ class Outputs:
             keep=config.train.keep,
             keep_every=images_of(keep_every) if keep_every else None,
             best=lambda images_seen: self.evaluations.best(images_seen),
-            superseded=attempt.superseded,
             written=lambda written: telemetry.checkpoint(written.write_s, written.stall_s, written.bytes),
         )
 
@@ -81,6 +79,7 @@ class Outputs:
 
         Raises:
             OSError: a checkpoint could not be written.
+            OvertakenError: another attempt has taken over, as from all that follows.
         """
         self.writer.check()
         self._log.append(row)
@@ -136,7 +135,7 @@ class Outputs:
         """Wait until everything is on storage.
 
         Raises:
-            OSError, CheckpointError: the last checkpoint could not be written.
+            OSError: the last checkpoint could not be written.
         """
         self._log.close()
         self.evaluations.close()

@@ -77,7 +77,8 @@ def line(row: Mapping[str, object]) -> str:
 class RunLog:
     """`metrics.jsonl` of a run: one JSON object a line, each flushed as it is written.
 
-    Opening drops the rows past `images_seen`, where the run takes up again, and a line that a crash tore.
+    Opening drops the rows past `images_seen`, where the run takes up again, and a line that a crash tore. It puts a
+    new file in the place of the old one: what an older attempt that holds that one open still appends is lost.
     A storage that cannot append gets the whole file anew with each row.
     """
 
@@ -87,8 +88,7 @@ class RunLog:
         self._file: BinaryIO | None = None
         found = storage.read_bytes(name) or b""
         self._data = b"".join(encode(row) for row in decode(found) if row["images_seen"] <= images_seen)
-        if self._data != found:
-            storage.write_bytes(name, self._data)
+        storage.write_bytes(name, self._data)
         if storage.local is not None:
             path = storage.local / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +98,7 @@ class RunLog:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row; it must hold `images_seen`."""
         if self._file is not None:
+            self._storage.check()
             self._file.write(encode(row))
             self._file.flush()
         else:

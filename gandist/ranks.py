@@ -17,7 +17,7 @@ from gandist.errors import ConfigError
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)
-"""How long ranks wait for each other in small decisions: decoding a large set takes its time."""
+"""How long ranks wait for each other before the first step: decoding a large set takes its time."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Ranks:
     """The same ranks on the CPU, for small decisions."""
     everyone: dist.ProcessGroup | None = None
     """All processes that were started, surplus ones too, on the CPU."""
-
+    setting_up: dist.ProcessGroup | None = None
+    """The same, with more patience."""
     owns_world: bool = False
     """Whether `join` started the process group, and `leave` has to end it."""
 
@@ -45,7 +46,7 @@ class Ranks:
         if self.owns_world:
             dist.destroy_process_group()
             return
-        for group in {self.control, self.everyone, self.gradients} - {None, dist.group.WORLD}:
+        for group in {self.control, self.everyone, self.setting_up, self.gradients} - {None, dist.group.WORLD}:
             dist.destroy_process_group(group)
 
     @property
@@ -112,8 +113,8 @@ class Ranks:
         return "bf16" if all(self.gather(has_bf16(self.device))) else "fp32"
 
     def gather_all(self, value: T) -> list[T]:
-        """Each process's value, on every process, surplus ones too."""
-        return _gather(value, self.everyone, dist.get_world_size() if self.everyone else 1)
+        """Each process's value, on every process, surplus ones too; before the first step, with `PATIENCE`."""
+        return _gather(value, self.setting_up, dist.get_world_size() if self.setting_up else 1)
 
     def distributed(self, module: nn.Module) -> nn.Module:
         """`module` with its gradients averaged over the ranks; as it is where this process is alone."""
@@ -161,29 +162,38 @@ def has_bf16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def join(device_choice: str, usable: Callable[[int], bool] = lambda world_size: True) -> Ranks:
+def lost_contact(error: RuntimeError) -> bool:
+    """Whether an error says that another rank is gone, or was not heard of in time. gloo has no type for it."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+
+
+def join(
+    device_choice: str, usable: Callable[[int], bool] = lambda world_size: True, timeout_s: float = 600.0
+) -> Ranks:
     """Take this process's place: in a process group that stands, in `torchrun`'s, or alone.
 
     Args:
         usable: whether a run can be shared among so many ranks; of the processes there are, the largest usable
             number trains.
+        timeout_s: how long ranks wait for each other in a step. (In a group that stands, gradients keep that group's.)
     """
     if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks(0, 1, pick_device(device_choice))
     device = pick_device(device_choice, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    owns_world = not dist.is_initialized()
+    owns_world, timeout = not dist.is_initialized(), timedelta(seconds=timeout_s)
     if owns_world:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    everyone = dist.new_group(backend="gloo", timeout=PATIENCE)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+    setting_up = dist.new_group(backend="gloo", timeout=PATIENCE)
+    everyone = dist.new_group(backend="gloo", timeout=timeout)
     started = dist.get_world_size()
     world_size = next(size for size in range(started, 0, -1) if usable(size))
     if world_size == started:
-        return Ranks(dist.get_rank(), started, device, dist.group.WORLD, everyone, everyone, owns_world)
+        return Ranks(dist.get_rank(), started, device, dist.group.WORLD, everyone, everyone, setting_up, owns_world)
     members = list(range(world_size))
-    gradients: dist.ProcessGroup | None = dist.new_group(members)
-    control: dist.ProcessGroup | None = dist.new_group(members, backend="gloo", timeout=PATIENCE)
+    gradients: dist.ProcessGroup | None = dist.new_group(members, timeout=timeout)
+    control: dist.ProcessGroup | None = dist.new_group(members, backend="gloo", timeout=timeout)
     if dist.get_rank() >= world_size:
         gradients = control = None
-    return Ranks(dist.get_rank(), world_size, device, gradients, control, everyone, owns_world)
+    return Ranks(dist.get_rank(), world_size, device, gradients, control, everyone, setting_up, owns_world)

@@ -218,6 +218,11 @@ class LaunchSection(Section):
     """Restarts after a lost worker before the run gives up; -1 for no limit."""
     threads: int | None = Field(None, ge=1)
     """Compute threads of each worker on CPUs (default: the CPUs that it reserves)."""
+    timeout_s: float = Field(600.0, ge=1)
+    """How long the workers wait for one that is not heard of before the run fails; above what an evaluation, or a
+    checkpoint on slow storage, takes one of them."""
+    resize_s: float = Field(60.0, gt=0)
+    """How often Ray is asked whether an elastic run could have more workers; each change costs a restart."""
 
 
 class TelemetrySection(Section):

@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,13 +16,15 @@ from gandist.shards.remote import filesystem, is_remote, join
 class Storage:
     """Named files under one root. Names use forward slashes; every write appears whole or not at all."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, check: Callable[[], None] = lambda: None) -> None:
         """`root`: a folder or `s3://bucket/prefix`; a folder is made where it is missing.
+
+        `check` comes right before each change that a reader would see, and raises what forbids it.
 
         Raises:
             ConfigError: it cannot be made.
         """
-        self.root = root.rstrip("/")
+        self.root, self.check = root.rstrip("/"), check
         self.local: Path | None = None if is_remote(root) else Path(root)
         if self.local is not None:
             try:
@@ -52,6 +54,7 @@ class Storage:
     def write_bytes(self, name: str, data: bytes) -> None:
         """Create or replace a file; a reader sees the old content or the new, also after a power cut."""
         if self.local is None:
+            self.check()
             with self.filesystem.open_output_stream(self._at(name)) as stream:
                 stream.write(data)
             return
@@ -59,7 +62,11 @@ class Storage:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = _scratch(target)
         _write_synced(scratch, data)
-        scratch.replace(target)
+        try:
+            self.check()
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
         _sync_folder(target.parent)
 
     def write_folder(self, name: str, files: Mapping[str, bytes], last: str) -> None:
@@ -70,8 +77,7 @@ class Storage:
         replaced), so that a folder counts only if it holds `last`.
         """
         if self.local is None:
-            if self.exists(f"{name}/{last}"):
-                self.filesystem.delete_file(self._at(f"{name}/{last}"))
+            self.delete(f"{name}/{last}")
             for file in sorted(files, key=lambda file: (file == last, file)):
                 self.write_bytes(f"{name}/{file}", files[file])
             return
@@ -82,9 +88,13 @@ class Storage:
             _write_synced(scratch / file, data)
         _sync_folder(scratch)
         old = target.with_name(f"{scratch.name}.old")
-        if target.exists():
-            target.rename(old)  # not removed in place: killed half-way, that would leave a part of it
-        scratch.rename(target)
+        try:
+            self.check()
+            if target.exists():
+                target.rename(old)  # not removed in place: killed half-way, that would leave a part of it
+            scratch.rename(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         _sync_folder(target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
@@ -104,18 +114,22 @@ class Storage:
         """Delete what writers that were killed left unfinished in the folder `name`."""
         if self.local is None:
             return
-        for path in (self.local / name).glob(".*"):
+        found = list((self.local / name).glob(".*"))
+        self.check()  # once it is known what there is: what a later attempt begins from here on is not in it
+        for path in found:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def delete_folder(self, name: str, last: str | None = None) -> None:
         """Delete a folder; `last`, the file that makes it count, goes first."""
-        if last is not None and self.exists(f"{name}/{last}"):
-            self.filesystem.delete_file(self._at(f"{name}/{last}"))
+        if last is not None:
+            self.delete(f"{name}/{last}")
+        self.check()
         self.filesystem.delete_dir(self._at(name))
 
     def delete(self, name: str) -> None:
         """Delete a file; nothing happens where there is none."""
         if self.exists(name):
+            self.check()
             self.filesystem.delete_file(self._at(name))
 
 

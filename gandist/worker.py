@@ -2,7 +2,8 @@
 
 import logging
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -10,14 +11,14 @@ import torch
 from gandist import attempt, checkpoint, dataset, memory, signals
 from gandist.config import RunConfig
 from gandist.consensus import Consensus, Host, Outcome, wait
-from gandist.errors import GandistError
+from gandist.errors import GandistError, OvertakenError, RunError
 from gandist.evaluator import Evaluator
 from gandist.health import Action, State, Verdict, decide, judge
 from gandist.inputs import Inputs
 from gandist.methods import new_game, new_players
 from gandist.objectives import OBJECTIVES
 from gandist.outputs import ROWS, Outputs
-from gandist.ranks import Ranks, join
+from gandist.ranks import Ranks, join, lost_contact
 from gandist.schedule import due, images_of, value_at
 from gandist.shards.feed import Feed
 from gandist.storage import Storage
@@ -37,11 +38,22 @@ def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
 
     Raises:
         GandistError: data or storage failed in mid-run.
+        RunError: another rank was lost.
     """
-    ranks = join(config.device, lambda size: config.train.batch % (size * config.train.accumulate) == 0)
+    timeout_s = config.launch.timeout_s
+    ranks = join(config.device, lambda size: config.train.batch % (size * config.train.accumulate) == 0, timeout_s)
     host.joined()
-    outcome = train_as(ranks, config, storage, host)
-    ranks.leave()
+    try:
+        outcome = train_as(ranks, config, storage, host)
+        ranks.leave()
+    except RuntimeError as error:
+        if not lost_contact(error):
+            raise
+        raise RunError(
+            f"rank {ranks.rank} of {ranks.world_size} lost contact with another rank, which failed, or was not heard "
+            f"of for launch.timeout_s={timeout_s:g} s: {str(error).splitlines()[0]}; the same command goes on from "
+            f"the last checkpoint in {storage.root}"
+        ) from error
     return outcome
 
 
@@ -65,7 +77,7 @@ def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> O
             return Outcome("refused", 0, refusals[0])
         if run is None:
             return wait(Consensus(ranks, host))
-        run.announce(closing)
+        run.announce(closing, host.start)
         return run.play(Consensus(ranks, host))
 
 
@@ -85,6 +97,7 @@ class Run:
             GandistError: the data, the network or the checkpoint cannot be used.
         """
         self.config, self.storage, self.ranks = config, storage, ranks
+        self._message = ""
         self.players = new_players(config, ranks.device)
         if resume:
             checkpoint.read(storage, resume).restore(self.players)
@@ -111,7 +124,7 @@ class Run:
             pin=self.ranks.device.type == "cuda",
         )
 
-    def announce(self, closing: ExitStack) -> None:
+    def announce(self, closing: ExitStack, start: str) -> None:
         """Take over the run, now that all ranks can: wrap the game, count the attempt, serve metrics, open files."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
         self.game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
@@ -126,8 +139,11 @@ class Run:
                 ranks.device,
                 precision,
             )
-        mine = attempt.Attempt(storage) if ranks.leads else None
-        self.number = number = max(ranks.gather(mine.number if mine else 0))
+        mine = None
+        if ranks.leads:
+            with self._writing():
+                mine = attempt.Attempt(storage, start)
+        self.number = number = max(1, *ranks.gather(mine.number if mine else 0))
         carried = {"skipped/D": float(players.D.skipped), "skipped/G": float(players.G.skipped)}
         carried["rollbacks"] = players.rollbacks
         telemetry = open_telemetry(
@@ -146,19 +162,19 @@ class Run:
         self.centred = objective is not None and objective.centred
         self.attempt, self.outputs = mine, None
         if mine is not None:
-            self.outputs = Outputs(
-                config,
-                storage,
-                mine,
-                telemetry,
-                images_seen=players.images_seen,
-                world_size=ranks.world_size,
-                precision=precision,
-                data_fingerprint=self.index.fingerprint,
-                encoder=self.index.encoder if config.model.text_dim else "",
-                captions=self._captions(),
-            )
-            closing.callback(self.outputs.close)
+            with self._writing():
+                self.outputs = Outputs(
+                    config,
+                    mine,
+                    telemetry,
+                    images_seen=players.images_seen,
+                    world_size=ranks.world_size,
+                    precision=precision,
+                    data_fingerprint=self.index.fingerprint,
+                    encoder=self.index.encoder if config.model.text_dim else "",
+                    captions=self._captions(),
+                )
+                closing.callback(self.outputs.close)
 
     def _captions(self) -> list[str]:
         """What the rows of the samples are drawn to, where the run is conditioned on captions."""
@@ -171,10 +187,11 @@ class Run:
         """Train until `total_kimg`, or until asked to stop, by a person or by the run's health."""
         plan, players, out = self.config.train, self.players, self.outputs
         if players.images_seen == 0 and out:
-            out.samples(players, self.inputs)
+            with self._writing():
+                out.samples(players, self.inputs)
         self._new_tick()
         self.telemetry.phase("training")
-        self._asked, self._message, self._rolled_back = 0.0, "", ""
+        self._asked, self._rolled_back = 0.0, ""
         self.state: State = "healthy"
         go_on: str = "go"
         while go_on != "stop" and players.images_seen < images_of(plan.total_kimg):
@@ -192,17 +209,35 @@ class Run:
                 self.publish(row)
             go_on = consensus.step(row, done, self._stop_asked if action.kind != "stop" else lambda: True)
             if out and (done or due(before, seen, plan.sample_kimg)):
-                out.samples(players, self.inputs)
+                with self._writing():
+                    out.samples(players, self.inputs)
             saving = done or best or go_on != "go" or due(before, seen, plan.checkpoint_kimg)
             if action.kind == "stop":
                 self._message = action.reason
             elif action.kind == "roll_back":
                 if go_on != "stop":
                     self.roll_back(action)
-            elif out and not self._message and saving:
-                self._stall_s += out.save(players)
+            elif saving:
+                self.save()
         self.telemetry.phase("ended")
-        return Outcome("stopped" if go_on == "stop" else "done", players.images_seen, self._message)
+        if out:
+            with self._writing():
+                out.writer.wait()
+        return Outcome("stopped" if go_on == "stop" or self._message else "done", players.images_seen, self._message)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What the leading rank alone does: a later attempt's taking over ends it, and all ranks at the next poll."""
+        try:
+            yield
+        except OvertakenError as error:
+            self._message = str(error)
+
+    def save(self) -> None:
+        """Start writing a checkpoint, on the leading rank."""
+        if self.outputs and not self._message:
+            with self._writing():
+                self._stall_s += self.outputs.save(self.players)
 
     def step(self) -> None:
         """One round of the game, with everything random drawn for it, and its share of the statistics."""
@@ -271,7 +306,11 @@ class Run:
         self.telemetry.phase("training")
         row |= {f"quality/{name}": value for name, value in result.measures.items() if "/" not in name}
         row["eval_s"] = time.perf_counter() - start
-        return self.outputs is not None and self.outputs.evaluation(result)
+        best = False
+        if self.outputs:
+            with self._writing():
+                best = self.outputs.evaluation(result)
+        return best
 
     def judge(self, row: dict[str, Any], done: bool) -> Action:
         """The verdict on the run, added to the row, and what is to be done: as the leading rank decides."""
@@ -279,7 +318,10 @@ class Run:
         if self.outputs:
             before, rows = self.state, self.outputs.recent(row)
             verdict = judge(rows, self.centred)
-            refuge = self.outputs.refuge() if verdict.state != "healthy" else None
+            refuge = None
+            if verdict.state != "healthy":
+                with self._writing():
+                    refuge = self.outputs.refuge()
             action = decide(verdict, self.config.health, self.players.rollbacks, refuge, done)
             if verdict.state != before and (verdict.state == "healthy" or action.kind != "ignore"):
                 log.warning("health=%s images_seen=%d %s", verdict.state, row["images_seen"], verdict.reason)
@@ -293,7 +335,8 @@ class Run:
             row["rollback"], self._rolled_back = self._rolled_back, ""
         self.telemetry.tick(row)
         if self.outputs:
-            self.outputs.row(row)
+            with self._writing():
+                self.outputs.row(row)
         self._new_tick()
 
     def roll_back(self, action: Action) -> None:
@@ -302,7 +345,8 @@ class Run:
         seen, rollbacks, lr_scale = players.images_seen, players.rollbacks + 1, players.lr_scale
         if out:
             log.warning("roll back from images_seen=%d to %d: %s", seen, action.to, action.reason)
-            out.retreat(action.to, rollbacks)
+            with self._writing():
+                out.retreat(action.to, rollbacks)
         self.ranks.gather(None)  # the checkpoint may only now have been written whole
         checkpoint.read(self.storage, f"{action.to:08d}").restore(players)
         players.rollbacks, players.lr_scale = rollbacks, lr_scale * self.config.health.lr_factor
@@ -311,15 +355,16 @@ class Run:
         self.feed.close()
         self.feed = self._open_feed()
         self._new_tick()
-        if out:  # with what says that the run was rolled back
-            self._stall_s += out.save(players)
+        self.save()  # with what says that the run was rolled back
 
     def _stop_asked(self) -> bool:
         """Whether the run's storage says to end: on request, or because another attempt has taken over."""
+        if self._message:
+            return True
         now = time.perf_counter()
         if self.attempt is None or now - self._asked < (0 if self.storage.local else REMOTE_POLL_S):
             return False
         self._asked = now
-        if by := self.attempt.superseded():
-            self._message = f"{self.storage.root}: {by} has taken over this run; this attempt ends"
-        return bool(by) or attempt.stop_asked(self.storage)
+        with self._writing():
+            self.attempt.check()
+        return bool(self._message) or attempt.stop_asked(self.storage)

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load, save
 
 from gandist.adversarial import Game, Latents, Now, Reals, Rules
+from gandist.attempt import Attempt
 from gandist.checkpoint import FILES, Writer, Written, expendable, names, newest, read
-from gandist.errors import CheckpointError
+from gandist.errors import CheckpointError, OvertakenError
 from gandist.networks import NETWORKS, Shape
 from gandist.players import Players, build_players
 from gandist.randomness import Draws
@@ -331,9 +332,11 @@ def test_training_goes_on_while_the_copy_is_written(storage: Storage, monkeypatc
 
 
 def test_a_superseded_attempt_writes_nothing(storage: Storage) -> None:
-    writer = Writer(storage, facts={}, keep=4, superseded=lambda: "attempt 2")
+    attempt = Attempt(storage)
+    writer = Writer(attempt.fenced, facts={}, keep=4)
+    Attempt(storage)
     writer.save(players_of("fp32"))
-    with pytest.raises(CheckpointError, match="attempt 2 has taken over"):
+    with pytest.raises(OvertakenError, match="attempt 2 has taken over"):
         writer.close()
     assert storage.folders("checkpoints") == []
 

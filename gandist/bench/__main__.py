@@ -1,0 +1,5 @@
+import sys
+
+from gandist.bench import main
+
+sys.exit(main())

@@ -1,0 +1,244 @@
+"""Gradients all-reduced in a step, measured here; and from their bytes, by a model, the efficiency of many GPUs.
+
+Measured: bytes handed to all-reduce (a DDP communication hook sees each bucket) against the ideal, once the bytes of
+each player's parameters for each of its updates; the step's time on one rank and on several of this machine; and the
+share of it that goes once the same ranks average nothing. The model is that of a ring: of n GPUs each sends
+2 (n - 1) messages of 1/n of a bucket one after the other, each as slow as the slowest link.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import FileStore, GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.multiprocessing.spawn import ProcessException, start_processes
+from torch.nn.parallel import DistributedDataParallel
+
+from gandist.config import RunConfig, validate
+from gandist.errors import RunError
+from gandist.inputs import Inputs
+from gandist.methods import new_game, new_players
+from gandist.ranks import join
+from gandist.shards.feed import RawBatch
+
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A step on so many ranks."""
+
+    ranks: int
+    step_s: float
+    silent_s: float
+    """The same without all-reduce."""
+    bytes: int
+    """Given to all-reduce in a step, by each rank."""
+    buckets: int
+    ideal_bytes: int
+
+    @property
+    def share(self) -> float:
+        """Of the step's time, what all-reduce adds to it."""
+        return max(0.0, 1 - self.silent_s / self.step_s)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Assumptions on a cluster: none of them is measured here."""
+
+    step_s: float = 0.050
+    """A step on one GPU without communication."""
+    node: int = 8
+    """GPUs a node."""
+    inside: float = 200e9
+    """Bytes/s of a ring inside a node."""
+    between: float = 25e9
+    """Bytes/s of a ring between nodes."""
+    inside_s: float = 5e-6
+    """Latency of a message inside a node."""
+    between_s: float = 15e-6
+    """Latency of a message between nodes."""
+    overlap: float = 0.3
+    """Share of a step in which gradients travel while others are still computed."""
+
+    def communication_s(self, gpus: int, bytes: float, buckets: int) -> float:
+        """Time to average `bytes` in so many buckets over a ring of all GPUs."""
+        bandwidth, latency_s = (self.inside, self.inside_s) if gpus <= self.node else (self.between, self.between_s)
+        messages = 2 * (gpus - 1)
+        return messages * (bytes / gpus / bandwidth + buckets * latency_s)
+
+    def efficiency(self, gpus: int, bytes: float, buckets: int, shared: bool = False) -> float:
+        """Speed a GPU against that of one alone: at the same batch a GPU, or with one batch `shared` by all."""
+        step_s = self.step_s / gpus if shared else self.step_s
+        exposed_s = max(0.0, self.communication_s(gpus, bytes, buckets) - self.overlap * step_s)
+        return step_s / (step_s + exposed_s)
+
+
+OPTIONS = {
+    "step_ms": ("step_s", 1e3, "step on one GPU"),
+    "gpus_per_node": ("node", 1, "GPUs a node"),
+    "bandwidth_inside": ("inside", 1e-9, "GB/s of a ring inside a node"),
+    "bandwidth_between": ("between", 1e-9, "GB/s of a ring between nodes"),
+    "latency_inside_us": ("inside_s", 1e6, "latency of a message inside a node"),
+    "latency_between_us": ("between_s", 1e6, "latency of a message between nodes"),
+    "overlap": ("overlap", 1, "share of a step in which gradients travel meanwhile"),
+}
+"""Option: field of `Machine`, units of the option in that of the field, and what it is."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--steps", type=int, default=20, help="measured steps (default: %(default)s)")
+    add("--ranks", type=int, default=2, help="processes on this machine (default: %(default)s)")
+    add("--gpus", type=int, nargs="+", default=[8, 64, 512], help="the model's (default: 8 64 512)")
+    for name, (field, unit, what) in OPTIONS.items():
+        default = getattr(Machine, field) * unit
+        kind = type(getattr(Machine, field))
+        help = f"assumed: {what} (default: %(default)g)"
+        add(f"--{name.replace('_', '-')}", type=kind, default=kind(default), help=help)
+
+
+def run(config: RunConfig, options: argparse.Namespace) -> None:
+    """Measure, model, and print."""
+    machine = Machine()
+    for name, (field, unit, _) in OPTIONS.items():
+        value = getattr(options, name)
+        machine = replace(machine, **{field: value if unit == 1 else value / unit})
+    measured = [measure(config, ranks, options.steps) for ranks in (1, options.ranks)]
+    last = measured[-1]
+    predicted = [
+        {
+            "gpus": gpus,
+            "communication_s": machine.communication_s(gpus, last.ideal_bytes, last.buckets),
+            "efficiency": machine.efficiency(gpus, last.ideal_bytes, last.buckets),
+            "efficiency_shared": machine.efficiency(gpus, last.ideal_bytes, last.buckets, shared=True),
+        }
+        for gpus in options.gpus
+    ]
+    if options.json:
+        tree = {
+            "measured": [{**asdict(each), "share": each.share} for each in measured],
+            "assumed": asdict(machine),
+            "model": predicted,
+        }
+        print(json.dumps(tree, indent=1))  # noqa: T201
+        return
+    print(table(measured, machine, predicted))  # noqa: T201
+
+
+def table(measured: list[Measured], machine: Machine, predicted: list[dict[str, Any]]) -> str:
+    lines = ["measured on this machine", "ranks  step_ms  all-reduced_MB  ideal_MB  buckets  communication"]
+    lines += [
+        f"{each.ranks:5} {each.step_s * 1e3:8.1f} {each.bytes / 1e6:15.3f} {each.ideal_bytes / 1e6:9.3f} "
+        f"{each.buckets:8} {each.share:14.1%}"
+        for each in measured
+    ]
+    lines += ["", "assumed, not measured"]
+    for name, (field, unit, what) in OPTIONS.items():
+        lines.append(f"  {what}: {getattr(machine, field) * unit:g} (--{name.replace('_', '-')})")
+    lines += ["", "model", " GPUs  communication_ms  efficiency, batch a GPU fixed  efficiency, global batch fixed"]
+    for each in predicted:
+        lines.append(
+            f"{each['gpus']:5} {each['communication_s'] * 1e3:17.2f} {each['efficiency']:30.1%} "
+            f"{each['efficiency_shared']:31.1%}"
+        )
+    return "\n".join(lines)
+
+
+def measure(config: RunConfig, ranks: int, steps: int) -> Measured:
+    """A step on so many processes of this machine; images are noise, for what is in them takes no time.
+
+    Raises:
+        RunError: a process failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="gandist-bench-") as folder:
+        arguments = (ranks, config.resolved(), steps, folder)
+        try:
+            start_processes(_rank, arguments, nprocs=ranks, start_method="spawn")  # type: ignore[no-untyped-call]
+        except ProcessException as error:
+            raise RunError(f"bench: a rank failed: {error}") from error
+        return Measured(**json.loads((Path(folder) / "measured.json").read_text()))
+
+
+def _rank(rank: int, world_size: int, tree: dict[str, Any], steps: int, folder: str) -> None:
+    os.environ["LOCAL_RANK"] = str(rank)
+    config = validate(tree)
+    torch.set_num_threads(config.launch.threads or max(1, (os.cpu_count() or 1) // world_size))
+    if world_size > 1:
+        backend = "nccl" if config.device != "cpu" and torch.cuda.device_count() >= world_size else "gloo"
+        store = FileStore(f"{folder}/store", world_size)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
+    measured = _measure(config, steps)
+    if rank == 0:
+        (Path(folder) / "measured.json").write_text(json.dumps(measured))
+    if world_size > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
+    ranks = join(config.device)
+    players = new_players(config, ranks.device)
+    game, n_critic = new_game(config, players, ranks), config.game.n_critic
+    share = config.train.batch // ranks.world_size
+    rng = np.random.default_rng(ranks.rank)
+    size, model = config.model.resolution, config.model
+    pixels = rng.integers(0, 256, (share, size, size, config.data.channels), np.uint8)
+    conditions = np.arange(share) % max(1, model.classes)
+    if model.text_dim:
+        conditions = rng.normal(size=(share, model.text_dim)).astype(np.float32)
+    inputs = Inputs(config, ranks, conditions, game)
+    raw = [RawBatch(torch.from_numpy(pixels), torch.from_numpy(conditions))] * n_critic
+    counted, speaks = [0, 0], True
+
+    def hook(group: dist.ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+        counted[0] += bucket.buffer().nbytes
+        counted[1] += 1
+        if speaks:
+            return allreduce_hook(group, bucket)
+        done: torch.futures.Future[Tensor] = torch.futures.Future()
+        done.set_result(bucket.buffer())
+        return done
+
+    for each in vars(game).values():
+        if isinstance(each, DistributedDataParallel):
+            each.register_comm_hook(ranks.gradients, hook)
+
+    def seconds() -> float:
+        """The median step's, the slowest rank's."""
+        times = []
+        for _ in range(WARM_UP + steps):
+            ranks.gather(None)
+            start = time.perf_counter()
+            game.step(players, *inputs.of(players, raw))
+            if ranks.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+            players.images_seen += config.train.batch * n_critic
+        return max(ranks.gather(float(np.median(times[WARM_UP:]))))
+
+    step_s = seconds()
+    total = [count // (WARM_UP + steps) for count in counted]
+    speaks = False
+    silent_s = seconds() if ranks.world_size > 1 else step_s
+    updates = ((players.D.net, n_critic), (players.G.net, 1))
+    ideal = sum(p.nbytes * times for net, times in updates for p in net.parameters())
+    return {
+        "ranks": ranks.world_size,
+        "step_s": step_s,
+        "silent_s": silent_s,
+        "bytes": total[0],
+        "buckets": total[1],
+        "ideal_bytes": ideal,
+    }
