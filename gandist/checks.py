@@ -17,6 +17,7 @@ from gandist.networks.norms import has_batch_norm
 from gandist.objectives import OBJECTIVES
 from gandist.penalties import PENALTIES, CriticPenalty, GeneratorPenalty
 from gandist.schedule import peak
+from gandist.shards.remote import is_remote
 
 if TYPE_CHECKING:
     from gandist.config import RunConfig
@@ -31,6 +32,7 @@ def check(config: RunConfig) -> None:
     _imports(config)
     _optimisers(config)
     _workers(config)
+    _telemetry(config)
     _augmentation(config)
     choice("model.name", config.model.name, NETWORKS)
     _shape(config, NETWORKS[config.model.name])
@@ -120,6 +122,18 @@ def _workers(config: RunConfig) -> None:
             f"train.batch: {train.batch} images do not divide into train.accumulate="
             f"{train.accumulate} micro-batches; make one a multiple of the other"
         )
+
+
+def _telemetry(config: RunConfig) -> None:
+    telemetry = config.telemetry
+    if telemetry.dir is None:
+        return
+    if not telemetry.port:
+        raise ConfigError(
+            "telemetry.dir: its metrics share one port, the same after a restart; set telemetry.port=9464"
+        )
+    if is_remote(telemetry.dir):
+        raise ConfigError("telemetry.dir: is a folder of each machine; set telemetry.dir=/tmp/gandist-metrics")
 
 
 def _augmentation(config: RunConfig) -> None:

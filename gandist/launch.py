@@ -163,7 +163,8 @@ def resources_of(config: RunConfig) -> dict[str, float]:
 def absolute(config: RunConfig) -> dict[str, Any]:
     """The configuration without relative paths: Ray's workers start in folders of their own."""
     tree = config.resolved()
-    for section, field in (("data", "path"), ("data", "cache_dir"), ("model", "stage_1"), ("eval", "weights")):
+    paths = ("data.path", "data.cache_dir", "model.stage_1", "eval.weights", "telemetry.dir")
+    for section, field in (path.split(".") for path in paths):
         path = tree[section][field]
         if path and not path.startswith("builtin:") and not is_remote(path):
             tree[section][field] = str(Path(path).expanduser().absolute())

@@ -1,7 +1,18 @@
 """Every Prometheus metric, declared once; `telemetry.py` serves them.
 
 Each series of a run is labelled by `run` and `rank`, never by process, so that a restarted rank goes on with its own.
-The metrics marked *run-wide* have the same value on every rank: take their `max by (run)`, not their sum.
+The metrics marked *run-wide* have the same value on every rank: take their `max by (run)`, not their sum. Their number
+is bounded: no label takes a value that is not declared here.
+
+Counters begin at zero in each process, which rate() and increase() take for what it is. What a killed process counted
+after its last scrape is lost; a rate is too low for one interval, never too high. Where a restart also means another
+target (`instance`, `pod`), the new series adds to the old one's: `sum by (run, rank) (rate(...))`.
+
+`gandist_restarts_total` alone counts the run, not the process: it begins at the number of earlier attempts, which
+increase() of a new target's series does not see. Take it of the run's maximum, which goes on whatever the target:
+`increase((max by (run) (gandist_restarts_total))[1h:1m])`.
+
+A process takes its series with it. Its last values are lost where no scrape comes between them and its end.
 """
 
 from typing import Any, Literal, NamedTuple, get_args
@@ -41,6 +52,8 @@ MEASURES = (
     *("precision", "recall", "density", "coverage", "memorisation", "ppl"),
 )
 """What an evaluation finds, but for single classes."""
+PHASES = ("starting", "training", "evaluating", "ended")
+"""Of a rank. `ended`: its loop is over, and what remains is to write the last checkpoint."""
 PLAYERS: dict[str, Any] = {"label": "player", "values": ("D", "G")}
 
 
@@ -66,7 +79,7 @@ METRICS = (
     ),
     Metric(
         "counter", "gandist_restarts_total", "restarts",
-        "Times that the run was started again; run-wide.",
+        "Times that the run was started again, before this process too; run-wide.",
     ),
     Metric(
         "histogram", "gandist_step_seconds", "seconds",
@@ -94,11 +107,21 @@ METRICS = (
     ),
     Metric(
         "gauge", "gandist_checkpoint_timestamp_seconds", "seconds",
-        "Unix time of the newest checkpoint; its age is time() minus this.",
+        "Unix time of the newest checkpoint, of the process's start before its first: its age is the work that a crash "
+        "would lose. Of rank 0.",
     ),
     Metric(
         "gauge", "gandist_start_timestamp_seconds", "seconds",
         "Unix time at which this process started to train.",
+    ),
+    Metric(
+        "gauge", "gandist_step_timestamp_seconds", "seconds",
+        "Unix time at which this rank last finished a step, or went from one phase into another.",
+    ),
+    Metric(
+        "enum", "gandist_phase", "",
+        "What this rank does.",
+        values=PHASES,
     ),
     Metric(
         "gauge", "gandist_images_seen", "",
@@ -180,6 +203,16 @@ METRICS = (
         "gauge", "gandist_device_memory_bytes", "bytes",
         "Most memory that this rank's tensors took on its device.",
         row="memory_bytes",
+    ),
+    Metric(
+        "gauge", "gandist_device_memory_used_bytes", "bytes",
+        "Memory in use on this rank's device, by whatever; on CPUs that of its cgroup, or of the machine.",
+        row="memory_used_bytes",
+    ),
+    Metric(
+        "gauge", "gandist_device_memory_limit_bytes", "bytes",
+        "Memory that this rank's device has; on CPUs the limit of its cgroup, or what the machine has.",
+        row="memory_limit_bytes",
     ),
 )  # fmt: skip
 

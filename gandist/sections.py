@@ -224,9 +224,13 @@ class TelemetrySection(Section):
     enabled: bool = True
     """Serve Prometheus metrics from every rank."""
     port: int = Field(0, ge=0, le=65535)
-    """Port of the metrics; rank r takes `port + r`. 0: any free port, announced in the run's `prometheus.json`."""
+    """Port of the metrics; rank r takes `port + r`, or with `dir` all share it. 0: any free port. The run's
+    `prometheus.json` lists what became of it."""
     host: str = "127.0.0.1"
-    """Address that the metrics are served on; `0.0.0.0` where Prometheus runs on another machine."""
+    """Address that the metrics are served on; `0.0.0.0` where Prometheus, or a worker, runs on another machine."""
+    dir: str | None = None
+    """Folder of each machine (not shared between them) in which its ranks, of several runs too, leave their metrics,
+    such as `/tmp/gandist-metrics`. One of them serves all on `port`; when it ends, another takes over."""
 
 
 class TrackSection(Section):

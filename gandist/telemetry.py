@@ -11,16 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gandist.errors import ConfigError
-from gandist.metrics import METRICS, STATES, SWEEP_METRICS
+from gandist.metrics import METRICS, PHASES, STATES, SWEEP_METRICS
 
 if TYPE_CHECKING:
-    from threading import Thread
-    from wsgiref.simple_server import WSGIServer
-
     from prometheus_client import CollectorRegistry
 
-    Server = tuple[WSGIServer, Thread]
+    from gandist.exposition import Port, Shared
 
 logger = logging.getLogger("gandist")
 
@@ -28,9 +24,12 @@ logger = logging.getLogger("gandist")
 class Silent:
     """The same calls, without any metrics: telemetry that is switched off or cannot be had."""
 
-    def serve(self, host: str, port: int) -> int | None:
+    def serve(self, host: str, port: int, folder: str | None = None) -> int | None:
         """Port that is served on; None where nothing is served."""
         return None
+
+    def phase(self, phase: str) -> None:
+        """Say what this rank does from now on: one of `PHASES`."""
 
     def step(self, images: int, step_s: float, data_wait_s: float) -> None:
         """Count a step of this rank: `images` shown to D, its duration, and the wait for data within it."""
@@ -66,7 +65,7 @@ class Telemetry(Silent):
         self.registry = prometheus.CollectorRegistry()
         self._labels = (run, str(rank))
         self._totals = dict(carried or {})
-        self._server: Server | None = None
+        self._server: Port | Shared | None = None
         self._metrics: dict[str, Any] = {}
         for metric in METRICS:
             options: dict[str, Any] = {"unit": metric.unit, "registry": self.registry}
@@ -82,6 +81,7 @@ class Telemetry(Silent):
         self._steps = self._series("gandist_steps_total")
         self._step_s = self._series("gandist_step_seconds")
         self._data_wait_s = self._series("gandist_data_wait_seconds")
+        self._stepped = self._series("gandist_step_timestamp_seconds")
         # Counters exist from the start, or increase() would miss their first step away from zero.
         for metric in METRICS:
             if metric.kind == "counter":
@@ -89,27 +89,32 @@ class Telemetry(Silent):
                     self._series(metric.name, value)
         self._series("gandist_restarts_total").inc(restarts)
         self._series("gandist_start_timestamp_seconds").set(time.time())
+        if rank == 0:  # which writes the checkpoints
+            self._series("gandist_checkpoint_timestamp_seconds").set(time.time())
+        self.phase(PHASES[0])
 
     def _series(self, name: str, value: str = "") -> Any:
         return self._metrics[name].labels(*self._labels, *filter(None, [value]))
 
-    def serve(self, host: str, port: int) -> int:
-        """Serve `/metrics` on a thread of this process; returns the port.
-
-        Port 0 takes any free one. So does a port that is taken, with a warning: an earlier attempt may still
-        be dying on it, which is no reason to stop training.
+    def serve(self, host: str, port: int, folder: str | None = None) -> int:
+        """Serve `/metrics` on a thread of this process, or through a folder with others of the machine; the port.
 
         Raises:
-            ConfigError: `host` is not an address of this machine.
+            ConfigError: see `exposition.serve` and `exposition.Shared`.
         """
-        self._server = _serve(self.registry, host, port)
-        return int(self._server[0].server_port)
+        self._server = _serve(self.registry, host, port, folder, ".".join(self._labels))
+        return self._server.port
+
+    def phase(self, phase: str) -> None:
+        self._series("gandist_phase").state(phase)
+        self._stepped.set(time.time())
 
     def step(self, images: int, step_s: float, data_wait_s: float) -> None:
         self._images.inc(images)
         self._steps.inc()
         self._step_s.observe(step_s)
         self._data_wait_s.observe(data_wait_s)
+        self._stepped.set(time.time())
 
     def tick(self, row: Mapping[str, Any]) -> None:
         for metric in METRICS:
@@ -134,7 +139,7 @@ class Telemetry(Silent):
 
     def close(self) -> None:
         if self._server is not None:
-            _close(self._server)
+            self._server.close()
             self._server = None
 
 
@@ -143,10 +148,10 @@ class SweepTelemetry:
 
     Raises:
         ImportError: prometheus-client is not installed.
-        ConfigError: `host` is not an address of this machine.
+        ConfigError: see `exposition.serve` and `exposition.Shared`.
     """
 
-    def __init__(self, sweep: str, host: str, port: int) -> None:
+    def __init__(self, sweep: str, host: str, port: int, folder: str | None = None) -> None:
         import prometheus_client as prometheus
 
         registry, self._sweep = prometheus.CollectorRegistry(), sweep
@@ -156,9 +161,9 @@ class SweepTelemetry:
             )
             for metric in SWEEP_METRICS
         )
-        self._server = _serve(registry, host, port)
-        self.port = int(self._server[0].server_port)
         self.tell(dict.fromkeys(STATES, 0), 0, None)
+        self._server = _serve(registry, host, port, folder, f"{sweep}.sweep")
+        self.port = self._server.port
 
     def tell(self, trials: Mapping[str, int], images: int, best: float | None) -> None:
         """Take over the number of trials by state, the images of all, and the best one's metric where there is one."""
@@ -169,29 +174,13 @@ class SweepTelemetry:
             self._best.labels(self._sweep).set(best)
 
     def close(self) -> None:
-        _close(self._server)
+        self._server.close()
 
 
-def _serve(registry: CollectorRegistry, host: str, port: int) -> Server:
-    from prometheus_client import start_http_server
+def _serve(registry: CollectorRegistry, host: str, port: int, folder: str | None, name: str) -> Port | Shared:
+    from gandist.exposition import Shared, serve
 
-    try:
-        return start_http_server(port, host, registry)
-    except (OSError, OverflowError) as error:
-        try:
-            server = start_http_server(0, host, registry)
-        except OSError as fault:
-            raise ConfigError(f"telemetry.host: cannot serve metrics on {host!r}: {fault}") from fault
-        taken = server[0].server_port
-        logger.warning("telemetry.port: %d is not to be had (%s); serving on port %d", port, error, taken)
-        return server
-
-
-def _close(served: Server) -> None:
-    server, thread = served
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    return Shared(registry, host, port, folder, name) if folder else serve(registry, host, port)
 
 
 def open_telemetry(
@@ -221,15 +210,15 @@ def target(host: str, port: int) -> str:
 
 
 def write_targets(path: Path, targets: Sequence[str], labels: Mapping[str, str] | None = None) -> None:
-    """Write the `host:port` addresses of a run's ranks as a Prometheus `file_sd` file, atomically.
+    """Write the `host:port` addresses of a run's ranks as a Prometheus `file_sd` file, each once, atomically.
 
     Raises:
         ValueError: a label that the metrics carry too: Prometheus would rename theirs to `exported_...`.
     """
-    clash = {"run", "rank", "player"} & set(labels or {})
+    clash = {"run", "rank", "sweep", "player"} & set(labels or {})
     if clash:
         raise ValueError(f"labels of the metrics themselves cannot be target labels: {', '.join(sorted(clash))}")
-    groups = [{"targets": list(targets), "labels": dict(labels or {})}]
+    groups = [{"targets": list(dict.fromkeys(targets)), "labels": dict(labels or {})}]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(groups, indent=1) + "\n")
     temporary.replace(path)

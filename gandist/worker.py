@@ -1,14 +1,13 @@
 """One rank's loop: the rhythm of a run."""
 
 import logging
-import resource
 import time
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 
-from gandist import attempt, checkpoint, dataset, signals
+from gandist import attempt, checkpoint, dataset, memory, signals
 from gandist.config import RunConfig
 from gandist.consensus import Consensus, Host, Outcome, wait
 from gandist.errors import GandistError
@@ -136,8 +135,10 @@ class Run:
         )
         self.telemetry = telemetry
         closing.callback(telemetry.close)
-        host = config.telemetry.host
-        port = telemetry.serve(host, config.telemetry.port + ranks.rank if config.telemetry.port else 0)
+        known = {"images_seen": players.images_seen, "world_size": ranks.world_size}
+        telemetry.tick({**known, "memory_limit_bytes": memory.limit_bytes(ranks.device)})
+        host, first, folder = config.telemetry.host, config.telemetry.port, config.telemetry.dir
+        port = telemetry.serve(host, first + ranks.rank if first and not folder else first, folder)
         addresses = ranks.gather(target(host, port) if port else "")
         if any(addresses) and ranks.leads and storage.local is not None:
             write_targets(storage.local / "prometheus.json", [address for address in addresses if address])
@@ -172,6 +173,7 @@ class Run:
         if players.images_seen == 0 and out:
             out.samples(players, self.inputs)
         self._new_tick()
+        self.telemetry.phase("training")
         self._asked, self._message, self._rolled_back = 0.0, "", ""
         self.state: State = "healthy"
         go_on: str = "go"
@@ -199,6 +201,7 @@ class Run:
                     self.roll_back(action)
             elif out and not self._message and saving:
                 self._stall_s += out.save(players)
+        self.telemetry.phase("ended")
         return Outcome("stopped" if go_on == "stop" else "done", players.images_seen, self._message)
 
     def step(self) -> None:
@@ -255,14 +258,17 @@ class Run:
             "attempt": self.number,
             "rollbacks": players.rollbacks,
             "damaged": damaged,
-            "memory_bytes": _memory_bytes(ranks.device),
+            "memory_bytes": memory.peak_bytes(ranks.device),
+            "memory_used_bytes": memory.used_bytes(ranks.device),
             "time_s": time.time(),
         }
 
     def evaluate(self, row: dict[str, Any]) -> bool:
         """Measure G's average into the row; whether it is the best so far, which the leading rank knows."""
         start = time.perf_counter()
+        self.telemetry.phase("evaluating")
         result = self.evaluator.evaluate(self.players)
+        self.telemetry.phase("training")
         row |= {f"quality/{name}": value for name, value in result.measures.items() if "/" not in name}
         row["eval_s"] = time.perf_counter() - start
         return self.outputs is not None and self.outputs.evaluation(result)
@@ -317,10 +323,3 @@ class Run:
         if by := self.attempt.superseded():
             self._message = f"{self.storage.root}: {by} has taken over this run; this attempt ends"
         return bool(by) or attempt.stop_asked(self.storage)
-
-
-def _memory_bytes(device: torch.device) -> int:
-    """Most memory in use so far: of the device's allocator, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

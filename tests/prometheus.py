@@ -21,6 +21,13 @@ needs_prometheus = pytest.mark.skipif(
 )
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
 class Prometheus:
     """HTTP API of a running server."""
 
@@ -45,6 +52,12 @@ class Prometheus:
         """Labels and value of each series of a PromQL expression, as of now."""
         result = self.get("/api/v1/query", query=expression)["data"]["result"]
         return [(series["metric"], float(series["value"][1])) for series in result]
+
+    def history(self, expression: str, start_s: float, step_s: float = 0.5) -> dict[tuple[str, ...], list[float]]:
+        """Values of each series of an expression from a Unix time until now, by the values of its labels."""
+        result = self.get("/api/v1/query_range", query=expression, start=str(start_s), end=str(time.time()),
+                          step=str(step_s))["data"]["result"]  # fmt: skip
+        return {tuple(series["metric"].values()): [float(value) for _, value in series["values"]] for series in result}
 
     def wait_for(self, expression: str, n: int = 1, timeout_s: float = 30) -> list[tuple[dict[str, str], float]]:
         """The answer to a query as soon as it has `n` series or more.
@@ -79,9 +92,7 @@ def prometheus(targets: Path, folder: Path) -> Iterator[Prometheus]:
     }
     # JSON is YAML.
     (folder / "prometheus.yml").write_text(json.dumps(config))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = folder / "prometheus.log"
     with log.open("wb") as output:
         server = subprocess.Popen(

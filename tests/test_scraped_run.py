@@ -1,14 +1,20 @@
-"""The promise: a Prometheus beside a run finds its ranks by the run's own file, and sees what they do."""
+"""The promise: a Prometheus beside a run finds its ranks by the run's own file, and sees what they do, over a crash
+too: no rate is above what was trained, none is negative, and the restart is counted."""
 
 import json
 import signal
+import subprocess
+import time
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from gandist.metrics import METRICS
 from gandist.resumption import run_root
-from tests.prometheus import needs_prometheus, prometheus
+from tests.prometheus import free_port, needs_prometheus, prometheus
 from tests.worlds import tiny, torchrun
 
 
@@ -18,7 +24,7 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
     config = tiny(
         tmp_path,
         "scraped",
-        telemetry__enabled=True,
+        telemetry={"port": free_port(), "dir": str(tmp_path / "metrics")},
         train__total_kimg=1000,
         train__tick_kimg=0.12,
         train__checkpoint_kimg=0.24,
@@ -27,7 +33,8 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
     root = Path(run_root(config))
     root.mkdir()
     (root / "config.yaml").write_text(config.model_dump_json())
-    run = torchrun(2, "-m", "gandist.train", str(root / "config.yaml"))
+    command, began = (2, "-m", "gandist.train", str(root / "config.yaml")), time.time()
+    run = torchrun(*command)
     try:
         with prometheus(root / "prometheus.json", tmp_path / "prometheus") as api:
             api.wait_for('gandist_images_total{run="scraped"} > 0', n=2, timeout_s=60)
@@ -38,12 +45,39 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
             assert 0 < quantile < 10
             assert len(api.wait_for('gandist_loss{player="G"}', n=2)) == 2
             (total,) = (value for _, value in api.query("sum(gandist_images_total)"))
-            (seen,) = (value for _, value in api.query("max(gandist_images_seen)"))
-            assert abs(total - seen) < 10_000
+            (position,) = (value for _, value in api.query("max(gandist_images_seen)"))
+            assert abs(total - position) < 10_000
             api.wait_for('gandist_quality{measure="fd-classifier"} > 0', n=2, timeout_s=60)
             unseen = [metric.name for metric in METRICS if not api.query(f'{{__name__=~"{metric.name}(_count)?"}}')]
             assert unseen == []
+            memory = api.query("gandist_device_memory_used_bytes / gandist_device_memory_limit_bytes")
+            assert all(0 < share < 1 for _, share in memory)
+            assert len(memory) == 2
+
+            run = killed_and_again(run, command)
+            api.wait_for(
+                "gandist_restarts_total == 1 and time() - gandist_start_timestamp_seconds > 4", 2, timeout_s=60
+            )
+            ((_, restarts),) = api.query("increase((max by (run) (gandist_restarts_total))[5m:1s])")
+            assert 0.9 < restarts < 1.2
+            # As many images as the run's position advanced by, in both attempts together: it falls back to the checkpoint
+            # in between, and a counter that went on from there would count all that came before it once more.
+            ((_, seen),) = api.history("max by (run) (gandist_images_seen)", began, 0.2).items()
+            trained = sum(max(0, after - before) for before, after in pairwise(seen))
+            ((_, increase),) = api.query("sum(increase(gandist_images_total[5m]))")
+            assert 0.8 * trained < increase < 1.2 * trained
+            print("RATIO", increase / trained, trained, seen[0], min(b - a for a, b in pairwise(seen)))
+            speeds = api.history("rate(gandist_images_total[5s])", began)
+            assert min(min(values) for values in speeds.values()) >= 0
     finally:
         run.send_signal(signal.SIGTERM)
         run.wait(timeout=60)
-    assert len(json.loads((root / "prometheus.json").read_text())[0]["targets"]) == 2
+    assert len(json.loads((root / "prometheus.json").read_text())[0]["targets"]) == 1
+
+
+def killed_and_again(run: subprocess.Popen[str], command: tuple[Any, ...]) -> subprocess.Popen[str]:
+    """The run's ranks end by `kill -9`, and the command is given again."""
+    for rank in psutil.Process(run.pid).children():
+        rank.kill()
+    run.wait(timeout=60)
+    return torchrun(*command)

@@ -14,7 +14,7 @@ import pytest
 
 from gandist.errors import ConfigError
 from gandist.health import SIGNALS
-from gandist.metrics import MEASURES, METRICS
+from gandist.metrics import MEASURES, METRICS, PHASES, Metric
 from gandist.telemetry import Silent, SweepTelemetry, Telemetry, open_telemetry, target, write_targets
 from tests.prometheus import needs_prometheus, prometheus
 
@@ -35,6 +35,8 @@ ROW = {
     "img_per_s": 4000.0,
     "data_wait_s": 0.1,
     "memory_bytes": 1 << 30,
+    "memory_used_bytes": 2 << 30,
+    "memory_limit_bytes": 4 << 30,
     "world_size": 2,
     "damaged": 1,
     "rollbacks": 1,
@@ -118,6 +120,40 @@ def test_a_tick_feeds_every_metric_that_names_a_key() -> None:
     telemetry.tick({"skipped/D": 4})
     assert value(telemetry, "gandist_skipped_steps_total", player="D") == 3
     assert value(telemetry, "gandist_damaged_samples_total") == 1
+
+
+def test_what_alerts_ask_for_is_there_from_the_start() -> None:
+    before = time.time()
+    leading, other = Telemetry("clothes", 0), Telemetry("clothes", 1)
+    for name in ("gandist_checkpoint_timestamp_seconds", "gandist_step_timestamp_seconds"):
+        found = leading.registry.get_sample_value(name, {"run": "clothes", "rank": "0"})
+        assert found is not None
+        assert before <= found <= time.time()
+    assert value(other, "gandist_checkpoint_timestamp_seconds") is None  # only the leading rank writes any
+    assert value(other, "gandist_phase", gandist_phase="starting") == 1
+    started = value(other, "gandist_step_timestamp_seconds") or 0.0
+    other.step(64, 0.05, 0.002)
+    assert (value(other, "gandist_step_timestamp_seconds") or 0.0) > started
+    other.phase("ended")
+    assert [value(other, "gandist_phase", gandist_phase=phase) for phase in PHASES] == [0, 0, 0, 1]
+
+
+def test_the_number_of_series_is_bounded() -> None:
+    """However long a run, and whatever its rows hold, a rank has so many series and no more."""
+
+    def series(metric: Metric) -> int:
+        # A bucket for what is beyond the last, a sum and a count; the client adds the time of a counter's creation.
+        each = {"counter": 2, "gauge": 1, "enum": 1, "histogram": len(metric.buckets) + 4}[metric.kind]
+        return each * (len(metric.values) or 1)
+
+    telemetry = Telemetry("clothes", 0)
+    for i in range(300):
+        telemetry.tick({**ROW, f"quality/{i}": 1.0, f"loss/{i}": 1.0, f"unheard-of-{i}": 1.0})
+        telemetry.step(i, i / 10, i / 100)
+        telemetry.checkpoint(i, i, i)
+        telemetry.phase(PHASES[i % len(PHASES)])
+    found = [sample for family in telemetry.registry.collect() for sample in family.samples]
+    assert len(found) == sum(map(series, METRICS)) < 300
 
 
 def test_a_step_costs_microseconds() -> None:

@@ -134,7 +134,7 @@ def _serve(plan: Plan, storage: Storage, closing: ExitStack) -> SweepTelemetry |
     if not chosen.enabled:
         return None
     try:
-        telemetry = SweepTelemetry(plan.sweep.name, chosen.host, chosen.port)
+        telemetry = SweepTelemetry(plan.sweep.name, chosen.host, chosen.port, chosen.dir)
     except ImportError:
         log.warning("prometheus-client is not installed: this sweep serves no metrics (pip install prometheus-client)")
         return None

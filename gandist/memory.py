@@ -1,0 +1,75 @@
+"""Memory of a rank's device: what it has, what is in use, and what this process took of it, in bytes.
+
+On CPUs the device is what ends a process that wants more: its cgroup where that has a limit, or else the machine.
+"""
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most that was in use by the device's tensors so far; on CPUs by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def limit_bytes(device: torch.device) -> int:
+    """What the device has."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    return min([_machine_bytes(), *(limit for limit, _ in _cgroups())])
+
+
+def used_bytes(device: torch.device) -> int:
+    """What is in use of it, by whatever: without what the kernel would give back before it refused any."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return total - free
+    machine = _machine_bytes()
+    limit, used = min(_cgroups(), default=(machine, 0))
+    return used if limit < machine else machine - _available_bytes()
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _available_bytes() -> int:
+    try:
+        return _fields(Path("/proc/meminfo"))["MemAvailable:"] * 1024
+    except (OSError, KeyError):  # not Linux
+        return _machine_bytes() - peak_bytes(torch.device("cpu"))
+
+
+def _cgroups() -> Iterator[tuple[int, int]]:
+    """(limit, in use) of this process's cgroup and those around it, as far as they limit memory, in either version."""
+    try:
+        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, path in groups:
+        if controllers == "":
+            root, names = CGROUPS, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            root, names = CGROUPS / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = Path(path.strip("/"))
+        for folder in dict.fromkeys(root / part for part in (group, *group.parents)):
+            try:
+                limit, used = (int((folder / name).read_text()) for name in names[:2])
+                yield limit, used - _fields(folder / "memory.stat").get(names[2], 0)
+            except (OSError, ValueError):  # outside this process's view of the tree, or `max`: none
+                continue
+
+
+def _fields(file: Path) -> dict[str, int]:
+    """The lines of a file of names and numbers."""
+    return {name: int(value) for name, value, *_ in map(str.split, file.read_text().splitlines())}
