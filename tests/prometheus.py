@@ -75,14 +75,18 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(targets: Path, folder: Path) -> Iterator[Prometheus]:
+def prometheus(targets: Path, folder: Path, rules: str = "") -> Iterator[Prometheus]:
     """Run Prometheus on loopback, scraping the targets of a `file_sd` file 5 times a second.
 
-    The file may appear, and change, later. Data and log go to `folder`.
+    The file may appear, and change, later; its name may be a pattern. Data and log go to `folder`.
+
+    Args:
+        rules: content of a rule file, evaluated as often.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = {
-        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"},
+        "rule_files": ["rules.yml"],
         "scrape_configs": [
             {
                 "job_name": "gandist",
@@ -90,6 +94,7 @@ def prometheus(targets: Path, folder: Path) -> Iterator[Prometheus]:
             }
         ],
     }
+    (folder / "rules.yml").write_text(rules or "groups: []")
     # JSON is YAML.
     (folder / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,12 +93,21 @@ def stop(minute: int, rate: float) -> Callable[[int], float]:
     return lambda t: rate * min(t, minute)
 
 
+def constant(value: float, t: int) -> float:
+    return value
+
+
+def saved(start: int, t: int) -> float:
+    """Time of the newest checkpoint: every ten minutes after the process started."""
+    return max(60 * start, t // 10 * 600)
+
+
 def restarted(times: list[int]) -> list[Values]:
     """A run that began at 0, and again in new pods two minutes before each of these."""
     lives = []
     for number, (low, high) in enumerate(itertools.pairwise([0, *times, MINUTES])):
-        checkpoint = {("gandist_checkpoint_timestamp_seconds", "0"): lambda t, low=low: max(60 * low, t // 10 * 600)}
-        attempt = healthy() | on_all({"gandist_restarts_total": lambda t, number=number: number}) | checkpoint
+        attempt = healthy() | on_all({"gandist_restarts_total": partial(constant, number)})
+        attempt |= {("gandist_checkpoint_timestamp_seconds", "0"): partial(saved, low)}
         lives.append(within(attempt, low, high if high == MINUTES else high - 2))
     return lives
 
