@@ -126,3 +126,17 @@ def prometheus(targets: Path, folder: Path, rules: str = "") -> Iterator[Prometh
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def fired(api: Prometheus) -> set[tuple[str, str]]:
+    """Run and name of each alert that has fired in the last five minutes."""
+    found = api.query('count_over_time(ALERTS{alertstate="firing"}[5m])')
+    return {(labels["run"], labels["alertname"]) for labels, _ in found}
+
+
+def filled(query: str) -> str:
+    """A query of the dashboard as Grafana sends it, where all runs and sweeps are chosen."""
+    for variable, value in {"$__rate_interval": "2s", "$run": ".*", "$sweep": ".*"}.items():
+        query = query.replace(variable, value)
+    assert "$" not in query
+    return query
