@@ -78,8 +78,8 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
             )
             ((_, restarts),) = api.query("increase((max by (run) (gandist_restarts_total))[5m:1s])")
             assert 0.9 < restarts < 1.2
-            # As many images as the run's position advanced by, in both attempts together: it falls back to the checkpoint
-            # in between, and a counter that went on from there would count all that came before it once more.
+            # As many images as the run's position advanced by, in both attempts together. A counter that went on from
+            # the checkpoint would count all that came before it once more.
             ((_, seen),) = api.history("max by (run) (gandist_images_seen)", began, 0.2).items()
             trained = sum(max(0, after - before) for before, after in pairwise(seen))
             ((_, increase),) = api.query("sum(increase(gandist_images_total[5m]))")
