@@ -33,9 +33,9 @@ class Ranks:
         self._targets = targets
         self._open: dict[tuple[str, int], tuple[Telemetry, int, float]] = {}
 
-    def start(self, run: str, rank: int = 0, wait_s: float = 0.0, **options: int) -> Telemetry:
+    def start(self, run: str, rank: int = 0, wait_s: float = 0.0, restarts: int = 0) -> Telemetry:
         """A rank; in the place of one before it, on another port."""
-        telemetry = Telemetry(run, rank, **options)
+        telemetry = Telemetry(run, rank, restarts=restarts)
         telemetry.phase("training")
         telemetry.tick({"world_size": 1, "verdict": "healthy", "img_per_s": 2000.0})
         port = telemetry.serve("127.0.0.1", 0)
