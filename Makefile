@@ -28,6 +28,7 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m gandist.reference > docs/configuration.md
+	$(BIN)/python -m cluster.monitoring
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache

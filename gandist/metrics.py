@@ -129,6 +129,11 @@ METRICS = (
         row="images_seen",
     ),
     Metric(
+        "gauge", "gandist_goal_images", "images",
+        "Real images that the run is to be trained on; run-wide.",
+        row="goal",
+    ),
+    Metric(
         "gauge", "gandist_images_per_second", "",
         "Images per second of all ranks together, over the last tick; run-wide.",
         row="img_per_s",

@@ -209,6 +209,13 @@ def target(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def announce(root: Path, targets: Sequence[str]) -> None:
+    """Write where a run or a sweep is served: in its folder, and as `NAME.prometheus.json` beside that, since a pattern
+    of Prometheus takes a `*` in the last part of a path only."""
+    for path in (root / "prometheus.json", root.with_name(f"{root.name}.prometheus.json")):
+        write_targets(path, targets)
+
+
 def write_targets(path: Path, targets: Sequence[str], labels: Mapping[str, str] | None = None) -> None:
     """Write the `host:port` addresses of a run's ranks as a Prometheus `file_sd` file, each once, atomically.
 

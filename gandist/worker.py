@@ -22,7 +22,7 @@ from gandist.ranks import Ranks, join, lost_contact
 from gandist.schedule import due, images_of, value_at
 from gandist.shards.feed import Feed
 from gandist.storage import Storage
-from gandist.telemetry import open_telemetry, target, write_targets
+from gandist.telemetry import announce, open_telemetry, target
 from gandist.trained import take_stage_1
 
 log = logging.getLogger("gandist")
@@ -151,13 +151,14 @@ class Run:
         )
         self.telemetry = telemetry
         closing.callback(telemetry.close)
-        known = {"images_seen": players.images_seen, "world_size": ranks.world_size}
-        telemetry.tick({**known, "memory_limit_bytes": memory.limit_bytes(ranks.device)})
+        known = {"images_seen": players.images_seen, "goal": images_of(config.train.total_kimg)}
+        known |= {"world_size": ranks.world_size, "memory_limit_bytes": memory.limit_bytes(ranks.device)}
+        telemetry.tick(known)
         host, first, folder = config.telemetry.host, config.telemetry.port, config.telemetry.dir
         port = telemetry.serve(host, first + ranks.rank if first and not folder else first, folder)
         addresses = ranks.gather(target(host, port) if port else "")
         if any(addresses) and ranks.leads and storage.local is not None:
-            write_targets(storage.local / "prometheus.json", [address for address in addresses if address])
+            announce(storage.local, [address for address in addresses if address])
         objective = OBJECTIVES.get(config.game.objective)
         self.centred = objective is not None and objective.centred
         self.attempt, self.outputs = mine, None

@@ -75,14 +75,18 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(targets: Path, folder: Path) -> Iterator[Prometheus]:
+def prometheus(targets: Path, folder: Path, rules: str = "") -> Iterator[Prometheus]:
     """Run Prometheus on loopback, scraping the targets of a `file_sd` file 5 times a second.
 
-    The file may appear, and change, later. Data and log go to `folder`.
+    The file may appear, and change, later; its name may be a pattern. Data and log go to `folder`.
+
+    Args:
+        rules: content of a rule file, evaluated as often.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = {
-        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"},
+        "rule_files": ["rules.yml"],
         "scrape_configs": [
             {
                 "job_name": "gandist",
@@ -90,6 +94,7 @@ def prometheus(targets: Path, folder: Path) -> Iterator[Prometheus]:
             }
         ],
     }
+    (folder / "rules.yml").write_text(rules or "groups: []")
     # JSON is YAML.
     (folder / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
@@ -121,3 +126,17 @@ def prometheus(targets: Path, folder: Path) -> Iterator[Prometheus]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def fired(api: Prometheus) -> set[tuple[str, str]]:
+    """Run and name of each alert that has fired in the last five minutes."""
+    found = api.query('count_over_time(ALERTS{alertstate="firing"}[5m])')
+    return {(labels["run"], labels["alertname"]) for labels, _ in found}
+
+
+def filled(query: str) -> str:
+    """A query of the dashboard as Grafana sends it, where all runs and sweeps are chosen."""
+    for variable, value in {"$__rate_interval": "2s", "$run": ".*", "$sweep": ".*"}.items():
+        query = query.replace(variable, value)
+    assert "$" not in query
+    return query

@@ -12,10 +12,17 @@ from typing import Any
 import psutil
 import pytest
 
+from cluster.alerts import ALERTS
+from cluster.dashboard import marks, panels
+from cluster.monitoring import rules
 from gandist.metrics import METRICS
 from gandist.resumption import run_root
-from tests.prometheus import free_port, needs_prometheus, prometheus
+from gandist.telemetry import SweepTelemetry, announce
+from tests.prometheus import filled, fired, free_port, needs_prometheus, prometheus
 from tests.worlds import tiny, torchrun
+
+SPEED = 60.0
+"""How many times shorter the durations of the alerts are here."""
 
 
 @needs_prometheus
@@ -25,6 +32,7 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
         tmp_path,
         "scraped",
         telemetry={"port": free_port(), "dir": str(tmp_path / "metrics")},
+        model={"width": 4, "classes": 10, "z_dim": 8, "norm": "batch"},  # without, G's first images are all alike
         train__total_kimg=1000,
         train__tick_kimg=0.12,
         train__checkpoint_kimg=0.24,
@@ -35,8 +43,12 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
     (root / "config.yaml").write_text(config.model_dump_json())
     command, began = (2, "-m", "gandist.train", str(root / "config.yaml")), time.time()
     run = torchrun(*command)
+    sweep = SweepTelemetry("losses", "127.0.0.1", 0)
+    sweep.tell({"running": 1}, 4000, 11.5)
+    (tmp_path / "losses").mkdir()
+    announce(tmp_path / "losses", [f"127.0.0.1:{sweep.port}"])
     try:
-        with prometheus(root / "prometheus.json", tmp_path / "prometheus") as api:
+        with prometheus(tmp_path / "*.prometheus.json", tmp_path / "prometheus", rules(SPEED)) as api:
             api.wait_for('gandist_images_total{run="scraped"} > 0', n=2, timeout_s=60)
             api.wait_for("rate(gandist_images_total[5s]) > 0", n=2)
             api.wait_for("gandist_checkpoint_timestamp_seconds > 0")
@@ -54,6 +66,12 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
             assert all(0 < share < 1 for _, share in memory)
             assert len(memory) == 2
 
+            empty = [query for query in queries() if not api.query(filled(query))]
+            assert empty == []
+            assert fired(api) == set()
+            loaded = api.get("/api/v1/rules")["data"]["groups"][0]["rules"]
+            assert [(rule["name"], rule["health"]) for rule in loaded] == [(alert.name, "ok") for alert in ALERTS]
+
             run = killed_and_again(run, command)
             api.wait_for(
                 "gandist_restarts_total == 1 and time() - gandist_start_timestamp_seconds > 4", 2, timeout_s=60
@@ -68,15 +86,44 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
             assert 0.8 * trained < increase < 1.2 * trained
             speeds = api.history("rate(gandist_images_total[5s])", began)
             assert min(min(values) for values in speeds.values()) >= 0
+
+            stop_one(run, int(config.telemetry.port))
+            api.wait_for('ALERTS{alertstate="firing", alertname="GandistRunStalled", run="scraped"}')
+            kill(run)
+            api.wait_for('ALERTS{alertstate="firing", alertname="GandistRunGone", run="scraped"}')
     finally:
+        sweep.close()
         run.send_signal(signal.SIGTERM)
         run.wait(timeout=60)
     assert len(json.loads((root / "prometheus.json").read_text())[0]["targets"]) == 1
 
 
+def queries() -> list[str]:
+    """Of the dashboard: of every panel, and what is marked where a process started."""
+    _, starts = marks()["Starts"]
+    shown = [query for panel in panels() for query in panel.expressions.values()]
+    return [*shown, f"max_over_time(({starts})[2m:1s])"]
+
+
 def killed_and_again(run: subprocess.Popen[str], command: tuple[Any, ...]) -> subprocess.Popen[str]:
     """The run's ranks end by `kill -9`, and the command is given again."""
+    kill(run)
+    return torchrun(*command)
+
+
+def kill(run: subprocess.Popen[str]) -> None:
     for rank in psutil.Process(run.pid).children():
         rank.kill()
     run.wait(timeout=60)
-    return torchrun(*command)
+
+
+def stop_one(run: subprocess.Popen[str], port: int) -> None:
+    """The rank that does not serve the metrics of both stops, so that the other waits for it."""
+    ranks = psutil.Process(run.pid).children()
+    serving = [
+        rank
+        for rank in ranks
+        if any(each.laddr.port == port for each in rank.net_connections("tcp") if each.status == "LISTEN")
+    ]
+    (idle,) = set(ranks) - set(serving)
+    idle.suspend()

@@ -20,6 +20,7 @@ from tests.prometheus import needs_prometheus, prometheus
 
 ROW = {
     "images_seen": 1280,
+    "goal": 100_000,
     "loss/D": 1.25,
     "loss/G": float("nan"),
     "score/real": 0.5,

@@ -18,7 +18,7 @@ from gandist.evaluator import check_evaluation
 from gandist.launch import connect, resources_of, stop_on_signals
 from gandist.resumption import Resume, set_aside, writable
 from gandist.storage import Storage
-from gandist.telemetry import SweepTelemetry, target, write_targets
+from gandist.telemetry import SweepTelemetry, announce, target
 from gandist.tune.page import page
 from gandist.tune.results import BEST, TABLE, findings, finished, terminal, write_best, write_table
 from gandist.tune.room import concurrent, limit, nodes, workers_of
@@ -140,7 +140,7 @@ def _serve(plan: Plan, storage: Storage, closing: ExitStack) -> SweepTelemetry |
         return None
     closing.callback(telemetry.close)
     if storage.local is not None:
-        write_targets(storage.local / "prometheus.json", [target(chosen.host, telemetry.port)])
+        announce(storage.local, [target(chosen.host, telemetry.port)])
     return telemetry
 
 

@@ -1,0 +1,148 @@
+"""What Prometheus alerts of, declared once: plain rules and the PrometheusRule of Kubernetes are made from it.
+
+Series are aggregated to their run, and to their rank where the rank matters: `instance` and `pod` change when a run is
+started again. Counters begin at zero in each process, so that rates are taken before they are added up. A run that has
+ended takes its series with it; what looks back (`..._over_time`) does so for minutes, so that no alert stays for ever.
+`up` is not asked: the targets of a run that has ended stay in its file, and pods are there before they train.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+from cluster.promql import duration, promql
+
+RUNBOOK = "docs/monitoring.md"
+
+
+class Alert(NamedTuple):
+    name: str
+    lasting: str
+    """How long `expr` has to hold."""
+    severity: Literal["warning", "critical"]
+    expr: str
+    summary: str
+    description: str
+
+    @property
+    def anchor(self) -> str:
+        """Of its entry in the runbook."""
+        return self.name.lower()
+
+
+ENDED = 'unless on (run) max by (run) (gandist_phase{gandist_phase="ended"}) == 1'
+BUSY = 'unless on (run) max by (run) (gandist_phase{gandist_phase=~"evaluating|ended"}) == 1'
+RUN = "Run {{ $labels.run }}"
+PERCENTAGE = "{{ $value | humanizePercentage }}"
+AGE = "{{ $value | humanizeDuration }}"
+
+
+def wait_share(by: str) -> str:
+    """Share of the time of steps in which they wait for their images."""
+    wait, step = (f"sum by ({by}) (rate(gandist_{part}_seconds_sum[10m]))" for part in ("data_wait", "step"))
+    return f"{wait} / {step}"
+
+
+ALERTS = (
+    Alert(
+        "GandistRunStalled", "1m", "critical",
+        f"time() - max by (run) (gandist_step_timestamp_seconds) > 10m {BUSY}",
+        f"{RUN} takes no steps.",
+        f"The last step of any rank was {AGE} ago, and no evaluation is going on.",
+    ),
+    Alert(
+        # So much of the work was left that it was not seen to its end: a run that ends well has less than that.
+        "GandistRunGone", "5m", "critical",
+        "max by (run) (last_over_time(gandist_images_seen[30m]))"
+        " + 10m * max by (run) (last_over_time(gandist_images_per_second[30m]))"
+        " < max by (run) (last_over_time(gandist_goal_images[30m]))"
+        " unless on (run) count by (run) (gandist_steps_total)",
+        f"{RUN} has disappeared before its goal.",
+        "None of its ranks has been seen for five minutes, and more than ten minutes of work were left.",
+    ),
+    Alert(
+        "GandistThroughputFell", "10m", "warning",
+        "max by (run) (gandist_images_per_second)"
+        " < 0.6 * quantile_over_time(0.5, (max by (run) (gandist_images_per_second))[1h:1m])",
+        f"{RUN} has become slower.",
+        "It trains on {{ $value | humanize }} images per second, less than 0.6 times its median of the last hour.",
+    ),
+    Alert(
+        "GandistDataWaitHigh", "15m", "warning",
+        f"{wait_share('run')} > 0.3",
+        f"{RUN} waits for its images.",
+        f"{PERCENTAGE} of the time of a step is spent waiting for data.",
+    ),
+    Alert(
+        "GandistCollapsing", "0s", "warning",
+        'max by (run) (gandist_verdict{gandist_verdict="collapsing"}) == 1',
+        "G of run {{ $labels.run }} collapses.",
+        "Its images have become alike; the reason is in the last rows of metrics.jsonl.",
+    ),
+    Alert(
+        # The verdict of a run that was rolled back is healthy again after a tick.
+        "GandistDiverged", "0s", "critical",
+        'max by (run) (max_over_time(gandist_verdict{gandist_verdict="diverged"}[15m])) == 1',
+        f"{RUN} has diverged.",
+        "A loss, gradient or distance has exploded; what was done about it is in the run's log.",
+    ),
+    Alert(
+        "GandistNonfiniteSteps", "5m", "warning",
+        "max by (run) (increase(gandist_skipped_steps_total[30m]))"
+        " / max by (run) (increase(gandist_steps_total[30m])) > 0.05",
+        f"{RUN} skips steps.",
+        f"A player's gradient was not finite in {PERCENTAGE} of the steps of the last half hour.",
+    ),
+    Alert(
+        "GandistCheckpointOld", "5m", "warning",
+        f"time() - max by (run) (gandist_checkpoint_timestamp_seconds) > 1h {ENDED}",
+        f"{RUN} has written no checkpoint for long.",
+        f"A crash would lose the work of {AGE}.",
+    ),
+    Alert(
+        # The number is the run's, and a new target's series is born with it: the maximum first, then its increase.
+        "GandistRestartsRepeated", "0s", "warning",
+        "increase((max by (run) (gandist_restarts_total))[1h:1m]) > 2.5"
+        " and on (run) count by (run) (last_over_time(gandist_restarts_total[10m]))",
+        f"{RUN} is started again and again.",
+        "It was started {{ $value | humanize }} times more within an hour.",
+    ),
+    Alert(
+        # All ranks step together: one whose last step is older than another's is gone, whoever serves its metrics.
+        "GandistRankMissing", "2m", "critical",
+        "max by (run) (gandist_world_size) > count by (run) (max by (run, rank) (gandist_step_timestamp_seconds)"
+        f" > on (run) group_left () (max by (run) (gandist_step_timestamp_seconds) - 2m)) {ENDED}",
+        "Ranks of run {{ $labels.run }} are missing.",
+        "Of {{ $value }} ranks not all are seen to take steps.",
+    ),
+    Alert(
+        "GandistRanksUneven", "15m", "warning",
+        f"max by (run) ({wait_share('run, rank')}) - min by (run) ({wait_share('run, rank')}) > 0.2",
+        "Ranks of run {{ $labels.run }} wait for each other.",
+        f"One rank waits for its images in {PERCENTAGE} more of its time than another; all go at its pace.",
+    ),
+    Alert(
+        "GandistDeviceMemoryNearFull", "5m", "warning",
+        "max by (run, rank) (gandist_device_memory_used_bytes)"
+        " / max by (run, rank) (gandist_device_memory_limit_bytes) > 0.95",
+        "The device of rank {{ $labels.rank }} of run {{ $labels.run }} is nearly full.",
+        f"{PERCENTAGE} of its memory is in use.",
+    ),
+)  # fmt: skip
+
+
+def groups(speed: float = 1.0) -> dict[str, Any]:
+    """The rules as Prometheus reads them; `speed`: how many times shorter their durations are, in tests."""
+    rules = [
+        {
+            "alert": alert.name,
+            "expr": promql(alert.expr, speed),
+            "for": duration(alert.lasting, speed),
+            "labels": {"severity": alert.severity},
+            "annotations": {
+                "summary": alert.summary,
+                "description": alert.description,
+                "runbook": f"{RUNBOOK}#{alert.anchor}",
+            },
+        }
+        for alert in ALERTS
+    ]
+    return {"groups": [{"name": "gandist", "rules": rules}]}

@@ -1,0 +1,70 @@
+"""PromQL over the metrics that `gandist.metrics` declares, and over no others."""
+
+import re
+
+from gandist.metrics import METRICS, SWEEP_METRICS, Metric
+
+_SELECTOR = re.compile(r"\b(gandist_\w+)(?:\{([^}]*)\})?")
+_MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
+_BY = re.compile(r"\bby \(([^)]*)\)")
+_DURATION = re.compile(r"(?<![\w.$])(\d+)([smh])\b")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_BRACKETS = re.compile(r"\[[^\]]*\]")
+
+
+def promql(text: str, speed: float = 1.0) -> str:
+    """`text` as Prometheus takes it.
+
+    Args:
+        text: PromQL, in which a duration may also stand where a number of seconds is meant: `time() - x > 10m`.
+        speed: how many times shorter all durations are made.
+
+    Raises:
+        ValueError: a metric that is not declared, or a label or value that it does not have.
+    """
+    for name, matchers in _SELECTOR.findall(_BY.sub("", text)):
+        _check(name, matchers)
+    known = {"run", "rank", "sweep", "le", *(metric.label or metric.name for metric in (*METRICS, *SWEEP_METRICS))}
+    for labels in _BY.findall(text):
+        if unknown := {label.strip() for label in labels.split(",")} - known:
+            raise ValueError(f"no metric has a label {', '.join(sorted(unknown))}: {text}")
+    windows = [match.span() for match in _BRACKETS.finditer(text)]
+
+    def translated(match: re.Match[str]) -> str:
+        seconds = int(match[1]) * _SECONDS[match[2]] / speed
+        if any(low < match.start() < high for low, high in windows):
+            return match[0] if speed == 1 else f"{round(1000 * seconds)}ms"
+        return f"{seconds:g}"
+
+    return _DURATION.sub(translated, text)
+
+
+def duration(text: str, speed: float = 1.0) -> str:
+    """A duration such as `10m`, so many times shorter."""
+    return text if speed == 1 else promql(f"[{text}]", speed)[1:-1]
+
+
+def metrics_in(expression: str) -> set[str]:
+    """Names of the declared metrics that an expression selects."""
+    return {_declared(name).name for name, _ in _SELECTOR.findall(_BY.sub("", expression))}
+
+
+def _declared(name: str) -> Metric:
+    for metric in (*METRICS, *SWEEP_METRICS):
+        parts = [f"{metric.name}_{part}" for part in ("bucket", "sum", "count")]
+        if name in (parts if metric.kind == "histogram" else [metric.name]):
+            return metric
+    raise ValueError(f"{name} is not a series of a metric that gandist/metrics.py declares")
+
+
+def _check(name: str, matchers: str) -> None:
+    metric = _declared(name)
+    own = metric.name if metric.kind == "enum" else metric.label
+    labels = {"sweep"} if metric in SWEEP_METRICS else {"run", "rank"}
+    labels |= {label for label in (own, "le" if name.endswith("_bucket") else "") if label}
+    for label, operator, value in _MATCHER.findall(matchers):
+        if label not in labels:
+            raise ValueError(f"{name} has no label {label}")
+        parts = value.split("|") if operator in ("=~", "!~") else [re.escape(value)]
+        if label == own and not all(any(re.fullmatch(part, each) for each in metric.values) for part in parts):
+            raise ValueError(f"{name} has no {label}={value!r}")
