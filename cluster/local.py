@@ -33,14 +33,13 @@ log = logging.getLogger("gandist.cluster")
 def main(overrides: Sequence[str] = ()) -> int:
     """The job's exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for each in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs begin with SIGINT ignored
-        signal.signal(each, signal.default_int_handler)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         # A short path: Ray keeps sockets below it, whose names may have 107 characters.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gandist-", dir="/tmp")))
         os.environ |= {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "RAY_AUTH_MODE": "token",
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S),
             "RAY_TMPDIR": str(folder),
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,6 +48,8 @@ def main(overrides: Sequence[str] = ()) -> int:
         runs = ROOT / "runs"
         runs.mkdir(exist_ok=True)
         os.environ["RAY_API_SERVER_ADDRESS"] = dashboard = stack.enter_context(cluster(nodes=2))
+        for each in (signal.SIGINT, signal.SIGTERM):  # not what Ray does, nor ignored as by a background job of a shell
+            signal.signal(each, signal.default_int_handler)
         log.info("Ray         %s   (its token: ray get-auth-token)", dashboard)
         names = ["demo", *(each.partition("=")[2] for each in overrides if each.startswith("run.name="))]
         if url := prometheus(stack, folder, runs / names[-1]):

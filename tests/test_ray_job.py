@@ -53,6 +53,7 @@ def head(checkout: Path, home: Path) -> Iterator[dict[str, str]]:
     """The environment in which `ray job submit` reaches a head started for these tests alone."""
     # The seconds are those of the image: what a stopped job has for its last checkpoint.
     env = {**environment(checkout, home), "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
+    env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # 30 s that nobody waits for
     subprocess.run(["ray", "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
     port, dashboard, agent, metrics, client = free_ports(5)
     command = ["ray", "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"]
