@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import jsonschema
 import pytest
 import yaml
 from moto import mock_aws
@@ -102,7 +101,7 @@ def test_machines(launcher: dict[str, Any]) -> None:
 def test_a_mistyped_key_is_refused(launcher: dict[str, Any], key: str) -> None:
     section, _, name = key.rpartition(".")
     (launcher[section] if section else launcher)[name] = "?"
-    with pytest.raises(jsonschema.ValidationError):
+    with pytest.raises(Exception, match="Additional properties are not allowed"):
         validate_config(prepare_config(launcher))
 
 
