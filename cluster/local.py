@@ -138,7 +138,7 @@ def grafana(stack: ExitStack, folder: Path, prometheus_url: str) -> str | None:
         return None
     port = free_port(3000)
     source = {"name": "Prometheus", "uid": "prometheus", "type": "prometheus", "url": prometheus_url}
-    provisioning = {
+    provisioning: dict[str, dict[str, Any]] = {
         "datasources": {"datasources": [source | {"access": "proxy", "isDefault": True}]},
         "dashboards": {"providers": [{"name": "gandist", "type": "file", "options": {"path": str(DASHBOARDS)}}]},
     }
