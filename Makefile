@@ -7,11 +7,16 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver
 EMOJI := emoji-datasource-twitter emoji-datasource-google
 
-.PHONY: demo test lint format docs clean debian emoji
+.PHONY: demo cluster-local test lint format docs clean debian emoji
 
 # A GAN learns to draw clothes. ARGS="train.total_kimg=50" changes what it trains.
 demo: $(INSTALLED)
 	$(BIN)/python -m gandist.train $(ARGS)
+
+# A Ray cluster on this machine (a head and two nodes), Prometheus beside it, the demo on it as a job. ARGS as above;
+# KEEP=1 leaves it up after the job, until Ctrl-C.
+cluster-local: $(INSTALLED)
+	$(BIN)/python -m cluster.local $(ARGS)
 
 # Two processes share the tests, in groups (tests/conftest.py). ARGS="-k resume" picks tests.
 test: $(INSTALLED) debian emoji

@@ -1,5 +1,6 @@
 """One attempt at a run: numbered, and told when a later one has taken over."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_an_overtaken_attempt_changes_nothing(tmp_path: Path) -> None:
     Attempt(storage)
     (tmp_path / "checkpoints/.begun").mkdir()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: older.write_bytes("file", b"2"),
         lambda: older.write_folder("checkpoints/00000001", {"a": b"2"}, last="a"),
         lambda: older.write_folder("checkpoints/00000002", {"a": b"2"}, last="a"),
@@ -80,7 +81,8 @@ def test_an_overtaken_attempt_changes_nothing(tmp_path: Path) -> None:
         lambda: older.delete_folder("checkpoints/00000001", last="manifest.json"),
         lambda: older.sweep("checkpoints"),
         lambda: rows.append({"images_seen": 2}),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(OvertakenError, match="attempt 2 has taken over this run; attempt 1 ends"):
             change()
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

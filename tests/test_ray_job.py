@@ -51,7 +51,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def head(checkout: Path, home: Path) -> Iterator[dict[str, str]]:
     """The environment in which `ray job submit` reaches a head started for these tests alone."""
-    env = {**environment(checkout, home), "RAY_AUTH_MODE": "token"}
+    # The seconds are those of the image: what a stopped job has for its last checkpoint.
+    env = {**environment(checkout, home), "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
+    env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # 30 s that nobody waits for
     subprocess.run(["ray", "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
     port, dashboard, agent, metrics, client = free_ports(5)
     command = ["ray", "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"]
@@ -81,15 +83,44 @@ def head(checkout: Path, home: Path) -> Iterator[dict[str, str]]:
 
 
 def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Path) -> None:
-    overrides = f" run.dir={tmp_path / 'storage'} train.total_kimg=0.2"
-    bash = ["bash", "-euo", "pipefail", "-c", SUBMIT + overrides]
-    done = subprocess.run(
-        bash, cwd=checkout, env=head, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stdout
-    manifest = json.loads((tmp_path / "storage/demo/checkpoints/00000256/manifest.json").read_text())
-    assert manifest["images_seen"] == 256
-    assert manifest["world_size"] == 2
+    """Submitted, read, stopped in mid-run, and submitted again: the second job goes on from the first one's end."""
+    run = tmp_path / "storage/demo"
+
+    def ray(command: str) -> str:
+        bash = ["bash", "-euo", "pipefail", "-c", command]
+        done = subprocess.run(
+            bash, cwd=checkout, env=head, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def rows() -> list[dict[str, float]]:
+        file = run / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    submit = SUBMIT.replace("submit", "submit --no-wait --submission-id first")
+    # No checkpoint is due before the job is stopped.
+    ray(f"{submit} run.dir={tmp_path / 'storage'} train.tick_kimg=0.1 train.checkpoint_kimg=1000")
+    job = "RAY_AUTH_MODE=token ray job"
+    deadline = time.monotonic() + 120
+    while not rows():
+        assert time.monotonic() < deadline, ray(f"{job} logs first")
+        time.sleep(0.2)
+    assert not list(run.glob("checkpoints/*"))
+    ray(f"{job} stop first")
+    said, (manifest,) = ray(f"{job} logs first"), run.glob("checkpoints/*/manifest.json")
+    seen = json.loads(manifest.read_text())["images_seen"]
+    assert f"stopped run=demo images_seen={seen}\n" in said
+    assert 0 < seen < 220_000
+
+    to = seen + 256
+    said = ray(f"{SUBMIT} run.dir={tmp_path / 'storage'} train.tick_kimg=0.1 train.total_kimg={to / 1000}")
+    assert f"training run=demo images_seen={seen} " in said
+    assert min(row["images_seen"] for row in rows() if row["attempt"] == 2) > seen
+    assert max(row["images_seen"] for row in rows() if row["attempt"] == 1) <= seen
+    manifest_2 = json.loads((run / f"checkpoints/{to:08d}/manifest.json").read_text())
+    assert manifest_2["images_seen"] == to
+    assert manifest_2["world_size"] == 2
 
     (upload,) = home.glob("ray/session_2*/runtime_resources/working_dir_files/_ray_pkg_*/")
     sizes = {file.relative_to(upload): file.stat().st_size for file in upload.rglob("*") if file.is_file()}
