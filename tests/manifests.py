@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.checkout import ROOT
 K8S = ROOT / "k8s"
 CRDS = Path(os.environ.get("GANDIST_CRDS", ROOT.parent / "shared/crds"))
 """Schemas of the custom resources, a gzipped JSON file each: `{schema, scope, ...}`."""
-OWN_GROUPS = ("ray.io", "kueue.x-k8s.io", "monitoring.coreos.com")
+CUSTOM_GROUPS = ("ray.io", "kueue.x-k8s.io", "monitoring.coreos.com")
 """API groups whose kinds are custom resources. All others are Kubernetes' own."""
 CLUSTER_WIDE = ("Namespace", "ClusterQueue", "ResourceFlavor")
 
@@ -71,26 +72,26 @@ class Loader(yaml.SafeLoader):
 
 def load(folder: Path = K8S) -> list[Manifest]:
     """Every object of every file, each a tree of its own (anchors are taken apart)."""
-    found = []
-    for file in sorted(folder.rglob("*.yaml")):
-        # The loader is a safe one.
-        for body in yaml.load_all(file.read_text(), Loader):  # noqa: S506
-            found.append(Manifest(file.relative_to(folder), json.loads(json.dumps(body))))
-    return found
+    files = sorted(folder.rglob("*.yaml"))
+    return [
+        Manifest(file.relative_to(folder), json.loads(json.dumps(body)))
+        for file in files
+        for body in yaml.load_all(file.read_text(), Loader)
+    ]
 
 
-def crd(manifest: Manifest) -> dict[str, Any] | None:
+def crd(api_version: str, kind: str) -> dict[str, Any] | None:
     """The schema of a custom resource; None for a kind of Kubernetes itself.
 
     Raises:
         LookupError: there is none of that kind and version.
     """
-    group, _, version = str(manifest.body.get("apiVersion")).partition("/")
-    if not group.endswith(OWN_GROUPS):
+    group, _, version = api_version.partition("/")
+    if group not in CUSTOM_GROUPS:
         return None
-    file = CRDS / f"{manifest.kind}.{group}.{version}.json.gz"
+    file = CRDS / f"{kind}.{group}.{version}.json.gz"
     if not file.exists():
-        raise LookupError(f"no schema of {manifest.kind} in {group}/{version}")
+        raise LookupError(f"no schema of {kind} in {api_version}")
     with gzip.open(file) as stream:
         schema: dict[str, Any] = json.load(stream)["schema"]
     return schema
@@ -168,17 +169,24 @@ def _rules(schema: dict[str, Any], value: Any, path: str) -> Iterator[tuple[str,
 def schema_faults(manifest: Manifest) -> list[str]:
     """What the API server would refuse or drop."""
     try:
-        schema = crd(manifest)
+        return [f"{manifest}: {fault}" for fault in _schema_faults(json.dumps(manifest.body))]
     except LookupError as error:
         return [f"{manifest}: {error}"]
+
+
+@lru_cache  # one object of many is another in each test
+def _schema_faults(text: str) -> list[str]:
+    body = json.loads(text)
+    schema = crd(str(body.get("apiVersion")), str(body.get("kind")))
     if schema is None:
         try:
-            kubernetes_validate.validate(manifest.body, kubernetes_validate.latest_version(), strict=True)
+            kubernetes_validate.validate(body, kubernetes_validate.latest_version(), strict=True)
         except kubernetes_validate.ValidationError as error:
-            return [f"{manifest}: {error.message}"]
-        except kubernetes_validate.SchemaNotFoundError:
-            return [f"{manifest}: no schema of {manifest.kind} in {manifest.body.get('apiVersion')}"]
+            return [error.message]
+        except kubernetes_validate.SchemaNotFoundError as error:
+            raise LookupError(f"no schema of {body.get('kind')} in {body.get('apiVersion')}") from error
         return []
-    errors = Draft202012Validator(strict(schema)).iter_errors(manifest.body)
-    faults = [f"{manifest}: {error.json_path}: {error.message}" for error in errors]
-    return faults + [f"{manifest}: {fault}" for fault in rules(schema, with_defaults(schema, manifest.body)).faults]
+    errors = Draft202012Validator(strict(schema)).iter_errors(body)
+    return [f"{error.json_path}: {error.message}" for error in errors] + rules(
+        schema, with_defaults(schema, body)
+    ).faults
