@@ -5,6 +5,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -203,18 +204,19 @@ def configuration_faults(job: Manifest, manifests: Sequence[Manifest], folder: P
     """What a job's configuration says otherwise than its pods."""
     try:
         words = command(job, manifests, folder)
-        config, root = _configuration(words)
+        config, root = _configuration(tuple(words), tuple(file.read_text() for file in sorted(folder.iterdir())))
     except (LookupError, GandistError) as error:
         return [f"{job}: {error}"]
     return [f"{job}: {fault}" for fault in _disagreements(job, config, root)]
 
 
-def _configuration(words: list[str]) -> tuple[RunConfig, str]:
+@lru_cache  # by the files' texts: to validate a sweep takes a second
+def _configuration(words: tuple[str, ...], texts: tuple[str, ...]) -> tuple[RunConfig, str]:
     """What `python -m gandist.train` or `gandist.tune` would read, and the folder that it would write."""
-    if words[:3] == ["python", "-m", "gandist.train"]:
-        config = load(words[3], words[4:])
+    if words[:3] == ("python", "-m", "gandist.train"):
+        config = load(words[3], [*words[4:]])
         return config, f"{config.run.dir}/{config.run.name}"
-    if words[:3] == ["python", "-m", "gandist.tune"]:
+    if words[:3] == ("python", "-m", "gandist.tune"):
         plan = read(words[3], words[4:])
         return plan.base, sweep_root(plan.sweep)
     raise LookupError(f"entrypoint: {' '.join(words[:3])} is neither training nor a sweep")

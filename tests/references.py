@@ -18,7 +18,7 @@ ACROSS_NODES = "kubernetes.io/hostname"
 
 def faults(manifests: Sequence[Manifest], folder: Path) -> list[str]:
     """All that is wrong with a set of manifests; `folder` is for the configurations' files."""
-    found = [fault for manifest in manifests for fault in (*schema_faults(manifest), *operator_faults(manifest))]
+    found = [fault for manifest in manifests for fault in schema_faults(manifest) or operator_faults(manifest)]
     if found:  # what follows takes the shape of objects for granted
         return found
     for pod in pods(manifests):
@@ -130,8 +130,11 @@ def _policy(manifest: Manifest, manifests: Sequence[Manifest]) -> Iterator[str]:
             if "namespaceSelector" not in peer and not _selected(selector, manifest.namespace, manifests):
                 yield f"from: {json.dumps(selector)} selects no pod"
         for port in rule.get("ports", []):
-            if not any(port["port"] in (*pod.ports, *pod.ports.values()) for pod in chosen):
-                yield f"port {port['port']} is no port of the pods that it selects"
+            without = {str(pod.job) for pod in chosen} - {
+                str(pod.job) for pod in chosen if port["port"] in (*pod.ports, *pod.ports.values())
+            }
+            for job in sorted(without):
+                yield f"port {port['port']} is no port of the pods that it selects of {job}"
 
 
 def _budget(manifest: Manifest, manifests: Sequence[Manifest]) -> Iterator[str]:
