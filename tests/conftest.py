@@ -37,6 +37,7 @@ def own_tables() -> Iterator[None]:
         table.update(kept)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests one of several pytest processes runs together, the longest first: all that start a Ray cluster, for
     two clusters on one machine meet; of the others, each file's, which share its fixtures."""
