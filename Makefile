@@ -20,7 +20,7 @@ cluster-local: $(INSTALLED)
 
 # Two processes share the tests, in groups (tests/conftest.py). ARGS="-k resume" picks tests.
 test: $(INSTALLED) debian emoji
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from gandist import extensions
 from gandist.augment import AUGMENTATIONS
@@ -37,14 +39,25 @@ def own_tables() -> Iterator[None]:
         table.update(kept)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+RAY = {file.name for file in Path(__file__).parent.glob("test_*.py") if "mark.ray" in file.read_text()}
+"""Files that start Ray clusters, two of which meet on one machine."""
+
+
+class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
+    """What one of several pytest processes runs together: all of `RAY`, or another file, whose tests share fixtures."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0].rpartition("/")[2]
+        return "ray" if file in RAY else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests one of several pytest processes runs together, the longest first: all that start a Ray cluster, for
-    two clusters on one machine meet; of the others, each file's, which share its fixtures."""
-    for item in items:
-        file = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else file))
-    items.sort(key=lambda item: (item.get_closest_marker("ray") is None, item.path.stem != "test_configs"))
+    """The longest groups first."""
+    items.sort(key=lambda item: (item.path.name not in RAY, item.path.stem != "test_configs"))
 
 
 @pytest.hookimpl(wrapper=True)
