@@ -23,6 +23,7 @@ from gandist.schedule import due, images_of, value_at
 from gandist.shards.feed import Feed
 from gandist.storage import Storage
 from gandist.telemetry import announce, open_telemetry, target
+from gandist.tick import Tick
 from gandist.trained import take_stage_1
 
 log = logging.getLogger("gandist")
@@ -238,7 +239,7 @@ class Run:
         """Start writing a checkpoint, on the leading rank."""
         if self.outputs and not self._message:
             with self._writing():
-                self._stall_s += self.outputs.save(self.players)
+                self.tick.stall_s += self.outputs.save(self.players)
 
     def step(self) -> None:
         """One round of the game, with everything random drawn for it, and its share of the statistics."""
@@ -250,50 +251,25 @@ class Run:
         reals, for_D, for_G, now = self.inputs.of(players, raw)
         statistics = self.game.step(players, reals, for_D, for_G, now)
         players.images_seen += batch * n_critic
-        finite = statistics.isfinite()
-        self._sums += torch.where(finite, statistics, 0.0)
-        self._finite += finite
-        self._wait_s += wait_s
-        self._steps += 1
+        self.tick.add(statistics, wait_s)
         images = batch * n_critic // self.ranks.world_size
         self.telemetry.step(images, time.perf_counter() - start, wait_s)
 
     def _new_tick(self) -> None:
-        device = self.ranks.device
-        self._sums = torch.zeros(len(self.game.statistics), device=device)
-        self._finite = torch.zeros(len(self.game.statistics), device=device)
-        self._steps, self._wait_s, self._stall_s, self._since = 0, 0.0, 0.0, time.perf_counter()
-        self._since_images = self.players.images_seen
+        self.tick = Tick(self.game.statistics, self.players.images_seen, self.ranks.device)
 
     def row(self) -> dict[str, Any]:
-        """The tick's row, equal on all ranks: the only point where statistics leave the device."""
-        config, players, ranks, game = self.config, self.players, self.ranks, self.game
-        skipped = torch.stack([players.D.skipped, players.G.skipped])
-        # Penalties are not finite in updates in which they are not due.
-        played = torch.tensor([not name.startswith("penalty/") for name in game.statistics], device=ranks.device)
-        nonfinite = 1 - self._finite[played].min() / self._steps
-        looks = self.probe.look(players, nonfinite)
-        local = torch.cat([(self._sums / self._finite).double(), skipped, looks]).cpu()
-        tick_s = time.perf_counter() - self._since
-        timing = torch.tensor([self._wait_s, self._stall_s, tick_s, float(self.images.damaged)], dtype=torch.float64)
-        values = ranks.mean(torch.cat([local, timing])).tolist()
-        named = [*game.statistics, "skipped/D", "skipped/G", *self.probe.names]
-        wait_s, stall_s, tick_s, damaged = values[len(named) :]
+        """The tick's row, equal on all ranks."""
+        config, players, ranks = self.config, self.players, self.ranks
         return {
             "images_seen": players.images_seen,
-            **dict(zip(named, values, strict=False)),
+            **self.tick.row(players, ranks, self.probe, self.images.damaged),
             "augment/p": float(players.memory["augment"][0]) if "augment" in players.memory else 0.0,
             "lr/D": players.lr_scale * value_at(config.optim.lr_D, players.images_seen),
             "lr/G": players.lr_scale * value_at(config.optim.lr_G, players.images_seen),
-            "img_per_s": (players.images_seen - self._since_images) / tick_s,
-            "tick_s": tick_s,
-            "data_wait_s": wait_s,
-            "checkpoint_stall_s": stall_s,
-            "steps": self._steps,
             "world_size": ranks.world_size,
             "attempt": self.number,
             "rollbacks": players.rollbacks,
-            "damaged": damaged,
             "memory_bytes": memory.peak_bytes(ranks.device),
             "memory_used_bytes": memory.used_bytes(ranks.device),
             "time_s": time.time(),
