@@ -20,7 +20,7 @@ from tests.test_resume_bitwise import checkpoints, start, wait_for_progress
 from tests.wire import Nodes, two_nodes
 from tests.worlds import final_digests, tiny, train_all
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.netns]
 log = logging.getLogger("tests")
 
 
