@@ -29,7 +29,7 @@ exec sleep 1000
 def test_prometheus_is_told_of_the_runs_and_of_this_ray(tmp_path: Path) -> None:
     config = configuration(PROMETHEUS, tmp_path / "ray")
     jobs = {each["job_name"]: each["file_sd_configs"][0]["files"] for each in config["scrape_configs"]}
-    assert jobs["gandist"] == [str(ROOT / "runs/*.prometheus.json")]
+    assert jobs["gandist"] == [str(ROOT / f"{each}/*.prometheus.json") for each in ("runs", "sweeps")]
     assert jobs["ray"] == [str(tmp_path / "ray/prom_metrics_service_discovery.json")]
 
 

@@ -71,7 +71,7 @@ def test_entrypoint(name: str, cluster: Any, tmp_path: Path, monkeypatch: pytest
         rows = pq.read_table(tmp_path / "sweeps/garments/trials.parquet").to_pylist()
         assert [row["state"] for row in rows] == ["done"]
         return
-    (run,) = (tmp_path / "runs").iterdir()
+    (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
     assert run.name == {"gandist": "garments", "gandist-queued": "queued", "gandist-demo": "demo"}[name]
     assert [each.name for each in (run / "checkpoints").iterdir()] == [f"{128 if name == 'gandist-demo' else 64:08d}"]
     assert metrics.is_dir()

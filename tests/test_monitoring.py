@@ -37,8 +37,9 @@ def test_the_cluster_gets_the_same_rules_and_dashboard() -> None:
 @needs_promtool
 def test_prometheus_takes_configuration_and_rules(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "cluster/prometheus", tmp_path / "cluster/prometheus")
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/demo.prometheus.json").write_text('[{"targets": ["127.0.0.1:1"], "labels": {}}]')
+    for folder in (tmp_path / "runs", tmp_path / "sweeps"):
+        folder.mkdir()
+        (folder / "demo.prometheus.json").write_text('[{"targets": ["127.0.0.1:1"], "labels": {}}]')
     for arguments in (["config", "prometheus.yml"], ["rules", "rules.yml"]):
         done = subprocess.run(
             ["promtool", "check", *arguments], cwd=tmp_path / "cluster/prometheus", capture_output=True, text=True
