@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,8 +78,12 @@ def cluster(nodes: int) -> Iterator[str]:
             each.add_node(num_cpus=1)
         yield f"http://127.0.0.1:{port}"
     finally:
+        family = psutil.Process().children(recursive=True)
         for node in [*each.worker_nodes, each.head_node]:
-            each.remove_node(node, allow_graceful=False)  # a graceful end drains each for 30 s
+            each.remove_node(node, allow_graceful=False)
+        for left in family:  # a node's agents outlive it by some seconds
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
 
 
 def train(run: str, overrides: Sequence[str]) -> int:
