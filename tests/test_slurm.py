@@ -71,7 +71,7 @@ def test_told_of_its_end_it_leaves_a_checkpoint_and_queues_again(home: Path, tmp
         )
     family = []
     try:
-        deadline = time.monotonic() + 150
+        deadline = time.monotonic() + 240
         while not (run / "metrics.jsonl").exists():
             assert job.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
