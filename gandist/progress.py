@@ -77,8 +77,8 @@ def line(row: Mapping[str, object]) -> str:
 class RunLog:
     """`metrics.jsonl` of a run: one JSON object a line, each flushed as it is written.
 
-    Opening drops the rows past `images_seen`, where the run takes up again, and a line that a crash tore. It puts a
-    new file in the place of the old one: what an older attempt that holds that one open still appends is lost.
+    Opening drops the rows past `images_seen`, where the run takes up again, and a line that a crash tore. The first
+    row puts a new file in the place of the old one: what an older attempt that holds that one open still appends is lost.
     A storage that cannot append gets the whole file anew with each row.
     """
 
@@ -88,12 +88,8 @@ class RunLog:
         self._file: BinaryIO | None = None
         found = storage.read_bytes(name) or b""
         self._data = b"".join(encode(row) for row in decode(found) if row["images_seen"] <= images_seen)
-        storage.write_bytes(name, self._data)
-        if storage.local is not None:
-            path = storage.local / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
-            self._data = b""
+        if self._data != found or not storage.exists(name):
+            storage.write_bytes(name, self._data)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row; it must hold `images_seen`."""
@@ -101,9 +97,11 @@ class RunLog:
             self._storage.check()
             self._file.write(encode(row))
             self._file.flush()
-        else:
-            self._data += encode(row)
-            self._storage.write_bytes(self._name, self._data)
+            return
+        self._data += encode(row)
+        self._storage.write_bytes(self._name, self._data)
+        if self._storage.local is not None:
+            self._file, self._data = (self._storage.local / self._name).open("ab"), b""
 
     def close(self) -> None:
         if self._file is not None:
