@@ -78,7 +78,7 @@ class RunLog:
     """`metrics.jsonl` of a run: one JSON object a line, each flushed as it is written.
 
     Opening drops the rows past `images_seen`, where the run takes up again, and a line that a crash tore. The first
-    row puts a new file in the place of the old one: what an older attempt that holds that one open still appends is lost.
+    row puts a new file in place of the old one: what an older attempt that holds that one open still appends is lost.
     A storage that cannot append gets the whole file anew with each row.
     """
 
