@@ -59,16 +59,20 @@ class Rules(NamedTuple):
         return {name: penalty for name, penalty in found.items() if isinstance(penalty, GeneratorPenalty)}
 
 
+Number = Tensor | float
+"""A scalar on the device where the step may be captured: a number of the host would stay as it was then."""
+
+
 class Now(NamedTuple):
     """The scheduled numbers of one step."""
 
-    beta: float
+    beta: Number
     """What G's running average keeps of itself."""
-    weights_D: Sequence[Mapping[str, float]] = ({},)
+    weights_D: Sequence[Mapping[str, Number]] = ({},)
     """For each update of D, the weights of the penalties that are due in it."""
-    weights_G: Mapping[str, float] = {}
-    clip: float = 0.0
-    """Bound of D's weights; 0 for none."""
+    weights_G: Mapping[str, Number] = {}
+    clip: Number | None = None
+    """Bound of D's weights; None for none."""
 
 
 class CriticLoss(nn.Module):
@@ -87,7 +91,7 @@ class CriticLoss(nn.Module):
         x_fake: Tensor,
         y_fake: Tensor | None,
         noise: Mapping[str, Tensor],
-        weights: Mapping[str, float],
+        weights: Mapping[str, Number],
     ) -> tuple[Tensor, Tensor]:
         """The loss (), and detached statistics: those of `CRITIC_STATISTICS`, then each penalty, NaN if not due."""
         rules = self.rules
@@ -146,7 +150,7 @@ class GeneratorLoss(nn.Module):
         x: Tensor,
         y_real: Tensor | None,
         noise: Mapping[str, Tensor],
-        weights: Mapping[str, float],
+        weights: Mapping[str, Number],
     ) -> tuple[Tensor, Tensor]:
         """The loss (), and detached statistics: it, then each penalty. Of x only paired objectives take notice."""
         (D,), rules = self._frozen, self.rules
@@ -219,17 +223,15 @@ class Game:
             D.clip(now.clip)
             self._remember(players, critic)
             critics.append(critic)
-        D.freeze()
         z, y_fake, noise = for_G
-        generator = self._descend(
-            G, self.generator_loss, self._parts(z, y_fake, reals[-1].x, reals[-1].y, noise), now.weights_G
-        )
-        D.thaw()
+        parts = self._parts(z, y_fake, reals[-1].x, reals[-1].y, noise)
+        with D.frozen():
+            generator = self._descend(G, self.generator_loss, parts, now.weights_G)
         players.average(now.beta)
         return torch.cat([torch.stack(critics).nanmean(0), generator])
 
     def _descend(
-        self, player: Player, loss_of: nn.Module, parts: list[tuple[Any, ...]], weights: Mapping[str, float]
+        self, player: Player, loss_of: nn.Module, parts: list[tuple[Any, ...]], weights: Mapping[str, Number]
     ) -> Tensor:
         """One update of `player` against the mean loss over `parts`: (statistics..., gradient norm)."""
         player.optimizer.zero_grad()

@@ -1,5 +1,6 @@
 """What a step is given: images on the device, latents, noise, and the scheduled numbers."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from gandist.penalties import PENALTIES, CriticPenalty, Noise
 from gandist.players import Players
 from gandist.randomness import Draws, philox
 from gandist.ranks import Ranks
-from gandist.schedule import ema_beta, value_at
+from gandist.schedule import ema_beta, peak, value_at
 from gandist.shards.feed import RawBatch, on_device
 
 
@@ -77,18 +78,24 @@ class Inputs:
         half_life_kimg = value_at(optim.ema_half_life_kimg, seen)
         update_D, update_G = seen // self.config.train.batch, seen // images
 
-        def due(update: int, of_D: bool) -> dict[str, float]:
+        terms = game.penalties
+        numbers = [term.interval * value_at(term.weight, seen) for term in terms.values()]
+        numbers += [ema_beta(half_life_kimg, images, seen, optim.ema_rampup), value_at(game.clip, seen) or math.inf]
+        exact = torch.tensor(numbers, dtype=torch.float64).to(self.ranks.device, non_blocking=True)
+        *weights, _, clip = exact.to(self.dtype).unbind()
+
+        def due(update: int, of_D: bool) -> dict[str, Tensor]:
             return {
-                name: term.interval * value_at(term.weight, seen)
-                for name, term in game.penalties.items()
+                name: weight
+                for (name, term), weight in zip(terms.items(), weights, strict=True)
                 if isinstance(PENALTIES[name], CriticPenalty) == of_D and update % term.interval == 0
             }
 
         return Now(
-            beta=ema_beta(half_life_kimg, images, seen, optim.ema_rampup),
+            beta=exact[-2],
             weights_D=[due(update_D + sub, of_D=True) for sub in range(game.n_critic)],
             weights_G=due(update_G, of_D=False),
-            clip=value_at(game.clip, seen),
+            clip=clip if peak(game.clip) > 0 else None,
         )
 
     def _reals(self, raw: RawBatch, due: Iterable[str], seen: int, sub: int) -> Reals:

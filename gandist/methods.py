@@ -12,7 +12,7 @@ from gandist.objectives import OBJECTIVES
 from gandist.penalties import PENALTIES, CriticPenalty
 from gandist.players import Players, build_players
 from gandist.ranks import Ranks
-from gandist.schedule import value_at
+from gandist.schedule import Ramp, value_at
 
 
 def latents_of(config: RunConfig) -> int:
@@ -37,6 +37,7 @@ def new_players(config: RunConfig, device: torch.device) -> Players:
         precision=config.precision,
         weight_decay=config.optim.weight_decay,
         memory=memory,
+        scheduled_beta2=isinstance(config.optim.betas[1], Ramp),
     )
 
 

@@ -1,7 +1,8 @@
 """G, D, the running average of G, their optimisers, and how many images were seen: all that training changes."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
+from gandist.adam import ScheduledAdam
 from gandist.errors import CheckpointError
 from gandist.randomness import key
 
@@ -45,25 +47,31 @@ class Player:
         """What training changes: not what a network has frozen."""
         return [weight for group in self.optimizer.param_groups for weight in group["params"]]
 
-    def freeze(self) -> None:
-        """Pass gradients on without taking any: the other player's turn."""
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within, gradients are passed on and none is taken: the other player's turn."""
         for weight in self.weights:
             weight.requires_grad_(False)
-
-    def thaw(self) -> None:
-        for weight in self.weights:
-            weight.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for weight in self.weights:
+                weight.requires_grad_(True)
 
     @torch.no_grad()
-    def clip(self, bound: float) -> None:
-        """Cut every weight to [-bound, bound] (WGAN, Arjovsky et al. 2017, algorithm 1); 0 leaves them."""
-        if bound > 0:
-            torch._foreach_clamp_min_(self.weights, -bound)
-            torch._foreach_clamp_max_(self.weights, bound)
+    def clip(self, bound: Tensor | float | None) -> None:
+        """Cut every weight to [-bound, bound] (WGAN, Arjovsky et al. 2017, algorithm 1); None leaves them."""
+        if bound is not None:
+            least, most = ([b] * len(self.weights) if isinstance(b, Tensor) else b for b in (-bound, bound))
+            torch._foreach_clamp_min_(self.weights, least)
+            torch._foreach_clamp_max_(self.weights, most)
 
     def set_betas(self, betas: tuple[float, float]) -> None:
         for group in self.optimizer.param_groups:
-            group["betas"] = betas
+            if isinstance(group["betas"][1], Tensor):
+                group["betas"] = (betas[0], group["betas"][1].fill_(betas[1]))
+            else:
+                group["betas"] = betas
 
     def set_lr(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -89,13 +97,16 @@ class Players:
     """Factor of both learning rates, which each roll-back makes smaller."""
 
     @torch.no_grad()
-    def average(self, beta: float) -> None:
+    def average(self, beta: Tensor | float) -> None:
         """G_ema <- beta G_ema + (1 - beta) G; BatchNorm's statistics and other buffers are copied.
 
         A forward pass that was not finite leaves its mark in them, though the step is skipped: there G takes back
         the last finite ones.
         """
-        torch._foreach_lerp_(list(self.G_ema.parameters()), list(self.G.net.parameters()), 1 - beta)
+        G, G_ema = list(self.G.net.parameters()), list(self.G_ema.parameters())
+        moves = torch._foreach_sub(G, G_ema)
+        torch._foreach_mul_(moves, 1 - beta)
+        torch._foreach_add_(G_ema, moves)
         for ours, theirs in zip(self.G_ema.buffers(), self.G.net.buffers(), strict=True):
             theirs.copy_(torch.where(theirs.isfinite(), theirs, ours))
             ours.copy_(theirs)
@@ -159,13 +170,21 @@ def build_players(
     precision: str = "fp32",
     weight_decay: float = 0.0,
     memory: Mapping[str, tuple[float, ...]] = {},
+    on_device: bool | None = None,
+    scheduled_beta2: bool = False,
 ) -> Players:
     """New players, the same on every rank: initial weights are a function of `seed` alone.
 
     Adam is the fused one, in its decoupled form (AdamW, Loshchilov & Hutter 2019), which without weight decay
     is Adam itself. Learning rates start at 0: the loop sets them, and the betas, before each step.
     Weights that a network has frozen are not updated.
+
+    Args:
+        on_device: whether the optimisers' numbers are tensors on the device, as a captured step needs them: by default
+            on a GPU.
+        scheduled_beta2: whether beta2 changes during the run.
     """
+    on_device = device.type == "cuda" if on_device is None else on_device
 
     def build(make: Callable[[], nn.Module], purpose: str) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -176,15 +195,13 @@ def build_players(
         return channels_last
 
     def player(net: nn.Module) -> Player:
-        on_gpu = device.type == "cuda"
-        lr = torch.zeros((), device=device) if on_gpu else 0.0
-        optimizer = torch.optim.AdamW(
-            [p for p in net.parameters() if p.requires_grad],
-            lr=lr,
-            weight_decay=weight_decay,
-            fused=True,
-            capturable=on_gpu,
-        )
+        weights = [p for p in net.parameters() if p.requires_grad]
+        lr = torch.zeros((), device=device) if on_device else 0.0
+        optimizer: torch.optim.Optimizer
+        if isinstance(lr, Tensor) and scheduled_beta2:
+            optimizer = ScheduledAdam(weights, lr, (0.0, torch.zeros_like(lr, dtype=torch.float64)), weight_decay)
+        else:
+            optimizer = torch.optim.AdamW(weights, lr, weight_decay=weight_decay, fused=True, capturable=on_device)
         scaler = GradScaler(device.type, enabled=precision == "fp16")
         return Player(net, optimizer, scaler, torch.zeros((), dtype=torch.float64, device=device))
 

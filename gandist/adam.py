@@ -1,0 +1,64 @@
+"""Adam with a beta2 that changes inside a captured step, which PyTorch's own fused one takes as a number of the host."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+class ScheduledAdam(torch.optim.Optimizer):
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) whose learning rate and beta2 are tensors on the device.
+
+    Its state is that of `torch.optim.AdamW`, and so are its steps, but for rounding. As in the fused one, a `found_inf`
+    of 1 leaves weights and state as they are.
+    """
+
+    found_inf: Tensor
+    """float32 scalar on the device, set before each step."""
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: Tensor,
+        betas: tuple[float, Tensor],
+        weight_decay: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        """`lr` float32 and beta2 float64: scalars on the device."""
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            for weight in weights:
+                if not self.state[weight]:
+                    step = torch.zeros((), dtype=torch.float32, device=weight.device)
+                    moments = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+                    self.state[weight] = {"step": step, **moments}
+            self._update(group["lr"], *group["betas"], group["weight_decay"], group["eps"], weights)
+
+    def _update(
+        self, lr: Tensor, beta1: float, beta2: Tensor, weight_decay: float, eps: float, weights: list[Tensor]
+    ) -> None:
+        states = [self.state[weight] for weight in weights]
+        steps, m, v = ([state[name] for state in states] for name in ("step", "exp_avg", "exp_avg_sq"))
+        taken, dtype = 1 - self.found_inf, weights[0].dtype
+        # Multiplied by 0 a gradient that is not finite would stay so.
+        g = [torch.where(taken > 0, weight.grad, 0.0) for weight in weights if weight.grad is not None]
+        t = steps[0] + 1.0
+        kept_m, kept_v = 1 - taken * (1 - beta1), 1 - taken * (1 - beta2)
+        torch._foreach_mul_(m, kept_m.to(dtype))
+        torch._foreach_add_(m, torch._foreach_mul(g, (1 - kept_m).to(dtype)))
+        torch._foreach_mul_(v, kept_v.to(dtype))
+        torch._foreach_mul_(g, g)
+        torch._foreach_mul_(g, (1 - kept_v).to(dtype))
+        torch._foreach_add_(v, g)
+        update = torch._foreach_sqrt(v)
+        torch._foreach_mul_(update, (1 - beta2**t).rsqrt().to(dtype))
+        torch._foreach_add_(update, eps)
+        update = torch._foreach_div(m, update)
+        torch._foreach_mul_(update, (taken * lr / (1 - beta1**t)).to(dtype))
+        torch._foreach_mul_(weights, (1 - taken * lr * weight_decay).to(dtype))
+        torch._foreach_sub_(weights, update)
+        torch._foreach_add_(steps, taken)
