@@ -1,4 +1,4 @@
-"""Adam with a beta2 that changes inside a captured step, which PyTorch's own fused one takes as a number of the host."""
+"""Adam whose beta2 changes inside a captured step: PyTorch's own fused one takes it as a number of the host."""
 
 from collections.abc import Callable, Iterable
 
@@ -36,14 +36,15 @@ class ScheduledAdam(torch.optim.Optimizer):
                     step = torch.zeros((), dtype=torch.float32, device=weight.device)
                     moments = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
                     self.state[weight] = {"step": step, **moments}
-            self._update(group["lr"], *group["betas"], group["weight_decay"], group["eps"], weights)
+            beta1, beta2 = group["betas"]
+            self._update(group["lr"], beta1, beta2, group["weight_decay"], group["eps"], weights)
 
     def _update(
         self, lr: Tensor, beta1: float, beta2: Tensor, weight_decay: float, eps: float, weights: list[Tensor]
     ) -> None:
         states = [self.state[weight] for weight in weights]
         steps, m, v = ([state[name] for state in states] for name in ("step", "exp_avg", "exp_avg_sq"))
-        taken, dtype = 1 - self.found_inf, weights[0].dtype
+        taken, lr, dtype = 1 - self.found_inf.double(), lr.double(), weights[0].dtype
         # Multiplied by 0 a gradient that is not finite would stay so.
         g = [torch.where(taken > 0, weight.grad, 0.0) for weight in weights if weight.grad is not None]
         t = steps[0] + 1.0
@@ -61,4 +62,4 @@ class ScheduledAdam(torch.optim.Optimizer):
         torch._foreach_mul_(update, (taken * lr / (1 - beta1**t)).to(dtype))
         torch._foreach_mul_(weights, (1 - taken * lr * weight_decay).to(dtype))
         torch._foreach_sub_(weights, update)
-        torch._foreach_add_(steps, taken)
+        torch._foreach_add_(steps, [taken.float()] * len(steps))  # a tensor by itself would be read as a number

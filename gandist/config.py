@@ -58,6 +58,7 @@ MAY_CHANGE = (
     "telemetry",
     "track",
     "device",
+    "step",
     "imports",
     "model.stage_1",
 )
@@ -84,6 +85,14 @@ class RunConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """Arithmetic of the networks: autocast to bf16 or fp16 (with a gradient scaler per player), fp32, or fp64. `auto`
     is bf16 where every worker's device computes in it, else fp32: a CPU that has to emulate bf16 is 20 times slower."""
+    step: Literal["auto", "graph", "eager", "compile"] = "auto"
+    """How a step is played. `graph`: captured once as a CUDA graph and replayed; `eager` has Python launch every
+    kernel; `auto` is `graph` on a GPU and `eager` on a CPU. `compile` fuses the networks by
+    torch.compile besides, after a minute of warming up. What cannot be captured is played eagerly, and the log says
+    why. The weights are the same."""
+    tf32: bool = True
+    """Multiply in TF32 (10 bits of mantissa) where `precision` is fp32 on a GPU, several times as fast; false: in true
+    fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the GPU where there is one."""
     imports: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()

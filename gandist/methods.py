@@ -20,8 +20,8 @@ def latents_of(config: RunConfig) -> int:
     return NETWORKS[config.model.name].latents(shapes(config)[0])
 
 
-def new_players(config: RunConfig, device: torch.device) -> Players:
-    """The players as configured, at the start of a run."""
+def new_players(config: RunConfig, device: torch.device, on_device: bool | None = None) -> Players:
+    """The players as configured, at the start of a run; `on_device` as in `build_players`."""
     pair, (shape_G, shape_D) = NETWORKS[config.model.name], shapes(config)
     memory: dict[str, tuple[float, ...]] = {}
     for name in config.game.penalties:
@@ -37,6 +37,7 @@ def new_players(config: RunConfig, device: torch.device) -> Players:
         precision=config.precision,
         weight_decay=config.optim.weight_decay,
         memory=memory,
+        on_device=on_device,
         scheduled_beta2=isinstance(config.optim.betas[1], Ramp),
     )
 

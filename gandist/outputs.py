@@ -61,6 +61,7 @@ class Outputs:
                 "encoder": encoder,
                 "imports": extensions.digests(config.imports),
                 "world_size": world_size,
+                "threads": torch.get_num_threads(),
                 "precision": precision,
                 "config": config.resolved(),
             },

@@ -103,7 +103,7 @@ class Players:
         A forward pass that was not finite leaves its mark in them, though the step is skipped: there G takes back
         the last finite ones.
         """
-        G, G_ema = list(self.G.net.parameters()), list(self.G_ema.parameters())
+        G, G_ema = ([weight.data for weight in net.parameters()] for net in (self.G.net, self.G_ema))
         moves = torch._foreach_sub(G, G_ema)
         torch._foreach_mul_(moves, 1 - beta)
         torch._foreach_add_(G_ema, moves)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -48,6 +49,12 @@ class Ranks:
             return
         for group in {self.control, self.everyone, self.setting_up, self.gradients} - {None, dist.group.WORLD}:
             dist.destroy_process_group(group)
+
+    @cached_property
+    def stream(self) -> torch.cuda.Stream | None:
+        """Where steps run that are to be captured, and DDP is made for them: the usual stream of a GPU cannot be.
+        None on a CPU."""
+        return torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     @property
     def leads(self) -> bool:
@@ -124,13 +131,14 @@ class Ranks:
         parameters = inspect.signature(DistributedDataParallel.__init__).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
         options: dict[str, Any] = {buffers: False}
-        return DistributedDataParallel(
-            module,
-            device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            process_group=self.gradients,
-            gradient_as_bucket_view=True,
-            **options,
-        )
+        with torch.cuda.stream(self.stream):
+            return DistributedDataParallel(
+                module,
+                device_ids=[self.device.index] if self.device.type == "cuda" else None,
+                process_group=self.gradients,
+                gradient_as_bucket_view=True,
+                **options,
+            )
 
 
 def _gather(value: T, group: dist.ProcessGroup | None, size: int) -> list[T]:

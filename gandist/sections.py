@@ -217,7 +217,8 @@ class LaunchSection(Section):
     max_failures: int = Field(3, ge=-1)
     """Restarts after a lost worker before the run gives up; -1 for no limit."""
     threads: int | None = Field(None, ge=1)
-    """Compute threads of each worker on CPUs (default: the CPUs that it reserves)."""
+    """Compute threads of each worker on CPUs. By default OMP_NUM_THREADS, which Ray sets to the CPUs that a worker
+    reserves, and torchrun to 1; else the fastest number of them, measured at the run's start and then kept."""
     timeout_s: float = Field(600.0, ge=1)
     """How long the workers wait for one that is not heard of before the run fails; above what an evaluation, or a
     checkpoint on slow storage, takes one of them."""

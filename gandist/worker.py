@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gandist import attempt, checkpoint, dataset, memory, signals
+from gandist.captured import stepper
 from gandist.config import RunConfig
 from gandist.consensus import Consensus, Host, Outcome, wait
 from gandist.errors import GandistError, OvertakenError, RunError
@@ -23,6 +24,7 @@ from gandist.schedule import due, images_of, value_at
 from gandist.shards.feed import Feed
 from gandist.storage import Storage
 from gandist.telemetry import announce, open_telemetry, target
+from gandist.threads import choose
 from gandist.tick import Tick
 from gandist.trained import take_stage_1
 
@@ -60,8 +62,6 @@ def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
 
 def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> Outcome:
     """`train`, once this process has its place. Every step that all ranks take together follows an agreement."""
-    if config.launch.threads is not None:
-        torch.set_num_threads(config.launch.threads)
     with ExitStack() as closing:
         run, resume, refusal = None, "", ""
         try:
@@ -100,10 +100,18 @@ class Run:
         self.config, self.storage, self.ranks = config, storage, ranks
         self._message = ""
         self.players = new_players(config, ranks.device)
+        threads: int | None = None
         if resume:
-            checkpoint.read(storage, resume).restore(self.players)
+            found = checkpoint.read(storage, resume)
+            found.restore(self.players)
+            threads = found.manifest.get("threads")
         else:
             take_stage_1(config, self.players)
+        if ranks.device.type == "cpu":
+            torch.set_num_threads(choose(config.launch.threads, threads))
+        else:
+            torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
+            torch.backends.cudnn.allow_tf32 = config.tf32
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
         first = dataset.order_of(config, self.index).take(0, min(signals.N, self.index.n))
@@ -129,16 +137,20 @@ class Run:
         """Take over the run, now that all ranks can: wrap the game, count the attempt, serve metrics, open files."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
         self.game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
+        self.play_step = stepper(config, self.game, players, ranks)
+        closing.callback(self.play_step.forget)
         self.inputs = Inputs(config, ranks, dataset.conditions_of(config, self.index), self.game)
         self.probe = signals.Probe(*self.inputs.of_probe(*self.probed))
         if ranks.leads:
             log.info(
-                "training run=%s images_seen=%d world_size=%d device=%s precision=%s",
+                "training run=%s images_seen=%d world_size=%d device=%s precision=%s step=%s threads=%d",
                 config.run.name,
                 players.images_seen,
                 ranks.world_size,
                 ranks.device,
                 precision,
+                self.play_step.mode,
+                torch.get_num_threads(),
             )
         mine = None
         if ranks.leads:
@@ -249,7 +261,7 @@ class Run:
         raw = [self.feed.next() for _ in range(n_critic)]
         wait_s = time.perf_counter() - start
         reals, for_D, for_G, now = self.inputs.of(players, raw)
-        statistics = self.game.step(players, reals, for_D, for_G, now)
+        statistics = self.play_step(players, reals, for_D, for_G, now)
         players.images_seen += batch * n_critic
         self.tick.add(statistics, wait_s)
         images = batch * n_critic // self.ranks.world_size
@@ -326,6 +338,7 @@ class Run:
                 out.retreat(action.to, rollbacks)
         self.ranks.gather(None)  # the checkpoint may only now have been written whole
         checkpoint.read(self.storage, f"{action.to:08d}").restore(players)
+        self.play_step.forget()
         players.rollbacks, players.lr_scale = rollbacks, lr_scale * self.config.health.lr_factor
         self._rolled_back = f"from {seen} images: {action.reason}"
         self.state = "healthy"

@@ -1,0 +1,187 @@
+"""The step on a GPU: recorded as one CUDA graph for each form of its arguments, and replayed.
+
+A step launches some hundred kernels, most of them shorter than their launch: eagerly the GPU waits for Python. A graph
+launches them all at once. What changes from step to step lies in buffers that are filled before the replay: images,
+latents, noise, and the scheduled numbers, which are scalars on the device for that reason. The first steps of a form
+are played eagerly, in earnest: the libraries, DDP's buckets and the optimisers' state come into being in them.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gandist.adversarial import Game, Latents, Now, Reals
+from gandist.config import RunConfig
+from gandist.elbo import Elbo
+from gandist.players import Players
+from gandist.ranks import Ranks
+
+log = logging.getLogger("gandist")
+
+WARM_UP, WARM_UP_DDP = 3, 11
+"""Eager steps of a form before it is captured; DDP asks for more (PyTorch's notes on CUDA graphs)."""
+
+Mode = Literal["graph", "eager", "compile"]
+Form = tuple[tuple[str, torch.Size, tuple[int, ...], torch.dtype], ...]
+"""What two calls must have in common to share a graph: of each tensor its place, shape, strides and type."""
+Play = Callable[[], Tensor]
+Record = Callable[[Play], Play]
+"""Records what a function does to the device, without doing it, as a function that does it."""
+
+
+class Recorded(NamedTuple):
+    """A step as it was recorded: the buffers that it reads, and its replay."""
+
+    buffers: list[Tensor]
+    replay: Play
+
+
+class Eager:
+    """The step, played by Python each time."""
+
+    mode: Mode = "eager"
+
+    def __init__(self, game: Game | Elbo) -> None:
+        self.game = game
+
+    def __call__(
+        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Now
+    ) -> Tensor:
+        """`Game.step`. What is returned lasts until the next call."""
+        return self.game.step(players, reals, for_D, for_G, now)
+
+    def forget(self) -> None:
+        """The players' tensors are other ones from here on."""
+
+
+class Captured(Eager):
+    """The step, recorded once a form and replayed: always with the same players."""
+
+    mode: Mode = "graph"
+
+    def __init__(
+        self, game: Game | Elbo, record: Record, warm_up: int, stream: torch.cuda.Stream | None = None
+    ) -> None:
+        """`stream` is that on which steps are played before they are recorded, and on which `record` records."""
+        super().__init__(game)
+        self._record, self._warm_up, self._stream = record, warm_up, stream
+        self._played: Counter[Form] = Counter()
+        self._recorded: dict[Form, Recorded] = {}
+
+    def forget(self) -> None:
+        self._recorded.clear()  # before NCCL's groups end, which would wait for them
+
+    def __call__(
+        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Now
+    ) -> Tensor:
+        arguments = (reals, for_D, for_G, now)
+        named = list(tensors(arguments))
+        form = tuple((name, x.shape, x.stride(), x.dtype) for name, x in named)
+        given = [x for _, x in named]
+        if form not in self._recorded:
+            self._played[form] += 1
+            if self._played[form] <= self._warm_up or self.mode == "eager":
+                return self._eagerly(players, arguments)
+            try:
+                self._recorded[form] = self._capture(players, arguments, given)
+            except RuntimeError as error:  # of an operation, in a file of `imports` perhaps, that looks at a value
+                self.mode = "eager"
+                log.warning("step=eager: it cannot be captured: %s", str(error).splitlines()[0])
+                return self._eagerly(players, arguments)
+            log.info("step=graph captured: form %d", len(self._recorded))
+        buffers, replay = self._recorded[form]
+        torch._foreach_copy_(buffers, given)
+        return replay()
+
+    def _capture(self, players: Players, arguments: Any, given: list[Tensor]) -> Recorded:
+        buffers = [x.clone() for x in given]
+        its_own = rebuilt(arguments, iter(buffers))
+        return Recorded(buffers, self._record(lambda: self.game.step(players, *its_own)))
+
+    def _eagerly(self, players: Players, arguments: Any) -> Tensor:
+        if self._stream is None:
+            return self.game.step(players, *arguments)
+        usual = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(usual)
+        with torch.cuda.stream(self._stream):
+            statistics = self.game.step(players, *arguments)
+        usual.wait_stream(self._stream)
+        return statistics
+
+
+def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks) -> Eager:
+    """The step as `config.step` asks for it, or eagerly where that cannot be; the log says why."""
+    if config.step == "compile":
+        compile_networks(game, players)
+    obstacle = ""
+    if ranks.stream is None:
+        obstacle = "there is no GPU"
+    elif ranks.gradients is not None and (backend := dist.get_backend(ranks.gradients)) != "nccl":
+        obstacle = f"gradients are averaged by {backend}, which cannot be captured"
+    found: Eager
+    if ranks.stream is not None and not obstacle and config.step != "eager":
+        found = Captured(game, on_gpu(ranks.stream), WARM_UP_DDP if ranks.gradients else WARM_UP, ranks.stream)
+    else:
+        if config.step == "graph" and ranks.leads:
+            log.warning("step=eager: %s", obstacle)
+        found = Eager(game)
+    if config.step == "compile":
+        found.mode = "compile"
+    return found
+
+
+def compile_networks(game: Game | Elbo, players: Players) -> None:
+    """Let torch.compile fuse what the networks do: D only where no penalty differentiates it twice, or forward."""
+    slopes = isinstance(game, Game) and any(penalty.slopes for penalty in game.rules.critic_penalties.values())
+    if slopes:
+        log.info("step=compile: not of D, whose slope a penalty needs: compiled functions have no second derivative")
+    for net in [players.G.net] if slopes else [players.G.net, players.D.net]:
+        net.compile()
+
+
+def on_gpu(stream: torch.cuda.Stream) -> Record:
+    """Records CUDA graphs on a stream. They share their memory: nothing in it outlasts a replay but the statistics,
+    which are read before the next."""
+    pool = torch.cuda.graph_pool_handle()
+
+    def record(play: Play) -> Play:
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: the threads that feed, write and watch go on meanwhile.
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            result = play()
+
+        def replay() -> Tensor:
+            graph.replay()
+            return result
+
+        return replay
+
+    return record
+
+
+def tensors(tree: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of nested sequences and mappings in their order, each with its place."""
+    if isinstance(tree, Tensor):
+        yield name, tree
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from tensors(value, f"{name}/{key}")
+    elif isinstance(tree, Sequence):
+        for i, value in enumerate(tree):
+            yield from tensors(value, f"{name}/{i}")
+
+
+def rebuilt(tree: Any, replacements: Iterator[Tensor]) -> Any:
+    """The same tree, its tensors replaced in the order of `tensors`."""
+    if isinstance(tree, Tensor):
+        return next(replacements)
+    if isinstance(tree, Mapping):
+        return {key: rebuilt(value, replacements) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(rebuilt(value, replacements) for value in tree))
+    return [rebuilt(value, replacements) for value in tree] if isinstance(tree, Sequence) else tree

@@ -1,0 +1,229 @@
+"""The captured step: recorded and replayed it trains the same weights, its schedules and draws alive."""
+
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gandist.captured import WARM_UP, Captured, Eager, Play, Record, on_gpu, rebuilt, stepper, tensors
+from gandist.config import RunConfig
+from gandist.dataset import open_index, open_set, order_of
+from gandist.inputs import Inputs
+from gandist.methods import new_game, new_players
+from gandist.players import Players
+from gandist.ranks import Ranks
+from gandist.shards.feed import Feed
+from tests.tape import taped
+from tests.worlds import tiny
+
+CPU = Ranks(0, 1, torch.device("cpu"))
+RAMP = {"start": 1e-3, "end": 5e-3, "over_kimg": 0.2, "shape": "linear"}
+UP = {"start": 0.1, "end": 0.9, "over_kimg": 0.3, "shape": "linear"}
+CASES: dict[str, dict[str, Any]] = {
+    "everything": {
+        "game__objective": "rp",
+        "game__penalties": {"r1": {"weight": UP, "interval": 2}, "gp": UP, "dragan": 1, "lecam": 1, "bcr": 1},
+        "game__differentiate": "double",
+        "game__n_critic": 2,
+        "game__clip": UP,
+        "model__norm_D": "spectral",
+        "augment__kind": "diffaugment",
+        "augment__p": UP,
+        "train__accumulate": 2,
+        "optim__lr_G": RAMP,
+        "optim__lr_D": RAMP,
+        "optim__betas": [0.5, UP],
+        "optim__ema_half_life_kimg": UP,
+    },
+    "adaptive": {"augment__kind": "ada", "augment__target": 0.6, "augment__p": 0.3, "optim__lr_D": RAMP},
+    "batch": {"model__norm": "batch", "game__penalties": {"r1": 1.0}, "game__differentiate": "double"},
+    "vae": {
+        "model__name": "vae",
+        "game__objective": "elbo",
+        "model__norm": "group",
+        "game__penalties": {"kl": UP},
+    },
+    "r3gan": {"model__name": "r3gan", "game__objective": "rp", "game__penalties": {"r1": UP, "r2": UP}},
+}
+
+
+def again(players: Players) -> Record:
+    """Plays a step anew on the buffers of its recording: what is left of a graph where forward-mode derivatives wrap
+    tensors in ways that a `Tape` cannot keep."""
+    return lambda play: play
+
+
+class Training:
+    """A run's players, and what it takes to step them."""
+
+    def __init__(self, config: RunConfig, device: torch.device, on_device: bool = True) -> None:
+        self.config, self.ranks = config, Ranks(0, 1, device)
+        self.players = new_players(config, device, on_device)
+        self.game = new_game(config, self.players, self.ranks)
+        index = open_index(config)
+        self.inputs = Inputs(config, self.ranks, index.labels, self.game)
+        self.feed = Feed(open_set(config, index), order_of(config, index), batch=config.train.batch, images_seen=0)
+
+    def step(self, play: Eager) -> Tensor:
+        raw = [self.feed.next() for _ in range(self.config.game.n_critic)]
+        statistics = play(self.players, *self.inputs.of(self.players, raw))
+        self.players.images_seen += self.config.train.batch * self.config.game.n_critic
+        return statistics.clone()
+
+
+def weights(players: Players) -> dict[str, Tensor]:
+    """A copy of everything a checkpoint has, by file and name."""
+    return {f"{file}/{k}": v.clone() for file, group in players.tensors().items() for k, v in group.items()}
+
+
+def equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
+    assert not different
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
+    """Bit for bit, statistics too, while every number of the host stays what it was when the step was recorded."""
+    config = tiny(tmp_path, case, **CASES[case])
+    eager, captured = Training(config, CPU.device), Training(config, CPU.device)
+    jvp = case == "r3gan"
+    play = Captured(captured.game, (again if jvp else taped)(captured.players), warm_up=1)
+    for _ in range(8):
+        expected, found = eager.step(Eager(eager.game)), captured.step(play)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    assert play.mode == "graph"
+    equal(weights(captured.players), weights(eager.players))
+    eager.feed.close()
+    captured.feed.close()
+
+
+def test_numbers_of_the_host_would_be_noticed(tmp_path: Path) -> None:
+    """The tape keeps them as a graph would: without optimisers on the device a schedule stands still."""
+    config = tiny(tmp_path, "host", optim__lr_D=RAMP)
+    eager, captured = Training(config, CPU.device, False), Training(config, CPU.device, False)
+    play = Captured(captured.game, taped(captured.players), warm_up=1)
+    for _ in range(4):
+        eager.step(Eager(eager.game))
+        captured.step(play)
+    with pytest.raises(AssertionError):
+        equal(weights(captured.players), weights(eager.players))
+    eager.feed.close()
+    captured.feed.close()
+
+
+def test_each_set_of_due_penalties_is_recorded_once(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "forms", game__penalties={"lecam": {"weight": 1, "interval": 3}})
+    training, recorded = Training(config, CPU.device), 0
+    record = taped(training.players)
+
+    def counted(play: Play) -> Play:
+        nonlocal recorded
+        recorded += 1
+        return record(play)
+
+    play = Captured(training.game, counted, warm_up=1)
+    for _ in range(9):
+        training.step(play)
+    assert recorded == 2
+    play.forget()
+    training.step(play)
+    assert recorded == 3
+    training.feed.close()
+
+
+def test_after_the_players_were_loaded_it_is_recorded_anew(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "loaded", optim__betas=[0.5, UP])
+    eager, captured = Training(config, CPU.device), Training(config, CPU.device)
+    play = Captured(captured.game, taped(captured.players), warm_up=1)
+    for _ in range(3):
+        eager.step(Eager(eager.game))
+        captured.step(play)
+    captured.players.load(*_saved(eager.players))
+    play.forget()
+    for _ in range(3):
+        eager.step(Eager(eager.game))
+        captured.step(play)
+    equal(weights(captured.players), weights(eager.players))
+    eager.feed.close()
+    captured.feed.close()
+
+
+def _saved(players: Players) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    tensors = {file: {k: v.clone() for k, v in group.items()} for file, group in players.tensors().items()}
+    return tensors, players.scalars()
+
+
+def test_what_cannot_be_captured_is_played_eagerly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """From the very step on at which the capture failed in the middle, and with the same weights."""
+    config = tiny(tmp_path, "refused")
+    eager, refused = Training(config, CPU.device), Training(config, CPU.device)
+
+    def fails(play: Play) -> Play:
+        with refused.players.D.frozen():
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    play = Captured(refused.game, fails, warm_up=1)
+    for _ in range(4):
+        eager.step(Eager(eager.game))
+        refused.step(play)
+    assert play.mode == "eager"
+    assert [r.message for r in caplog.records] == [
+        "step=eager: it cannot be captured: operation not permitted when stream is capturing"
+    ]
+    equal(weights(refused.players), weights(eager.players))
+    eager.feed.close()
+    refused.feed.close()
+
+
+@pytest.mark.parametrize(("step", "warned"), [("auto", False), ("eager", False), ("graph", True)])
+def test_without_a_gpu_the_step_is_eager(
+    step: str, warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny(tmp_path, "cpu", step=step)
+    players = new_players(config, CPU.device)
+    assert stepper(config, new_game(config, players, CPU), players, CPU).mode == "eager"
+    assert [r.message for r in caplog.records if r.levelno == logging.WARNING] == (
+        ["step=eager: there is no GPU"] if warned else []
+    )
+
+
+def test_trees_are_rebuilt_as_they_were() -> None:
+    tree = ([{"a": torch.ones(2), "b": None}], (torch.zeros(()), 3))
+    assert [name for name, _ in tensors(tree)] == ["/0/0/a", "/1/0"]
+    again = rebuilt(tree, iter([torch.full((2,), 5.0), torch.full((), 6.0)]))
+    assert float(again[0][0]["a"][0]) == 5
+    assert again[0][0]["b"] is None
+    assert [float(x) for x in again[1]] == [6, 3]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_on_a_gpu_the_graph_trains_the_same_weights(case: str, precision: str, tmp_path: Path) -> None:
+    """Eager and replayed equal bit for bit but for ADA, whose gather adds up in any order."""
+    config = tiny(tmp_path, case, precision=precision, **CASES[case])
+    device = torch.device("cuda")
+    with ExitStack() as stack:
+        eager, captured = Training(config, device), Training(config, device)
+        for training in (eager, captured):
+            stack.callback(training.feed.close)
+        stream = captured.ranks.stream
+        assert stream is not None
+        play = Captured(captured.game, on_gpu(stream), WARM_UP, stream)
+        for _ in range(3 * WARM_UP):
+            eager.step(Eager(eager.game))
+            captured.step(play)
+        assert play.mode == "graph"
+        ours, theirs = weights(captured.players), weights(eager.players)
+        if case == "adaptive":
+            for name, value in ours.items():
+                torch.testing.assert_close(value, theirs[name], rtol=1e-2, atol=1e-3)
+        else:
+            equal(ours, theirs)
+        play.forget()
