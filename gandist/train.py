@@ -21,7 +21,6 @@ from gandist.logs import show_messages
 from gandist.progress import METRICS_FILE
 from gandist.resumption import Resume, prepare, run_root
 from gandist.storage import Storage
-from gandist.summary import describe
 
 log = logging.getLogger("gandist")
 
@@ -52,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = load(config_name, overrides)
         if options.dry_run:
+            from gandist.summary import describe  # what counts operations takes its time to import
+
             print(yaml.safe_dump(config.resolved(), sort_keys=False))  # noqa: T201
             print(describe(config))  # noqa: T201
             for warning in checks.warnings(config):

@@ -18,7 +18,7 @@ from filelock import FileLock
 from gandist import __version__
 from gandist.errors import DataError, UnreachableError
 from gandist.shards.decode import decode
-from gandist.shards.index import Index
+from gandist.shards.index import Index, numbers
 from gandist.shards.remote import ShardCache, is_remote
 
 log = logging.getLogger("gandist")
@@ -80,7 +80,7 @@ class StreamedImages:
         self.index, self.cache, self.on_damage = index, cache, on_damage
         self.resolution, self.channels, self.conditions = resolution, channels, conditions
         self.shard, self.offset, self.size, self.crc = (
-            index.samples.column(name).to_numpy() for name in ("shard", "offset", "size", "crc")
+            numbers(index.samples[name]) for name in ("shard", "offset", "size", "crc")
         )
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.broken: set[int] = set()

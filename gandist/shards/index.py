@@ -88,7 +88,7 @@ class Index:
     @property
     def labels(self) -> np.ndarray:
         """Label of each sample (n,) int64, -1 where there is none."""
-        return np.asarray(self.samples["label"].to_numpy(), dtype=np.int64)
+        return np.asarray(numbers(self.samples["label"]), dtype=np.int64)
 
     @property
     def captions(self) -> list[str | None]:
@@ -106,7 +106,7 @@ class Index:
         if self.embedded is None:
             return None
         rows = pc.index_in(self.samples["caption"], self.embedded["caption"].combine_chunks())
-        return np.asarray(_matrix(self.embedded["vector"])[rows.to_numpy()])
+        return np.asarray(_matrix(self.embedded["vector"])[numbers(rows)])
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -116,12 +116,12 @@ class Index:
         for field in self.samples.schema:
             column = self.samples[field.name]
             if pa.types.is_string(field.type):
-                lengths = pc.fill_null(pc.binary_length(column), -1).to_numpy().astype("<i4")
+                lengths = numbers(pc.fill_null(pc.binary_length(column), -1)).astype("<i4")
                 digest.update(np.ascontiguousarray(lengths).data)
                 for chunk in column.chunks:
                     digest.update("".join(text for text in chunk.to_pylist() if text is not None).encode())
             else:
-                values = column.to_numpy()
+                values = numbers(column)
                 digest.update(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).data)
         if self.embedded is not None:
             digest.update(self.encoder.encode())
@@ -134,9 +134,15 @@ class Index:
         return url if is_remote(url) else join(self.base, url)
 
 
+def numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers without nulls (n,). Arrow's own `to_numpy` imports pandas, where there is one, for half a
+    second."""
+    return np.from_dlpack(column.combine_chunks())
+
+
 def _matrix(vectors: pa.ChunkedArray) -> np.ndarray:
     """A column of lists of one size as an array (n, size), without a copy where it is of one chunk."""
-    flat = vectors.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    flat = np.from_dlpack(vectors.combine_chunks().flatten())
     return np.asarray(flat.reshape(len(vectors), -1))
 
 

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gandist.errors import DataError
-from gandist.shards.index import index_shards
+from gandist.shards.index import index_shards, numbers
 from gandist.shards.remote import ShardCache, is_remote
 from gandist.shards.tars import list_shards
 
@@ -167,7 +167,7 @@ def tars(src: str) -> Source:
     """WebDataset shards on this machine, written by anyone."""
     nowhere = ShardCache(Path(), 0)  # local files pass through a cache untouched
     index = index_shards(list_shards(src), nowhere, base=src)
-    shard, offset, size, label = (index.samples[name].to_numpy() for name in ("shard", "offset", "size", "label"))
+    shard, offset, size, label = (numbers(index.samples[name]) for name in ("shard", "offset", "size", "label"))
     urls = [index.url(i) for i in range(index.shards.num_rows)]
 
     def read(i: int) -> Sample:
