@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gandist.adversarial import Game, Latents, Now, Reals
+from gandist.adversarial import Game
 from gandist.config import RunConfig
 from gandist.elbo import Elbo
 from gandist.players import Players
@@ -35,83 +35,83 @@ Record = Callable[[Play], Play]
 
 
 class Recorded(NamedTuple):
-    """A step as it was recorded: the buffers that it reads, and its replay."""
+    """A call as it was recorded: the buffers that it reads, and its replay."""
 
     buffers: list[Tensor]
     replay: Play
 
 
 class Eager:
-    """The step, played by Python each time."""
+    """A function, such as `Game.step`, called by Python each time."""
 
     mode: Mode = "eager"
 
-    def __init__(self, game: Game | Elbo) -> None:
-        self.game = game
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
 
-    def __call__(
-        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Now
-    ) -> Tensor:
-        """`Game.step`. What is returned lasts until the next call."""
-        return self.game.step(players, reals, for_D, for_G, now)
+    def __call__(self, *arguments: Any) -> Tensor:
+        """The function's result, which lasts until the next call."""
+        return self.function(*arguments)
 
     def forget(self) -> None:
-        """The players' tensors are other ones from here on."""
+        """What the function changes, players for example, lies in other tensors from here on."""
 
 
 class Captured(Eager):
-    """The step, recorded once a form and replayed: always with the same players."""
+    """A function, recorded once for each form of its arguments and replayed.
+
+    Of the arguments tensors may change from call to call, in nested sequences and mappings; all else, such as the
+    players, must be what it was.
+    """
 
     mode: Mode = "graph"
 
     def __init__(
-        self, game: Game | Elbo, record: Record, warm_up: int, stream: torch.cuda.Stream | None = None
+        self, function: Callable[..., Tensor], record: Record, warm_up: int, stream: torch.cuda.Stream | None = None
     ) -> None:
-        """`stream` is that on which steps are played before they are recorded, and on which `record` records."""
-        super().__init__(game)
+        """`stream` is that of the calls before a recording, and that on which `record` records."""
+        super().__init__(function)
         self._record, self._warm_up, self._stream = record, warm_up, stream
+        self._refused = False
         self._played: Counter[Form] = Counter()
         self._recorded: dict[Form, Recorded] = {}
 
     def forget(self) -> None:
         self._recorded.clear()  # before NCCL's groups end, which would wait for them
 
-    def __call__(
-        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Now
-    ) -> Tensor:
-        arguments = (reals, for_D, for_G, now)
+    def __call__(self, *arguments: Any) -> Tensor:
         named = list(tensors(arguments))
         form = tuple((name, x.shape, x.stride(), x.dtype) for name, x in named)
         given = [x for _, x in named]
         if form not in self._recorded:
             self._played[form] += 1
-            if self._played[form] <= self._warm_up or self.mode == "eager":
-                return self._eagerly(players, arguments)
+            if self._played[form] <= self._warm_up or self._refused:
+                return self._eagerly(arguments)
             try:
-                self._recorded[form] = self._capture(players, arguments, given)
+                self._recorded[form] = self._capture(arguments, given)
             except RuntimeError as error:  # of an operation, in a file of `imports` perhaps, that looks at a value
-                self.mode = "eager"
+                self.mode, self._refused = "eager", True
+                self.forget()
                 log.warning("step=eager: it cannot be captured: %s", str(error).splitlines()[0])
-                return self._eagerly(players, arguments)
-            log.info("step=graph captured: form %d", len(self._recorded))
+                return self._eagerly(arguments)
         buffers, replay = self._recorded[form]
         torch._foreach_copy_(buffers, given)
         return replay()
 
-    def _capture(self, players: Players, arguments: Any, given: list[Tensor]) -> Recorded:
+    def _capture(self, arguments: Any, given: list[Tensor]) -> Recorded:
         buffers = [x.clone() for x in given]
         its_own = rebuilt(arguments, iter(buffers))
-        return Recorded(buffers, self._record(lambda: self.game.step(players, *its_own)))
+        return Recorded(buffers, self._record(lambda: self.function(*its_own)))
 
-    def _eagerly(self, players: Players, arguments: Any) -> Tensor:
+    def _eagerly(self, arguments: Any) -> Tensor:
         if self._stream is None:
-            return self.game.step(players, *arguments)
+            return self.function(*arguments)
         usual = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(usual)
         with torch.cuda.stream(self._stream):
-            statistics = self.game.step(players, *arguments)
+            result = self.function(*arguments)
         usual.wait_stream(self._stream)
-        return statistics
+        return result
 
 
 def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks) -> Eager:
@@ -125,11 +125,11 @@ def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks
         obstacle = f"gradients are averaged by {backend}, which cannot be captured"
     found: Eager
     if ranks.stream is not None and not obstacle and config.step != "eager":
-        found = Captured(game, on_gpu(ranks.stream), WARM_UP_DDP if ranks.gradients else WARM_UP, ranks.stream)
+        found = Captured(game.step, on_gpu(ranks.stream), WARM_UP_DDP if ranks.gradients else WARM_UP, ranks.stream)
     else:
         if config.step == "graph" and ranks.leads:
             log.warning("step=eager: %s", obstacle)
-        found = Eager(game)
+        found = Eager(game.step)
     if config.step == "compile":
         found.mode = "compile"
     return found

@@ -17,7 +17,7 @@ from gandist.methods import new_game, new_players
 from gandist.players import Players
 from gandist.ranks import Ranks
 from gandist.shards.feed import Feed
-from tests.tape import taped
+from tests.tape import Tape, taped
 from tests.worlds import tiny
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -92,9 +92,9 @@ def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     config = tiny(tmp_path, case, **CASES[case])
     eager, captured = Training(config, CPU.device), Training(config, CPU.device)
     jvp = case == "r3gan"
-    play = Captured(captured.game, (again if jvp else taped)(captured.players), warm_up=1)
+    play = Captured(captured.game.step, (again if jvp else taped)(captured.players), warm_up=1)
     for _ in range(8):
-        expected, found = eager.step(Eager(eager.game)), captured.step(play)
+        expected, found = eager.step(Eager(eager.game.step)), captured.step(play)
         torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
     assert play.mode == "graph"
     equal(weights(captured.players), weights(eager.players))
@@ -106,9 +106,9 @@ def test_numbers_of_the_host_would_be_noticed(tmp_path: Path) -> None:
     """The tape keeps them as a graph would: without optimisers on the device a schedule stands still."""
     config = tiny(tmp_path, "host", optim__lr_D=RAMP)
     eager, captured = Training(config, CPU.device, False), Training(config, CPU.device, False)
-    play = Captured(captured.game, taped(captured.players), warm_up=1)
+    play = Captured(captured.game.step, taped(captured.players), warm_up=1)
     for _ in range(4):
-        eager.step(Eager(eager.game))
+        eager.step(Eager(eager.game.step))
         captured.step(play)
     with pytest.raises(AssertionError):
         equal(weights(captured.players), weights(eager.players))
@@ -126,7 +126,7 @@ def test_each_set_of_due_penalties_is_recorded_once(tmp_path: Path) -> None:
         recorded += 1
         return record(play)
 
-    play = Captured(training.game, counted, warm_up=1)
+    play = Captured(training.game.step, counted, warm_up=1)
     for _ in range(9):
         training.step(play)
     assert recorded == 2
@@ -139,14 +139,14 @@ def test_each_set_of_due_penalties_is_recorded_once(tmp_path: Path) -> None:
 def test_after_the_players_were_loaded_it_is_recorded_anew(tmp_path: Path) -> None:
     config = tiny(tmp_path, "loaded", optim__betas=[0.5, UP])
     eager, captured = Training(config, CPU.device), Training(config, CPU.device)
-    play = Captured(captured.game, taped(captured.players), warm_up=1)
+    play = Captured(captured.game.step, taped(captured.players), warm_up=1)
     for _ in range(3):
-        eager.step(Eager(eager.game))
+        eager.step(Eager(eager.game.step))
         captured.step(play)
     captured.players.load(*_saved(eager.players))
     play.forget()
     for _ in range(3):
-        eager.step(Eager(eager.game))
+        eager.step(Eager(eager.game.step))
         captured.step(play)
     equal(weights(captured.players), weights(eager.players))
     eager.feed.close()
@@ -167,9 +167,9 @@ def test_what_cannot_be_captured_is_played_eagerly(tmp_path: Path, caplog: pytes
         with refused.players.D.frozen():
             raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    play = Captured(refused.game, fails, warm_up=1)
+    play = Captured(refused.game.step, fails, warm_up=1)
     for _ in range(4):
-        eager.step(Eager(eager.game))
+        eager.step(Eager(eager.game.step))
         refused.step(play)
     assert play.mode == "eager"
     assert [r.message for r in caplog.records] == [
@@ -215,9 +215,9 @@ def test_on_a_gpu_the_graph_trains_the_same_weights(case: str, precision: str, t
             stack.callback(training.feed.close)
         stream = captured.ranks.stream
         assert stream is not None
-        play = Captured(captured.game, on_gpu(stream), WARM_UP, stream)
+        play = Captured(captured.game.step, on_gpu(stream), WARM_UP, stream)
         for _ in range(3 * WARM_UP):
-            eager.step(Eager(eager.game))
+            eager.step(Eager(eager.game.step))
             captured.step(play)
         assert play.mode == "graph"
         ours, theirs = weights(captured.players), weights(eager.players)
@@ -227,3 +227,25 @@ def test_on_a_gpu_the_graph_trains_the_same_weights(case: str, precision: str, t
         else:
             equal(ours, theirs)
         play.forget()
+
+
+def test_a_generator_is_drawn_from_by_replay(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "drawn", model__norm="batch")
+    G = new_players(config, CPU.device).G_ema.eval()
+    draw = Captured(G, lambda play: _tape(play), warm_up=1)
+    with torch.no_grad():
+        for seed in range(4):
+            z, y = torch.randn(25, 8, generator=torch.Generator().manual_seed(seed)).double(), torch.arange(25) % 10
+            assert torch.equal(draw(z, y), G(z, y))
+        assert torch.equal(draw(z[:4], y[:4]), G(z[:4], y[:4]))  # another form
+
+
+def _tape(play: Play) -> Play:
+    with Tape() as tape:
+        result = play()
+
+    def replay() -> Tensor:
+        tape.play()
+        return result
+
+    return replay
