@@ -19,7 +19,8 @@ from torch import Tensor
 
 TILE = 1024
 """Elements of a tile."""
-WARPS = 4
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
+"""Products are rounded before they are added, as torch rounds them; Triton's default differs between versions."""
 STEPS = 8
 """Tiles one above the other that a program sums in channels_last. More would leave 4x4 images too few programs."""
 
@@ -205,7 +206,7 @@ def launch(kernel, shape: tuple[int, ...], last: bool, *arguments, steps: int = 
         return
     ROWS, COLS = tile(shape[1] if last else shape[3])
     with torch.cuda.device_of(arguments[0]):  # Triton launches on the current one
-        kernel[grid(shape, last, steps)](*arguments, **constants, LAST=last, ROWS=ROWS, COLS=COLS, num_warps=WARPS)
+        kernel[grid(shape, last, steps)](*arguments, **constants, LAST=last, ROWS=ROWS, COLS=COLS, **OPTIONS)
 
 
 def probe(device: str) -> None:

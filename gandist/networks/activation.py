@@ -65,17 +65,19 @@ class _Gated(torch.autograd.Function):
         ctx.b_dtype = None if b is None else b.dtype  # type: ignore[attr-defined]
 
     @staticmethod
-    def backward(ctx: Context, g: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Context, g: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
         gate, slope = _kept(ctx)
+        if g is None:
+            return None, None, None, None
         if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
             dx, db = _Summed.apply(g, gate, slope)  # type: ignore[no-untyped-call]
             return dx, db.to(ctx.b_dtype), None, None  # type: ignore[attr-defined]
         return _Gated.apply(g, None, gate, slope), None, None, None  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def jvp(ctx: Context, x: Tensor, b: Tensor | None, *_: object) -> Tensor:
+    def jvp(ctx: Context, x: Tensor | None, b: Tensor | None, *_: object) -> Tensor:
         gate, slope = _kept(ctx)
-        y: Tensor = _Gated.apply(x, b, gate, slope)  # type: ignore[no-untyped-call]
+        y: Tensor = _Gated.apply(_or_zeros(x, gate), b, gate, slope)  # type: ignore[no-untyped-call]
         return y
 
 
@@ -87,20 +89,18 @@ class _Summed(torch.autograd.Function):
         return _summed(x, gate, slope)
 
     @staticmethod
-    def setup_context(
-        ctx: Context, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]
-    ) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]) -> None:
         _keep(ctx, *inputs[1:])
 
     @staticmethod
-    def backward(ctx: Context, g: Tensor, g_sums: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Context, g: Tensor | None, g_sums: Tensor | None) -> tuple[Tensor, None, None]:
         gate, slope = _kept(ctx)
-        return _Gated.apply(g, g_sums, gate, slope), None, None  # type: ignore[no-untyped-call]
+        return _Gated.apply(_or_zeros(g, gate), g_sums, gate, slope), None, None  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def jvp(ctx: Context, x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+    def jvp(ctx: Context, x: Tensor | None, *_: object) -> tuple[Tensor, Tensor]:
         gate, slope = _kept(ctx)
-        both: tuple[Tensor, Tensor] = _Summed.apply(x, gate, slope)  # type: ignore[no-untyped-call]
+        both: tuple[Tensor, Tensor] = _Summed.apply(_or_zeros(x, gate), gate, slope)  # type: ignore[no-untyped-call]
         return both
 
 
@@ -108,9 +108,15 @@ def _keep(ctx: Context, gate: Tensor, slope: float) -> None:
     ctx.save_for_backward(gate)
     ctx.save_for_forward(gate)
     ctx.slope = slope  # type: ignore[attr-defined]
+    # The sums' gradient is mostly absent, and b's tangent always: no zeros to be filled and added for them.
+    ctx.set_materialize_grads(False)  # type: ignore[attr-defined]
 
 
 def _kept(ctx: Context) -> tuple[Tensor, float]:
     """Detached: the gate's derivative is zero, and a graph behind it would be walked for nothing."""
     (gate,) = ctx.saved_tensors  # type: ignore[attr-defined]
     return gate.detach(), ctx.slope  # type: ignore[attr-defined]
+
+
+def _or_zeros(x: Tensor | None, gate: Tensor) -> Tensor:
+    return torch.zeros_like(gate) if x is None else x
