@@ -171,7 +171,7 @@ def summed(x: Tensor, gate: Tensor, slope: float) -> tuple[Tensor, Tensor]:
 
 
 def channels_last(x: Tensor) -> bool:
-    """As torch tells by the strides, also of what is no whole tensor. (`is_contiguous` is true of both where C is 1.)"""
+    """As torch tells it by the strides: also of slices, and not of C = 1, where both layouts are one."""
     return 0 < x.stride(1) < x.stride(3)
 
 
