@@ -53,11 +53,12 @@ def test_forward_mode_then_backward() -> None:
     dx, db = torch.randn_like(x).requires_grad_(), torch.randn_like(b).requires_grad_()
 
     def found(f: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
-        along_both = torch.func.jvp(f, (x, b), (dx, db))
+        both = torch.func.jvp(f, (x, b), (dx, db))
         along_x = torch.func.jvp(lambda x: f(x, b), (x,), (dx,))
         along_b = torch.func.jvp(lambda b: f(x, b), (b,), (db,))
-        loss = sum((y * tangent).square().sum() for y, tangent in (along_both, along_x, along_b))
-        return [*along_both, *along_x, *along_b, *torch.autograd.grad(loss, (x, b, dx, db))]
+        values = [*both, *along_x, *along_b]
+        loss = torch.stack([values[0] * tangent for tangent in values[1::2]]).square().sum()
+        return [*values, *torch.autograd.grad(loss, (x, b, dx, db))]
 
     torch.testing.assert_close(found(fused), found(plain))
 

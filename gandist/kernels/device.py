@@ -8,7 +8,7 @@ Tiles have a fixed size. There is nothing to tune while a CUDA graph is captured
 bytes in flight a thread these kernels wait for memory only. 1024 elements for 128 threads are 8 each, in bfloat16
 the 16 bytes that one instruction loads.
 """
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 
 import math
 
