@@ -67,10 +67,14 @@ def randn(*shape: int, dtype: torch.dtype = torch.float32, memory_format: torch.
     return torch.randn(shape, device=DEVICE).to(dtype).contiguous(memory_format=memory_format)
 
 
-def close(ours: Tensor, exact: Tensor, roundings: float = 1) -> None:
-    """Units in the last place: of the interpreter two, which cuts where a GPU rounds to bfloat16."""
-    eps = roundings * torch.finfo(ours.dtype).eps
+def close(ours: Tensor, exact: Tensor) -> None:
+    """To one unit in the last place, for the interpreter cuts where a GPU rounds to bfloat16; sums (C,) to twenty."""
+    eps = (20 if ours.dim() == 1 else 1) * torch.finfo(ours.dtype).eps
     torch.testing.assert_close(ours.double(), exact.double(), rtol=eps, atol=eps)
+
+
+def parts(results: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return results if isinstance(results, tuple) else (results,)
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -82,12 +86,10 @@ def test_values(name: str, dtype: torch.dtype, memory_format: torch.memory_forma
         b = randn(shape[1])
         ours, theirs = KERNELS[name](x, b, gate), twin(lambda: KERNELS[name](x, b, gate))  # noqa: B023
         exact = twin(lambda: KERNELS[name](x.double(), b, gate))  # noqa: B023
-        for ours_, theirs_, exact_ in zip(
-            *(t if isinstance(t, tuple) else (t,) for t in (ours, theirs, exact)), strict=True
-        ):
+        for ours_, theirs_, exact_ in zip(parts(ours), parts(theirs), parts(exact), strict=True):
             assert (ours_.shape, ours_.dtype) == (theirs_.shape, theirs_.dtype)
-            assert not ours_.numel() or ours_.stride() == theirs_.stride()
-            close(ours_, exact_, 1 if ours_.dim() == 4 else 20)
+            assert ours_.dim() == 1 or ours_.is_contiguous(memory_format=memory_format)
+            close(ours_, exact_)
 
 
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -112,8 +114,8 @@ def test_any_strides(name: str, view: str, memory_format: torch.memory_format) -
     b = randn(2 * x.shape[1])[::2]
     for b_ in (b, b[:1].expand_as(b)):
         ours, exact = KERNELS[name](x, b_, gate), twin(lambda: KERNELS[name](x.double(), b_, gate))  # noqa: B023
-        for ours_, exact_ in zip(*(t if isinstance(t, tuple) else (t,) for t in (ours, exact)), strict=True):
-            close(ours_, exact_, 1 if ours_.dim() == 4 else 20)
+        for ours_, exact_ in zip(parts(ours), parts(exact), strict=True):
+            close(ours_, exact_)
     assert torch.equal(x, before)
 
 
@@ -127,8 +129,8 @@ def test_offsets_past_2_to_the_31(name: str, axis: int) -> None:
     x = far.as_strided((4, 4, 4, 4), strides).copy_(randn(4, 4, 4, 4))
     b = randn(4)
     ours, exact = KERNELS[name](x, b, x), twin(lambda: KERNELS[name](x.clone().double(), b, x))
-    for ours_, exact_ in zip(*(t if isinstance(t, tuple) else (t,) for t in (ours, exact)), strict=True):
-        close(ours_, exact_, 1 if ours_.dim() == 4 else 20)
+    for ours_, exact_ in zip(parts(ours), parts(exact), strict=True):
+        close(ours_, exact_)
 
 
 def test_more_rows_than_kernels_number_are_the_twins() -> None:
@@ -176,12 +178,12 @@ def judged(D: Discriminator, x: Tensor, way: str, autocast: bool = False) -> lis
 
 @pytest.mark.parametrize("way", ["jvp", "double"])
 @pytest.mark.parametrize("autocast", [False, True])
-def test_gradient_penalties(way: str, autocast: bool) -> None:
-    torch.backends.cudnn.allow_tf32 = False
+def test_gradient_penalties(way: str, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     D, x = critic()
     ours, theirs = judged(D, x, way, autocast), twin(lambda: judged(D, x, way))
     for a, b in zip(ours, theirs, strict=True):
-        assert float((a - b).norm() / b.norm()) < (0.1 if autocast else 1e-5)
+        assert float((a - b).norm() / b.norm()) < (0.1 if autocast else 1e-4)
 
 
 def test_a_block_keeps_its_weights_names_precision_and_layout() -> None:
@@ -217,8 +219,9 @@ def test_results_repeat_bit_for_bit() -> None:
 
 @on_a_gpu
 @pytest.mark.parametrize("way", ["jvp", "double"])
-def test_in_a_cuda_graph(way: str) -> None:
+def test_in_a_cuda_graph(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """D judged and differentiated, the kernels and the twins each in a graph: what is replayed is what eager makes."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     D, x = critic()
     other = torch.randn_like(x)
 
@@ -239,6 +242,6 @@ def test_in_a_cuda_graph(way: str) -> None:
 
     ours, theirs = captured(), twin(captured)
     for a, b in zip(ours, judged(D, other, way, autocast=True), strict=True):
-        torch.testing.assert_close(a, b)
+        assert float((a - b).norm() / b.norm()) < 1e-3
     for a, b in zip(ours, theirs, strict=True):
         assert float((a - b).norm() / b.norm()) < 0.1

@@ -109,7 +109,7 @@ def _keep(ctx: Context, gate: Tensor, slope: float) -> None:
     ctx.save_for_forward(gate)
     ctx.slope = slope  # type: ignore[attr-defined]
     # The sums' gradient is mostly absent, and b's tangent always: no zeros to be filled and added for them.
-    ctx.set_materialize_grads(False)  # type: ignore[attr-defined]
+    ctx.set_materialize_grads(False)
 
 
 def _kept(ctx: Context) -> tuple[Tensor, float]:
