@@ -20,8 +20,11 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gandist.kernels import usable
+from gandist.networks.activation import bias_leaky_relu
 from gandist.networks.resample import down2, up2
 from gandist.networks.shape import Shape, condition, projection
 
@@ -69,7 +72,17 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.branch(x)
+        y: Tensor = x + (self._fused(x) if usable(x) else self.branch(x))
+        return y
+
+    def _fused(self, x: Tensor) -> Tensor:
+        """The branch, its biases added by its activations. The first two convolutions' own `forward` is passed by."""
+        *inner, last = (layer for layer in self.branch if isinstance(layer, nn.Conv2d))
+        for conv in inner:
+            x = F.conv2d(x, conv.weight, padding=conv.padding, groups=conv.groups)
+            assert conv.bias is not None
+            x = bias_leaky_relu(x, conv.bias, SLOPE)
+        y: Tensor = last(x)
         return y
 
 
