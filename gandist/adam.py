@@ -25,7 +25,9 @@ class ScheduledAdam(torch.optim.Optimizer):
         eps: float = 1e-8,
     ) -> None:
         """`lr` float32 and beta2 float64: scalars on the device."""
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps})
+        # `capturable` has a state that is loaded keep its count of steps on the device.
+        defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps, "capturable": True}
+        super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -67,17 +67,23 @@ class Captured(Eager):
     mode: Mode = "graph"
 
     def __init__(
-        self, function: Callable[..., Tensor], record: Record, warm_up: int, stream: torch.cuda.Stream | None = None
+        self,
+        function: Callable[..., Tensor],
+        recorder: Callable[[], Record],
+        warm_up: int,
+        stream: torch.cuda.Stream | None = None,
     ) -> None:
-        """`stream` is that of the calls before a recording, and that on which `record` records."""
+        """`stream` is that of the calls before a recording, and that on which the recorder records."""
         super().__init__(function)
-        self._record, self._warm_up, self._stream = record, warm_up, stream
+        self._recorder, self._warm_up, self._stream = recorder, warm_up, stream
+        self._record = recorder()
         self._refused = False
         self._played: Counter[Form] = Counter()
         self._recorded: dict[Form, Recorded] = {}
 
     def forget(self) -> None:
         self._recorded.clear()  # before NCCL's groups end, which would wait for them
+        self._record = self._recorder()  # memory that graphs shared cannot be shared with new ones
 
     def __call__(self, *arguments: Any) -> Tensor:
         named = list(tensors(arguments))
@@ -125,7 +131,7 @@ def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks
         obstacle = f"gradients are averaged by {backend}, which cannot be captured"
     found: Eager
     if ranks.stream is not None and not obstacle and config.step != "eager":
-        found = Captured(game.step, on_gpu(ranks.stream), WARM_UP_DDP if ranks.gradients else WARM_UP, ranks.stream)
+        found = captured(game.step, ranks.stream, WARM_UP_DDP if ranks.gradients else WARM_UP)
     else:
         if config.step == "graph" and ranks.leads:
             log.warning("step=eager: %s", obstacle)
@@ -142,6 +148,11 @@ def compile_networks(game: Game | Elbo, players: Players) -> None:
         log.info("step=compile: not of D, whose slope a penalty needs: compiled functions have no second derivative")
     for net in [players.G.net] if slopes else [players.G.net, players.D.net]:
         net.compile()
+
+
+def captured(function: Callable[..., Tensor], stream: torch.cuda.Stream, warm_up: int = WARM_UP) -> Captured:
+    """The function, captured on a stream that is not its device's default one."""
+    return Captured(function, lambda: on_gpu(stream), warm_up, stream)
 
 
 def on_gpu(stream: torch.cuda.Stream) -> Record:

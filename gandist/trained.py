@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gandist import checkpoint, dataset, evaluations, extensions
-from gandist.captured import WARM_UP, Captured, on_gpu
+from gandist.captured import captured
 from gandist.checks import shapes
 from gandist.config import RunConfig, parse, validate
 from gandist.errors import CheckpointError, ConfigError
@@ -46,7 +46,7 @@ class Trained:
         if self.device.type != "cuda":
             return self.G
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        return Captured(self.G, on_gpu(stream), WARM_UP, stream)
+        return captured(self.G, stream)
 
     def latents(self, n: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
         """z (n, latents); image i has the same under any n. Truncation below 1 trades variety for typicality."""

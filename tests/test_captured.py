@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist.captured import WARM_UP, Captured, Eager, Play, Record, on_gpu, rebuilt, stepper, tensors
+from gandist.captured import WARM_UP, Captured, Eager, Play, Record, captured, rebuilt, stepper, tensors
 from gandist.config import RunConfig
 from gandist.dataset import open_index, open_set, order_of
 from gandist.inputs import Inputs
@@ -90,30 +90,30 @@ def equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     """Bit for bit, statistics too, while every number of the host stays what it was when the step was recorded."""
     config = tiny(tmp_path, case, **CASES[case])
-    eager, captured = Training(config, CPU.device), Training(config, CPU.device)
+    eager, training = Training(config, CPU.device), Training(config, CPU.device)
     jvp = case == "r3gan"
-    play = Captured(captured.game.step, (again if jvp else taped)(captured.players), warm_up=1)
+    play = Captured(training.game.step, lambda: (again if jvp else taped)(training.players), warm_up=1)
     for _ in range(8):
-        expected, found = eager.step(Eager(eager.game.step)), captured.step(play)
+        expected, found = eager.step(Eager(eager.game.step)), training.step(play)
         torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
     assert play.mode == "graph"
-    equal(weights(captured.players), weights(eager.players))
+    equal(weights(training.players), weights(eager.players))
     eager.feed.close()
-    captured.feed.close()
+    training.feed.close()
 
 
 def test_numbers_of_the_host_would_be_noticed(tmp_path: Path) -> None:
     """The tape keeps them as a graph would: without optimisers on the device a schedule stands still."""
     config = tiny(tmp_path, "host", optim__lr_D=RAMP)
-    eager, captured = Training(config, CPU.device, False), Training(config, CPU.device, False)
-    play = Captured(captured.game.step, taped(captured.players), warm_up=1)
+    eager, training = Training(config, CPU.device, False), Training(config, CPU.device, False)
+    play = Captured(training.game.step, lambda: taped(training.players), warm_up=1)
     for _ in range(4):
         eager.step(Eager(eager.game.step))
-        captured.step(play)
+        training.step(play)
     with pytest.raises(AssertionError):
-        equal(weights(captured.players), weights(eager.players))
+        equal(weights(training.players), weights(eager.players))
     eager.feed.close()
-    captured.feed.close()
+    training.feed.close()
 
 
 def test_each_set_of_due_penalties_is_recorded_once(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_each_set_of_due_penalties_is_recorded_once(tmp_path: Path) -> None:
         recorded += 1
         return record(play)
 
-    play = Captured(training.game.step, counted, warm_up=1)
+    play = Captured(training.game.step, lambda: counted, warm_up=1)
     for _ in range(9):
         training.step(play)
     assert recorded == 2
@@ -138,19 +138,19 @@ def test_each_set_of_due_penalties_is_recorded_once(tmp_path: Path) -> None:
 
 def test_after_the_players_were_loaded_it_is_recorded_anew(tmp_path: Path) -> None:
     config = tiny(tmp_path, "loaded", optim__betas=[0.5, UP])
-    eager, captured = Training(config, CPU.device), Training(config, CPU.device)
-    play = Captured(captured.game.step, taped(captured.players), warm_up=1)
+    eager, training = Training(config, CPU.device), Training(config, CPU.device)
+    play = Captured(training.game.step, lambda: taped(training.players), warm_up=1)
     for _ in range(3):
         eager.step(Eager(eager.game.step))
-        captured.step(play)
-    captured.players.load(*_saved(eager.players))
+        training.step(play)
+    training.players.load(*_saved(eager.players))
     play.forget()
     for _ in range(3):
         eager.step(Eager(eager.game.step))
-        captured.step(play)
-    equal(weights(captured.players), weights(eager.players))
+        training.step(play)
+    equal(weights(training.players), weights(eager.players))
     eager.feed.close()
-    captured.feed.close()
+    training.feed.close()
 
 
 def _saved(players: Players) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -167,7 +167,7 @@ def test_what_cannot_be_captured_is_played_eagerly(tmp_path: Path, caplog: pytes
         with refused.players.D.frozen():
             raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    play = Captured(refused.game.step, fails, warm_up=1)
+    play = Captured(refused.game.step, lambda: fails, warm_up=1)
     for _ in range(4):
         eager.step(Eager(eager.game.step))
         refused.step(play)
@@ -210,17 +210,21 @@ def test_on_a_gpu_the_graph_trains_the_same_weights(case: str, precision: str, t
     config = tiny(tmp_path, case, precision=precision, **CASES[case])
     device = torch.device("cuda")
     with ExitStack() as stack:
-        eager, captured = Training(config, device), Training(config, device)
-        for training in (eager, captured):
-            stack.callback(training.feed.close)
-        stream = captured.ranks.stream
+        eager, training = Training(config, device), Training(config, device)
+        for each in (eager, training):
+            stack.callback(each.feed.close)
+        stream = training.ranks.stream
         assert stream is not None
-        play = Captured(captured.game.step, on_gpu(stream), WARM_UP, stream)
-        for _ in range(3 * WARM_UP):
-            eager.step(Eager(eager.game.step))
-            captured.step(play)
+        play = captured(training.game.step, stream)
+        for half in range(2):  # the second as after a roll-back
+            for _ in range(3 * WARM_UP):
+                eager.step(Eager(eager.game.step))
+                training.step(play)
+            if not half:
+                training.players.load(*_saved(eager.players))
+                play.forget()
         assert play.mode == "graph"
-        ours, theirs = weights(captured.players), weights(eager.players)
+        ours, theirs = weights(training.players), weights(eager.players)
         if case == "adaptive":
             for name, value in ours.items():
                 torch.testing.assert_close(value, theirs[name], rtol=1e-2, atol=1e-3)
@@ -232,7 +236,7 @@ def test_on_a_gpu_the_graph_trains_the_same_weights(case: str, precision: str, t
 def test_a_generator_is_drawn_from_by_replay(tmp_path: Path) -> None:
     config = tiny(tmp_path, "drawn", model__norm="batch")
     G = new_players(config, CPU.device).G_ema.eval()
-    draw = Captured(G, lambda play: _tape(play), warm_up=1)
+    draw = Captured(G, lambda: _tape, warm_up=1)
     with torch.no_grad():
         for seed in range(4):
             z, y = torch.randn(25, 8, generator=torch.Generator().manual_seed(seed)).double(), torch.arange(25) % 10
