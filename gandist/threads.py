@@ -1,4 +1,5 @@
-"""How many threads a rank computes with on CPUs: measured once a run, for more of them may be slower, and then kept.
+"""How a rank computes: on a GPU in TF32 or not; on a CPU with how many threads, which is measured once a run, for more
+of them may be slower, and then kept.
 
 Sums that threads share are rounded by how many they are. So a run goes on with the number that it began with.
 """
@@ -11,9 +12,20 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from gandist.config import RunConfig
+
 GAIN = 1.2
 """So much faster, at least, twice the threads must be."""
 REPEATS = 5
+
+
+def set_up(config: RunConfig, device: torch.device, before: int | None = None) -> None:
+    """Have this process compute as configured; `before`: how many threads the run has had until now."""
+    if device.type == "cpu":
+        torch.set_num_threads(choose(config.launch.threads, before))
+    else:
+        torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = config.tf32
 
 
 def choose(asked: int | None, before: int | None) -> int:

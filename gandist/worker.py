@@ -24,7 +24,7 @@ from gandist.schedule import due, images_of, value_at
 from gandist.shards.feed import Feed
 from gandist.storage import Storage
 from gandist.telemetry import announce, open_telemetry, target
-from gandist.threads import choose
+from gandist.threads import set_up
 from gandist.tick import Tick
 from gandist.trained import take_stage_1
 
@@ -107,11 +107,7 @@ class Run:
             threads = found.manifest.get("threads")
         else:
             take_stage_1(config, self.players)
-        if ranks.device.type == "cpu":
-            torch.set_num_threads(choose(config.launch.threads, threads))
-        else:
-            torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
-            torch.backends.cudnn.allow_tf32 = config.tf32
+        set_up(config, ranks.device, threads)
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
         first = dataset.order_of(config, self.index).take(0, min(signals.N, self.index.n))
