@@ -224,7 +224,7 @@ class Run:
         self.telemetry.phase("ended")
         if out:
             with self._writing():
-                out.writer.wait()
+                out.wait()
         return Outcome("stopped" if go_on == "stop" or self._message else "done", players.images_seen, self._message)
 
     @contextmanager
