@@ -1,7 +1,7 @@
 """G, D, the running average of G, their optimisers, and how many images were seen: all that training changes."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,7 +126,7 @@ class Players:
 
         def plain(numbers: Tensor) -> dict[str, Any]:
             parts = numbers.split_with_sizes([shape.numel() for shape in shapes])
-            read = iter([part.view(shape).tolist() for part, shape in zip(parts, shapes, strict=True)])
+            read: Iterator[Any] = iter([part.view(shape).tolist() for part, shape in zip(parts, shapes, strict=True)])
             skipped = {"skipped_G": next(read), "skipped_D": next(read)}
             whole = {
                 name: {**settings, "scale": next(read), "_growth_tracker": int(next(read))} if numbers else settings
