@@ -21,6 +21,7 @@ from gandist.outputs import ROWS, Outputs
 from gandist.ranks import Ranks, join, lost_contact
 from gandist.schedule import due, images_of, value_at
 from gandist.shards.feed import Feed
+from gandist.shards.resident import settle
 from gandist.storage import Storage
 from gandist.telemetry import announce, open_telemetry, target
 from gandist.tick import Tick
@@ -114,6 +115,9 @@ class Run:
 
     def _open_feed(self) -> Feed:
         """The images from here on."""
+        self.images, where = settle(self.images, self.config.data.resident, self.ranks.device)
+        if self.ranks.leads:
+            log.info("%s", where)
         return Feed(
             self.images,
             dataset.order_of(self.config, self.index),
@@ -122,7 +126,7 @@ class Run:
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
             prefetch=self.config.data.prefetch,
-            pin=self.ranks.device.type == "cuda",
+            device=self.ranks.device,
         )
 
     def announce(self, closing: ExitStack, start: str) -> None:
