@@ -58,7 +58,7 @@ def settle(images: Images, resident: str, device: torch.device) -> tuple[Images,
     kind, why = "streamed", "they do not fit half of data.cache_gib"
     if isinstance(images, MappedImages):
         kind, why = "mapped", "they fit half of data.cache_gib"
-    n_bytes = int(np.prod(images.shape))
+    (n, resolution, *_), n_bytes = images.shape, int(np.prod(images.shape))
     if isinstance(images, ResidentImages):
         kind, why = "resident", "they are there already"
     elif resident == "always" or (resident == "auto" and device.type == "cuda" and kind == "mapped"):
@@ -72,5 +72,4 @@ def settle(images: Images, resident: str, device: torch.device) -> tuple[Images,
             images, kind, why = ResidentImages(images, device), "resident", f"they take {n_bytes / free:.1%} {room}"
         else:
             why += f", and take {n_bytes / free:.0%} {room}"
-    n, resolution, *_ = images.shape
     return images, f"data={kind} n={n} resolution={resolution} bytes={n_bytes}: {why}"
