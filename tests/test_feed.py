@@ -111,7 +111,7 @@ def test_on_a_gpu_the_batches_are_the_same(packed: Index, order: Order, tmp_path
     for _ in range(50):
         batch = feed.next()
         assert batch.pixels.device == batch.conditions.device == gpu
-        torch.cuda._sleep(1_000_000)
+        torch.cuda._sleep(1_000_000)  # type: ignore[no-untyped-call]
         taken.append([tensor.clone() for tensor in batch])
         del batch
     for copies in taken:

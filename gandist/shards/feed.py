@@ -47,7 +47,7 @@ class Feed:
     ) -> None:
         self.images, self.order, self.batch = images, order, batch
         self.rows, self.device = split(batch, rank, world_size), device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._position = images_seen
         # Each batch has a place in the queue from the start; decoding below it runs on threads of its own.
         self._threads = ThreadPoolExecutor(THREADS, "feed", initializer=self._begin)
