@@ -106,8 +106,8 @@ class StreamedImages:
                 found.append(number)
             return found
 
-        # A task costs about what a small image does, so a thread takes several of them at once.
-        step = max(1, len(numbers) // (4 * self.threads))
+        # A task costs as much as a small image, and while one thread is late the others begin the next batch.
+        step = max(1, -(-len(numbers) // self.threads))
         parts = self.pool.map(decoded, [range(len(numbers))[at : at + step] for at in range(0, len(numbers), step)])
         return pixels, self.conditions[[number for part in parts for number in part]]
 
