@@ -121,6 +121,14 @@ def play(config: RunConfig) -> str:
     return train(config, prepare(config, "auto"), Host()).status
 
 
+def test_a_run_whose_images_do_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_free(BYTES, monkeypatch)
+    config = tiny(tmp_path, "refused", data__resident="always")
+    outcome = train(config, prepare(config, "auto"), Host())
+    assert (outcome.status, outcome.images_seen) == ("refused", 0)
+    assert outcome.message.startswith("data.resident: always, but")
+
+
 def test_where_the_images_are_changes_nothing_of_a_run(tmp_path: Path) -> None:
     """Nor of one that is stopped and goes on with them elsewhere."""
     small = {"train__batch": 12, "data__flip": True}
