@@ -9,7 +9,6 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +16,13 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from gandist.background import Background, arrival, to_host
 from gandist.errors import CheckpointError
 from gandist.players import Players
 from gandist.storage import Storage
+from gandist.tensors import serialised
 
 log = logging.getLogger("gandist")
 
@@ -132,9 +132,11 @@ class Written:
 
 
 class Writer:
-    """Writes checkpoints in the background: training stops only for the copy of the tensors.
+    """Writes checkpoints in the background: training stops only for the copy of the tensors, and on a GPU only until
+    that copy is queued.
 
-    One at a time: where the storage is slower than the run, `save` waits for the checkpoint before.
+    One at a time: where the storage is slower than the run, `save` waits for the checkpoint before. The copy's room in
+    host memory is kept from one to the next: to fault in new pages costs several times the copy.
     """
 
     def __init__(
@@ -153,8 +155,8 @@ class Writer:
         """
         self.storage, self.facts, self.keep, self.keep_every = storage, facts, keep, keep_every
         self.best, self.written = best, written
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._pending: Future[None] | None = None
+        self._writing = Background("checkpoint")
+        self._room: dict[str, dict[str, Tensor]] = {}
 
     def save(self, players: Players) -> float:
         """Start writing a checkpoint; how long training stood still for it, in seconds.
@@ -165,32 +167,32 @@ class Writer:
         """
         start = time.perf_counter()
         self.wait()
-        tensors = {name: _to_host(group) for name, group in players.tensors().items()}
-        scalars = players.scalars()
+        for file, group in players.tensors().items():
+            room = self._room.get(file, {})
+            self._room[file] = {name: to_host(tensor, room.get(name)) for name, tensor in group.items()}
+        numbers, scalars = players.scalars_later()
+        copied = to_host(numbers)
+        arrived = arrival(numbers.device)
         stall_s = time.perf_counter() - start
-        self._pending = self._thread.submit(self._write, tensors, scalars, stall_s)
+        self._writing.start(lambda: self._write(arrived, lambda: scalars(copied), stall_s))
         return stall_s
 
     def check(self) -> None:
         """Raise what made the writing of the last checkpoint fail, if it has failed by now."""
-        if self._pending is not None and self._pending.done():
-            self.wait()
+        self._writing.check()
 
     def wait(self) -> None:
         """Wait until the checkpoint that is being written is safe."""
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            pending.result()
+        self._writing.wait()
 
     def close(self) -> None:
-        try:
-            self.wait()
-        finally:
-            self._thread.shutdown()
+        self._writing.close()
 
-    def _write(self, tensors: dict[str, dict[str, Tensor]], scalars: dict[str, Any], stall_s: float) -> None:
+    def _write(self, arrived: Callable[[], object], read: Callable[[], dict[str, Any]], stall_s: float) -> None:
+        arrived()
         start = time.perf_counter()
-        files = {f"{name}.safetensors": save_tensors(group) for name, group in tensors.items()}
+        scalars = read()
+        files = {f"{name}.safetensors": serialised(group) for name, group in self._room.items()}
         files["state.json"] = json.dumps(scalars, indent=1, sort_keys=True).encode()
         manifest = {
             "format_version": FORMAT_VERSION,
@@ -227,11 +229,3 @@ def expendable(images_seen: list[int], keep: int, keep_every: int | None, best: 
             first.setdefault(count // keep_every, count)
         kept |= set(first.values())
     return [count for count in ordered if count not in kept]
-
-
-def _to_host(group: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A copy on the CPU in plain row-major order: equal training gives equal bytes, whatever the layout."""
-    return {
-        name: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
-        for name, tensor in group.items()
-    }

@@ -46,6 +46,7 @@ MAY_CHANGE = (
     "data.cache_gib",
     "data.prefetch",
     "data.decode_threads",
+    "data.resident",
     "train.total_kimg",
     "train.tick_kimg",
     "train.sample_kimg",

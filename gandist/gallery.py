@@ -44,10 +44,14 @@ def enlarged(images: npt.NDArray[np.uint8], within_px: int) -> npt.NDArray[np.ui
     return images.transpose(0, 2, 3, 1).repeat(scale, axis=1).repeat(scale, axis=2)
 
 
+def as_uint8(x: Tensor) -> Tensor:
+    """Images (N, C, H, W) in [-1, 1], of any float type, as uint8 (N, C, H, W) on the same device."""
+    return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 def as_pixels(x: Tensor) -> npt.NDArray[np.uint8]:
-    """Images (N, C, H, W) in [-1, 1], of any float type and on any device, as uint8 (N, C, H, W)."""
-    pixels = ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(pixels.cpu().numpy())
+    """`as_uint8` of images on any device, in row-major order on the CPU."""
+    return np.ascontiguousarray(as_uint8(x).cpu().numpy())
 
 
 def png_bytes(image: Image.Image) -> bytes:

@@ -1,17 +1,20 @@
 """What the leading rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 import yaml
+from torch import Tensor
 
 from gandist import extensions
 from gandist.attempt import Attempt
+from gandist.background import Background, arrival, to_host
 from gandist.checkpoint import FOLDER, MANIFEST, Writer, names
 from gandist.config import RunConfig
 from gandist.evaluations import Evaluations
-from gandist.gallery import as_pixels, grid, png_bytes
+from gandist.gallery import as_uint8, grid, png_bytes
 from gandist.health import Row
 from gandist.inputs import Inputs
 from gandist.players import Players
@@ -51,6 +54,7 @@ class Outputs:
         storage.sweep(FOLDER)
         self.trackers = Trackers(config, storage, images_seen)
         self._open(images_seen)
+        self._drawing = Background("samples")
         keep_every = config.train.keep_every_kimg
         self.writer = Writer(
             storage,
@@ -79,21 +83,32 @@ class Outputs:
         """Append a row to `metrics.jsonl`.
 
         Raises:
-            OSError: a checkpoint could not be written.
+            OSError: a checkpoint or a grid of samples could not be written.
             OvertakenError: another attempt has taken over, as from all that follows.
         """
         self.writer.check()
+        self._drawing.check()
         self._log.append(row)
         self._rows.append(row)
         self.trackers.row(row)
 
     @torch.no_grad()
     def samples(self, players: Players, inputs: Inputs) -> None:
-        """Write `samples/NNNNNNNN.png`: G_ema on latents that stay the same; one class, or one caption, a row."""
+        """Write `samples/NNNNNNNN.png`: G_ema on latents that stay the same; one class, or one caption, a row.
+
+        What comes after drawing the images goes on in the background; that of the grid before is waited for.
+        """
         z, y = inputs.of_samples(min(self.config.model.classes, ROWS) or ROWS, COLUMNS)
-        image = png_bytes(grid(as_pixels(players.G_ema.eval()(z, y)), COLUMNS))
-        self.storage.write_bytes(f"samples/{players.images_seen:08d}.png", image)
-        self.trackers.picture(players.images_seen, image)
+        images, seen = as_uint8(players.G_ema.eval()(z, y)), players.images_seen
+        pixels, arrived = to_host(images), arrival(images.device)
+        written = self._drawing.start(lambda: self._write_grid(pixels, arrived, seen))
+        self.trackers.picture(seen, written.result)
+
+    def _write_grid(self, pixels: Tensor, arrived: Callable[[], object], images_seen: int) -> bytes:
+        arrived()
+        image = png_bytes(grid(pixels.numpy(), COLUMNS))
+        self.storage.write_bytes(f"samples/{images_seen:08d}.png", image)
+        return image
 
     def evaluation(self, result: Result) -> bool:
         """Record an evaluation; whether it is the best so far, so that its checkpoint is to be kept."""
@@ -117,7 +132,7 @@ class Outputs:
 
     def retreat(self, images_seen: int, number: int) -> None:
         """Take the run's files back to the checkpoint at `images_seen`; later rows go to `rolled-back-NUMBER.jsonl`."""
-        self.writer.wait()
+        self.wait()
         for name in names(self.storage):
             if int(name) > images_seen:
                 self.storage.delete_folder(f"{FOLDER}/{name}", last=MANIFEST)
@@ -132,15 +147,20 @@ class Outputs:
         """Start writing a checkpoint; how long training stood still for it, in seconds."""
         return self.writer.save(players)
 
+    def wait(self) -> None:
+        """Wait until checkpoints and samples are on storage."""
+        self.writer.wait()
+        self._drawing.wait()
+
     def close(self) -> None:
         """Wait until everything is on storage.
 
         Raises:
-            OSError: the last checkpoint could not be written.
+            OSError: the last checkpoint or grid of samples could not be written.
         """
         self._log.close()
         self.evaluations.close()
-        try:
-            self.writer.close()
-        finally:
-            self.trackers.close()
+        with ExitStack() as closing:  # each of them, whatever the one before raised
+            closing.callback(self.trackers.close)
+            closing.callback(self._drawing.close)
+            closing.callback(self.writer.close)

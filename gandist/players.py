@@ -122,17 +122,30 @@ class Players:
         }
 
     def scalars(self) -> dict[str, Any]:
-        """The rest as plain data. Reads from the device."""
-        return {
-            "images_seen": self.images_seen,
-            "rollbacks": self.rollbacks,
-            "lr_scale": self.lr_scale,
-            "skipped_G": float(self.G.skipped),
-            "skipped_D": float(self.D.skipped),
-            "scaler_G": self.G.scaler.state_dict(),
-            "scaler_D": self.D.scaler.state_dict(),
-            "memory": {name: tensor.tolist() for name, tensor in self.memory.items()},
-        }
+        """The rest as plain data. Reads from the device, once."""
+        numbers, plain = self.scalars_later()
+        return plain(numbers.cpu())
+
+    def scalars_later(self) -> tuple[Tensor, Callable[[Tensor], dict[str, Any]]]:
+        """`scalars()` in two halves: what of it is on the device, float64 (any,), and what makes it whole of a copy of
+        these numbers on the CPU, whatever became of the players since."""
+        scalers = {f"scaler_{name}": _state_of(player.scaler) for name, player in (("G", self.G), ("D", self.D))}
+        state = {"images_seen": self.images_seen, "rollbacks": self.rollbacks, "lr_scale": self.lr_scale}
+        scales = [number for _, numbers in scalers.values() for number in numbers]
+        live, names = [self.G.skipped, self.D.skipped, *scales, *self.memory.values()], list(self.memory)
+        shapes = [tensor.shape for tensor in live]
+
+        def plain(numbers: Tensor) -> dict[str, Any]:
+            parts = numbers.split_with_sizes([shape.numel() for shape in shapes])
+            read: Iterator[Any] = iter([part.view(shape).tolist() for part, shape in zip(parts, shapes, strict=True)])
+            skipped = {"skipped_G": next(read), "skipped_D": next(read)}
+            whole = {
+                name: {**settings, "scale": next(read), "_growth_tracker": int(next(read))} if numbers else settings
+                for name, (settings, numbers) in scalers.items()
+            }
+            return {**state, **skipped, **whole, "memory": dict(zip(names, read, strict=True))}
+
+        return torch.cat([tensor.double().flatten() for tensor in live]), plain
 
     def load(self, tensors: dict[str, dict[str, Tensor]], scalars: dict[str, Any]) -> None:
         """Become the players that `tensors()` and `scalars()` were taken from.
@@ -220,6 +233,18 @@ def load_weights(net: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
         net.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{name}: does not fit the configured network: {error}") from error
+
+
+def _state_of(scaler: GradScaler) -> tuple[dict[str, Any], list[Tensor]]:
+    """A scaler's `state_dict()`; its scale and growth tracker apart from it where they are on the device by now."""
+    if not scaler.is_enabled() or scaler._scale is None or scaler._growth_tracker is None:
+        return scaler.state_dict(), []
+    settings = {
+        "growth_factor": scaler.get_growth_factor(),
+        "backoff_factor": scaler.get_backoff_factor(),
+        "growth_interval": scaler.get_growth_interval(),
+    }
+    return settings, [scaler._scale, scaler._growth_tracker]
 
 
 def _optimizer_tensors(player: Player) -> dict[str, Tensor]:

@@ -60,6 +60,10 @@ class DataSection(Section):
     """Threads that decode images, per rank."""
     prefetch: int = Field(3, ge=1)
     """Batches kept ready ahead of the step, per rank."""
+    resident: Literal["auto", "always", "never"] = "auto"
+    """Whether each rank keeps all decoded images in its device's memory. `auto`: on a GPU, where they take at most a
+    quarter of what the networks leave free, and are not too many for the cache; `always` refuses a run for which the
+    memory does not suffice. The batches are the same."""
 
 
 class ModelSection(Section):

@@ -51,7 +51,7 @@ class Storage:
     def exists(self, name: str) -> bool:
         return bool(self.filesystem.get_file_info(self._at(name)).type != pafs.FileType.NotFound)
 
-    def write_bytes(self, name: str, data: bytes) -> None:
+    def write_bytes(self, name: str, data: bytes | memoryview) -> None:
         """Create or replace a file; a reader sees the old content or the new, also after a power cut."""
         if self.local is None:
             self.check()
@@ -69,7 +69,7 @@ class Storage:
             scratch.unlink(missing_ok=True)
         _sync_folder(target.parent)
 
-    def write_folder(self, name: str, files: Mapping[str, bytes], last: str) -> None:
+    def write_folder(self, name: str, files: Mapping[str, bytes | memoryview], last: str) -> None:
         """Create or replace the folder `name` with `files`.
 
         A local folder is filled under a name that starts with a dot, then renamed. An object store has no
@@ -150,7 +150,7 @@ def _scratch(target: Path) -> Path:
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}")
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, data: bytes | memoryview) -> None:
     with path.open("wb") as file:
         file.write(data)
         file.flush()

@@ -359,8 +359,9 @@ class Trackers:
         kept = dict(row)
         self._each(lambda tracker: tracker.row(kept))
 
-    def picture(self, images_seen: int, png: bytes) -> None:
-        self._each(lambda tracker: tracker.picture(images_seen, png))
+    def picture(self, images_seen: int, png: Callable[[], bytes]) -> None:
+        """`png` may take its time: it is called on the trackers' threads."""
+        self._each(lambda tracker: tracker.picture(images_seen, png()))
 
     def retreat(self, images_seen: int) -> None:
         self._each(lambda tracker: tracker.retreat(images_seen))

@@ -22,6 +22,7 @@ from gandist.outputs import ROWS, Outputs
 from gandist.ranks import Ranks, join, lost_contact
 from gandist.schedule import due, images_of, value_at
 from gandist.shards.feed import Feed
+from gandist.shards.resident import settle
 from gandist.storage import Storage
 from gandist.telemetry import announce, open_telemetry, target
 from gandist.threads import set_up
@@ -118,6 +119,9 @@ class Run:
 
     def _open_feed(self) -> Feed:
         """The images from here on."""
+        self.images, where = settle(self.images, self.config.data.resident, self.ranks.device)
+        if self.ranks.leads:
+            log.info("%s", where)
         return Feed(
             self.images,
             dataset.order_of(self.config, self.index),
@@ -126,7 +130,7 @@ class Run:
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
             prefetch=self.config.data.prefetch,
-            pin=self.ranks.device.type == "cuda",
+            device=self.ranks.device,
         )
 
     def announce(self, closing: ExitStack, start: str) -> None:
@@ -232,7 +236,7 @@ class Run:
         self.telemetry.phase("ended")
         if out:
             with self._writing():
-                out.writer.wait()
+                out.wait()
         return Outcome("stopped" if go_on == "stop" or self._message else "done", players.images_seen, self._message)
 
     @contextmanager

@@ -22,6 +22,7 @@ from gandist.randomness import Draws
 from gandist.ranks import Ranks
 from gandist.shards.remote import join
 from gandist.storage import Storage
+from tests.blind import Blind
 from tests.s3 import serve_bucket
 
 CPU = torch.device("cpu")
@@ -128,6 +129,67 @@ def test_bytes_do_not_depend_on_the_memory_layout(tmp_path: Path) -> None:
     before = contents(a, written(a, players))
     players.G.net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     assert contents(b, written(b, players)) == before
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp64"])
+def test_the_files_are_those_of_the_safetensors_package(storage: Storage, precision: str) -> None:
+    """Of each checkpoint, though the later ones are copied into the room of those before."""
+    players = players_of(precision)
+    writer = Writer(storage, facts={}, keep=4)
+    for _ in range(3):  # the optimisers have no tensors at first
+        expected = {f"{file}.safetensors": save(group) for file, group in rows_of(players).items()}
+        state = json.dumps(players.scalars(), indent=1, sort_keys=True).encode()
+        writer.save(players)
+        name = f"{players.images_seen:08d}"
+        train(players, precision, 2)
+        writer.wait()
+        assert contents(storage, name) == expected
+        assert storage.read_bytes(f"checkpoints/{name}/state.json") == state
+    writer.close()
+
+
+def rows_of(players: Players) -> dict[str, dict[str, torch.Tensor]]:
+    return {
+        file: {name: tensor.contiguous() for name, tensor in group.items()} for file, group in players.tensors().items()
+    }
+
+
+def test_the_room_of_a_copy_is_used_again(storage: Storage) -> None:
+    players = players_of("fp32")
+    train(players, "fp32", 1)
+    writer = Writer(storage, facts={}, keep=4)
+
+    def rooms() -> list[int]:
+        writer.save(players)
+        return [tensor.data_ptr() for group in writer._room.values() for tensor in group.values()]
+
+    assert rooms() == rooms()
+    writer.close()
+
+
+@pytest.mark.parametrize("steps", [0, 9])
+def test_the_scalars_are_what_is_on_the_device_and_reading_them_may_wait(steps: int) -> None:
+    players = players_of("fp16")
+    players.memory = {"augment": torch.tensor([0.25, 7.0], dtype=torch.float64), "one": torch.ones(1).double()}
+    players.D.skipped.fill_(2)
+    train(players, "fp16", steps)
+    expected = {
+        "images_seen": 4 * steps,
+        "rollbacks": 0,
+        "lr_scale": 1.0,
+        "skipped_G": float(players.G.skipped),
+        "skipped_D": float(players.D.skipped),
+        "scaler_G": players.G.scaler.state_dict(),
+        "scaler_D": players.D.scaler.state_dict(),
+        "memory": {"augment": [0.25, 7.0], "one": [1.0]},
+    }
+    with Blind():  # type: ignore[no-untyped-call]
+        numbers, plain = players.scalars_later()
+    players.images_seen += 4
+    players.D.skipped += 1
+    train(players, "fp16", 1)
+    assert plain(numbers) == expected
+    assert json.dumps(plain(numbers), sort_keys=True) == json.dumps(expected, sort_keys=True)
 
 
 def test_the_manifest_says_what_is_there(two: tuple[Storage, Path]) -> None:

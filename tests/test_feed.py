@@ -1,5 +1,6 @@
 """Each rank's share of the global batches, ahead of the step and in order."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from gandist.shards.feed import Feed, on_device
 from gandist.shards.images import Images, open_images
 from gandist.shards.index import Index
 from gandist.shards.order import Order
+from gandist.shards.resident import ResidentImages
 from tests.sets import damage, make_set
 
 N, BATCH = 20, 6
@@ -21,9 +23,16 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return make_set(tmp_path_factory.mktemp("set"), N, size=16)
 
 
-@pytest.fixture
-def images(packed: Index, tmp_path: Path) -> Images:
-    return open_images(packed, 32, 3, cache_dir=tmp_path)
+KINDS: dict[str, Callable[[Index, Path], Images]] = {
+    "mapped": lambda index, cache: open_images(index, 32, 3, cache_dir=cache),
+    "streamed": lambda index, cache: open_images(index, 32, 3, cache_dir=cache, cache_gib=2**-30),
+    "resident": lambda index, cache: ResidentImages(open_images(index, 32, 3, cache_dir=cache), torch.device("cpu")),
+}
+
+
+@pytest.fixture(params=KINDS)
+def images(packed: Index, tmp_path: Path, request: pytest.FixtureRequest) -> Images:
+    return KINDS[request.param](packed, tmp_path)
 
 
 @pytest.fixture
@@ -62,6 +71,53 @@ def test_ranks_share_out_the_batch_of_one(images: Images, order: Order, world_si
         mine = batches(Feed(images, order, batch=BATCH, images_seen=12, rank=rank, world_size=world_size), 5)
         for a, b in zip(whole, mine, strict=True):
             np.testing.assert_array_equal(a[rank::world_size], b)
+
+
+def test_all_kinds_give_the_same_batches(packed: Index, order: Order, tmp_path: Path) -> None:
+    """Pixels and labels, that of a rank which goes on in the middle too."""
+    feeds = {
+        kind: Feed(opened(packed, tmp_path / kind), order, batch=BATCH, images_seen=4, rank=1, world_size=2)
+        for kind, opened in KINDS.items()
+    }
+    for _ in range(10):
+        first, *others = (feed.next() for feed in feeds.values())
+        for other in others:
+            assert all(map(torch.equal, first, other))
+    for feed in feeds.values():
+        feed.close()
+
+
+def test_a_batch_is_not_written_to_once_it_is_given_out(images: Images, order: Order) -> None:
+    feed = Feed(images, order, batch=BATCH, images_seen=0, prefetch=1)
+    kept = [feed.next().pixels for _ in range(6)]
+    before = [pixels.clone() for pixels in kept]
+    for _ in range(6):
+        feed.next()
+    feed.close()
+    assert all(map(torch.equal, kept, before))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_gpu_the_batches_are_the_same(packed: Index, order: Order, tmp_path: Path, kind: str) -> None:
+    """Each is read late, on a stream that is busy, while later ones come in."""
+    gpu = torch.device("cuda", torch.cuda.current_device())
+    images = KINDS[kind](packed, tmp_path)
+    host = Feed(images, order, batch=BATCH, images_seen=0)
+    there: Images = ResidentImages(images, gpu) if kind == "resident" else images
+    feed = Feed(there, order, batch=BATCH, images_seen=0, device=gpu)
+    taken = []
+    for _ in range(50):
+        batch = feed.next()
+        assert batch.pixels.device == batch.conditions.device == gpu
+        torch.cuda._sleep(1_000_000)  # type: ignore[no-untyped-call]
+        taken.append([tensor.clone() for tensor in batch])
+        del batch
+    for copies in taken:
+        assert all(torch.equal(copy.cpu(), expected) for copy, expected in zip(copies, host.next(), strict=True))
+    host.close()
+    feed.close()
 
 
 def test_an_epoch_shows_each_image_once(images: Images, order: Order) -> None:

@@ -4,6 +4,8 @@ import logging
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from itertools import product
@@ -97,6 +99,56 @@ def test_a_skipped_image_s_condition_goes_with_it(copy: Index, tmp_path: Path, w
     conditions = np.arange(2 * N, dtype=np.float32).reshape(N, 2)
     images = opened(copy, tmp_path / "cache", way, damage="skip", conditions=conditions)
     np.testing.assert_array_equal(images.gather(np.array([12, 13]))[1], conditions[[12, 14]])
+
+
+@pytest.mark.parametrize("way", [STREAMED, MAPPED])
+def test_pixels_go_where_they_are_asked_to(packed: Index, tmp_path: Path, way: float) -> None:
+    images, numbers = opened(packed, tmp_path, way), np.random.default_rng(0).integers(0, N, 33)
+    expected, labels = images.gather(numbers)
+    out = np.zeros((33, *images.shape[1:]), dtype=np.uint8)
+    given, found = images.gather(numbers, out)
+    assert given is out
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(found, labels)
+    assert images.shape == (N, 32, 32, 3)
+    assert images.gather(numbers[:0])[0].shape == (0, 32, 32, 3)
+
+
+def test_a_number_outside_the_set_is_an_error(packed: Index, tmp_path: Path) -> None:
+    with pytest.raises(IndexError):
+        opened(packed, tmp_path, MAPPED).gather(np.array([0, N]))
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from gandist.shards.images import open_images
+from gandist.shards.index import read_index
+images = open_images(read_index(sys.argv[1]), 32, 3, cache_dir=Path(sys.argv[2]))
+images.gather(__import__("numpy").arange(40))
+print(next(line for line in open("/proc/self/maps") if line.strip().endswith("/pixels")), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no Linux")
+def test_processes_of_a_node_share_one_map(packed: Index, tmp_path: Path) -> None:
+    """Started together, one decodes; both then map the same file, shared, so that its pages are in memory once."""
+    command = [sys.executable, "-c", OPEN, packed.base, str(tmp_path)]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        maps = []
+        for process in both:
+            assert process.stdout is not None
+            maps.append(process.stdout.readline().split())
+    finally:
+        for process in both:
+            process.communicate()
+    (_, rights, *where), other = maps
+    assert rights == "r--s"
+    assert other[1:] == [rights, *where], "offset, device, inode and path"
+    (file,) = tmp_path.glob("decoded/*/pixels")
+    assert file.stat().st_ino == int(where[2])
 
 
 def test_unlabelled_sets_have_label_minus_one(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_mlflow(tmp_path: Path, store: str, said: pytest.LogCaptureFixture) -> N
     config = config_of(tmp_path, mlflow=store)
 
     def first(tick: Callable[..., None], to: Trackers) -> None:
-        to.picture(0, png())
+        to.picture(0, png)
         for images_seen in (8, 16, 24):
             tick(images_seen, nan=math.nan)
 
@@ -262,7 +262,7 @@ def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.Log
     config = config_of(tmp_path, wandb="team/garments")
 
     def first(tick: Callable[..., None], to: Trackers) -> None:
-        to.picture(0, png())
+        to.picture(0, png)
         tick(8)
         tick(16, reason="too few", verdict="collapsing")
 

@@ -11,18 +11,27 @@ from torch import Tensor
 from gandist.randomness import split
 from gandist.shards.images import Images
 from gandist.shards.order import Order
+from gandist.shards.resident import ResidentImages
+
+CPU = torch.device("cpu")
+THREADS = 2
+"""Batches that are prepared at a time: while the last of one's images are decoded, the next begins."""
 
 
 class RawBatch(NamedTuple):
-    """pixels (n, R, R, C) uint8 and conditions, labels (n,) int64 or caption vectors (n, text_dim) float32; in pinned
-    memory where the device is a GPU."""
+    """pixels (n, R, R, C) uint8 and conditions, labels (n,) int64 or caption vectors (n, text_dim) float32; on the
+    device."""
 
     pixels: Tensor
     conditions: Tensor
 
 
 class Feed:
-    """Global batches in order, from `images_seen` on; each call of `next` advances by one global batch."""
+    """Global batches in order, from `images_seen` on; each call of `next` advances by one global batch.
+
+    For a GPU they are gathered into pinned memory and sent on a stream of their own, beside the step. torch keeps the
+    pinned memory that it has once taken, and gives a buffer out again when the copies from it are done.
+    """
 
     def __init__(
         self,
@@ -34,38 +43,68 @@ class Feed:
         rank: int = 0,
         world_size: int = 1,
         prefetch: int = 3,
-        pin: bool = False,
+        device: torch.device = CPU,
     ) -> None:
         self.images, self.order, self.batch = images, order, batch
-        self.rows, self.pin = split(batch, rank, world_size), pin
+        self.rows, self.device = split(batch, rank, world_size), device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._position = images_seen
-        # One thread keeps the batches in order; decoding below it runs on threads of its own.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
-        self._ready: deque[Future[RawBatch]] = deque()
+        # Each batch has a place in the queue from the start; decoding below it runs on threads of its own.
+        self._threads = ThreadPoolExecutor(THREADS, "feed", initializer=self._begin)
+        self._ready: deque[Future[tuple[RawBatch, torch.cuda.Event | None]]] = deque()
         for _ in range(prefetch):
             self._ask()
 
+    def _begin(self) -> None:
+        if self._stream is not None:
+            torch.cuda.set_device(self.device)  # of this thread: it would pin memory through the first GPU
+
     def _ask(self) -> None:
-        self._ready.append(self._thread.submit(self._load, self._position))
+        self._ready.append(self._threads.submit(self._load, self._position))
         self._position += self.batch
 
-    def _load(self, position: int) -> RawBatch:
+    def _load(self, position: int) -> tuple[RawBatch, torch.cuda.Event | None]:
+        """A batch, and on a GPU what comes after its arrival."""
         numbers = self.order.take(position, self.batch)[self.rows]
-        batch = RawBatch(*(torch.from_numpy(np.ascontiguousarray(array)) for array in self.images.gather(numbers)))
-        return RawBatch(*(tensor.pin_memory() for tensor in batch)) if self.pin else batch
+        with torch.cuda.stream(self._stream):  # on a CPU, none
+            if isinstance(self.images, ResidentImages):
+                batch = RawBatch(*self.images.select(self._send(self._host(torch.from_numpy(numbers)))))
+            else:
+                room = self._room(len(numbers))
+                pixels, found = self.images.gather(numbers, None if room is None else room.numpy())
+                conditions = self._host(torch.from_numpy(np.ascontiguousarray(found)))
+                batch = RawBatch(self._send(torch.from_numpy(pixels) if room is None else room), self._send(conditions))
+        return batch, None if self._stream is None else self._stream.record_event()
+
+    def _room(self, n: int) -> Tensor | None:
+        """Pinned memory for n images; on a CPU none, as numpy's own is faulted in less often."""
+        if self._stream is None:
+            return None
+        return torch.empty((n, *self.images.shape[1:]), dtype=torch.uint8, pin_memory=True)
+
+    def _host(self, tensor: Tensor) -> Tensor:
+        return tensor if self._stream is None else tensor.pin_memory()
+
+    def _send(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
 
     def next(self) -> RawBatch:
-        """The next batch; waits where it is not ready.
+        """The next batch; waits where it is not ready. On a GPU it is to be used on the stream that is current now.
 
         Raises:
             DataError: a sample is damaged and damage is to stop the run.
         """
-        batch = self._ready.popleft().result()
+        batch, arrived = self._ready.popleft().result()
         self._ask()
+        if arrived is not None:
+            stream = torch.cuda.current_stream(self.device)
+            stream.wait_event(arrived)
+            for tensor in batch:
+                tensor.record_stream(stream)  # else its memory would be given out again before it was read
         return batch
 
     def close(self) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
 
 def on_device(pixels: Tensor, device: torch.device, dtype: torch.dtype, mirrored: Tensor | None = None) -> Tensor:

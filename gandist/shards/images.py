@@ -31,8 +31,13 @@ class Images(Protocol):
     def damaged(self) -> int:
         """Samples found damaged so far; each is replaced by the next sound one."""
 
-    def gather(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Samples (N,) -> pixels (N, R, R, C) uint8 and their rows of the set's conditions (N, ...)."""
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, R, R, C) of the whole set."""
+
+    def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Samples (N,) -> pixels (N, R, R, C) uint8, in `out` where it is given, and their rows of the set's conditions
+        (N, ...)."""
 
 
 def open_images(
@@ -59,7 +64,6 @@ def open_images(
     conditions = index.labels if conditions is None else conditions
     source = StreamedImages(index, resolution, channels, cache, threads, on_damage, conditions)
     if index.n * resolution * resolution * channels > half:
-        log.info("images=streamed n=%d resolution=%d", index.n, resolution)
         return source
     return MappedImages(source, cache_dir / "decoded", half)
 
@@ -79,6 +83,7 @@ class StreamedImages:
     ) -> None:
         self.index, self.cache, self.on_damage = index, cache, on_damage
         self.resolution, self.channels, self.conditions = resolution, channels, conditions
+        self.shape, self.threads = (index.n, resolution, resolution, channels), threads
         self.shard, self.offset, self.size, self.crc = (
             numbers(index.samples[name]) for name in ("shard", "offset", "size", "crc")
         )
@@ -91,9 +96,20 @@ class StreamedImages:
     def damaged(self) -> int:
         return len(self.broken)
 
-    def gather(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pixels, found = zip(*self.pool.map(self._sound, numbers.tolist()), strict=True)
-        return np.stack(pixels), self.conditions[list(found)]
+    def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        pixels = np.empty((len(numbers), *self.shape[1:]), np.uint8) if out is None else out
+
+        def decoded(rows: range) -> list[int]:
+            found = []
+            for row in rows:
+                pixels[row], number = self._sound(int(numbers[row]))
+                found.append(number)
+            return found
+
+        # A task costs as much as a small image, and while one thread is late the others begin the next batch.
+        step = max(1, -(-len(numbers) // self.threads))
+        parts = self.pool.map(decoded, [range(len(numbers))[at : at + step] for at in range(0, len(numbers), step)])
+        return pixels, self.conditions[[number for part in parts for number in part]]
 
     def shard_path(self, shard: int) -> Path:
         """The shard as a local file, fetched where it is remote."""
@@ -154,7 +170,7 @@ class MappedImages:
             DataError: a shard's sha256 is not the indexed one, or a sample is damaged (unless damage is skipped).
         """
         index = source.index
-        shape = (index.n, source.resolution, source.resolution, source.channels)
+        self.shape = shape = source.shape
         name = f"{_identity(index)[:32]}-{source.resolution}px-{source.channels}ch"
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / name
@@ -164,7 +180,8 @@ class MappedImages:
                 _make_room(folder, max_bytes - int(np.prod(shape)))
                 self._decode_all(source, shape)
             os.utime(self.path)
-            self.pixels = np.memmap(self.path / "pixels", dtype=np.uint8, mode="r", shape=shape)
+            # As a plain array: a memmap's own methods cost more than the copy of a small batch.
+            self.pixels = np.asarray(np.memmap(self.path / "pixels", dtype=np.uint8, mode="r", shape=shape))
             (self.broken,) = self._decoded()
         if len(self.broken) == index.n:
             raise DataError(f"{index.base}: none of its {index.n} samples can be read")
@@ -181,9 +198,11 @@ class MappedImages:
     def damaged(self) -> int:
         return len(self.broken)
 
-    def gather(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         numbers = self.alias[numbers]
-        return self.pixels[numbers], self.conditions[numbers]
+        # Without the interpreter lock, and straight into `out`, which `raise` would fill by way of another array.
+        pixels = np.take(self.pixels, numbers, axis=0, out=out, mode="clip")
+        return pixels, self.conditions[numbers]
 
     def _decode_all(self, source: StreamedImages, shape: tuple[int, ...]) -> None:
         index, scratch = source.index, self.path.with_name(f".{self.path.name}.{os.getpid()}")

@@ -1,0 +1,67 @@
+"""Work that training does not wait for: one task at a time on a thread of its own, from copies in host memory."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Background:
+    """One task at a time. What a task raised comes out of the next call, on the thread that makes it."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._pending: Future[Any] | None = None
+
+    def start(self, task: Callable[[], T]) -> Future[T]:
+        """Begin a task, once the one before is done."""
+        self.wait()
+        started = self._thread.submit(task)
+        self._pending = started
+        return started
+
+    def check(self) -> None:
+        """Raise what made the last task fail, if it has failed by now."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the last task is done."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def close(self) -> None:
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+
+
+@torch.no_grad()
+def to_host(tensor: Tensor, room: Tensor | None = None) -> Tensor:
+    """A copy in host memory, in the tensor's own layout: in `room`, the copy of an earlier one, where it is alike.
+
+    Of a tensor on a GPU the copy is only queued, into pinned memory: it is whole after `arrival`.
+    """
+    alike = room is not None and (room.dtype, room.shape, room.stride()) == (
+        tensor.dtype,
+        tensor.shape,
+        tensor.stride(),
+    )
+    if room is None or not alike:
+        room = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
+    return room.copy_(tensor, non_blocking=True)
+
+
+def arrival(device: torch.device) -> Callable[[], object]:
+    """What waits, on whichever thread, until the GPU has done what is queued on the current stream by now."""
+    if device.type != "cuda":
+        return lambda: None
+    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # a wait that leaves the core to others
+    event.record(torch.cuda.current_stream(device))
+    return event.synchronize
