@@ -2,8 +2,9 @@
 
 The loop is written here from that tutorial's description: sigmoid and binary cross-entropy, D's losses on real and on
 generated images differentiated one after the other, gradients cleared on the modules, torch's Adam with its default
-options, row-major layout and default precision, and five numbers read from the device in each iteration, which it
-prints. It keeps no running average of G. Its images are floats on the device, ours are bytes there.
+options, row-major layout and default precision (on CPUs ours takes it too, unless another is asked for), and five
+numbers read from the device in each iteration, which it prints. It keeps no running average of G. Its images are floats
+on the device, ours are bytes there.
 """
 
 import argparse
@@ -55,6 +56,8 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
     if not named:
         plain["data.channels"] = 3
     device = join(config.device).device.type
+    if device == "cpu" and config.precision == "auto":
+        plain["precision"] = "fp32"  # the peer's
     for size in options.size or ([config.model.resolution] if named else [32, 64]):
         batches = (config.train.batch,) if named or options.batch else BATCHES[device].get(size, (config.train.batch,))
         for batch in batches:
