@@ -22,6 +22,7 @@ COMMANDS = {
     "step": "the step alone on static input: speed, TFLOP/s, memory, warm-up",
     "peers": "the step against a plain eager DCGAN loop, of networks of the same sizes",
     "input": "images without a step: decoding, the mapped cache, the whole pipeline",
+    "e2e": "a whole run from its shards against its step on static input",
 }
 """Each is a module here with `options(parser)`. `scaling` has `run(config, options)` that prints; the others have
 `measure(case, options)` that yields records, `COLUMNS` of their table, and `DEFAULT`, configurations that are measured

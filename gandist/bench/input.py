@@ -23,7 +23,7 @@ from PIL import Image
 
 from gandist import dataset
 from gandist.bench.measure import Block, Case, Record, changed, in_turn
-from gandist.config import DEMO
+from gandist.config import DEMO, RunConfig, validate
 from gandist.pack import pack
 from gandist.ranks import pick_device
 from gandist.shards.decode import decode
@@ -49,16 +49,18 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
     if options.jpegs:
         with tempfile.TemporaryDirectory(prefix="gandist-bench-") as folder:
             make_jpegs(Path(folder), options.jpegs, options.size)
-            # One class, and whatever else the networks ask of a set: they are not built here.
-            changes = {"data.path": f"{folder}/shards", "data.cache_dir": f"{folder}/cache", "data.channels": 3}
-            changes |= {
-                "model.classes": 0,
-                "model.text_dim": 0,
-                "train.batch": min(options.jpegs, case.config.train.batch),
-            }
-            generated = {"model.name": "dcgan", "model.resolution": min(options.size, 128), "model.widths": []}
-            config = changed(case.config, changes | (generated if options.size != case.config.model.resolution else {}))
+            config = _jpeg_config(case.config, Path(folder), options)
             yield from _of_set(Case(case.name, config), options, f"jpeg-{options.size}")
+
+
+def _jpeg_config(config: RunConfig, folder: Path, options: argparse.Namespace) -> RunConfig:
+    """As the given one reads its images, but for the generated set."""
+    tree, size = config.resolved(), options.size
+    data = {**tree["data"], "path": f"{folder}/shards", "cache_dir": f"{folder}/cache", "channels": 3}
+    # Nothing is built of the networks: any that are defined at each size.
+    model = {"name": "r3gan", "resolution": size, "widths": [8] * (size.bit_length() - 2)}
+    train = {**tree["train"], "batch": min(options.jpegs, config.train.batch), "accumulate": 1}
+    return validate({"data": data, "model": model, "train": train, "launch": tree["launch"], "device": config.device})
 
 
 def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Record]:
