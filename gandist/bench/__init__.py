@@ -23,6 +23,8 @@ COMMANDS = {
     "peers": "the step against a plain eager DCGAN loop, of networks of the same sizes",
     "input": "images without a step: decoding, the mapped cache, the whole pipeline",
     "e2e": "a whole run from its shards against its step on static input",
+    "start": "from the command to the first step's end, of a new run and of one that goes on",
+    "checkpoint": "how long a checkpoint stops training, and takes to write and to read",
 }
 """Each is a module here with `options(parser)`. `scaling` has `run(config, options)` that prints; the others have
 `measure(case, options)` that yields records, `COLUMNS` of their table, and `DEFAULT`, configurations that are measured

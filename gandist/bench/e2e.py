@@ -10,8 +10,6 @@ import argparse
 import math
 import tempfile
 from collections.abc import Iterator
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +21,7 @@ from gandist.errors import RunError
 from gandist.progress import METRICS_FILE, decode
 from gandist.ranks import join
 from gandist.resumption import prepare
-from gandist.schedule import due, images_of
+from gandist.schedule import images_of
 from gandist.worker import train
 
 DEFAULT = (DEMO,)
@@ -71,8 +69,8 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
         data_wait_share=sum(row["data_wait_s"] for row in counted) / spent_s,
         checkpoint_stall_share=sum(row["checkpoint_stall_s"] for row in counted) / spent_s,
         rows=len(counted),
-        checkpoints=_events(rows, config.train.checkpoint_kimg),
-        grids=_events(rows, config.train.sample_kimg),
+        checkpoints=sum(events(each, config.train.checkpoint_kimg, world.images) for each in rows),
+        grids=sum(events(each, config.train.sample_kimg, world.images) for each in rows),
         threads=threads,
     )
 
@@ -103,7 +101,10 @@ def speed(rows: list[Record]) -> float:
     return float((rows[-1]["images_seen"] - rows[0]["images_seen"]) / (rows[-1]["time_s"] - rows[0]["time_s"]))
 
 
-def _events(rows: list[list[Any]], every_kimg: float) -> int:
-    """How often something that is due every so many thousand images fell between the first rows and the last."""
-    stretches = (pair for each in rows for pair in pairwise(row["images_seen"] for row in each[:-1]))
-    return sum(due(before, after, every_kimg) for before, after in stretches)
+def events(rows: list[Record], every_kimg: float, images: int) -> int:
+    """How often what is due every so many thousand images fell between the first row and the last.
+
+    It follows the row of the step, of so many `images`, that reached it: that of the last row came too late.
+    """
+    first, last = ((row["images_seen"] - images) // images_of(every_kimg) for row in (rows[0], rows[-1]))
+    return int(last - first)
