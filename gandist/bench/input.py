@@ -153,7 +153,8 @@ class Encoded:
 
     def __getitem__(self, number: int) -> bytes:
         offset = int(self.offset[number])
-        return self.shards[self.shard[number]][offset : offset + int(self.size[number])]
+        data: bytes = self.shards[self.shard[number]][offset : offset + int(self.size[number])]
+        return data
 
 
 def make_jpegs(folder: Path, n: int, size: int) -> None:

@@ -110,7 +110,8 @@ def product(device: torch.device, precision: str) -> tuple[Block, float]:
 
 def _convolved(x: Tensor, weight: Tensor, transposed: bool, out: Tensor) -> int:
     positions = x if transposed else out
-    return 2 * positions.numel() // positions.shape[1] * weight.numel()
+    flops: int = 2 * positions.numel() // positions.shape[1] * weight.numel()
+    return flops
 
 
 def _convolution(args: tuple[Any, ...], out: Any) -> int:
@@ -120,7 +121,7 @@ def _convolution(args: tuple[Any, ...], out: Any) -> int:
 
 def _convolution_backward(args: tuple[Any, ...], out: Any) -> int:
     grad, x, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
-    return _convolved(x, weight, transposed, grad) * (wanted[0] + wanted[1])
+    return _convolved(x, weight, transposed, grad) * sum(map(bool, wanted[:2]))
 
 
 # torch's own formulas count a grouped convolution's weight gradient as one without groups.
@@ -131,7 +132,7 @@ CONVOLUTIONS = {
 }
 
 
-class Flops(TorchDispatchMode):
+class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is untyped
     """Counts the floating-point operations of matrix products and convolutions, two for a multiplication with addition.
 
     It sees what reaches the dispatcher, first and second backward and forward mode alike; it does not see element-wise
@@ -140,7 +141,7 @@ class Flops(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -213,6 +214,8 @@ def cell(value: Any) -> str:
     """A value in a table: about four digits of a number."""
     if value is None:
         return "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {cell(each)}" for name, each in value.items())
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return str(value)

@@ -8,8 +8,9 @@ on the device, ours are bytes there.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,10 @@ COLUMNS = (
     *("resolution", "batch", "precision", "mode", "device", "threads", "ema", "img_per_s", "ms_per_step"),
     *("peer_img_per_s", "peer_ms_per_step", "ratio"),
 )
-BATCHES = {"cuda": {32: (128, 512), 64: (128, 512)}, "cpu": {32: (128,), 64: (32,)}}
+BATCHES: dict[str, dict[int, tuple[int, ...]]] = {
+    "cuda": {32: (128, 512), 64: (128, 512)},
+    "cpu": {32: (128,), 64: (32,)},
+}
 """By device and resolution, where none is asked for; a step of 128 images at 64 pixels takes a CPU many seconds."""
 
 
@@ -44,7 +48,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
     named, config = options.config is not None, case.config
     if config.model.name != "dcgan":
         raise ConfigError(f"{case.name}: bench peers compares DCGANs; its model.name is {config.model.name}")
-    plain = {
+    plain: dict[str, Any] = {
         "model.classes": 0,
         "model.text_dim": 0,
         "model.norm": None,
@@ -76,7 +80,7 @@ def _compare(case: Case, options: argparse.Namespace) -> Iterator[Record]:
     warmup_s = ours.warm_up()
     bare.warm_up()
     block(lambda: peer.step(real), ranks.device)(WARM_UP)
-    loops = {"ours": ours, "bare": bare, "peer": lambda: peer.step(real)}
+    loops: dict[str, Callable[[], object]] = {"ours": ours, "bare": bare, "peer": lambda: peer.step(real)}
     times = in_turn({name: block(call, ranks.device) for name, call in loops.items()}, options.seconds)
     flops = ours.flops()
     for name in ("ours", "bare"):

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -104,7 +105,7 @@ def seconds(config: RunConfig, folder: Path, name: str, kind: str, steps: int) -
         RunError: it failed.
     """
     images = config.train.batch * config.game.n_critic
-    changes = {"run.dir": str(folder), "run.name": name, "launch.kind": kind, "eval.every_kimg": None}
+    changes: dict[str, Any] = {"run.dir": str(folder), "run.name": name, "launch.kind": kind, "eval.every_kimg": None}
     changes |= {"train.tick_kimg": images / 1000, "train.total_kimg": steps * images / 1000}
     file = _write(changed(config, changes), folder)
     start = time.time()

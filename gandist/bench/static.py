@@ -72,7 +72,7 @@ class Static:
         with Flops() as counted:
             for _ in range(self.period):
                 self.eager()
-        return counted.total / self.period
+        return float(counted.total / self.period)
 
 
 def stepper(config: RunConfig, game: Any, ranks: Ranks) -> Any:
