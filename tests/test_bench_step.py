@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +138,19 @@ def test_what_cannot_be_is_told_before_anything_is_measured(tmp_path: Path, caps
     assert found.out == ""
     assert main(["step", "model.widht=4"]) == 2
     assert "width" in capsys.readouterr().err
+
+
+WITHOUT = """
+import sys
+sys.modules |= {"ray": None, "prometheus_client": None}
+from gandist.bench import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_neither_ray_nor_prometheus_is_needed(tmp_path: Path) -> None:
+    command = ["step", "--config", tiny_file(tmp_path), "--batch", "4", "--seconds", "0.02", "--json"]
+    done = subprocess.run([sys.executable, "-c", WITHOUT, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bench"] == "step"

@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     except GandistError as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    except RunError as error:
+    except (RunError, OSError) as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
         return 1
 

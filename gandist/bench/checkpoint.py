@@ -11,6 +11,7 @@ from gandist.bench.measure import ROUNDS, Case, Record, block, synchronise, use_
 from gandist.bench.static import Static
 from gandist.checkpoint import Writer, Written, names, read
 from gandist.config import DEMO
+from gandist.methods import new_players
 from gandist.ranks import join
 from gandist.storage import Storage
 
@@ -50,10 +51,13 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
             synchronise(ranks.device)  # what was asked of the GPU before is no part of the stall
             stalls_s.append(writer.save(world.players))
             while len(written) <= number:
+                writer.check()  # else one that failed would be waited for without end
                 busy_s.append(step(world.period) / world.period)
             writer.wait()
+            players = new_players(case.config, ranks.device)  # as a start has them: those that train may be captured
+            synchronise(ranks.device)
             start = time.perf_counter()
-            read(storage, names(storage)[-1]).restore(world.players)
+            read(storage, names(storage)[-1]).restore(players)
             synchronise(ranks.device)
             loads_s.append(time.perf_counter() - start)
         writer.close()
@@ -72,7 +76,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
         write_s=write_s,
         mb_per_s=written[-1].bytes / 1e6 / write_s,
         mib=written[-1].bytes / 2**20,
-        busy_ms_per_step=1e3 * float(np.median(busy_s)),
+        busy_ms_per_step=1e3 * float(np.median(busy_s)) if busy_s else None,
         load_s=float(np.median(loads_s)),
         threads=threads,
     )

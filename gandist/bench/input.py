@@ -24,11 +24,13 @@ from PIL import Image
 from gandist import dataset
 from gandist.bench.measure import Block, Case, Record, changed, in_turn
 from gandist.config import DEMO, RunConfig, validate
+from gandist.errors import DataError
 from gandist.pack import pack
 from gandist.ranks import pick_device
 from gandist.shards.decode import decode
 from gandist.shards.feed import Feed
 from gandist.shards.index import Index
+from gandist.shards.remote import is_remote
 
 DEFAULT = (DEMO,)
 COLUMNS = ("data", "what", "batch", "threads", "img_per_s", "ms_per_step", "ratio", "mib_per_s", "bytes_per_image")
@@ -66,6 +68,8 @@ def _jpeg_config(config: RunConfig, folder: Path, options: argparse.Namespace) -
 def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Record]:
     config = case.config
     index = dataset.open_index(config)
+    if is_remote(index.base):
+        raise DataError(f"{name}: bench input measures shards of this machine; copy them to a folder")
     size, channels, batch = config.model.resolution, config.data.channels, config.train.batch
     threads = config.data.decode_threads or os.cpu_count() or 1
     # Just less than would hold the set decoded: it is read from its shards each time.

@@ -74,7 +74,7 @@ def _compare(case: Case, options: argparse.Namespace) -> Iterator[Record]:
     threads, ranks = use_threads(config), join(config.device)
     ours, bare = Static(config, ranks), Static(config, ranks)
     # The step reads it from the players: that of `bare` keeps no average.
-    setattr(bare.players, "average", lambda beta: None)  # noqa: B010
+    setattr(bare.players, "average", lambda *_: None)  # noqa: B010
     peer = Tutorial(config.model.resolution, config.data.channels, config.model.width, config.model.z_dim, ranks.device)
     real = peer.images(config.train.batch)
     warmup_s = ours.warm_up()
