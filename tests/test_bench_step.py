@@ -29,14 +29,14 @@ def tiny_file(folder: Path, name: str = "tiny", **changes: Any) -> str:
     return str(file)
 
 
-def records(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+def records(capsys: pytest.CaptureFixture[str], *arguments: str, device: str = "cpu") -> list[dict[str, Any]]:
     """What a command prints, checked against what all of them have in common."""
     assert main([*arguments, "--json"]) == 0, capsys.readouterr().err
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for each in found:
         assert set(KEYS) <= each.keys()
         assert list(each)[: len(KEYS)] == list(KEYS)
-        assert (each["bench"], each["device"]) == (arguments[0], "cpu")
+        assert (each["bench"], each["device"]) == (arguments[0], device)
         assert isinstance(each["batch"], int)
         for key in KEYS[6:]:
             assert each[key] is None or (isinstance(each[key], float) and each[key] >= 0)
@@ -138,6 +138,23 @@ def test_what_cannot_be_is_told_before_anything_is_measured(tmp_path: Path, caps
     assert found.out == ""
     assert main(["step", "model.widht=4"]) == 2
     assert "width" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tiny_file(tmp_path, model__width=16)
+    common = ("--config", file, "--batch", "16", "--device", "cuda", "--seconds", "0.2")
+    found = records(capsys, "step", *common, "--precision", "fp32", "bf16", "--mode", "graph", "eager", device="cuda")
+    assert [(each["precision"], each["mode"]) for each in found] == [
+        (precision, mode) for precision in ("fp32", "bf16") for mode in ("graph", "eager")
+    ]
+    assert all(each["peak_mem_mib"] > 1 and each["ceiling_share"] < 1 for each in found)
+    ours, bare = records(capsys, "peers", *common, device="cuda")
+    assert (ours["mode"], ours["precision"]) == ("graph", "fp32")
+    assert ours["ratio"] == pytest.approx(ours["img_per_s"] / bare["peer_img_per_s"])
+    (stall,) = records(capsys, "checkpoint", *common, device="cuda")
+    assert stall["stall_ms"] > 0
 
 
 WITHOUT = """

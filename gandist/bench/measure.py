@@ -160,6 +160,7 @@ class Peak:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         if device.type == "cuda":
+            torch.cuda.init()
             torch.cuda.reset_peak_memory_stats(device)
             self.what = "allocated on the GPU"
             return
