@@ -111,7 +111,14 @@ def test_times_are_medians_of_blocks_in_turn() -> None:
 
     times = in_turn({"a": block("a", 0.1), "b": block("b", 0.3)}, seconds=4.0, multiple=2)
     assert times == pytest.approx({"a": 0.1, "b": 0.3})
-    assert asked == [("a", 2), ("b", 2), *[("a", 8), ("b", 2)] * 5]
+    assert asked == [("a", 2), ("b", 2), *[("a", 6), ("b", 2)] * 6]
+    # As many blocks as make sense: each of at least one multiple, five of the longest.
+    asked.clear()
+    in_turn({"a": block("a", 0.001), "b": block("b", 10.0)}, seconds=4.0)
+    assert asked == [("a", 1), ("b", 1), *[("a", 800), ("b", 1)] * 5]
+    asked.clear()
+    in_turn({"a": block("a", 0.001)}, seconds=5.0)
+    assert asked == [("a", 1), *[("a", 200)] * 25]
 
 
 def test_peak_memory_is_that_of_what_was_held() -> None:

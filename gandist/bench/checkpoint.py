@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gandist.bench.measure import ROUNDS, Case, Record, block, synchronise, use_threads
+from gandist.bench.measure import Case, Record, block, synchronise, use_threads
 from gandist.bench.static import Static
 from gandist.checkpoint import Writer, Written, names, read
 from gandist.config import DEMO
@@ -24,7 +24,7 @@ COLUMNS = (
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", help="folder to write to (default: the system's temporary one)")
-    parser.add_argument("--checkpoints", type=int, default=ROUNDS, help="how many are written (default: %(default)s)")
+    parser.add_argument("--checkpoints", type=int, default=5, help="how many are written (default: %(default)s)")
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:

@@ -23,8 +23,8 @@ KEYS = (
     *("tflops", "ceiling_share", "peak_mem_mib", "warmup_s", "ratio"),
 )
 """Every record has these, None where one does not apply, and whatever else its benchmark tells."""
-ROUNDS = 5
-"""Blocks of calls that a median is taken of."""
+ROUNDS = (5, 25)
+"""Fewest and most blocks of calls that a median is taken of."""
 Record = dict[str, Any]
 Block = Callable[[int], float]
 """Seconds that so many calls took."""
@@ -83,16 +83,15 @@ def block(call: Callable[[], object], device: torch.device) -> Block:
 
 
 def in_turn(blocks: Mapping[str, Block], seconds: float, multiple: int = 1) -> dict[str, float]:
-    """Median seconds a call of each, over ROUNDS blocks that last about `seconds` in all.
+    """Median seconds a call of each, over as many blocks as ROUNDS allows, that last about `seconds` in all.
 
     The blocks take turns: what else the machine is doing meets all of them alike. A block is a `multiple` of calls.
     """
-    lengths = {}
-    for name, run in blocks.items():
-        one_s = run(multiple) / multiple
-        lengths[name] = multiple * max(1, round(seconds / ROUNDS / one_s / multiple))
+    shortest = {name: run(multiple) for name, run in blocks.items()}
+    rounds = int(np.clip(seconds / max(shortest.values()), *ROUNDS))
+    lengths = {name: multiple * max(1, round(seconds / rounds / each)) for name, each in shortest.items()}
     times: dict[str, list[float]] = {name: [] for name in blocks}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, run in blocks.items():
             times[name].append(run(lengths[name]) / lengths[name])
     return {name: float(np.median(each)) for name, each in times.items()}
