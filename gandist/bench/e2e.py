@@ -38,7 +38,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
-    """One record, of ROUNDS runs and as many blocks of static steps."""
+    """One record, of ROUNDS runs, each between two blocks of static steps."""
     threads = use_threads(case.config)
     config, ranks = changed(case.config, {"launch.threads": threads, "eval.every_kimg": None}), join(case.config.device)
     world = Static(config, ranks)
@@ -54,6 +54,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
             static.append(world.images * steps / step(steps))
             rows.append(run(changed(config, {"run.dir": folder, "run.name": f"e2e-{number}"}), images))
             rates.append(speed(rows[-1]))
+        static.append(world.images * steps / step(steps))
     rate, still = float(np.median(rates)), float(np.median(static))
     counted = [row for each in rows for row in each[1:]]
     spent_s = sum(row["tick_s"] for row in counted)

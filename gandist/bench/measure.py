@@ -83,7 +83,12 @@ def block(call: Callable[[], object], device: torch.device) -> Block:
 
 
 def in_turn(blocks: Mapping[str, Block], seconds: float, multiple: int = 1) -> dict[str, float]:
-    """Median seconds a call of each, over as many blocks as ROUNDS allows, that last about `seconds` in all.
+    """Median seconds a call of each, over the blocks of `all_in_turn`."""
+    return {name: float(np.median(each)) for name, each in all_in_turn(blocks, seconds, multiple).items()}
+
+
+def all_in_turn(blocks: Mapping[str, Block], seconds: float, multiple: int = 1) -> dict[str, list[float]]:
+    """Seconds a call of each, block by block, of as many blocks as ROUNDS allows, that last about `seconds` in all.
 
     The blocks take turns: what else the machine is doing meets all of them alike. A block is a `multiple` of calls.
     """
@@ -94,7 +99,7 @@ def in_turn(blocks: Mapping[str, Block], seconds: float, multiple: int = 1) -> d
     for _ in range(rounds):
         for name, run in blocks.items():
             times[name].append(run(lengths[name]) / lengths[name])
-    return {name: float(np.median(each)) for name, each in times.items()}
+    return times
 
 
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -159,7 +164,7 @@ class Peak:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         if device.type == "cuda":
-            torch.cuda.init()
+            torch.cuda.init()  # type: ignore[no-untyped-call]
             torch.cuda.reset_peak_memory_stats(device)
             self.what = "allocated on the GPU"
             return
