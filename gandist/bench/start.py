@@ -39,6 +39,7 @@ import torch
 mark("import torch")
 import gandist.train
 mark("import gandist")
+from gandist.bench.measure import use_threads
 from gandist.bench.static import Static
 mark("bench")
 from gandist import dataset
@@ -46,6 +47,7 @@ from gandist.config import load
 from gandist.ranks import join
 config = load(sys.argv[1])
 ranks = join(config.device)
+use_threads(config)
 torch.zeros(1, device=ranks.device)
 mark("configuration, device")
 images = dataset.open_set(config, dataset.open_index(config))
