@@ -1,18 +1,35 @@
-"""`python -m gandist.bench WHAT [CONFIG] [section.key=value ...]`: figures of this machine, and what follows from them.
+"""`python -m gandist.bench WHAT [options] [section.key=value ...]`: figures of this machine, and what they come to.
 
 Exit status: 0 done, 1 a measurement failed, 2 the configuration cannot be used (one message says why).
 """
 
 import argparse
+import re
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from itertools import product
+from pathlib import Path
+from typing import Any
 
-from gandist.config import DEMO, load
+from gandist.bench.measure import Case, Table, as_json
+from gandist.config import DEMO, RunConfig, load
 from gandist.errors import GandistError, RunError
 from gandist.logs import show_messages
 
-COMMANDS = {"scaling": "what gradients cost to average, and what that makes of 8, 64 and 512 GPUs"}
-"""Each is a module here with `options(parser)`, and `run(config, options)` that prints."""
+COMMANDS = {
+    "scaling": "what gradients cost to average, and what that makes of 8, 64 and 512 GPUs",
+    "step": "the step alone on static input: speed, TFLOP/s, memory, warm-up",
+    "peers": "the step against a plain eager DCGAN loop, of networks of the same sizes",
+    "input": "images without a step: decoding, the mapped cache, the whole pipeline",
+    "e2e": "a whole run from its shards against its step on static input",
+    "start": "from the command to the first step's end, of a new run and of one that goes on",
+    "checkpoint": "how long a checkpoint stops training, and takes to write and to read",
+}
+"""Each is a module here with `options(parser)`. `scaling` has `run(config, options)` that prints; the others have
+`measure(case, options)` that yields records, `COLUMNS` of their table, and `DEFAULT`, configurations that are measured
+where none is named."""
+OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,21 +38,60 @@ def main(argv: list[str] | None = None) -> int:
     modules = {name: import_module(f"gandist.bench.{name}") for name in COMMANDS}
     for name, what in COMMANDS.items():
         command = commands.add_parser(name, help=what, description=what)
-        command.add_argument("config", nargs="?", default=DEMO, help="a YAML file, or a shipped one's name (demo)")
+        if name == "scaling":
+            command.add_argument("config", nargs="?", default=DEMO, help="a YAML file, or a shipped one's name (demo)")
+        else:
+            _shared(command, modules[name])
         command.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a field")
-        command.add_argument("--json", action="store_true", help="print JSON")
+        command.add_argument("--json", action="store_true", help="print JSON, a record a line (scaling: one object)")
         modules[name].options(command)
-    options = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # Apart from the rest: after an option that takes several values they would be taken for some of these.
+    overrides = [word for word in words if OVERRIDE.match(word) and not Path(word).is_file()]
+    options = parser.parse_args([word for word in words if word not in overrides])
     show_messages()
-    name, overrides = options.config, options.overrides
-    if "=" in name:
-        name, overrides = DEMO, [name, *overrides]
+    module = modules[options.command]
     try:
-        modules[options.command].run(load(name, overrides), options)
+        if options.command == "scaling":
+            module.run(load(options.config, overrides), options)
+            return 0
+        if options.overrides:
+            parser.error(f"{options.overrides[0]}: configurations are named by --config, fields as section.key=value")
+        table = Table(module.COLUMNS)
+        for case in list(_cases(options, overrides, module)):
+            for record in module.measure(case, options):
+                print(as_json(record) if options.json else table.row(record), flush=True)  # noqa: T201
         return 0
     except GandistError as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    except RunError as error:
+    except (RunError, OSError) as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def _shared(parser: argparse.ArgumentParser, module: Any) -> None:
+    """The options that all but `scaling` have."""
+    add, default = parser.add_argument, " ".join(module.DEFAULT)
+    add("--config", nargs="+", metavar="FILE", help=f"YAML files, or names of shipped ones (default: {default})")
+    add("--batch", nargs="+", type=int, metavar="N", help="global batches (default: the configuration's)")
+    precisions, modes = ("auto", "fp32", "bf16", "fp16", "fp64"), ("auto", "graph", "eager", "compile")
+    add("--precision", nargs="+", choices=precisions, help="(default: the configuration's)")
+    add("--mode", nargs="+", choices=modes, help="how the step runs (default: the configuration's)")
+    add("--device", choices=("auto", "cpu", "cuda"), help="(default: the configuration's)")
+    seconds = getattr(module, "SECONDS", 5.0)
+    add("--seconds", type=float, default=seconds, help="about how long each measurement lasts (default: %(default)g)")
+
+
+def _cases(options: argparse.Namespace, overrides: list[str], module: Any) -> Iterator[Case]:
+    """Each configuration with each batch, precision and mode that was asked for; all of them checked."""
+    axes = product(
+        options.config or module.DEFAULT, options.batch or [None], options.precision or [None], options.mode or [None]
+    )
+    for name, batch, precision, mode in axes:
+        asked = {"train.batch": batch, "precision": precision, "step": mode, "device": options.device}
+        if "step" not in RunConfig.model_fields:
+            asked.pop("step")
+        changes = [f"{path}={value}" for path, value in asked.items() if value is not None]
+        # A benchmark is one process; a configuration's own workers may not divide the batch that is asked for.
+        yield Case(name, load(name, ["launch.kind=local", "launch.workers=1", *overrides, *changes]))

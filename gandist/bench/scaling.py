@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import tempfile
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,11 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.multiprocessing.spawn import ProcessException, start_processes
 from torch.nn.parallel import DistributedDataParallel
 
+from gandist.bench.measure import block
+from gandist.bench.static import Static
 from gandist.config import RunConfig, validate
 from gandist.errors import RunError
-from gandist.inputs import Inputs
-from gandist.methods import new_game, new_players
 from gandist.ranks import join
-from gandist.shards.feed import RawBatch
 
 WARM_UP = 3
 
@@ -189,17 +187,8 @@ def _rank(rank: int, world_size: int, tree: dict[str, Any], steps: int, folder: 
 
 def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
     ranks = join(config.device)
-    players = new_players(config, ranks.device)
-    game, n_critic = new_game(config, players, ranks), config.game.n_critic
-    share = config.train.batch // ranks.world_size
-    rng = np.random.default_rng(ranks.rank)
-    size, model = config.model.resolution, config.model
-    pixels = rng.integers(0, 256, (share, size, size, config.data.channels), np.uint8)
-    conditions = np.arange(share) % max(1, model.classes)
-    if model.text_dim:
-        conditions = rng.normal(size=(share, model.text_dim)).astype(np.float32)
-    inputs = Inputs(config, ranks, conditions, game)
-    raw = [RawBatch(torch.from_numpy(pixels), torch.from_numpy(conditions))] * n_critic
+    world = Static(config, ranks)
+    players, n_critic = world.players, config.game.n_critic
     counted, speaks = [0, 0], True
 
     def hook(group: dist.ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:
@@ -211,21 +200,18 @@ def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
         done.set_result(bucket.buffer())
         return done
 
-    for each in vars(game).values():
+    for each in vars(world.game).values():
         if isinstance(each, DistributedDataParallel):
             each.register_comm_hook(ranks.gradients, hook)
+
+    step = block(world.eager, ranks.device)
 
     def seconds() -> float:
         """The median step's, the slowest rank's."""
         times = []
         for _ in range(WARM_UP + steps):
             ranks.gather(None)
-            start = time.perf_counter()
-            game.step(players, *inputs.of(players, raw))
-            if ranks.device.type == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
-            players.images_seen += config.train.batch * n_critic
+            times.append(step(1))
         return max(ranks.gather(float(np.median(times[WARM_UP:]))))
 
     step_s = seconds()

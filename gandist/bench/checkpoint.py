@@ -1,0 +1,82 @@
+"""A checkpoint: how long training stops for it, how long it is written beside training, and how long reading takes."""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from gandist.bench.measure import Case, Record, block, synchronise, use_threads
+from gandist.bench.static import Static
+from gandist.checkpoint import Writer, Written, names, read
+from gandist.config import DEMO
+from gandist.methods import new_players
+from gandist.ranks import join
+from gandist.storage import Storage
+
+DEFAULT = (DEMO,)
+COLUMNS = (
+    *("config", "device", "threads", "mib", "ms_per_step", "stall_ms", "ratio"),
+    *("write_s", "mb_per_s", "busy_ms_per_step", "load_s"),
+)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dir", help="folder to write to (default: the system's temporary one)")
+    parser.add_argument("--checkpoints", type=int, default=5, help="how many are written (default: %(default)s)")
+
+
+def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+    """One record: of the step, the stall, the writing and the reading the median over the checkpoints.
+
+    `ratio` is the stall's to a step. Steps between checkpoints are timed with none being written, and those after a
+    checkpoint until it is written as `busy_ms_per_step`.
+    """
+    threads, ranks = use_threads(case.config), join(case.config.device)
+    world = Static(case.config, ranks)
+    warmup_s = world.warm_up()
+    written: list[Written] = []
+    step = block(world, ranks.device)
+    steps_s: list[float] = []
+    stalls_s: list[float] = []
+    busy_s: list[float] = []
+    loads_s: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="gandist-bench-", dir=options.dir) as folder:
+        storage = Storage(folder)
+        writer = Writer(storage, {}, keep=2, written=written.append)
+        n = world.period * max(1, round(options.seconds / options.checkpoints / step(world.period)))
+        for number in range(options.checkpoints):
+            steps_s.append(step(n) / n)
+            synchronise(ranks.device)  # what was asked of the GPU before is no part of the stall
+            stalls_s.append(writer.save(world.players))
+            while len(written) <= number:
+                writer.check()  # else one that failed would be waited for without end
+                busy_s.append(step(world.period) / world.period)
+            writer.wait()
+            players = new_players(case.config, ranks.device)  # as a start has them: those that train may be captured
+            synchronise(ranks.device)
+            start = time.perf_counter()
+            read(storage, names(storage)[-1]).restore(players)
+            synchronise(ranks.device)
+            loads_s.append(time.perf_counter() - start)
+        writer.close()
+    step_s, stall_s = float(np.median(steps_s)), float(np.median(stalls_s))
+    write_s = float(np.median([each.write_s for each in written]))
+    yield case.record(
+        "checkpoint",
+        precision=world.precision,
+        mode=world.mode,
+        device=ranks.device.type,
+        img_per_s=world.images / step_s,
+        ms_per_step=1e3 * step_s,
+        warmup_s=warmup_s,
+        ratio=stall_s / step_s,
+        stall_ms=1e3 * stall_s,
+        write_s=write_s,
+        mb_per_s=written[-1].bytes / 1e6 / write_s,
+        mib=written[-1].bytes / 2**20,
+        busy_ms_per_step=1e3 * float(np.median(busy_s)) if busy_s else None,
+        load_s=float(np.median(loads_s)),
+        threads=threads,
+    )

@@ -1,0 +1,171 @@
+"""Images without a step: what decoding alone allows, what the mapped cache gives, and what comes out of the pipeline.
+
+Two sets: the configuration's own, and generated JPEGs that are packed into a temporary folder. Of each four figures:
+
+    decode     images decoded from bytes that are in memory, on the threads that the pipeline has: its limit
+    streamed   the pipeline (order, shards, decoding, batches ahead) where nothing is kept decoded; against `decode`
+    gather     batches copied out of the decoded set, which is mapped into memory, on one thread
+    mapped     the pipeline where the set is decoded; against `gather`
+"""
+
+import argparse
+import mmap
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gandist import dataset
+from gandist.bench.measure import Block, Case, Record, changed, in_turn
+from gandist.config import DEMO, RunConfig, validate
+from gandist.errors import DataError
+from gandist.pack import pack
+from gandist.ranks import pick_device
+from gandist.shards.decode import decode
+from gandist.shards.feed import Feed
+from gandist.shards.index import Index
+from gandist.shards.remote import is_remote
+
+DEFAULT = (DEMO,)
+COLUMNS = ("data", "what", "batch", "threads", "img_per_s", "ms_per_step", "ratio", "mib_per_s", "bytes_per_image")
+CHUNK = 512
+"""Images that the threads share between them at once where nothing but decoding is measured."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--jpegs", type=int, default=2000, metavar="N", help="generated JPEGs; 0: none (default: %(default)s)")
+    size = "their height and width in pixels (default: %(default)s)"
+    add("--size", type=int, choices=(32, 64, 128, 256), default=64, help=size)
+
+
+def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+    """Four records of the configuration's set, and four of JPEGs."""
+    yield from _of_set(case, options, case.config.data.path)
+    if options.jpegs:
+        with tempfile.TemporaryDirectory(prefix="gandist-bench-") as folder:
+            make_jpegs(Path(folder), options.jpegs, options.size)
+            config = _jpeg_config(case.config, Path(folder), options)
+            yield from _of_set(Case(case.name, config), options, f"jpeg-{options.size}")
+
+
+def _jpeg_config(config: RunConfig, folder: Path, options: argparse.Namespace) -> RunConfig:
+    """As the given one reads its images, but for the generated set."""
+    tree, size = config.resolved(), options.size
+    data = {**tree["data"], "path": f"{folder}/shards", "cache_dir": f"{folder}/cache", "channels": 3}
+    # Nothing is built of the networks: any that are defined at each size.
+    model = {"name": "r3gan", "resolution": size, "widths": [8] * (size.bit_length() - 2)}
+    train = {**tree["train"], "batch": min(options.jpegs, config.train.batch), "accumulate": 1}
+    return validate({"data": data, "model": model, "train": train, "launch": tree["launch"], "device": config.device})
+
+
+def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Record]:
+    config = case.config
+    index = dataset.open_index(config)
+    if is_remote(index.base):
+        raise DataError(f"{name}: bench input measures shards of this machine; copy them to a folder")
+    size, channels, batch = config.model.resolution, config.data.channels, config.train.batch
+    threads = config.data.decode_threads or os.cpu_count() or 1
+    # Just less than would hold the set decoded: it is read from its shards each time.
+    too_small = (2 * index.n * size * size * channels - 1) / 2**30
+    streamed = dataset.open_set(changed(config, {"data.cache_gib": too_small}), index)
+    mapped = dataset.open_set(changed(config, {"data.cache_gib": max(50.0, 3 * too_small)}), index)
+    order, rng = dataset.order_of(config, index), np.random.default_rng(0)
+    encoded = Encoded(index)
+
+    def pipeline(images: Any) -> Block:
+        def seconds(n: int) -> float:
+            start = time.perf_counter()
+            # A new one: what an earlier one had ready would be got for nothing.
+            feed = _feed(config, images, order)
+            for _ in range(n):
+                feed.next()
+            taken = time.perf_counter() - start
+            feed.close()
+            return taken
+
+        return seconds
+
+    def gather(n: int) -> float:
+        asked = [order.take(int(at), batch) for at in rng.integers(0, index.n, n)]
+        start = time.perf_counter()
+        for numbers in asked:
+            mapped.gather(numbers)
+        return time.perf_counter() - start
+
+    with ThreadPoolExecutor(threads) as pool:
+
+        def decoded(n: int) -> float:
+            """For so many times CHUNK images."""
+            start = time.perf_counter()
+            for _ in range(n):
+                parts = np.array_split(rng.integers(0, index.n, CHUNK), threads)
+                list(pool.map(lambda numbers: [decode(encoded[i], size, channels) for i in numbers], parts))
+            return time.perf_counter() - start
+
+        slow = in_turn({"decode": decoded, "streamed": pipeline(streamed)}, options.seconds)
+    fast = in_turn({"gather": gather, "mapped": pipeline(mapped)}, options.seconds)
+    rates = {name: batch / seconds for name, seconds in (slow | fast).items()}
+    rates["decode"] = CHUNK / slow["decode"]
+    against = {"streamed": "decode", "mapped": "gather"}
+    for what, rate in rates.items():
+        per_image = encoded.mean_bytes if what in slow else size * size * channels
+        yield case.record(
+            "input",
+            batch=batch,
+            device=pick_device(config.device).type,
+            img_per_s=rate,
+            ms_per_step=1e3 * batch / rate,
+            ratio=rate / rates[against[what]] if what in against else None,
+            data=name,
+            what=what,
+            threads=threads if what in slow else 1,
+            bytes_per_image=per_image,
+            mib_per_s=rate * per_image / 2**20,
+        )
+
+
+def _feed(config: Any, images: Any, order: Any) -> Feed:
+    """As a run opens it."""
+    return Feed(
+        images,
+        order,
+        batch=config.train.batch,
+        images_seen=0,
+        prefetch=config.data.prefetch,
+        pin=pick_device(config.device).type == "cuda",
+    )
+
+
+class Encoded:
+    """The bytes of each sample of local shards, mapped into memory and read once, so that they are there."""
+
+    def __init__(self, index: Index) -> None:
+        self.shard, self.offset, self.size = (index.samples.column(n).to_numpy() for n in ("shard", "offset", "size"))
+        self.shards = []
+        for number in range(index.shards.num_rows):
+            with Path(index.url(number)).open("rb") as file:
+                self.shards.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            sum(self.shards[-1][:: mmap.PAGESIZE])
+        self.mean_bytes = float(self.size.mean())
+
+    def __getitem__(self, number: int) -> bytes:
+        offset = int(self.offset[number])
+        data: bytes = self.shards[self.shard[number]][offset : offset + int(self.size[number])]
+        return data
+
+
+def make_jpegs(folder: Path, n: int, size: int) -> None:
+    """Pack n coloured images of soft blobs, no two alike, as JPEGs of quality 95 into `folder`/shards."""
+    (folder / "images").mkdir()
+    for number in range(n):
+        coarse = np.random.default_rng(number).integers(0, 256, (6, 6, 3), np.uint8)
+        picture = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
+        picture.save(folder / "images" / f"{number:06d}.bmp")
+    pack(str(folder / "images"), str(folder / "shards"), format="jpeg")

@@ -1,0 +1,83 @@
+"""The step on one batch that stays the same: what training comes to where images cost nothing."""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gandist.bench.measure import Flops, block
+from gandist.config import RunConfig
+from gandist.inputs import Inputs
+from gandist.methods import new_game, new_players
+from gandist.ranks import Ranks
+from gandist.shards.feed import RawBatch
+
+WARM_UP = 5
+"""Steps before the first that is timed, for each in which other penalties are due."""
+
+
+class Static:
+    """A run of a configuration on images that are noise, held on the device: what is in them takes no time."""
+
+    def __init__(self, config: RunConfig, ranks: Ranks) -> None:
+        self.config, self.ranks, self.device = config, ranks, ranks.device
+        self.players = new_players(config, ranks.device)
+        self.game = new_game(config, self.players, ranks)
+        self.precision = ranks.precision(config.precision)
+        self.images = config.train.batch * config.game.n_critic
+        """Of a step, over all ranks."""
+        self.period = math.lcm(*(term.interval for term in config.game.penalties.values()))
+        """Steps after which the same penalties are due again."""
+        rng = np.random.default_rng(ranks.rank)
+        share, size, model = config.train.batch // ranks.world_size, config.model.resolution, config.model
+        pixels = rng.integers(0, 256, (share, size, size, config.data.channels), np.uint8)
+        conditions = np.arange(share) % max(1, model.classes)
+        if model.text_dim:
+            conditions = rng.normal(size=(share, model.text_dim)).astype(np.float32)
+        self.inputs = Inputs(config, ranks, conditions, self.game)
+        batch = RawBatch(*(torch.from_numpy(each).to(ranks.device) for each in (pixels, conditions)))
+        self.raw = [batch] * config.game.n_critic
+        self._stepper: Any = None
+
+    def __call__(self) -> Tensor:
+        """A step as a run takes it: captured, compiled or neither, as configured."""
+        if self._stepper is None:
+            self._stepper = stepper(self.config, self.game, self.ranks)
+        return self._play(self._stepper)
+
+    def eager(self) -> Tensor:
+        """A step operation by operation, whatever is configured."""
+        return self._play(self.game.step)
+
+    def _play(self, step: Callable[..., Tensor]) -> Tensor:
+        statistics = step(self.players, *self.inputs.of(self.players, self.raw))
+        self.players.images_seen += self.images
+        return statistics
+
+    @property
+    def mode(self) -> str:
+        """How the step really runs: `graph`, `eager` or `compile`."""
+        return str(getattr(self._stepper, "mode", "eager"))
+
+    def warm_up(self) -> float:
+        """Take the first steps, in which a step is captured or compiled; seconds."""
+        return block(self, self.device)(WARM_UP * self.period)
+
+    def flops(self) -> float:
+        """Floating-point operations of a step, the mean of a period. Taken eagerly: time nothing after it."""
+        with Flops() as counted:
+            for _ in range(self.period):
+                self.eager()
+        return float(counted.total / self.period)
+
+
+def stepper(config: RunConfig, game: Any, ranks: Ranks) -> Any:
+    """What plays a round as configured."""
+    # Until gandist.captured is there: without it a step is the game's own.
+    if importlib.util.find_spec("gandist.captured") is None:
+        return game.step
+    return importlib.import_module("gandist.captured").stepper(config, game, ranks)

@@ -1,0 +1,55 @@
+"""The step alone, on images that stay the same: speed, floating-point operations, memory, and time to get going."""
+
+import argparse
+import gc
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from gandist.bench.measure import Case, Peak, Record, all_in_turn, block, product, use_threads
+from gandist.bench.static import Static
+from gandist.ranks import join
+
+DEFAULT = ("demo", "dcgan-fashion", "hinge-sngan", "r3gan")
+"""A small and a full-width DCGAN, residual networks with spectral norm, and two penalties on D's slope."""
+COLUMNS = (
+    *("config", "batch", "precision", "mode", "device", "threads", "img_per_s", "ms_per_step"),
+    *("tflops", "ceiling_share", "peak_mem_mib", "warmup_s"),
+)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+    """One record: the step in turn with a large matrix product in its precision, on the same threads."""
+    gc.collect()  # what the case before held counts neither for nor against this one
+    threads, ranks = use_threads(case.config), join(case.config.device)
+    peak, start = Peak(ranks.device), time.perf_counter()
+    world = Static(case.config, ranks)
+    world.warm_up()
+    warmup_s, peak_mem_mib = time.perf_counter() - start, peak.mib()
+    multiply, product_flops = product(ranks.device, world.precision)
+    step = block(world, ranks.device)
+    blocks = all_in_turn({"step": step, "product": multiply}, options.seconds, world.period)
+    step_s, product_s = float(np.median(blocks["step"])), min(blocks["product"])  # a ceiling is what was ever reached
+    flops = world.flops()
+    tflops, ceiling = flops / step_s / 1e12, product_flops / product_s / 1e12
+    yield case.record(
+        "step",
+        precision=world.precision,
+        mode=world.mode,
+        device=ranks.device.type,
+        img_per_s=world.images / step_s,
+        ms_per_step=1e3 * step_s,
+        tflops=tflops,
+        ceiling_share=tflops / ceiling,
+        peak_mem_mib=peak_mem_mib,
+        warmup_s=warmup_s,
+        gflop_per_step=flops / 1e9,
+        ceiling_tflops=ceiling,
+        memory=peak.what,
+        threads=threads,
+    )
