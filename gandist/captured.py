@@ -7,7 +7,7 @@ are played eagerly, in earnest: the libraries, DDP's buckets and the optimisers'
 """
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +25,9 @@ log = logging.getLogger("gandist")
 
 WARM_UP, WARM_UP_DDP = 3, 11
 """Eager steps of a form before it is captured; DDP asks for more (PyTorch's notes on CUDA graphs)."""
+
+AHEAD = 4
+"""Calls that Python may be ahead of the GPU."""
 
 Mode = Literal["graph", "eager", "compile"]
 Form = tuple[tuple[str, torch.Size, tuple[int, ...], torch.dtype], ...]
@@ -78,6 +81,7 @@ class Captured(Eager):
         self._recorder, self._warm_up, self._stream = recorder, warm_up, stream
         self._record = recorder()
         self._refused = False
+        self._behind: deque[torch.cuda.Event] = deque()
         self._played: Counter[Form] = Counter()
         self._recorded: dict[Form, Recorded] = {}
 
@@ -102,7 +106,19 @@ class Captured(Eager):
                 return self._eagerly(arguments)
         buffers, replay = self._recorded[form]
         torch._foreach_copy_(buffers, given)
-        return replay()
+        result = replay()
+        self._keep_pace()
+        return result
+
+    def _keep_pace(self) -> None:
+        """Wait until the GPU is at most AHEAD calls behind: what they are given takes its memory until then."""
+        if self._stream is None:
+            return
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._stream.device))
+        self._behind.append(event)
+        if len(self._behind) > AHEAD:
+            self._behind.popleft().synchronize()
 
     def _capture(self, arguments: Any, given: list[Tensor]) -> Recorded:
         buffers = [x.clone() for x in given]

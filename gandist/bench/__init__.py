@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gandist.bench.measure import Case, Table, as_json
-from gandist.config import DEMO, RunConfig, load
+from gandist.config import DEMO, load
 from gandist.errors import GandistError, RunError
 from gandist.logs import show_messages
 
@@ -90,8 +90,6 @@ def _cases(options: argparse.Namespace, overrides: list[str], module: Any) -> It
     )
     for name, batch, precision, mode in axes:
         asked = {"train.batch": batch, "precision": precision, "step": mode, "device": options.device}
-        if "step" not in RunConfig.model_fields:
-            asked.pop("step")
         changes = [f"{path}={value}" for path, value in asked.items() if value is not None]
         # A benchmark is one process; a configuration's own workers may not divide the batch that is asked for.
         yield Case(name, load(name, ["launch.kind=local", "launch.workers=1", *overrides, *changes]))

@@ -139,7 +139,7 @@ def _feed(config: Any, images: Any, order: Any) -> Feed:
         batch=config.train.batch,
         images_seen=0,
         prefetch=config.data.prefetch,
-        pin=pick_device(config.device).type == "cuda",
+        device=pick_device(config.device),
     )
 
 

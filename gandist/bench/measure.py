@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from gandist.config import RunConfig, override, validate
+from gandist.ranks import pick_device
+from gandist.threads import set_up
 
 KEYS = (
     *("bench", "config", "batch", "precision", "mode", "device", "img_per_s", "ms_per_step"),
@@ -56,9 +58,8 @@ def changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
 
 
 def use_threads(config: RunConfig) -> int:
-    """Compute threads from here on, on the CPU: `launch.threads`, or what torch has."""
-    if config.launch.threads is not None:
-        torch.set_num_threads(config.launch.threads)
+    """Compute as a run does from here on; its threads on the CPU."""
+    set_up(config, pick_device(config.device))
     return torch.get_num_threads()
 
 

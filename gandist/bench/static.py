@@ -1,15 +1,14 @@
 """The step on one batch that stays the same: what training comes to where images cost nothing."""
 
-import importlib.util
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gandist.bench.measure import Flops, block
+from gandist.captured import Eager, stepper
 from gandist.config import RunConfig
 from gandist.inputs import Inputs
 from gandist.methods import new_game, new_players
@@ -41,12 +40,12 @@ class Static:
         self.inputs = Inputs(config, ranks, conditions, self.game)
         batch = RawBatch(*(torch.from_numpy(each).to(ranks.device) for each in (pixels, conditions)))
         self.raw = [batch] * config.game.n_critic
-        self._stepper: Any = None
+        self._stepper: Eager | None = None
 
     def __call__(self) -> Tensor:
         """A step as a run takes it: captured, compiled or neither, as configured."""
         if self._stepper is None:
-            self._stepper = stepper(self.config, self.game, self.ranks)
+            self._stepper = stepper(self.config, self.game, self.players, self.ranks)
         return self._play(self._stepper)
 
     def eager(self) -> Tensor:
@@ -61,7 +60,7 @@ class Static:
     @property
     def mode(self) -> str:
         """How the step really runs: `graph`, `eager` or `compile`."""
-        return str(getattr(self._stepper, "mode", "eager"))
+        return self._stepper.mode if self._stepper else "eager"
 
     def warm_up(self) -> float:
         """Take the first steps, in which a step is captured or compiled; seconds."""
@@ -73,11 +72,3 @@ class Static:
             for _ in range(self.period):
                 self.eager()
         return float(counted.total / self.period)
-
-
-def stepper(config: RunConfig, game: Any, ranks: Ranks) -> Any:
-    """What plays a round as configured."""
-    # Until gandist.captured is there: without it a step is the game's own.
-    if importlib.util.find_spec("gandist.captured") is None:
-        return game.step
-    return importlib.import_module("gandist.captured").stepper(config, game, ranks)
