@@ -52,7 +52,8 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as output:
         make = subprocess.Popen(
-            ["make", "cluster-local", "ARGS=train.total_kimg=3 train.tick_kimg=1"],
+            # Long enough for Prometheus, which looks for targets every 2 s, and at them every 2 s.
+            ["make", "cluster-local", "ARGS=train.total_kimg=24 train.tick_kimg=4"],
             cwd=checkout,
             env=env,
             stdout=output,
@@ -68,7 +69,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
             time.sleep(0.5)
         said = log.read_text()
         assert "Job 'demo' succeeded" in said
-        manifest = json.loads((checkout / "runs/demo/checkpoints/00003072/manifest.json").read_text())
+        manifest = json.loads((checkout / "runs/demo/checkpoints/00024064/manifest.json").read_text())
         assert manifest["world_size"] == 2
 
         (ray,) = re.findall(r"^Ray +(\S+)", said, re.MULTILINE)
