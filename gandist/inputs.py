@@ -17,6 +17,7 @@ from gandist.randomness import Draws, philox
 from gandist.ranks import Ranks
 from gandist.schedule import ema_beta, peak, value_at
 from gandist.shards.feed import RawBatch, on_device
+from gandist.shards.index import Index
 
 
 class Inputs:
@@ -60,6 +61,13 @@ class Inputs:
     def sample_numbers(self, rows: int) -> np.ndarray:
         """Real images (rows,) whose captions the rows of the samples are drawn to."""
         return philox(self.config.run.seed, "samples/captions").integers(len(self.conditions), size=rows)
+
+    def sample_captions(self, index: Index, rows: int) -> list[str]:
+        """Those captions (rows,), where the run is conditioned on captions."""
+        if not self.config.model.text_dim:
+            return []
+        captions = index.captions
+        return [captions[number] or "" for number in self.sample_numbers(rows)]
 
     def _schedule(self, players: Players) -> None:
         """Set what the players and the augmentation carry of the scheduled numbers."""

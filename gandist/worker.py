@@ -101,14 +101,12 @@ class Run:
         self.config, self.storage, self.ranks = config, storage, ranks
         self._message = ""
         self.players = new_players(config, ranks.device)
-        threads: int | None = None
         if resume:
             found = checkpoint.read(storage, resume)
             found.restore(self.players)
-            threads = found.manifest.get("threads")
         else:
             take_stage_1(config, self.players)
-        set_up(config, ranks.device, threads)
+        set_up(config, ranks.device, found.manifest.get("threads") if resume else None)
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
         first = dataset.order_of(config, self.index).take(0, min(signals.N, self.index.n))
@@ -147,10 +145,7 @@ class Run:
                 config.run.name,
                 players.images_seen,
                 ranks.world_size,
-                ranks.device,
-                precision,
-                self.play_step.mode,
-                torch.get_num_threads(),
+                *(ranks.device, precision, self.play_step.mode, torch.get_num_threads()),
             )
         mine = None
         if ranks.leads:
@@ -186,16 +181,9 @@ class Run:
                     precision=precision,
                     data_fingerprint=self.index.fingerprint,
                     encoder=self.index.encoder if config.model.text_dim else "",
-                    captions=self._captions(),
+                    captions=self.inputs.sample_captions(self.index, ROWS),
                 )
                 closing.callback(self.outputs.close)
-
-    def _captions(self) -> list[str]:
-        """What the rows of the samples are drawn to, where the run is conditioned on captions."""
-        if not self.config.model.text_dim:
-            return []
-        captions = self.index.captions
-        return [captions[number] or "" for number in self.inputs.sample_numbers(ROWS)]
 
     def play(self, consensus: Consensus) -> Outcome:
         """Train until `total_kimg`, or until asked to stop, by a person or by the run's health."""
