@@ -258,4 +258,5 @@ def test_a_warning_is_told_before_the_run(tmp_path: Path, caplog: pytest.LogCapt
     messages = [record.getMessage() for record in caplog.records if record.name == "gandist"]
     told = [number for number, message in enumerate(messages) if "Lipschitz" in message]
     assert len(told) == 1
-    assert messages[told[0] + 1].startswith("training run=free")
+    assert messages[told[0] + 1].startswith("data=mapped n=10000")
+    assert messages[told[0] + 2].startswith("training run=free")
