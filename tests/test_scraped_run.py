@@ -18,7 +18,7 @@ from cluster.monitoring import rules
 from gandist.metrics import METRICS
 from gandist.resumption import run_root
 from gandist.telemetry import SweepTelemetry, announce
-from tests.prometheus import filled, fired, free_port, needs_prometheus, prometheus
+from tests.prometheus import Prometheus, filled, fired, free_port, needs_prometheus, prometheus
 from tests.worlds import tiny, torchrun
 
 SPEED = 60.0
@@ -87,7 +87,7 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
             speeds = api.history("rate(gandist_images_total[5s])", began)
             assert min(min(values) for values in speeds.values()) >= 0
 
-            stop_one(run, int(config.telemetry.port))
+            stop_one(run, int(config.telemetry.port), api)
             api.wait_for('ALERTS{alertstate="firing", alertname="GandistRunStalled", run="scraped"}')
             kill(run)
             api.wait_for('ALERTS{alertstate="firing", alertname="GandistRunGone", run="scraped"}')
@@ -117,8 +117,9 @@ def kill(run: subprocess.Popen[str]) -> None:
     run.wait(timeout=60)
 
 
-def stop_one(run: subprocess.Popen[str], port: int) -> None:
-    """The rank that does not serve the metrics of both stops, so that the other waits for it."""
+def stop_one(run: subprocess.Popen[str], port: int, api: Prometheus) -> None:
+    """The rank that does not serve the metrics of both stops, so that the other waits for it: not in an evaluation,
+    during which a run is not told to be stalled."""
     ranks = psutil.Process(run.pid).children()
     serving = [
         rank
@@ -127,3 +128,9 @@ def stop_one(run: subprocess.Popen[str], port: int) -> None:
     ]
     (idle,) = set(ranks) - set(serving)
     idle.suspend()
+    time.sleep(2)  # some scrapes
+    while api.query('gandist_phase{gandist_phase="evaluating", run="scraped"} == 1'):
+        idle.resume()
+        time.sleep(0.2)
+        idle.suspend()
+        time.sleep(2)
