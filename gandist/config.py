@@ -89,11 +89,10 @@ class RunConfig(Section):
     step: Literal["auto", "graph", "eager", "compile"] = "auto"
     """How a step is played. `graph`: captured once as a CUDA graph and replayed; `eager` has Python launch every
     kernel; `auto` is `graph` on a GPU and `eager` on a CPU. `compile` fuses the networks by
-    torch.compile besides, after a minute of warming up. What cannot be captured is played eagerly, and the log says
-    why. The weights are the same."""
+    torch.compile besides, after a long warm-up, and rounds otherwise. What cannot be captured is played eagerly, and
+    the log says why."""
     tf32: bool = True
-    """Multiply in TF32 (10 bits of mantissa) where `precision` is fp32 on a GPU, several times as fast; false: in true
-    fp32."""
+    """Multiply in TF32 (10 bits of mantissa) where `precision` is fp32 on a GPU; false: in true fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the GPU where there is one."""
     imports: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()

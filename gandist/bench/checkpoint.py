@@ -65,9 +65,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
     write_s = float(np.median([each.write_s for each in written]))
     yield case.record(
         "checkpoint",
-        precision=world.precision,
-        mode=world.mode,
-        device=ranks.device.type,
+        **world.facts,
         img_per_s=world.images / step_s,
         ms_per_step=1e3 * step_s,
         warmup_s=warmup_s,

@@ -60,9 +60,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
     spent_s = sum(row["tick_s"] for row in counted)
     yield case.record(
         "e2e",
-        precision=world.precision,
-        mode=world.mode,
-        device=ranks.device.type,
+        **world.facts,
         img_per_s=rate,
         warmup_s=warmup_s,
         ratio=rate / still,

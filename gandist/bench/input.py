@@ -29,7 +29,7 @@ from gandist.pack import pack
 from gandist.ranks import pick_device
 from gandist.shards.decode import decode
 from gandist.shards.feed import Feed
-from gandist.shards.index import Index
+from gandist.shards.index import Index, numbers
 from gandist.shards.remote import is_remote
 
 DEFAULT = (DEMO,)
@@ -95,8 +95,8 @@ def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Reco
     def gather(n: int) -> float:
         asked = [order.take(int(at), batch) for at in rng.integers(0, index.n, n)]
         start = time.perf_counter()
-        for numbers in asked:
-            mapped.gather(numbers)
+        for batch_numbers in asked:
+            mapped.gather(batch_numbers)
         return time.perf_counter() - start
 
     with ThreadPoolExecutor(threads) as pool:
@@ -147,7 +147,7 @@ class Encoded:
     """The bytes of each sample of local shards, mapped into memory and read once, so that they are there."""
 
     def __init__(self, index: Index) -> None:
-        self.shard, self.offset, self.size = (index.samples.column(n).to_numpy() for n in ("shard", "offset", "size"))
+        self.shard, self.offset, self.size = (numbers(index.samples[n]) for n in ("shard", "offset", "size"))
         self.shards = []
         for number in range(index.shards.num_rows):
             with Path(index.url(number)).open("rb") as file:

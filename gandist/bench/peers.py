@@ -86,9 +86,7 @@ def _compare(case: Case, options: argparse.Namespace) -> Iterator[Record]:
     for name in ("ours", "bare"):
         yield case.record(
             "peers",
-            precision=ours.precision,
-            mode=ours.mode,
-            device=ranks.device.type,
+            **ours.facts,
             img_per_s=config.train.batch / times[name],
             ms_per_step=1e3 * times[name],
             tflops=flops / times[name] / 1e12,

@@ -48,6 +48,11 @@ class Static:
             self._stepper = stepper(self.config, self.game, self.players, self.ranks)
         return self._play(self._stepper)
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What really runs, for records."""
+        return {"precision": self.precision, "mode": self.mode, "device": self.device.type}
+
     def eager(self) -> Tensor:
         """A step operation by operation, whatever is configured."""
         return self._play(self.game.step)

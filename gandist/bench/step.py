@@ -39,9 +39,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
     tflops, ceiling = flops / step_s / 1e12, product_flops / product_s / 1e12
     yield case.record(
         "step",
-        precision=world.precision,
-        mode=world.mode,
-        device=ranks.device.type,
+        **world.facts,
         img_per_s=world.images / step_s,
         ms_per_step=1e3 * step_s,
         tflops=tflops,
