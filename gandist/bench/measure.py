@@ -1,5 +1,6 @@
 """What benchmarks share: cases, times taken in turn, floating-point operations, memory, and how results are shown."""
 
+import ctypes
 import json
 import math
 import resource
@@ -169,6 +170,8 @@ class Peak:
             torch.cuda.reset_peak_memory_stats(device)
             self.what = "allocated on the GPU"
             return
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # what glibc keeps of freed memory would be used again, and not counted
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # sets the kernel's high-water mark back
         self.what = "growth of resident memory"
