@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gandist.randomness import Draws, key, split
+from gandist.randomness import SKIPPED, Draws, bits, key, split
 
 CPU = torch.device("cpu")
 BATCH, Z = 12, 5
@@ -33,18 +33,30 @@ def test_the_parts_of_a_key_cannot_run_into_each_other() -> None:
     assert key(11, "a", 2) != key(1, "a", 12)
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("width", [1, 7, 8, 100, 2 * SKIPPED + 3])
+@pytest.mark.parametrize(
+    "rows", [range(1), range(12), range(2, 12, 3), range(11, 12, 12), range(1, 6000, 1500)], ids=str
+)
+def test_rows_that_are_skipped_count(rows: range, width: int) -> None:
+    """By what a generator of 32 bits at a time draws."""
+    whole = np.random.Generator(np.random.Philox(key=5)).integers(1 << 32, size=(rows[-1] + 1, width), dtype=np.uint32)
+    assert np.array_equal(bits(np.random.Philox(key=5), rows, width), whole[list(rows)])
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 12])
 def test_ranks_share_out_the_draw_of_one(world_size: int) -> None:
     one = Draws(7, CPU)
     ranks = [Draws(7, CPU, rank, world_size) for rank in range(world_size)]
     wholes = {
         "normal": one.normal("n", 24, 1, (BATCH, Z)),
+        "noise of images": one.normal("n", 24, 1, (BATCH, 3, 19, 19)),
         "uniform": one.uniform("u", 24, 1, (BATCH,)),
         "labels": one.labels("y", 24, 1, BATCH, 10),
     }
     for rank, draws in enumerate(ranks):
         rows = split(BATCH, rank, world_size)
         assert torch.equal(draws.normal("n", 24, 1, (BATCH, Z)), wholes["normal"][rows])
+        assert torch.equal(draws.normal("n", 24, 1, (BATCH, 3, 19, 19)), wholes["noise of images"][rows])
         assert torch.equal(draws.uniform("u", 24, 1, (BATCH,)), wholes["uniform"][rows])
         mine = draws.labels("y", 24, 1, BATCH, 10)
         assert mine is not None
@@ -78,6 +90,13 @@ def test_distributions() -> None:
     assert abs(float(z.mean())) < 0.015  # five standard errors
     assert abs(float(z.std()) - 1) < 0.015
     assert abs(float(z.pow(4).mean()) - 3) < 0.2
+    assert 3.5 < float(z.max()) < 5.8
+    assert -5.8 < float(z.min()) < -3.5
+    within = (z[:, :, None].abs() < torch.tensor([0.5, 1, 2])).double().mean((0, 1))
+    assert torch.allclose(within, torch.tensor([0.3829, 0.6827, 0.9545]).double(), atol=0.006)
+    # Of two numbers that come of one pair neither says anything of the other.
+    assert float((torch.corrcoef(z.T) - torch.eye(5)).abs().max()) < 0.03
+    assert float((torch.corrcoef(z.T.square()) - torch.eye(5)).abs().max()) < 0.03
     u = draws.uniform("u", 0, 0, (100_000,))
     assert u.dtype == torch.float32
     assert 0 <= float(u.min()) < 0.001
