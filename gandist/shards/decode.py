@@ -26,25 +26,32 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 """What makes a square upright, by orientation (EXIF 2.3)."""
 
 
-def decode(data: bytes, resolution: int, channels: int) -> np.ndarray:
+def decode(data: bytes, resolution: int, channels: int, out: np.ndarray | None = None) -> np.ndarray:
     """(resolution, resolution, channels) uint8: upright, the central square, resized; transparency is laid on white.
+
+    Args:
+        out: a contiguous array of that shape, to be filled and returned: a JPEG of that size is decoded into it.
 
     Raises:
         DataError: the bytes are not a whole png, jpeg or webp image.
     """
+    pixels = np.empty((resolution, resolution, channels), np.uint8) if out is None else out
     try:
         if data[:2] == b"\xff\xd8":
-            pixels, orientation = _decode_jpeg(data, resolution, channels), 1
+            _decode_jpeg(data, pixels)
+            orientation = 1
             if data.find(b"Exif\0\0", 0, 1 << 16) >= 0:
                 with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
                     orientation = _orientation(image)
         else:
             with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as image:
-                pixels = _fit(_flatten(image), resolution, channels)
+                pixels[...] = _fit(_flatten(image), resolution, channels)
                 orientation = _orientation(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"not a whole png, jpeg or webp image: {error}") from error
-    return np.ascontiguousarray(TURNS[orientation](pixels)) if orientation in TURNS else pixels
+    if orientation in TURNS:
+        pixels[...] = TURNS[orientation](pixels.copy())
+    return pixels
 
 
 def _orientation(image: Image.Image) -> int:
@@ -54,13 +61,16 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _decode_jpeg(data: bytes, resolution: int, channels: int) -> np.ndarray:
-    colour = "Gray" if channels == 1 else "RGB"
+def _decode_jpeg(data: bytes, out: np.ndarray) -> None:
+    resolution, _, channels = out.shape
     # libjpeg scales by eighths while it decodes: most of the work of a large photograph is never done.
-    pixels = simplejpeg.decode_jpeg(data, colorspace=colour, min_height=resolution, min_width=resolution)
-    if pixels.shape[:2] == (resolution, resolution):
-        return np.ascontiguousarray(pixels)
-    return _fit(Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels), resolution, channels)
+    how = {"colorspace": "Gray" if channels == 1 else "RGB", "min_height": resolution, "min_width": resolution}
+    try:  # Whether it fits is in its header; to look there first would give the interpreter away once more.
+        pixels = simplejpeg.decode_jpeg(data, **how, buffer=out)
+    except ValueError:
+        pixels = simplejpeg.decode_jpeg(data, **how)
+    if pixels.shape != out.shape:
+        out[...] = _fit(Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels), resolution, channels)
 
 
 def _flatten(image: Image.Image) -> Image.Image:

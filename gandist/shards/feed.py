@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from gandist.randomness import split
-from gandist.shards.images import Images
+from gandist.shards.images import Images, StreamedImages
 from gandist.shards.order import Order
 from gandist.shards.resident import ResidentImages
 
 CPU = torch.device("cpu")
 THREADS = 2
-"""Batches that are prepared at a time: while the last of one's images are decoded, the next begins."""
+"""Batches that are prepared at a time, at most: while the last of one's images are decoded, the next begins."""
 
 
 class RawBatch(NamedTuple):
@@ -49,8 +49,9 @@ class Feed:
         self.rows, self.device = split(batch, rank, world_size), device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._position = images_seen
-        # Each batch has a place in the queue from the start; decoding below it runs on threads of its own.
-        self._threads = ThreadPoolExecutor(THREADS, "feed", initializer=self._begin)
+        # Each batch has a place in the queue from the start.
+        threads = min(THREADS, images.threads) if isinstance(images, StreamedImages) else THREADS
+        self._threads = ThreadPoolExecutor(threads, "feed", initializer=self._begin)
         self._ready: deque[Future[tuple[RawBatch, torch.cuda.Event | None]]] = deque()
         for _ in range(prefetch):
             self._ask()

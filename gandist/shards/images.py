@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Literal, Protocol
 from zlib import crc32
 
@@ -69,7 +70,10 @@ def open_images(
 
 
 class StreamedImages:
-    """Reads each sample from its shard, checks it and decodes it, on threads (the decoders release the GIL)."""
+    """Reads each sample from its shard, checks it and decodes it, on threads (the decoders release the GIL).
+
+    Threads that call `gather` at a time share out `threads` between them, and decode by themselves if that is one each.
+    """
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class StreamedImages:
             numbers(index.samples[name]) for name in ("shard", "offset", "size", "crc")
         )
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._gathering, self._lock = 0, Lock()
         self.broken: set[int] = set()
         # An evicted or closed file stays readable for a thread that still holds it.
         self._open = lru_cache(maxsize=128)(self._open_shard)
@@ -100,16 +105,20 @@ class StreamedImages:
         pixels = np.empty((len(numbers), *self.shape[1:]), np.uint8) if out is None else out
 
         def decoded(rows: range) -> list[int]:
-            found = []
-            for row in rows:
-                pixels[row], number = self._sound(int(numbers[row]))
-                found.append(number)
-            return found
+            return [self._sound(int(numbers[row]), pixels[row]) for row in rows]
 
-        # A task costs as much as a small image, and while one thread is late the others begin the next batch.
-        step = max(1, -(-len(numbers) // self.threads))
-        parts = self.pool.map(decoded, [range(len(numbers))[at : at + step] for at in range(0, len(numbers), step)])
-        return pixels, self.conditions[[number for part in parts for number in part]]
+        with self._lock:
+            self._gathering += 1
+            # So many threads for each batch that is in the making. To hand over a task costs as much as a small image.
+            n_parts = -(-self.threads // self._gathering)
+        try:
+            step = max(1, -(-len(numbers) // n_parts))
+            parts = [range(len(numbers))[at : at + step] for at in range(0, len(numbers), step)]
+            found = self.pool.map(decoded, parts) if len(parts) > 1 else map(decoded, parts)
+            return pixels, self.conditions[[number for part in found for number in part]]
+        finally:
+            with self._lock:
+                self._gathering -= 1
 
     def shard_path(self, shard: int) -> Path:
         """The shard as a local file, fetched where it is remote."""
@@ -122,8 +131,8 @@ class StreamedImages:
         except OSError as error:
             raise DataError(f"{self.index.url(shard)}: cannot be read: {error}") from error
 
-    def one(self, number: int) -> np.ndarray:
-        """The pixels of one sample (R, R, C).
+    def one(self, number: int, out: np.ndarray) -> None:
+        """The pixels of one sample, into `out` (R, R, C), which is contiguous.
 
         Raises:
             DataError: with the shard's name, if its bytes are not those that were indexed, or no image.
@@ -134,7 +143,7 @@ class StreamedImages:
         try:
             if crc32(data) != int(self.crc[number]):
                 raise DataError("its bytes are not those that were indexed (crc)")
-            return decode(data, self.resolution, self.channels)
+            decode(data, self.resolution, self.channels, out)
         except DataError as error:
             key = self.index.samples.column("key")[number].as_py()
             raise DataError(
@@ -142,14 +151,15 @@ class StreamedImages:
                 "data.on_damage=skip to go on without such samples"
             ) from error
 
-    def _sound(self, number: int) -> tuple[np.ndarray, int]:
-        """The sample's pixels and number, or those of the next sound one where damage is to be skipped."""
+    def _sound(self, number: int, out: np.ndarray) -> int:
+        """The sample, or the next sound one where damage is to be skipped, into `out`; its number."""
         for step in range(self.index.n):
             candidate = (number + step) % self.index.n
             if candidate in self.broken:
                 continue
             try:
-                return self.one(candidate), candidate
+                self.one(candidate, out)
+                return candidate
             except UnreachableError:  # says nothing of the sample
                 raise
             except DataError as error:
@@ -212,7 +222,7 @@ class MappedImages:
 
         def into_place(number: int) -> int | None:
             try:
-                pixels[number] = source.one(number)
+                source.one(number, pixels[number])
             except UnreachableError:
                 raise
             except DataError as error:
