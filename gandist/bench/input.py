@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ DEFAULT = (DEMO,)
 COLUMNS = ("data", "what", "batch", "threads", "img_per_s", "ms_per_step", "ratio", "mib_per_s", "bytes_per_image")
 CHUNK = 512
 """Images that the threads share between them at once where nothing but decoding is measured."""
+FEWEST = 8
+"""Batches of a block at least: what is ready at its start and at its end is not always as much."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -79,16 +82,14 @@ def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Reco
     order, rng = dataset.order_of(config, index), np.random.default_rng(0)
     encoded = Encoded(index)
 
-    def pipeline(images: Any) -> Block:
+    def pipeline(feed: Feed) -> Block:
         def seconds(n: int) -> float:
+            for _ in range(config.data.prefetch + 1):
+                feed.next()  # what lay ready would be got for nothing
             start = time.perf_counter()
-            # A new one: what an earlier one had ready would be got for nothing.
-            feed = _feed(config, images, order)
             for _ in range(n):
                 feed.next()
-            taken = time.perf_counter() - start
-            feed.close()
-            return taken
+            return time.perf_counter() - start
 
         return seconds
 
@@ -99,18 +100,24 @@ def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Reco
             mapped.gather(batch_numbers)
         return time.perf_counter() - start
 
+    def decode_some(numbers: np.ndarray) -> None:
+        room = np.empty((size, size, channels), np.uint8)
+        for number in numbers:
+            decode(encoded[number], size, channels, room)
+
     with ThreadPoolExecutor(threads) as pool:
 
         def decoded(n: int) -> float:
             """For so many times CHUNK images."""
             start = time.perf_counter()
             for _ in range(n):
-                parts = np.array_split(rng.integers(0, index.n, CHUNK), threads)
-                list(pool.map(lambda numbers: [decode(encoded[i], size, channels) for i in numbers], parts))
+                list(pool.map(decode_some, np.array_split(rng.integers(0, index.n, CHUNK), threads)))
             return time.perf_counter() - start
 
-        slow = in_turn({"decode": decoded, "streamed": pipeline(streamed)}, options.seconds)
-    fast = in_turn({"gather": gather, "mapped": pipeline(mapped)}, options.seconds)
+        with closing(_feed(config, streamed, order)) as feed:
+            slow = in_turn({"decode": decoded, "streamed": pipeline(feed)}, options.seconds, FEWEST)
+    with closing(_feed(config, mapped, order)) as feed:
+        fast = in_turn({"gather": gather, "mapped": pipeline(feed)}, options.seconds, FEWEST)
     rates = {name: batch / seconds for name, seconds in (slow | fast).items()}
     rates["decode"] = CHUNK / slow["decode"]
     against = {"streamed": "decode", "mapped": "gather"}

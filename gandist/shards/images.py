@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal, NamedTuple, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -69,6 +69,15 @@ def open_images(
     return MappedImages(source, cache_dir / "decoded", half)
 
 
+class Place(NamedTuple):
+    """Where a sample's bytes lie, and their checksum."""
+
+    shard: int
+    offset: int
+    size: int
+    crc: int
+
+
 class StreamedImages:
     """Reads each sample from its shard, checks it and decodes it, on threads (the decoders release the GIL).
 
@@ -88,9 +97,8 @@ class StreamedImages:
         self.index, self.cache, self.on_damage = index, cache, on_damage
         self.resolution, self.channels, self.conditions = resolution, channels, conditions
         self.shape, self.threads = (index.n, resolution, resolution, channels), threads
-        self.shard, self.offset, self.size, self.crc = (
-            numbers(index.samples[name]) for name in ("shard", "offset", "size", "crc")
-        )
+        self.shards = numbers(index.samples["shard"])
+        self._places = tuple(numbers(index.samples[name]) for name in Place._fields)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._gathering, self._lock = 0, Lock()
         self.broken: set[int] = set()
@@ -105,7 +113,9 @@ class StreamedImages:
         pixels = np.empty((len(numbers), *self.shape[1:]), np.uint8) if out is None else out
 
         def decoded(rows: range) -> list[int]:
-            return [self._sound(int(numbers[row]), pixels[row]) for row in rows]
+            part = numbers[rows.start : rows.stop]
+            places = map(Place, *(column[part].tolist() for column in self._places))
+            return list(map(self._sound, part.tolist(), places, pixels[rows.start : rows.stop]))
 
         with self._lock:
             self._gathering += 1
@@ -137,36 +147,41 @@ class StreamedImages:
         Raises:
             DataError: with the shard's name, if its bytes are not those that were indexed, or no image.
         """
-        shard = int(self.shard[number])
-        file = self._open(shard)
-        data = os.pread(file.fileno(), int(self.size[number]), int(self.offset[number]))
+        self._read(number, self._place(number), out)
+
+    def _place(self, number: int) -> Place:
+        return Place(*(int(column[number]) for column in self._places))
+
+    def _read(self, number: int, place: Place, out: np.ndarray) -> None:
+        file = self._open(place.shard)  # held, for it is closed where another thread opened it too
+        data = os.pread(file.fileno(), place.size, place.offset)
         try:
-            if crc32(data) != int(self.crc[number]):
+            if crc32(data) != place.crc:
                 raise DataError("its bytes are not those that were indexed (crc)")
             decode(data, self.resolution, self.channels, out)
         except DataError as error:
             key = self.index.samples.column("key")[number].as_py()
             raise DataError(
-                f"{self.index.url(shard)}: damaged at sample {key!r}: {error}; restore the shard, or set "
+                f"{self.index.url(place.shard)}: damaged at sample {key!r}: {error}; restore the shard, or set "
                 "data.on_damage=skip to go on without such samples"
             ) from error
 
-    def _sound(self, number: int, out: np.ndarray) -> int:
-        """The sample, or the next sound one where damage is to be skipped, into `out`; its number."""
-        for step in range(self.index.n):
-            candidate = (number + step) % self.index.n
-            if candidate in self.broken:
-                continue
-            try:
-                self.one(candidate, out)
-                return candidate
-            except UnreachableError:  # says nothing of the sample
-                raise
-            except DataError as error:
-                if self.on_damage == "stop":
+    def _sound(self, number: int, place: Place, out: np.ndarray) -> int:
+        """The sample at this place, or the next sound one where damage is to be skipped, into `out`; its number."""
+        for _ in range(self.index.n):
+            if number not in self.broken:
+                try:
+                    self._read(number, place, out)
+                    return number
+                except UnreachableError:  # says nothing of the sample
                     raise
-                self.broken.add(candidate)
-                log.warning("skipped: %s", error)
+                except DataError as error:
+                    if self.on_damage == "stop":
+                        raise
+                    self.broken.add(number)
+                    log.warning("skipped: %s", error)
+            number = (number + 1) % self.index.n
+            place = self._place(number)
         raise DataError(f"{self.index.base}: none of its {self.index.n} samples can be read")
 
 
@@ -235,7 +250,7 @@ class MappedImages:
         broken: list[int] = []
         try:
             for shard in range(index.shards.num_rows):
-                numbers = np.flatnonzero(source.shard == shard).tolist()
+                numbers = np.flatnonzero(source.shards == shard).tolist()
                 if not self._readable(source, shard):
                     broken += numbers
                     continue
