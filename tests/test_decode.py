@@ -54,6 +54,21 @@ def test_the_result_has_the_shape_asked_for(format: str, channels: int) -> None:
         assert out.flags.c_contiguous
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("size", [(16, 16), (8, 8), (8, 30), (32, 32), (200, 90)])
+@pytest.mark.parametrize("turned", [1, 6])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_into_a_place_of_its_own_the_same_bytes(format: str, size: tuple[int, int], turned: int, channels: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    data = encoded(noise(*size), format, exif=exif)
+    batch = np.full((3, 16, 16, channels), 7, np.uint8)
+    assert decode(data, 16, channels, batch[1]).base is batch
+    np.testing.assert_array_equal(batch[1], decode(data, 16, channels))
+    assert batch[1].std() > 1
+    assert (batch[[0, 2]] == 7).all()
+
+
 def test_grey_becomes_three_equal_channels_and_colour_its_luminance() -> None:
     grey = noise(8, 8, 1)
     np.testing.assert_array_equal(decode(encoded(grey), 8, 3), np.repeat(grey[:, :, None], 3, axis=2))
