@@ -26,7 +26,9 @@ from gandist.health import Verdict
 from gandist.progress import METRICS_FILE, RunLog, decode
 from gandist.resumption import prepare, run_root
 from gandist.storage import Storage
-from gandist.trackers import TRACKERS, Start, TensorBoard, Trackers
+from gandist.trackers import TRACKERS, Trackers, servers
+from gandist.trackers.tensorboard import TensorBoard
+from gandist.trackers.tracker import Start
 from gandist.worker import train
 from tests.worlds import tiny
 
@@ -259,6 +261,9 @@ def wandb_records(folder: Path) -> list[Any]:
 def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    # A run's end waits some seconds for it; on a busy machine it takes more to write the last row.
+    monkeypatch.setattr(servers, "FINISH_S", 60.0)
+    monkeypatch.setattr(trackers, "CLOSE_S", 90.0)
     config = config_of(tmp_path, wandb="team/garments")
 
     def first(tick: Callable[..., None], to: Trackers) -> None:
