@@ -116,7 +116,7 @@ class WandB(Appending):
             resume="allow",
             dir=storage.local or tempfile.mkdtemp(prefix="gandist-wandb-"),
             config=config.resolved(),
-            settings=wandb.Settings(console="off", silent=True, finish_timeout=FINISH_S),
+            settings=wandb.Settings(console="off", silent=True, finish_timeout=FINISH_S, finish_timeout_raises=True),
         )
         self._run.define_metric("*", step_metric="images_seen")
 
