@@ -209,8 +209,9 @@ def recolour(x: Tensor, b: Tensor, c: Tensor, i: Tensor, theta: Tensor, s: Tenso
         factor[:, None, None] for factor in (theta.cos(), theta.sin(), c * (1 - 2 * i), c * s)
     )
     matrix = of_luma * P + of_chroma * (cos * (eye - P) + sin * K)
-    colours = torch.baddbmm((of_luma * b[:, None, None]).to(x.dtype), matrix.to(x.dtype), x.flatten(2))
-    return colours.view_as(x)
+    # By hand, channel by channel: a matrix product would round x where TF32 is allowed.
+    matrix, shift = matrix.to(x.dtype)[..., None, None], (of_luma * b[:, None, None]).to(x.dtype)[..., None]
+    return sum((matrix[:, :, k] * x[:, k : k + 1] for k in range(channels)), shift)
 
 
 def _matrix(*rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -7,8 +7,11 @@ are played eagerly, in earnest: the libraries, DDP's buckets and the optimisers'
 """
 
 import logging
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -28,6 +31,10 @@ WARM_UP, WARM_UP_DDP = 3, 11
 
 AHEAD = 4
 """Calls that Python may be ahead of the GPU."""
+PAUSE_S = 1e-4
+"""Between two looks at whether a call is done."""
+FAILED: list[torch.cuda.CUDAGraph] = []
+"""Graphs whose capture failed: torch's allocators may still ask them."""
 
 Mode = Literal["graph", "eager", "compile"]
 Form = tuple[tuple[str, torch.Size, tuple[int, ...], torch.dtype], ...]
@@ -45,16 +52,23 @@ class Recorded(NamedTuple):
 
 
 class Eager:
-    """A function, such as `Game.step`, called by Python each time."""
+    """A function, such as `Game.step`, called by Python each time: on a stream, where one is given."""
 
     mode: Mode = "eager"
 
-    def __init__(self, function: Callable[..., Tensor]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., Tensor], stream: torch.cuda.Stream | None = None) -> None:
+        self.function, self._stream = function, stream
 
     def __call__(self, *arguments: Any) -> Tensor:
         """The function's result, which lasts until the next call."""
-        return self.function(*arguments)
+        if self._stream is None:
+            return self.function(*arguments)
+        usual = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(usual)
+        with torch.cuda.stream(self._stream):
+            result = self.function(*arguments)
+        usual.wait_stream(self._stream)
+        return result
 
     def forget(self) -> None:
         """What the function changes, players for example, lies in other tensors from here on."""
@@ -75,10 +89,12 @@ class Captured(Eager):
         recorder: Callable[[], Record],
         warm_up: int,
         stream: torch.cuda.Stream | None = None,
+        timeout_s: float = math.inf,
     ) -> None:
-        """`stream` is that of the calls before a recording, and that on which the recorder records."""
-        super().__init__(function)
-        self._recorder, self._warm_up, self._stream = recorder, warm_up, stream
+        """`stream` is that of the calls before a recording, and that on which the recorder records; `timeout_s` is how
+        long Python waits for a call."""
+        super().__init__(function, stream)
+        self._recorder, self._warm_up, self._timeout_s = recorder, warm_up, timeout_s
         self._record = recorder()
         self._refused = False
         self._behind: deque[torch.cuda.Event] = deque()
@@ -96,14 +112,15 @@ class Captured(Eager):
         if form not in self._recorded:
             self._played[form] += 1
             if self._played[form] <= self._warm_up or self._refused:
-                return self._eagerly(arguments)
+                return super().__call__(*arguments)
             try:
                 self._recorded[form] = self._capture(arguments, given)
             except RuntimeError as error:  # of an operation, in a file of `imports` perhaps, that looks at a value
                 self.mode, self._refused = "eager", True
                 self.forget()
-                log.warning("step=eager: it cannot be captured: %s", str(error).splitlines()[0])
-                return self._eagerly(arguments)
+                cause = error.__context__ or error  # the end of a capture says of an error in it that there was one
+                log.warning("step=eager: it cannot be captured: %s", str(cause).splitlines()[0])
+                return super().__call__(*arguments)
         buffers, replay = self._recorded[form]
         torch._foreach_copy_(buffers, given)
         result = replay()
@@ -118,22 +135,12 @@ class Captured(Eager):
         event.record(torch.cuda.current_stream(self._stream.device))
         self._behind.append(event)
         if len(self._behind) > AHEAD:
-            self._behind.popleft().synchronize()
+            wait(self._behind.popleft(), self._timeout_s)
 
     def _capture(self, arguments: Any, given: list[Tensor]) -> Recorded:
         buffers = [x.clone() for x in given]
         its_own = rebuilt(arguments, iter(buffers))
         return Recorded(buffers, self._record(lambda: self.function(*its_own)))
-
-    def _eagerly(self, arguments: Any) -> Tensor:
-        if self._stream is None:
-            return self.function(*arguments)
-        usual = torch.cuda.current_stream(self._stream.device)
-        self._stream.wait_stream(usual)
-        with torch.cuda.stream(self._stream):
-            result = self.function(*arguments)
-        usual.wait_stream(self._stream)
-        return result
 
 
 def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks) -> Eager:
@@ -147,11 +154,13 @@ def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks
         obstacle = f"gradients are averaged by {backend}, which cannot be captured"
     found: Eager
     if ranks.stream is not None and not obstacle and config.step != "eager":
-        found = captured(game.step, ranks.stream, WARM_UP_DDP if ranks.gradients else WARM_UP)
+        warm_up, timeout_s = (WARM_UP_DDP, config.launch.timeout_s) if ranks.gradients else (WARM_UP, math.inf)
+        found = captured(game.step, ranks.stream, warm_up, timeout_s)
     else:
         if config.step == "graph" and ranks.leads:
             log.warning("step=eager: %s", obstacle)
-        found = Eager(game.step)
+        # DDP wants its steps on the stream that it was made on.
+        found = Eager(game.step, ranks.stream if ranks.gradients else None)
     if config.step == "compile":
         found.mode = "compile"
     return found
@@ -166,9 +175,24 @@ def compile_networks(game: Game | Elbo, players: Players) -> None:
         net.compile()
 
 
-def captured(function: Callable[..., Tensor], stream: torch.cuda.Stream, warm_up: int = WARM_UP) -> Captured:
+def captured(
+    function: Callable[..., Tensor], stream: torch.cuda.Stream, warm_up: int = WARM_UP, timeout_s: float = math.inf
+) -> Captured:
     """The function, captured on a stream that is not its device's default one."""
-    return Captured(function, lambda: on_gpu(stream), warm_up, stream)
+    return Captured(function, lambda: on_gpu(stream), warm_up, stream, timeout_s)
+
+
+def wait(event: torch.cuda.Event, timeout_s: float) -> None:
+    """Wait for an event.
+
+    Raises:
+        torch.distributed.DistBackendError: it takes too long. NCCL's own watchdog does not see what a graph asks of it.
+    """
+    until = time.monotonic() + timeout_s
+    while not event.query():  # type: ignore[no-untyped-call]
+        if time.monotonic() > until:
+            raise dist.DistBackendError(f"a step has not ended after {timeout_s:g} s: another worker is not heard of")
+        time.sleep(PAUSE_S)
 
 
 def on_gpu(stream: torch.cuda.Stream) -> Record:
@@ -177,10 +201,19 @@ def on_gpu(stream: torch.cuda.Stream) -> Record:
     pool = torch.cuda.graph_pool_handle()
 
     def record(play: Play) -> Play:
-        graph = torch.cuda.CUDAGraph()
-        # thread_local: the threads that feed, write and watch go on meanwhile.
-        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            result = play()
+        graph, usual = torch.cuda.CUDAGraph(), torch.cuda.current_stream(stream.device)
+        try:
+            # thread_local: the threads that feed, write and watch go on meanwhile.
+            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                result = play()
+        except BaseException:
+            # Where ending the capture fails, torch leaves the stream current and (until 2.13) its allocator in the
+            # belief that a capture goes on, so that it would give out no memory twice that another stream has used.
+            FAILED.append(graph)
+            torch.cuda.set_stream(usual)
+            with suppress(RuntimeError):
+                torch._C._cuda_endAllocateToPool(stream.device.index, pool)
+            raise
 
         def replay() -> Tensor:
             graph.replay()

@@ -13,7 +13,7 @@ from gandist.elbo import Elbo
 from gandist.methods import latents_of
 from gandist.penalties import PENALTIES, CriticPenalty, Noise
 from gandist.players import Players
-from gandist.randomness import Draws, philox
+from gandist.randomness import Draws, philox, sent
 from gandist.ranks import Ranks
 from gandist.schedule import ema_beta, peak, value_at
 from gandist.shards.feed import RawBatch, on_device
@@ -122,7 +122,7 @@ class Inputs:
             y = self.draws.labels(f"fakes/{player}/y", seen, sub, batch, self.config.model.classes)
         elif self.config.model.text_dim:  # the captions of images drawn at random
             numbers = self.draws.numbers(f"fakes/{player}/y", seen, sub, batch, len(self.conditions))
-            y = self._condition(torch.from_numpy(self.conditions[numbers]))
+            y = self._condition(sent(torch.from_numpy(self.conditions[numbers]), self.ranks.device))
         return Latents(z, y, self._noise("G", (), seen, sub) if player == "G" else {})
 
     def _condition(self, y: Tensor) -> Tensor | None:

@@ -54,6 +54,11 @@ def bits(philox: np.random.Philox, rows: range, width: int) -> np.ndarray:
     return stretch(rows[0] * width, (rows[-1] + 1 - rows[0]) * width).reshape(-1, width)[:: rows.step]
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On its way to the device: from pinned memory, as Python would otherwise wait for what the GPU does before."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
 class Draws:
     """Keyed draws of a run, as this rank's rows on its device."""
 
@@ -66,7 +71,7 @@ class Draws:
         return bits(np.random.Philox(key=key(self.seed, purpose, images_seen, sub)), rows, width)
 
     def _sent(self, values: np.ndarray, *shape: int) -> Tensor:
-        return torch.from_numpy(values.reshape(len(values), *shape)).to(self.device, non_blocking=True)
+        return sent(torch.from_numpy(values.reshape(len(values), *shape)), self.device)
 
     def normal(self, purpose: str, images_seen: int, sub: int, shape: tuple[int, ...]) -> Tensor:
         """Standard normal float32; `shape` is (global batch, ...), the result holds this rank's rows.

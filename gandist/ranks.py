@@ -131,14 +131,22 @@ class Ranks:
         parameters = inspect.signature(DistributedDataParallel.__init__).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
         options: dict[str, Any] = {buffers: False}
+        usual = torch.cuda.current_stream(self.device) if self.stream is not None else None
+        if self.stream is not None and usual is not None:
+            self.stream.wait_stream(usual)
         with torch.cuda.stream(self.stream):
-            return DistributedDataParallel(
+            wrapped = DistributedDataParallel(
                 module,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
                 process_group=self.gradients,
                 gradient_as_bucket_view=True,
                 **options,
             )
+        if self.stream is not None and usual is not None:
+            usual.wait_stream(self.stream)
+        # It would look at its clocks each hundredth time, also where that is in the middle of a capture.
+        wrapped._set_ddp_runtime_logging_sample_rate(2**31 - 1)  # type: ignore[no-untyped-call]
+        return wrapped
 
 
 def _gather(value: T, group: dist.ProcessGroup | None, size: int) -> list[T]:

@@ -4,7 +4,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +29,12 @@ BATCH = 25
 """Images that G draws at a time, always: on a CPU as fast as more of them, and who wants one waits for few."""
 
 
+@cache
+def drawing_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all evaluations: torch has 32 streams, then gives the first ones out again, the feed's among them."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 @dataclass(frozen=True)
 class Trained:
     """G's running average, in evaluation mode."""
@@ -45,8 +51,7 @@ class Trained:
         """G, on a GPU captured: of so few images the launches take longer than what they launch."""
         if self.device.type != "cuda":
             return self.G
-        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        return captured(self.G, stream)
+        return captured(self.G, drawing_stream(self.device))
 
     def latents(self, n: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
         """z (n, latents); image i has the same under any n. Truncation below 1 trades variety for typicality."""
