@@ -213,6 +213,8 @@ def test_a_killed_holder_of_the_port_is_followed_by_another(tmp_path: Path) -> N
         assert ranks(port) == {"0", "1", "2"}
         api.wait_for("rate(gandist_images_total[4s]) > 0", n=3)
         assert len(api.get("/api/v1/targets")["data"]["activeTargets"]) == 1
+        # What the restart is an increase from has been seen: on a busy machine many a scrape is too late.
+        api.wait_for("count_over_time((max by (run) (gandist_restarts_total))[1m:1s]) > 2")
 
         holder.kill()
         assert within(3, lambda: ranks(port) == {"1", "2"})
