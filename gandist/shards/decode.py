@@ -67,10 +67,11 @@ def _decode_jpeg(data: bytes, out: np.ndarray) -> None:
     how = {"colorspace": "Gray" if channels == 1 else "RGB", "min_height": resolution, "min_width": resolution}
     try:  # Whether it fits is in its header; to look there first would give the interpreter away once more.
         pixels = simplejpeg.decode_jpeg(data, **how, buffer=out)
+        if pixels.shape == out.shape:
+            return
     except ValueError:
         pixels = simplejpeg.decode_jpeg(data, **how)
-    if pixels.shape != out.shape:
-        out[...] = _fit(Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels), resolution, channels)
+    out[...] = _fit(Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels), resolution, channels)
 
 
 def _flatten(image: Image.Image) -> Image.Image:

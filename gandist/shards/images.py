@@ -97,8 +97,8 @@ class StreamedImages:
         self.index, self.cache, self.on_damage = index, cache, on_damage
         self.resolution, self.channels, self.conditions = resolution, channels, conditions
         self.shape, self.threads = (index.n, resolution, resolution, channels), threads
-        self.shards = numbers(index.samples["shard"])
         self._places = tuple(numbers(index.samples[name]) for name in Place._fields)
+        self.shards = self._places[0]
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._gathering, self._lock = 0, Lock()
         self.broken: set[int] = set()
