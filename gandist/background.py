@@ -65,3 +65,8 @@ def arrival(device: torch.device) -> Callable[[], object]:
     event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # a wait that leaves the core to others
     event.record(torch.cuda.current_stream(device))
     return event.synchronize
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On its way to the device: from pinned memory, as Python would otherwise wait for what the GPU does before."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

@@ -22,7 +22,7 @@ from gandist.adversarial import Game
 from gandist.config import RunConfig
 from gandist.elbo import Elbo
 from gandist.players import Players
-from gandist.ranks import Ranks
+from gandist.ranks import Ranks, on
 
 log = logging.getLogger("gandist")
 
@@ -61,14 +61,8 @@ class Eager:
 
     def __call__(self, *arguments: Any) -> Tensor:
         """The function's result, which lasts until the next call."""
-        if self._stream is None:
+        with on(self._stream):
             return self.function(*arguments)
-        usual = torch.cuda.current_stream(self._stream.device)
-        self._stream.wait_stream(usual)
-        with torch.cuda.stream(self._stream):
-            result = self.function(*arguments)
-        usual.wait_stream(self._stream)
-        return result
 
     def forget(self) -> None:
         """What the function changes, players for example, lies in other tensors from here on."""

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from gandist.adversarial import Game, Latents, Now, Reals
+from gandist.background import sent
 from gandist.config import RunConfig
 from gandist.elbo import Elbo
 from gandist.methods import latents_of
 from gandist.penalties import PENALTIES, CriticPenalty, Noise
 from gandist.players import Players
-from gandist.randomness import Draws, philox, sent
+from gandist.randomness import Draws, philox
 from gandist.ranks import Ranks
 from gandist.schedule import ema_beta, peak, value_at
 from gandist.shards.feed import RawBatch, on_device

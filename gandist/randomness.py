@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gandist.background import sent
+
 BLOCK = 8
 """Numbers of 32 bits that Philox 4x64 makes at a time, and that `advance` skips at a time."""
 SKIPPED = 1024
@@ -52,11 +54,6 @@ def bits(philox: np.random.Philox, rows: range, width: int) -> np.ndarray:
     if (rows.step - 1) * width > SKIPPED:
         return np.stack([stretch(row * width, width) for row in rows])
     return stretch(rows[0] * width, (rows[-1] + 1 - rows[0]) * width).reshape(-1, width)[:: rows.step]
-
-
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """On its way to the device: from pinned memory, as Python would otherwise wait for what the GPU does before."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 class Draws:

@@ -2,7 +2,8 @@
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -131,10 +132,7 @@ class Ranks:
         parameters = inspect.signature(DistributedDataParallel.__init__).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
         options: dict[str, Any] = {buffers: False}
-        usual = torch.cuda.current_stream(self.device) if self.stream is not None else None
-        if self.stream is not None and usual is not None:
-            self.stream.wait_stream(usual)
-        with torch.cuda.stream(self.stream):
+        with on(self.stream):
             wrapped = DistributedDataParallel(
                 module,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
@@ -142,11 +140,23 @@ class Ranks:
                 gradient_as_bucket_view=True,
                 **options,
             )
-        if self.stream is not None and usual is not None:
-            usual.wait_stream(self.stream)
         # It would look at its clocks each hundredth time, also where that is in the middle of a capture.
         wrapped._set_ddp_runtime_logging_sample_rate(2**31 - 1)  # type: ignore[no-untyped-call]
         return wrapped
+
+
+@contextmanager
+def on(stream: torch.cuda.Stream | None) -> Iterator[None]:
+    """What is queued in here comes on this stream, after what its device's usual stream has, and before what that gets
+    later. Without a stream nothing is changed."""
+    if stream is None:
+        yield
+        return
+    usual = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(usual)
+    with torch.cuda.stream(stream):
+        yield
+    usual.wait_stream(stream)
 
 
 def _gather(value: T, group: dist.ProcessGroup | None, size: int) -> list[T]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gandist.background import sent
 from gandist.randomness import split
 from gandist.shards.images import Images, StreamedImages
 from gandist.shards.order import Order
@@ -69,12 +70,13 @@ class Feed:
         numbers = self.order.take(position, self.batch)[self.rows]
         with torch.cuda.stream(self._stream):  # on a CPU, none
             if isinstance(self.images, ResidentImages):
-                batch = RawBatch(*self.images.select(self._send(self._host(torch.from_numpy(numbers)))))
+                batch = RawBatch(*self.images.select(sent(torch.from_numpy(numbers), self.device)))
             else:
                 room = self._room(len(numbers))
                 pixels, found = self.images.gather(numbers, None if room is None else room.numpy())
-                conditions = self._host(torch.from_numpy(np.ascontiguousarray(found)))
-                batch = RawBatch(self._send(torch.from_numpy(pixels) if room is None else room), self._send(conditions))
+                conditions = torch.from_numpy(np.ascontiguousarray(found))
+                given = torch.from_numpy(pixels) if room is None else room
+                batch = RawBatch(sent(given, self.device), sent(conditions, self.device))
         return batch, None if self._stream is None else self._stream.record_event()
 
     def _room(self, n: int) -> Tensor | None:
@@ -82,12 +84,6 @@ class Feed:
         if self._stream is None:
             return None
         return torch.empty((n, *self.images.shape[1:]), dtype=torch.uint8, pin_memory=True)
-
-    def _host(self, tensor: Tensor) -> Tensor:
-        return tensor if self._stream is None else tensor.pin_memory()
-
-    def _send(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, non_blocking=True)
 
     def next(self) -> RawBatch:
         """The next batch; waits where it is not ready. On a GPU it is to be used on the stream that is current now.
