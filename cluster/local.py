@@ -25,6 +25,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PROMETHEUS = ROOT / "cluster/prometheus/prometheus.yml"
 DASHBOARDS = ROOT / "cluster/grafana"
+AGENT_S = 120
+"""The head's agent, which jobs are handed to, has so long to start; Ray itself turns a job away after 10 s."""
 STOP_S = 60
 """A stopped job has so long for its last checkpoint; Ray's own default is 3 s."""
 
@@ -70,12 +72,13 @@ def cluster(nodes: int) -> Iterator[str]:
     """A head that does no work, and nodes of one CPU each; yields the dashboard's address."""
     from ray.cluster_utils import Cluster
 
-    port = free_port(8265)
+    port, agent = free_port(8265), free_port()
     head = {"num_cpus": 0, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": port}
-    each = Cluster(initialize_head=True, head_node_args=head | {"dashboard_agent_listen_port": free_port()})
+    each = Cluster(initialize_head=True, head_node_args=head | {"dashboard_agent_listen_port": agent})
     try:
         for _ in range(nodes):  # one after the other: they choose ports
             each.add_node(num_cpus=1)
+        wait_for(each.head_node.node_ip_address, agent, AGENT_S)
         yield f"http://127.0.0.1:{port}"
     finally:
         family = psutil.Process().children(recursive=True)
@@ -193,6 +196,20 @@ def running(command: Sequence[str], output: Path, settings: dict[str, str] | Non
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def wait_for(host: str, port: int, timeout_s: float) -> None:
+    """Return when something listens there.
+
+    Raises:
+        TimeoutError: nothing does, after so long.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection((host, port), timeout=1):
+            return
+        time.sleep(0.2)
+    raise TimeoutError(f"nothing listens at {host}:{port} after {timeout_s:g} s")
 
 
 def free_port(preferred: int = 0) -> int:

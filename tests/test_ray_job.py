@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.local import AGENT_S, wait_for
 from tests.checkout import copy_checkout, environment, readme_commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -72,6 +73,7 @@ def head(checkout: Path, home: Path) -> Iterator[dict[str, str]]:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
+        wait_for("127.0.0.1", agent, AGENT_S)
         # What a user's shell has is the address; the token's mode stands in the command.
         yield {**environment(checkout, home), "RAY_API_SERVER_ADDRESS": address}
     finally:

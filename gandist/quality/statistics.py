@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,6 +89,9 @@ def frechet_distance(mu1: Tensor, S1: Tensor, mu2: Tensor, S2: Tensor) -> float:
     Args:
         mu1, mu2: means (F,), float64.
         S1, S2: covariances (F, F), float64.
+
+    Raises:
+        numpy.linalg.LinAlgError: a covariance is not finite.
     """
     root_trace = torch.linalg.svdvals(_root(S1) @ _root(S2)).sum()
     return float((mu1 - mu2).square().sum() + S1.trace() + S2.trace() - 2 * root_trace)
@@ -100,6 +104,7 @@ def distance_of(a: Moments, b: Moments) -> float:
 
 def _root(S: Tensor) -> Tensor:
     """The symmetric square root of a covariance; rounding may have left eigenvalues a little below 0."""
-    values, vectors = torch.linalg.eigh(S)
+    # NumPy's LAPACK: MKL's, which is torch's, does not converge on some singular covariances (rank 22 of 1280).
+    values, vectors = (torch.from_numpy(each).to(S) for each in np.linalg.eigh(S.numpy(force=True)))
     root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     return root
