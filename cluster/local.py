@@ -7,6 +7,7 @@ Ctrl-C in mid-run stops the job after a last checkpoint: the same command goes o
 
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,8 +26,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PROMETHEUS = ROOT / "cluster/prometheus/prometheus.yml"
 DASHBOARDS = ROOT / "cluster/grafana"
-AGENT_S = 120
-"""The head's agent, which jobs are handed to, has so long to start; Ray itself turns a job away after 10 s."""
+START_S = 120
+"""A node, and the head's agent, which takes jobs in, have so long to start. Ray's own: 30 s, and 10 s for a job."""
 STOP_S = 60
 """A stopped job has so long for its last checkpoint; Ray's own default is 3 s."""
 
@@ -77,8 +78,9 @@ def cluster(nodes: int) -> Iterator[str]:
     each = Cluster(initialize_head=True, head_node_args=head | {"dashboard_agent_listen_port": agent})
     try:
         for _ in range(nodes):  # one after the other: they choose ports
-            each.add_node(num_cpus=1)
-        wait_for(each.head_node.node_ip_address, agent, AGENT_S)
+            each.add_node(wait=False, num_cpus=1)
+            each.wait_for_nodes(timeout=START_S)
+        wait_for(each.head_node.node_ip_address, agent, START_S)
         yield f"http://127.0.0.1:{port}"
     finally:
         family = psutil.Process().children(recursive=True)
@@ -212,9 +214,11 @@ def wait_for(host: str, port: int, timeout_s: float) -> None:
     raise TimeoutError(f"nothing listens at {host}:{port} after {timeout_s:g} s")
 
 
-def free_port(preferred: int = 0) -> int:
-    """`preferred`, or any other port of loopback where that is taken."""
-    for port in (preferred, 0):
+def free_port(preferred: int | None = None) -> int:
+    """`preferred`, or another port of loopback where that is taken: none that the system gives to whoever asks for any,
+    as Ray's processes do."""
+    others = random.sample(range(20_000, 32_768), 100)
+    for port in others if preferred is None else [preferred, *others]:
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))

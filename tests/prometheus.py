@@ -2,30 +2,24 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.local import free_port
+
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None,
     reason="the program prometheus is not installed (Debian package prometheus)",
 )
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 class Prometheus:
@@ -59,8 +53,14 @@ class Prometheus:
                           step=str(step_s))["data"]["result"]  # fmt: skip
         return {tuple(series["metric"].values()): [float(value) for _, value in series["values"]] for series in result}
 
-    def wait_for(self, expression: str, n: int = 1, timeout_s: float = 30) -> list[tuple[dict[str, str], float]]:
-        """The answer to a query as soon as it has `n` series or more.
+    def wait_for(
+        self,
+        expression: str,
+        n: int = 1,
+        timeout_s: float = 60,
+        meanwhile: Callable[[], object] = lambda: time.sleep(0.1),
+    ) -> list[tuple[dict[str, str], float]]:
+        """The answer to a query as soon as it has `n` series or more; at once it may have none: a scrape was late.
 
         Raises:
             TimeoutError: with the query, its last answer, and the state of the targets.
@@ -70,7 +70,7 @@ class Prometheus:
             if time.monotonic() > deadline:
                 targets = self.get("/api/v1/targets")["data"]["activeTargets"]
                 raise TimeoutError(f"{expression}: {len(found)} series, wanted {n}: {found}; targets: {targets}")
-            time.sleep(0.1)
+            meanwhile()
         return found
 
 
@@ -136,7 +136,7 @@ def fired(api: Prometheus) -> set[tuple[str, str]]:
 
 def filled(query: str) -> str:
     """A query of the dashboard as Grafana sends it, where all runs and sweeps are chosen."""
-    for variable, value in {"$__rate_interval": "2s", "$run": ".*", "$sweep": ".*"}.items():
+    for variable, value in {"$__rate_interval": "4s", "$run": ".*", "$sweep": ".*"}.items():
         query = query.replace(variable, value)
     assert "$" not in query
     return query

@@ -103,8 +103,8 @@ def provoke(ranks: Ranks, api: Prometheus) -> dict[str, str]:
         ranks.start("uneven", rank, wait_s=0.5 * rank * STEP_S).tick({"world_size": 2})
     slower, rolled_back = ranks.start("slower"), ranks.start("rolled back")
     ranks.start("restarted")
-    # Prometheus takes up to five seconds to find new targets.
-    api.wait_for("gandist_world_size", n=11)
+    # Prometheus takes up to five seconds to find new targets; a run that takes no step so long is stalled.
+    api.wait_for("gandist_world_size", n=11, meanwhile=lambda: ranks.train(0.1))
     ranks.train(1)
     ranks.lose("missing", 1)
     ranks.start("restarted", restarts=3)
@@ -141,7 +141,7 @@ def test_alerts_fire_for_the_runs_that_provoke_them_and_for_no_others(tmp_path: 
             assert diverged <= fired(api)
             told(api)
             _, query = marks()["Roll-backs"]
-            assert {labels["run"] for labels, _ in api.query(filled(query))} == {"rolled back"}
+            assert {labels["run"] for labels, _ in api.wait_for(filled(query))} == {"rolled back"}
         finally:
             ranks.close()
 

@@ -62,7 +62,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
         )
     family: list[psutil.Process] = []
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 450
         while "the job has ended" not in log.read_text():
             assert make.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -75,6 +75,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
         (ray,) = re.findall(r"^Ray +(\S+)", said, re.MULTILINE)
         listing = f"ray list actors --address {ray} --format json --filter class_name=RayTrainWorker".split()
         listed = subprocess.run(listing, env=env | {"RAY_AUTH_MODE": "token"}, capture_output=True, text=True)
+        assert listed.returncode == 0, listed.stderr
         workers = json.loads(listed.stdout)
         assert len(workers) == len({each["node_id"] for each in workers}) == 2
 

@@ -81,7 +81,10 @@ def test_little_is_drawn_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> 
     assert not called, "nothing before the first is asked for"
     next(batches)
     next(batches)
-    time.sleep(0.2)
+    deadline = time.monotonic() + 30
+    while len(called) < 1 + AHEAD * devices and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.2)  # in which more would be drawn
     assert len(called) == 1 + AHEAD * devices
     assert len(set(called)) == devices, "each with a copy of G and a thread of its own"
     batches.close()

@@ -63,19 +63,23 @@ def test_an_epoch_holds_every_sample_once_across_a_change_of_world(tmp_path: Pat
 @pytest.mark.slow
 def test_stopped_on_3_resumed_on_2(tmp_path: Path) -> None:
     """A real run of 3 processes, asked to stop by SIGTERM, goes on with 2; the weights are those of one process."""
-    length = {"train__total_kimg": 6, "train__checkpoint_kimg": 60, "train__tick_kimg": 60}
+    length = {"train__total_kimg": 6, "train__checkpoint_kimg": 60, "train__tick_kimg": 0.6}
     config, alone = tiny(tmp_path, "elastic", **length), tiny(tmp_path, "alone", **length)
     command = ["-m", "gandist.train", str(Path(run_root(config)) / "config.yaml")]
     Path(run_root(config)).mkdir()
     (Path(run_root(config)) / "config.yaml").write_text(config.model_dump_json())
 
     three = torchrun(3, *command)
-    while not (Path(run_root(config)) / "attempt.json").exists():
-        assert three.poll() is None
-        time.sleep(0.05)
-    time.sleep(1)
-    three.send_signal(signal.SIGTERM)
-    three.wait(timeout=120)
+    try:
+        deadline = time.monotonic() + 300
+        while not (rows := Path(run_root(config)) / "metrics.jsonl").exists() or not rows.read_bytes():
+            assert three.poll() is None, "it ended"
+            assert time.monotonic() < deadline, "no first row"
+            time.sleep(0.02)
+        three.send_signal(signal.SIGTERM)
+        three.wait(timeout=120)
+    finally:
+        three.terminate()
     (stopped,) = (Path(run_root(config)) / "checkpoints").iterdir()
     assert 0 < int(stopped.name) < 6000
 

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.local import free_port
 from gandist import train, tune
 from tests.manifests import load
 from tests.pods import command, pods
-from tests.test_ray_job import free_ports
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.filterwarnings("default")]
@@ -47,8 +47,9 @@ def cluster() -> Iterator[Any]:
         # With a short name: Ray keeps sockets there, and the address by which others would find this cluster.
         home = tempfile.mkdtemp(prefix="gandist-")
         patch.setenv("RAY_TMPDIR", home)
-        here = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "dashboard_port": free_ports(1)[0]})
-        here.add_node(num_cpus=2)
+        here = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "dashboard_port": free_port()})
+        here.add_node(wait=False, num_cpus=2)
+        here.wait_for_nodes(timeout=120)
         ray.init(address=here.address, log_to_driver=False)
         yield here
         ray.shutdown()
@@ -62,7 +63,7 @@ def test_entrypoint(name: str, cluster: Any, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "etc").mkdir()
     _, _, module, *words = command(JOBS[name], list(load()), tmp_path / "etc")
     metrics = tmp_path / "metrics"
-    folders = [f"telemetry.dir={metrics}", f"telemetry.port={free_ports(1)[0]}"]
+    folders = [f"telemetry.dir={metrics}", f"telemetry.port={free_port()}"]
     is_sweep = module == "gandist.tune"
     folders += [f"dir={tmp_path}/sweeps"] if is_sweep else [f"run.dir={tmp_path}/runs"]
     on_cpu = [f"set.{each}" if is_sweep else each for each in ON_CPU]

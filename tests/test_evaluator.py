@@ -37,7 +37,10 @@ def test_any_number_of_ranks_measures_the_same(shards: str, tmp_path: Path) -> N
         cache = {"data": {**config.resolved()["data"], "cache_dir": str(tmp_path / f"cache-{world_size}")}}
         (tmp_path / "config.json").write_text(json.dumps({**config.resolved(), **cache}))
         ranks = torchrun(world_size, "-m", "tests.judged", str(tmp_path / "config.json"), str(tmp_path / "out.json"))
-        assert ranks.wait(timeout=300) == 0
+        try:
+            assert ranks.wait(timeout=300) == 0
+        finally:
+            ranks.terminate()
         found[world_size] = json.loads((tmp_path / "out.json").read_text())
     alone = found[1]["measures"]
     assert {"fd-classifier", "kid", "is", "recall", "coverage", "memorisation", "ppl"} <= alone.keys()

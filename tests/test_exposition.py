@@ -15,11 +15,12 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from cluster.local import free_port
 from gandist import exposition
 from gandist.config import validate
 from gandist.errors import ConfigError
 from gandist.telemetry import SweepTelemetry, Telemetry, target, write_targets
-from tests.prometheus import free_port, needs_prometheus, prometheus
+from tests.prometheus import needs_prometheus, prometheus
 from tests.test_telemetry import ROW, read
 
 
@@ -214,11 +215,11 @@ def test_a_killed_holder_of_the_port_is_followed_by_another(tmp_path: Path) -> N
         api.wait_for("rate(gandist_images_total[4s]) > 0", n=3)
         assert len(api.get("/api/v1/targets")["data"]["activeTargets"]) == 1
         # What the restart is an increase from has been seen: on a busy machine many a scrape is too late.
-        api.wait_for("count_over_time((max by (run) (gandist_restarts_total))[1m:1s]) > 2")
+        api.wait_for("count_over_time((max by (run) (gandist_restarts_total))[5m:1s]) > 2")
 
         holder.kill()
-        assert within(3, lambda: ranks(port) == {"1", "2"})
-        api.wait_for("count(gandist_images_total) == 2", timeout_s=5)
+        assert within(30, lambda: ranks(port) == {"1", "2"})
+        api.wait_for("count(gandist_images_total) == 2")
         for rank in others:
             rank.kill()
         # The same run again, one rank of it elsewhere, as in another pod.
@@ -235,7 +236,7 @@ def test_a_killed_holder_of_the_port_is_followed_by_another(tmp_path: Path) -> N
             assert min(values) >= 0
             assert 100 < max(values) < 1000
         # What a new target's series begins with is no increase; that of the run's maximum is, and one.
-        alone = api.history(f'increase(gandist_restarts_total{{instance=~".*:{elsewhere}"}}[1m])', began)
+        alone = api.history(f'increase(gandist_restarts_total{{instance=~".*:{elsewhere}"}}[5m])', began)
         assert {value for values in alone.values() for value in values} == {0}
-        ((_, restarts),) = api.query("increase((max by (run) (gandist_restarts_total))[1m:1s])")
+        ((_, restarts),) = api.wait_for("increase((max by (run) (gandist_restarts_total))[5m:1s])")
         assert 0.9 < restarts < 1.3

@@ -28,7 +28,9 @@ DOCKERFILE = (CLUSTER / "Dockerfile").read_text()
 def lint(*command: str) -> str:
     """What a linter of this environment has against a file."""
     program = Path(sys.executable).parent / command[0]
-    return subprocess.run([program, *command[1:]], cwd=CLUSTER, capture_output=True, text=True).stdout
+    done = subprocess.run([program, *command[1:]], cwd=CLUSTER, capture_output=True, text=True)
+    assert not done.stderr
+    return done.stdout
 
 
 def test_dockerfile() -> None:

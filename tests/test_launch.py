@@ -58,14 +58,15 @@ def shards(tmp_path: Path) -> Path:
 
 
 def test_damage_found_before_the_first_step_is_not_tried_again(cluster: str, shards: Path, tmp_path: Path) -> None:
-    config = on_ray(tmp_path, "refused", data__path=str(shards), launch__max_failures=3)
-    start = time.monotonic()
+    counted, starts = tmp_path / "counted.py", tmp_path / "starts"
+    counted.write_text(f"import os\nwith open({str(starts)!r}, 'a') as file:\n    print(os.getpid(), file=file)\n")
+    config = on_ray(tmp_path, "refused", data__path=str(shards), launch__max_failures=3, imports=[str(counted)])
     outcome = launch(config, prepare(config, "auto"))
     assert outcome.status == "refused"
     assert "sha256" in outcome.message
     assert sorted(shards.glob("*.tar"))[-1].name in outcome.message
     assert not (tmp_path / "refused" / "attempt.json").exists()
-    assert time.monotonic() - start < 60
+    assert len({*starts.read_text().split()} - {str(os.getpid())}) == 1, "one worker"
 
 
 def test_damage_met_in_mid_run_ends_it_with_the_shards_name(cluster: str, shards: Path, tmp_path: Path) -> None:
@@ -108,10 +109,10 @@ def test_sigterm_to_the_driver_leaves_a_checkpoint_and_the_run_goes_on(cluster: 
     environment = {**os.environ, "RAY_ADDRESS": cluster}
     driver = subprocess.Popen(command, env=environment, text=True)
     rows = Path(run_root(config)) / "metrics.jsonl"
-    end = time.monotonic() + 90
+    end = time.monotonic() + 300
     while not rows.exists() or not rows.read_bytes():
-        assert driver.poll() is None
-        assert time.monotonic() < end
+        assert driver.poll() is None, "it ended"
+        assert time.monotonic() < end, "no first row"
         time.sleep(0.1)
     driver.send_signal(signal.SIGTERM)
     asked = time.monotonic()

@@ -28,10 +28,11 @@ CPU = torch.device("cpu")
 
 
 class Held:
-    """A storage whose grids of samples are not written before `go` is set, or not at all."""
+    """A storage whose grids of samples are not written before `go` is set, or not at all; or one each time it is."""
 
     def __init__(self, outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go, self.full, self.written = threading.Event(), False, list[str]()
+        self.one_by_one = False
         write = outputs.storage.write_bytes
 
         def slow(name: str, data: bytes) -> None:
@@ -40,6 +41,8 @@ class Held:
                 if self.full:
                     raise OSError(28, "No space left on device")
                 self.written.append(name)
+                if self.one_by_one:
+                    self.go.clear()
             write(name, data)
 
         monkeypatch.setattr(outputs.storage, "write_bytes", slow)
@@ -68,6 +71,7 @@ def test_training_goes_on_while_a_grid_is_written(
     """What G_ema becomes after `samples` is not in the grid; the next grid waits for it; trackers get both in turn."""
     outputs, players, inputs = run
     held = Held(outputs, monkeypatch)
+    held.one_by_one = True
     z, y = inputs.of_samples(10, COLUMNS)
     expected: list[np.ndarray] = []
     for seen in (0, 12):
@@ -81,6 +85,7 @@ def test_training_goes_on_while_a_grid_is_written(
                 weight.mul_(2)
         assert held.written == ["samples/00000000.png"][: len(expected) - 1]
         outputs.row(row(seen + 6))
+    held.go.set()
     outputs.close()
     for seen, pixels in zip((0, 12), expected, strict=True):
         found = Image.open(tmp_path / f"run/samples/{seen:08d}.png")

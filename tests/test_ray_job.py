@@ -1,11 +1,9 @@
 """`ray job submit` from a user's checkout to a head that asks for a token, by the README's own command."""
 
-import contextlib
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,20 +13,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.local import AGENT_S, wait_for
+from cluster.local import START_S, free_port, wait_for
 from tests.checkout import copy_checkout, environment, readme_commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 (SUBMIT,) = [command for command in readme_commands() if "ray job submit" in command]
-
-
-def free_ports(n: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +46,7 @@ def head(checkout: Path, home: Path) -> Iterator[dict[str, str]]:
     env = {**environment(checkout, home), "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
     env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # 30 s that nobody waits for
     subprocess.run(["ray", "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
-    port, dashboard, agent, metrics, client = free_ports(5)
+    port, dashboard, agent, metrics, client = (free_port() for _ in range(5))
     command = ["ray", "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"]
     command += [f"--port={port}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
     command += [f"--metrics-export-port={metrics}", f"--ray-client-server-port={client}"]
@@ -68,12 +58,12 @@ def head(checkout: Path, home: Path) -> Iterator[dict[str, str]]:
         )
     address = f"http://127.0.0.1:{dashboard}"
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while subprocess.run(["ray", "job", "list", "--address", address], env=env, capture_output=True).returncode:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
-        wait_for("127.0.0.1", agent, AGENT_S)
+        wait_for("127.0.0.1", agent, START_S)
         # What a user's shell has is the address; the token's mode stands in the command.
         yield {**environment(checkout, home), "RAY_API_SERVER_ADDRESS": address}
     finally:
@@ -104,7 +94,7 @@ def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Pat
     # No checkpoint is due before the job is stopped.
     ray(f"{submit} run.dir={tmp_path / 'storage'} train.tick_kimg=0.1 train.checkpoint_kimg=1000")
     job = "RAY_AUTH_MODE=token ray job"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not rows():
         assert time.monotonic() < deadline, ray(f"{job} logs first")
         time.sleep(0.2)

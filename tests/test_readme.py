@@ -105,7 +105,7 @@ def test_command(command: str, checkout: Path, shell: dict[str, str]) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=550,
     )
     assert done.returncode == 0, done.stdout
     if "gandist.train" not in command or "--dry-run" in command or "s3://" in command:

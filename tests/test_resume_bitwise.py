@@ -42,7 +42,7 @@ def checkpoints(config: RunConfig) -> int:
     return max(map(int, names), default=0)
 
 
-def wait_for_progress(config: RunConfig, process: subprocess.Popen[str], past: int, timeout_s: float = 120) -> int:
+def wait_for_progress(config: RunConfig, process: subprocess.Popen[str], past: int, timeout_s: float = 300) -> int:
     """Wait until there is a checkpoint past `past` images; its images."""
     end = time.monotonic() + timeout_s
     while (seen := checkpoints(config)) <= past:
@@ -77,7 +77,7 @@ def test_resume_bitwise_alone(tmp_path: Path, precision: str) -> None:
     """One process, killed three times at random moments; in fp16 the gradient scalers' state is part of it."""
     changes: dict[str, Any] = {**KIMG, "precision": precision, "model__norm": "batch", "train__total_kimg": 4}
     whole, killed = (tiny(tmp_path, name, **changes) for name in ("whole", "killed"))
-    assert start(whole).wait(timeout=300) == 0
+    assert start(whole).wait(timeout=600) == 0
     seen = 0
     for _ in range(2):
         process = start(killed)
@@ -85,12 +85,13 @@ def test_resume_bitwise_alone(tmp_path: Path, precision: str) -> None:
         time.sleep(random.uniform(0, 0.3))
         process.kill()
         process.wait()
-    assert start(killed).wait(timeout=300) == 0
+    assert start(killed).wait(timeout=600) == 0
     assert final_digests(killed) == final_digests(whole)
 
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.timeout(1500)
 def test_resume_bitwise_on_ray(tmp_path: Path) -> None:
     """Two workers: `kill -9` of one of them, then of the driver, at random moments; the same command each time."""
     changes: dict[str, Any] = {
@@ -102,7 +103,7 @@ def test_resume_bitwise_on_ray(tmp_path: Path) -> None:
         "train__total_kimg": 24,
     }
     whole, killed = (tiny(tmp_path, name, **changes) for name in ("whole", "killed"))
-    assert start(whole).wait(timeout=300) == 0
+    assert start(whole).wait(timeout=600) == 0
 
     driver = start(killed)
     cluster: list[psutil.Process] = []
@@ -119,7 +120,7 @@ def test_resume_bitwise_on_ray(tmp_path: Path) -> None:
     _, alive = psutil.wait_procs(cluster, timeout=30)
     end_all(alive)
     assert seen < 24_000
-    assert start(killed).wait(timeout=300) == 0
+    assert start(killed).wait(timeout=600) == 0
     assert final_digests(killed) == final_digests(whole)
 
 

@@ -128,6 +128,9 @@ def test_a_run_that_really_diverges(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_two_ranks_go_back_together(tmp_path: Path) -> None:
     ranks = torchrun(2, "-m", "gandist.train", *exploding(tmp_path, "two"))
-    assert ranks.wait(timeout=120) == 1
+    try:
+        assert ranks.wait(timeout=300) == 1
+    finally:
+        ranks.terminate()
     state = json.loads((tmp_path / "two" / "checkpoints" / "00000012" / "state.json").read_text())
     assert (state["rollbacks"], state["lr_scale"]) == (2, 0.25)

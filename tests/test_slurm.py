@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.local import free_port
 from tests.checkout import ROOT, environment
-from tests.test_ray_job import free_ports
 
 SCRIPT = ROOT / "cluster/slurm.sh"
 SRUN = """#!/usr/bin/env bash
@@ -51,12 +51,13 @@ def test_told_of_its_end_it_leaves_a_checkpoint_and_queues_again(home: Path, tmp
     for name, text in {"srun": SRUN, "scontrol": SCONTROL}.items():
         (home / name).write_text(text)
         (home / name).chmod(0o755)
-    port, *others = free_ports(7)
+    port, *others = (free_port() for _ in range(7))
     node_ports = ["metrics-export-port", "dashboard-agent-listen-port"]
     flags = [f"--{name}={free}" for name, free in zip([*HEAD_PORTS, *node_ports, *node_ports], others, strict=True)]
     env = environment(ROOT, home)
     env |= {"PATH": f"{home}:{env['PATH']}", "RAY_PORT": str(port), "RUNS": str(tmp_path)}
     env |= {"HEAD_FLAGS": " ".join(flags[:4]), "NODE_FLAGS": " ".join(flags[4:])}
+    env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # 30 s that nobody waits for
     env |= {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node-[a-b]", "SLURM_CPUS_PER_TASK": "1"}
     overrides = ["train.tick_kimg=0.1", "train.checkpoint_kimg=1000", "launch.workers=2", f"run.dir={tmp_path}"]
     log, run = tmp_path / "log", tmp_path / "demo"
@@ -80,7 +81,7 @@ def test_told_of_its_end_it_leaves_a_checkpoint_and_queues_again(home: Path, tmp
         family = psutil.Process(job.pid).children(recursive=True)
         assert sum("raylet" in each.name() for each in family) == 2
         job.send_signal(signal.SIGUSR1)
-        assert job.wait(timeout=90) == 143, log.read_text()
+        assert job.wait(timeout=180) == 143, log.read_text()
     finally:
         _, alive = psutil.wait_procs(family, timeout=30)
         for each in alive:

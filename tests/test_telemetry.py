@@ -161,10 +161,10 @@ def test_a_step_costs_microseconds() -> None:
     telemetry = Telemetry("clothes", 0)
     best_s = float("inf")
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.thread_time()
         for _ in range(1000):
             telemetry.step(64, 0.05, 0.001)
-        best_s = min(best_s, (time.perf_counter() - start) / 1000)
+        best_s = min(best_s, (time.thread_time() - start) / 1000)
     assert best_s < 50e-6
 
 
@@ -215,7 +215,8 @@ print(sorted({"ray", "torch"} & set(sys.modules)))
 
 
 def test_a_run_goes_on_without_prometheus_client() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_CLIENT], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", WITHOUT_CLIENT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert done.stdout == "None\n[]\n"
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("WARNING gandist prometheus-client is not installed")
@@ -280,22 +281,22 @@ def test_prometheus_finds_and_scrapes_every_rank(tmp_path: Path) -> None:
             # Prometheus is already up when the run starts.
             write_targets(tmp_path / "prometheus.json", [f"127.0.0.1:{first_line(rank.stdout)}" for rank in ranks])
             api.wait_for("gandist_images_total > 500", n=2)
-            images = api.query("gandist_images_total")
+            images = api.wait_for("gandist_images_total", n=2)
             assert sorted(labels["rank"] for labels, _ in images) == ["0", "1"]
             assert {labels["run"] for labels, _ in images} == {"clothes"}
             assert not any(label.startswith("exported_") for labels, _ in images for label in labels)
             # Steps of 10 images, 20 ms and a little apart.
-            ((_, speed),) = api.wait_for("sum by (run) (rate(gandist_images_total[2s])) > 200")
+            ((_, speed),) = api.wait_for("sum by (run) (rate(gandist_images_total[10s])) > 200")
             assert speed <= 1100
-            quantile = "histogram_quantile(.9, sum by (le) (rate(gandist_step_seconds_bucket[2s])))"
+            quantile = "histogram_quantile(.9, sum by (le) (rate(gandist_step_seconds_bucket[10s])))"
             ((_, slow_step_s),) = api.wait_for(quantile)
             assert 0.03 < slow_step_s <= 0.06
-            losses = api.query('gandist_loss{rank="0"}')
+            losses = api.wait_for('gandist_loss{rank="0"}', n=2)
             assert {labels["player"]: loss for labels, loss in losses} == {"D": 1.25, "G": 0.75}
-            ((_, age_s),) = api.query('time() - gandist_checkpoint_timestamp_seconds{rank="1"}')
+            ((_, age_s),) = api.wait_for('time() - gandist_checkpoint_timestamp_seconds{rank="1"}')
             assert 0 <= age_s < 60
-            assert [count for _, count in api.query("max(gandist_restarts_total)")] == [1]
-            seen = {series["__name__"] for series, _ in api.query('{__name__=~"gandist_.*"}')}
+            assert [count for _, count in api.wait_for("max(gandist_restarts_total)")] == [1]
+            seen = {series["__name__"] for series, _ in api.wait_for('{__name__=~"gandist_.*"}')}
             units = api.get("/api/v1/targets/metadata", metric="gandist_step_seconds")["data"]
             assert {entry["unit"] for entry in units} == {"seconds"}
             assert {

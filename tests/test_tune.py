@@ -213,7 +213,7 @@ def driver(folder: Path, file: str) -> subprocess.Popen[bytes]:
 
 def wait_for_an_end(folder: Path, name: str, process: subprocess.Popen[bytes]) -> list[str]:
     """Names of the trials that have ended, once there are some."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while time.monotonic() < until and process.poll() is None:
         if (folder / "sweeps" / name / "trials.parquet").exists():
             ended = [row["trial"] for row in rows_of(folder, name) if row["state"] == "done"]
@@ -223,12 +223,20 @@ def wait_for_an_end(folder: Path, name: str, process: subprocess.Popen[bytes]) -
     raise AssertionError((folder / "driver.log").read_text())
 
 
+def noted_by_ray_tune(folder: Path, name: str) -> None:
+    """Returns when what is so now is in Ray Tune's own notes, which it writes every two seconds."""
+    now, until = time.time(), time.monotonic() + 60
+    while not any(note.stat().st_mtime > now for note in (folder / "sweeps" / name / "ray").glob("experiment_state*")):
+        assert time.monotonic() < until, "Ray Tune has noted nothing for a minute"
+        time.sleep(0.1)
+
+
 def test_a_killed_driver_goes_on_without_doing_again_what_is_done(folder: Path) -> None:
     changes = {"trials": 5, "concurrent": 1, "set": {"train.total_kimg": 0.24, "health.collapsing": "ignore"}}
     file = sweep(folder, "killed", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
     first = driver(folder, file)
     ended = wait_for_an_end(folder, "killed", first)
-    time.sleep(3)  # for Ray Tune's own notes, every two seconds
+    noted_by_ray_tune(folder, "killed")
     first.kill()
     first.wait()
     written = {name: (run_of(folder, "killed", name) / "metrics.jsonl").stat().st_mtime_ns for name in ended}
