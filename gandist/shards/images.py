@@ -25,6 +25,10 @@ from gandist.shards.remote import ShardCache, is_remote
 log = logging.getLogger("gandist")
 
 
+PART = 64
+"""Samples that a thread decodes in one go: to hand over a task costs as much as a small image."""
+
+
 class Images(Protocol):
     """Random access to a set at one resolution."""
 
@@ -235,17 +239,19 @@ class MappedImages:
         scratch.mkdir()
         pixels = np.memmap(scratch / "pixels", dtype=np.uint8, mode="w+", shape=shape)
 
-        def into_place(number: int) -> int | None:
-            try:
-                source.one(number, pixels[number])
-            except UnreachableError:
-                raise
-            except DataError as error:
-                if source.on_damage == "stop":
+        def into_place(numbers: list[int]) -> list[int]:
+            damaged = []
+            for number in numbers:
+                try:
+                    source.one(number, pixels[number])
+                except UnreachableError:
                     raise
-                log.warning("skipped: %s", error)
-                return number
-            return None
+                except DataError as error:
+                    if source.on_damage == "stop":
+                        raise
+                    log.warning("skipped: %s", error)
+                    damaged.append(number)
+            return damaged
 
         broken: list[int] = []
         try:
@@ -254,7 +260,8 @@ class MappedImages:
                 if not self._readable(source, shard):
                     broken += numbers
                     continue
-                broken += [number for number in source.pool.map(into_place, numbers) if number is not None]
+                parts = [numbers[at : at + PART] for at in range(0, len(numbers), PART)]
+                broken += [number for found in source.pool.map(into_place, parts) for number in found]
             pixels.flush()
             (scratch / "damaged.json").write_text(json.dumps(broken))
             shutil.rmtree(self.path, ignore_errors=True)
