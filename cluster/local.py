@@ -215,15 +215,18 @@ def wait_for(host: str, port: int, timeout_s: float) -> None:
 
 
 def free_port(preferred: int | None = None) -> int:
-    """`preferred`, or another port of loopback where that is taken: none that the system gives to whoever asks for any,
-    as Ray's processes do."""
-    others = random.sample(range(20_000, 32_768), 100)
-    for port in others if preferred is None else [preferred, *others]:
+    """`preferred`, or another port of loopback where that is taken."""
+    return next(free_ports() if preferred is None else free_ports(preferred))
+
+
+def free_ports(*preferred: int) -> Iterator[int]:
+    """Ports of loopback, no two alike: `preferred` where they are free, then such as the system does not give to whoever
+    asks for any, as Ray's processes do."""
+    for port in [*preferred, *random.sample(range(20_000, 32_768), 1000)]:
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise RuntimeError("no port of loopback is free")
+            yield port
 
 
 if __name__ == "__main__":

@@ -218,8 +218,8 @@ def test_a_killed_holder_of_the_port_is_followed_by_another(tmp_path: Path) -> N
         api.wait_for("count_over_time((max by (run) (gandist_restarts_total))[5m:1s]) > 2")
 
         holder.kill()
-        assert within(30, lambda: ranks(port) == {"1", "2"})
-        api.wait_for("count(gandist_images_total) == 2")
+        assert within(3, lambda: ranks(port) == {"1", "2"})
+        api.wait_for("count(gandist_images_total) == 2", timeout_s=5)
         for rank in others:
             rank.kill()
         # The same run again, one rank of it elsewhere, as in another pod.

@@ -8,12 +8,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.local import START_S, free_port, wait_for
+from cluster.local import START_S, free_ports, wait_for
 from tests.checkout import copy_checkout, environment, readme_commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -46,7 +47,7 @@ def head(checkout: Path, home: Path) -> Iterator[dict[str, str]]:
     env = {**environment(checkout, home), "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
     env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # 30 s that nobody waits for
     subprocess.run(["ray", "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
-    port, dashboard, agent, metrics, client = (free_port() for _ in range(5))
+    port, dashboard, agent, metrics, client = islice(free_ports(), 5)
     command = ["ray", "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"]
     command += [f"--port={port}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
     command += [f"--metrics-export-port={metrics}", f"--ray-client-server-port={client}"]

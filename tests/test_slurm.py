@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import psutil
 import pytest
 
-from cluster.local import free_port
+from cluster.local import free_ports
 from tests.checkout import ROOT, environment
 
 SCRIPT = ROOT / "cluster/slurm.sh"
@@ -51,7 +52,7 @@ def test_told_of_its_end_it_leaves_a_checkpoint_and_queues_again(home: Path, tmp
     for name, text in {"srun": SRUN, "scontrol": SCONTROL}.items():
         (home / name).write_text(text)
         (home / name).chmod(0o755)
-    port, *others = (free_port() for _ in range(7))
+    port, *others = islice(free_ports(), 7)
     node_ports = ["metrics-export-port", "dashboard-agent-listen-port"]
     flags = [f"--{name}={free}" for name, free in zip([*HEAD_PORTS, *node_ports, *node_ports], others, strict=True)]
     env = environment(ROOT, home)
