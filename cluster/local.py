@@ -220,13 +220,21 @@ def free_port(preferred: int | None = None) -> int:
 
 
 def free_ports(*preferred: int) -> Iterator[int]:
-    """Ports of loopback, no two alike: `preferred` where they are free, then such as the system does not give to whoever
-    asks for any, as Ray's processes do."""
+    """Ports of loopback, no two alike: `preferred` where they are free, then such as the system does not give to those
+    who ask for any, as Ray's processes do.
+
+    Raises:
+        RuntimeError: of a thousand no further one is free.
+    """
     for port in [*preferred, *random.sample(range(20_000, 32_768), 1000)]:
-        with socket.socket() as probe, suppress(OSError):
+        with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            yield port
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        yield port
+    raise RuntimeError("no port of loopback is free")
 
 
 if __name__ == "__main__":
