@@ -1,9 +1,9 @@
 # `make demo` and `make test` set everything up by themselves, and again when what is to be installed changes.
 PYTHON ?= python3
 BIN := .venv/bin
+# What the demo needs; and what tests and lint need besides.
 INSTALLED := .venv/installed
-# -qq: pip's warnings are about where packages lie on its machine; errors are still shown.
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+INSTALLED_DEV := .venv/installed-dev
 DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver
 EMOJI := emoji-datasource-twitter emoji-datasource-google
 
@@ -15,38 +15,35 @@ demo: $(INSTALLED)
 
 # A Ray cluster on this machine (a head and two nodes), Prometheus beside it, the demo on it as a job. ARGS as above;
 # KEEP=1 leaves it up after the job, until Ctrl-C.
-cluster-local: $(INSTALLED)
+cluster-local: $(INSTALLED_DEV)
 	$(BIN)/python -m cluster.local $(ARGS)
 
 # Two processes share the tests, in groups (tests/conftest.py). ARGS="-k resume" picks tests.
-test: $(INSTALLED) debian emoji
+test: $(INSTALLED_DEV) debian emoji
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
-lint: $(INSTALLED)
+lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED)
+format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(INSTALLED)
+docs: $(INSTALLED_DEV)
 	$(BIN)/python -m gandist.reference > docs/configuration.md
 	$(BIN)/python -m cluster.monitoring
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools build dist .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The build backend first and without isolation, so that it too is the version of constraints.txt.
-$(INSTALLED): pyproject.toml constraints.txt
-	@echo "installing into .venv (some minutes at the first time)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(PIP) hatchling editables
-	@$(PIP) --no-build-isolation -e '.[dev]'
-	@$(BIN)/python -m pip check
-	@touch $@
+$(INSTALLED): pyproject.toml constraints.txt cluster/install.py
+	@$(PYTHON) cluster/install.py
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt cluster/install.py
+	@$(PYTHON) cluster/install.py dev
 
 # What some tests need beyond Python. Where it cannot be installed those tests are skipped by name; in CI they fail.
 debian:

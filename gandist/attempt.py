@@ -61,6 +61,11 @@ def _read(storage: Storage) -> dict[str, Any]:
     return latest
 
 
+def count(storage: Storage) -> int:
+    """How many attempts at the run there were."""
+    return int(_read(storage)["attempt"])
+
+
 def overtaken(storage: Storage, start: str) -> bool:
     """Whether a later start has taken the run over from this one."""
     return start in _read(storage).get("starts", [])[:-1]

@@ -11,17 +11,19 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from gandist import attempt, extensions
 from gandist.config import RunConfig, validate
 from gandist.consensus import Host, Outcome
 from gandist.errors import ConfigError, GandistError, RunError
-from gandist.logs import show_messages
-from gandist.progress import METRICS_FILE, Progress, decode
+from gandist.logs import show_messages, terminal
+from gandist.progress import METRICS_FILE, decode
+from gandist.ray_output import WORKER
 from gandist.schedule import images_of
 from gandist.shards.remote import is_remote
 from gandist.storage import Storage
+from gandist.terminal import Progress, waiting
 from gandist.worker import train
 
 log = logging.getLogger("gandist")
@@ -107,12 +109,10 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
     # How often Ray's controller looks at the workers: a lost one is noticed, and a finished run ends, so much sooner.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     low, high = config.worker_range
-    connect(cpus=math.ceil(low * config.launch.resources.get("CPU", 1)))
+    with waiting(lambda: "connecting to Ray", _stream()):
+        connect(cpus=math.ceil(low * config.launch.resources.get("CPU", 1)))
     resources = resources_of(config)
-    log.info(
-        "run=%s workers=%s resources=%s: waiting for the cluster", config.run.name, config.launch.workers, resources
-    )
-    start, elastic = uuid.uuid4().hex, low < high
+    start, elastic, attempts = uuid.uuid4().hex, low < high, attempt.count(storage)
     # A new name each time: which checkpoint to go on from is ours to find, not Ray's.
     name = f"{config.run.name}-{start[:8]}"
     trainer = TorchTrainer(
@@ -156,6 +156,9 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
 
     with stop_on_signals(ask):
         thread.start()
+        with waiting(lambda: _shortage(low, resources), _stream()):
+            while thread.is_alive() and attempt.count(storage) == attempts:
+                thread.join(PROGRESS_S)
         follow(config, storage, thread)
     if storage.local is not None:  # Ray Train's own notes on an experiment whose checkpoints it has not seen
         shutil.rmtree(storage.local / "ray" / name, ignore_errors=True)
@@ -173,6 +176,20 @@ def resources_of(config: RunConfig) -> dict[str, float]:
 
     use_gpu = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
     return config.launch.resources or ({"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0})
+
+
+def _shortage(workers: int, resources: dict[str, float]) -> str:
+    """What a run waits for until it trains, and what the cluster lacks for it."""
+    import ray
+
+    text = f"waiting for {workers} worker{'s' * (workers > 1)} with {_listed(resources)} each"
+    there = ray.cluster_resources()
+    lacking = {name: there.get(name, 0) for name, each in resources.items() if there.get(name, 0) < each * workers}
+    return f"{text}; the cluster has {_listed(lacking)}" if lacking else text
+
+
+def _listed(resources: dict[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
 
 
 def absolute(config: RunConfig) -> dict[str, Any]:
@@ -232,7 +249,7 @@ def ray_worker(job: dict[str, Any]) -> Outcome:
         def report(self, row: dict[str, Any]) -> None:
             ray.train.report(row)
 
-    show_messages()
+    show_messages(format=WORKER)
     # Ray Train logs every report that it is given, by a logger outside its own tree; the driver shows the rows already.
     logging.getLogger().setLevel(logging.WARNING)
     extensions.run(job["imports"])
@@ -250,11 +267,21 @@ def follow(config: RunConfig, storage: Storage, thread: threading.Thread) -> Non
         for row in rows[shown:]:
             progress.tick({key: math.nan if value is None else value for key, value in row.items()})
         shown = len(rows)  # fewer than before where a restart took the run back to a checkpoint
+        progress.refresh()
     progress.close()
 
 
 def _progress(config: RunConfig, rows: list[dict[str, Any]]) -> Progress:
-    return Progress(images_of(config.train.total_kimg), rows[-1]["images_seen"] if rows else 0)
+    shown = terminal()
+    verbose = shown is not None and shown.level == logging.DEBUG
+    seen = rows[-1]["images_seen"] if rows else 0
+    return Progress(images_of(config.train.total_kimg), seen, _stream(), rows=not verbose)
+
+
+def _stream() -> TextIO | None:
+    """Where messages are shown, whatever stands for standard error meanwhile."""
+    shown = terminal()
+    return shown.stream if shown is not None else None
 
 
 def _rows(storage: Storage) -> list[dict[str, Any]]:

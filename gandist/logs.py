@@ -1,15 +1,101 @@
-"""Where gandist's own messages go: plain lines on standard error, without touching other libraries' loggers."""
+"""Where messages go: plain lines on standard error, and a file in the run's folder that keeps all of them.
+
+Other libraries' loggers are left alone.
+"""
 
 import logging
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from tqdm import tqdm
+
+from gandist.storage import Storage
+
+FOLDER = "logs"
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+UPLOAD_S = 60.0
+"""Seconds between two writings of a log to an object store, which cannot append."""
 
 
-def show_messages() -> None:
-    """Show the logger `gandist` from level INFO on; calling it again changes nothing."""
+class Terminal(logging.Handler):
+    """Prints to the standard error of when it was made, above a progress bar where there is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stream = sys.stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=self.stream)
+        self.stream.flush()
+
+
+class StoredLog(logging.Handler):
+    """Keeps messages of all levels in a file of a run's storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(logging.Formatter(FORMAT))
+        self.storage, self.path = storage, f"{FOLDER}/{datetime.now(UTC):%Y%m%d-%H%M%S}.log"
+        self._text, self._written_s = "", time.monotonic()
+        self._file = None
+        if storage.local is not None:
+            (storage.local / FOLDER).mkdir(parents=True, exist_ok=True)
+            self._file = (storage.local / self.path).open("a", buffering=1)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record) + "\n"
+        if self._file is not None:
+            self._file.write(text)
+            return
+        self._text += text
+        if time.monotonic() - self._written_s >= UPLOAD_S:
+            self._upload()
+
+    def _upload(self) -> None:
+        self.storage.write_bytes(self.path, self._text.encode())
+        self._written_s = time.monotonic()
+
+    def discard(self) -> None:
+        """Keep nothing of this log: the command had nothing to do."""
+        self.close()
+        self._text = ""
+        self.storage.delete(self.path)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        elif self._text:
+            self._upload()
+        super().close()
+
+
+def show_messages(verbose: bool = False, format: str = "%(message)s") -> None:
+    """Show the logger `gandist` from level INFO on, or DEBUG where `verbose`; a later call changes level and format."""
     log = logging.getLogger("gandist")
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG)
     if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
+        log.addHandler(Terminal())
         log.propagate = False
+    if (shown := terminal()) is not None:
+        shown.setLevel(logging.DEBUG if verbose else logging.INFO)
+        shown.setFormatter(logging.Formatter(format))
+
+
+def terminal() -> Terminal | None:
+    """The handler of `show_messages`; None in a program that shows messages in its own way."""
+    return next((each for each in logging.getLogger("gandist").handlers if isinstance(each, Terminal)), None)
+
+
+@contextmanager
+def kept(storage: Storage) -> Iterator[StoredLog]:
+    """Within, everything that the logger `gandist` is given goes to a file of the run too."""
+    log, handler = logging.getLogger("gandist"), StoredLog(storage)
+    log.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from gandist.errors import DataError, GandistError
 from gandist.shards.index import Index, index_shards, write_index
@@ -19,6 +18,7 @@ from gandist.shards.picture import ENCODINGS, Picture
 from gandist.shards.remote import ShardCache, default_cache_dir
 from gandist.shards.sources import Source, open_source
 from gandist.shards.tars import list_shards
+from gandist.terminal import Counter
 from gandist.text import embed, encoder
 
 LISTED_MAX = 100
@@ -115,7 +115,7 @@ def _write_shards(
     progress: bool,
 ) -> tuple[list[Path], list[str]]:
     stop = threading.Event()
-    bar = tqdm(total=len(order), unit="img", desc="pack", disable=None if progress else True)
+    bar = Counter("packing", len(order), shown=progress)
 
     def samples(numbers: list[int], broken: list[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
         for i in numbers:
@@ -147,7 +147,7 @@ def _write_shards(
     pool = ThreadPoolExecutor(workers)
     try:
         for (path, lines), (_, numbers) in zip(pool.map(write, jobs), jobs, strict=True):
-            bar.update(len(numbers))
+            bar.add(len(numbers))
             paths += [path] if path.exists() else []
             broken += lines
             if len(broken) > max_broken + LISTED_MAX:
@@ -188,8 +188,8 @@ def index_only(
     if captions:
         encoder()
     cache = ShardCache(default_cache_dir() / "shards", CACHE_BYTES)
-    with tqdm(unit="img", desc="index", disable=None if progress else True) as bar:
-        index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.update)
+    with Counter("indexing", None, shown=progress) as bar:
+        index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.add)
     if captions:
         index = embed(index, src, progress)
     write_index(index, dest)

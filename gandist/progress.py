@@ -1,77 +1,15 @@
-"""What a run says of itself while it goes on: a bar or log lines, and the rows of `metrics.jsonl`."""
+"""The rows of `metrics.jsonl`, in which a run records what it measures."""
 
 from __future__ import annotations
 
 import json
-import logging
 import math
-import sys
 from collections.abc import Mapping
-from typing import Any, BinaryIO, TextIO
-
-from tqdm import tqdm
+from typing import Any, BinaryIO
 
 from gandist.storage import Storage
 
-logger = logging.getLogger("gandist")
-
 METRICS_FILE = "metrics.jsonl"
-
-
-class Progress:
-    """A bar on a terminal; elsewhere one `key=value` line a tick, through the logger `gandist` (level INFO).
-
-    Args:
-        total_images: length of the run.
-        images_seen: where this process takes it up; the bar's speed and ETA count from there.
-        stream: where the bar is drawn if it is a terminal; standard error by default.
-    """
-
-    def __init__(self, total_images: int, images_seen: int = 0, stream: TextIO | None = None):
-        stream = stream or sys.stderr
-        self._total = total_images
-        self._bar: tqdm[Any] | None = None
-        if stream.isatty():
-            self._bar = tqdm(
-                total=total_images,
-                initial=images_seen,
-                unit="img",
-                unit_scale=True,
-                dynamic_ncols=True,
-                file=stream,
-            )
-
-    def update(self, images_seen: int) -> None:
-        """Move the bar; cheap enough for every step."""
-        if self._bar is not None:
-            self._bar.update(images_seen - self._bar.n)
-
-    def tick(self, row: Mapping[str, float]) -> None:
-        """Show a row of metrics, which has `images_seen` and may have `loss/D`, `loss/G` and `img_per_s`."""
-        images_seen = int(row["images_seen"])
-        if self._bar is None:
-            logger.info("tick %s", line({**row, "total_images": self._total, **self._eta(row)}))
-            return
-        losses = {key.removeprefix("loss/"): f"{row[key]:.3f}" for key in ("loss/D", "loss/G") if key in row}
-        self._bar.set_postfix(losses, refresh=False)
-        self.update(images_seen)
-
-    def _eta(self, row: Mapping[str, float]) -> dict[str, float]:
-        speed = row.get("img_per_s", 0.0)
-        eta_s = (self._total - row["images_seen"]) / speed if speed > 0 else math.inf
-        return {"eta_s": round(eta_s)} if math.isfinite(eta_s) else {}
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        if self._bar is not None:
-            self._bar.close()
-
-
-def line(row: Mapping[str, object]) -> str:
-    """`key=value` pairs in the row's order; floats to 5 significant digits."""
-    return " ".join(
-        f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={value}" for key, value in row.items()
-    )
 
 
 class RunLog:

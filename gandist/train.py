@@ -7,19 +7,26 @@ Without CONFIG it trains the demo. Exit status: 0 done, 1 the run failed, 2 conf
 import argparse
 import logging
 import os
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 
 import yaml
 
-from gandist import checkpoint, checks
+from gandist import checkpoint, checks, evaluations
 from gandist.checkpoint import FOLDER
 from gandist.config import DEMO, RunConfig, load
+from gandist.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.fork import fork
 from gandist.launch import launch
-from gandist.logs import show_messages
+from gandist.logs import kept, show_messages
 from gandist.progress import METRICS_FILE
+from gandist.ray_output import ray_output
 from gandist.resumption import Resume, prepare, run_root
+from gandist.shards.remote import is_remote
 from gandist.storage import Storage
 
 log = logging.getLogger("gandist")
@@ -43,8 +50,9 @@ def main(argv: list[str] | None = None) -> int:
         help="begin with the players of another run's checkpoint (the newest, or that at so many images)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and start nothing")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show every row whole, and all that Ray prints")
     options = parser.parse_intermixed_args(argv)
-    show_messages()
+    show_messages(options.verbose)
     config_name, overrides = options.config, options.overrides
     if "=" in config_name:
         config_name, overrides = DEMO, [config_name, *overrides]
@@ -61,7 +69,10 @@ def main(argv: list[str] | None = None) -> int:
         if options.source:
             begin_from(options.source, config, options.resume)
             options.resume = "must"
-        return run(config, options.resume)
+        status = run(config, options.resume)
+        if status == 0 and not int(os.environ.get("RANK", "0")):
+            log.info("%s", "\n  ".join(["next:", *next_steps(config_name, config)]))
+        return status
     except GandistError as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -88,27 +99,64 @@ def begin_from(source: str, config: RunConfig, resume: Resume) -> None:
 
 def run(config: RunConfig, resume: Resume) -> int:
     """Validate what can be validated here, start the ranks, and wait; the exit status."""
-    leads = int(os.environ.get("RANK", "0")) == 0
-    storage = prepare(config, resume) if leads else Storage(run_root(config))
-    for warning in checks.warnings(config) if leads else ():
-        log.warning(warning)
-    before = storage.read_bytes(METRICS_FILE) if leads else None
-    outcome = launch(config, storage)
+    if int(os.environ.get("RANK", "0")):
+        return _status(launch(config, Storage(run_root(config))))
+    storage = prepare(config, resume)
+    with kept(storage) as messages, ray_output() if config.launch.kind == "ray" else nullcontext():
+        for warning in checks.warnings(config):
+            log.warning(warning)
+        before = storage.read_bytes(METRICS_FILE)
+        outcome = launch(config, storage)
+        status = _status(outcome)
+        log.info("%s run=%s images_seen=%d", outcome.status, config.run.name, outcome.images_seen)
+        nothing_new = storage.read_bytes(METRICS_FILE) == before
+        # Not of a run that was stopped: the machine may be taken away in seconds.
+        has_report = outcome.status == "done" and ((nothing_new and storage.exists(REPORT)) or _report(storage))
+        for text in found(storage, has_report):
+            log.info("  %s", text)
+        if nothing_new:
+            messages.discard()
+    return status
+
+
+def found(storage: Storage, has_report: bool) -> Iterator[str]:
+    """What a run came to, and where its files are, a line each."""
+    if measured := evaluations.read(storage):
+        newest, best = measured[-1], evaluations.best(measured)
+        name, value = evaluations.distance(newest)
+        lowest = next(evaluations.distance(each)[1] for each in measured if each["images_seen"] == best)
+        since = "its best" if best == newest["images_seen"] else f"its best: {lowest:.2f} at {best:,} images"
+        yield f"{name} {value:.2f} at {newest['images_seen']:,} images ({since})"
+    names = {"pictures": "samples", "metrics": METRICS_FILE, "checkpoints": FOLDER}
+    names |= {"report": REPORT} if has_report else {}
+    for what, name in names.items():
+        yield f"{what:11} {storage.uri(name)}"
+
+
+def next_steps(config_name: str, config: RunConfig) -> Iterator[str]:
+    """Commands to type after a run that is done."""
+    root = Path(run_root(config))
+    if not is_remote(config.run.dir) and root.is_relative_to(Path.cwd()):
+        root = root.relative_to(Path.cwd())
+    bin_folder = Path(sys.executable).parent
+    if Path(shutil.which("python") or "/").parent != bin_folder and (bin_folder / "activate").exists():
+        yield f". {os.path.relpath(bin_folder / 'activate')}"
+    chosen = f" --class {config.model.classes - 1}" if config.model.classes else ""
+    yield f"python -m gandist.sample {root} --n 36{chosen} --out {config.run.name}.png"
+    size, channels = config.model.resolution, config.data.channels
+    yield f"python -m gandist.pack FOLDER_OF_IMAGES data/mine --size {size} --channels {channels}"
+    classes = " model.classes=0" if config.model.classes else ""
+    yield f"python -m gandist.train {config_name} run.name=mine data.path=data/mine{classes}"
+
+
+def _status(outcome: Outcome) -> int:
+    """The exit status that an outcome means.
+
+    Raises:
+        GandistError, RunError: it was refused, or its health ended it.
+    """
     if outcome.message:
         raise (GandistError if outcome.status == "refused" else RunError)(outcome.message)
-    if leads:
-        names = {"pictures": "samples", "metrics": METRICS_FILE, "checkpoints": FOLDER}
-        written = storage.exists(REPORT) and storage.read_bytes(METRICS_FILE) == before
-        # Not of a run that was stopped: the machine may be taken away in seconds.
-        if outcome.status == "done" and (written or _report(storage)):
-            names["report"] = REPORT
-        log.info(
-            "%s run=%s images_seen=%d%s",
-            outcome.status,
-            config.run.name,
-            outcome.images_seen,
-            "".join(f"\n  {what:11} {storage.uri(name)}" for what, name in names.items()),
-        )
     return 143 if outcome.status == "stopped" else 0
 
 

@@ -21,6 +21,7 @@ from gandist.errors import DataError, UnreachableError
 from gandist.shards.decode import decode
 from gandist.shards.index import Index, numbers
 from gandist.shards.remote import ShardCache, is_remote
+from gandist.terminal import Counter
 
 log = logging.getLogger("gandist")
 
@@ -254,6 +255,7 @@ class MappedImages:
             return damaged
 
         broken: list[int] = []
+        counter = Counter("decoding", index.n)
         try:
             for shard in range(index.shards.num_rows):
                 numbers = np.flatnonzero(source.shards == shard).tolist()
@@ -261,12 +263,15 @@ class MappedImages:
                     broken += numbers
                     continue
                 parts = [numbers[at : at + PART] for at in range(0, len(numbers), PART)]
-                broken += [number for found in source.pool.map(into_place, parts) for number in found]
+                for part, damaged in zip(parts, source.pool.map(into_place, parts), strict=True):
+                    broken += damaged
+                    counter.add(len(part))
             pixels.flush()
             (scratch / "damaged.json").write_text(json.dumps(broken))
             shutil.rmtree(self.path, ignore_errors=True)
             scratch.rename(self.path)
         finally:
+            counter.close()
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _readable(self, source: StreamedImages, shard: int) -> bool:

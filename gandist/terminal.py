@@ -1,0 +1,194 @@
+"""What a person sees of something that takes its time: a bar on a terminal, elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+logger = logging.getLogger("gandist")
+
+LINE_S = 10.0
+"""Seconds between two lines about the same thing, at least."""
+WAITING_BAR = "{desc} ({elapsed})"
+COUNTING_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} ({elapsed}, {remaining} left)"
+TRAINING_BAR = "{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} images{postfix} ({elapsed})"
+
+
+class Progress:
+    """A training run: one bar with what matters of the newest row, or a line of at most eight fields.
+
+    Off a terminal a row gets its line where the line before is `LINE_S` old, where it has an evaluation or another
+    verdict, and where it is the run's last. Each row in full goes to the logger `gandist` at level DEBUG.
+
+    Args:
+        total_images: length of the run.
+        images_seen: where this process takes it up.
+        stream: where the bar is drawn if it is a terminal; standard error by default.
+        rows: whether rows are shown at all; a verbose command shows their DEBUG records instead.
+    """
+
+    def __init__(
+        self, total_images: int, images_seen: int = 0, stream: TextIO | None = None, *, rows: bool = True
+    ) -> None:
+        stream = stream or sys.stderr
+        self._total, self._rows = total_images, rows
+        self._distance, self._verdict, self._line_s = "", "", -math.inf
+        self._bar: tqdm[Any] | None = None
+        if rows and stream.isatty():
+            self._bar = tqdm(
+                total=total_images,
+                initial=images_seen,
+                unit_scale=True,
+                dynamic_ncols=True,
+                bar_format=TRAINING_BAR,
+                file=stream,
+            )
+
+    def tick(self, row: Mapping[str, Any]) -> None:
+        """Show a row of metrics, which has `images_seen`, and whatever of the other fields is there."""
+        logger.debug("tick %s", line({**row, "total_images": self._total}))
+        evaluated = self._take_distance(row)
+        verdict = str(row.get("verdict", ""))
+        fields = [f"{min(1, row['images_seen'] / self._total):.0%}", *self._fields(row)]
+        if self._bar is not None:
+            self._bar.set_postfix_str(", ".join(fields[1:]), refresh=False)
+            self._bar.update(row["images_seen"] - self._bar.n)
+            self._bar.refresh()
+        elif self._rows:
+            due = time.monotonic() - self._line_s >= LINE_S
+            if due or evaluated or verdict != self._verdict or row["images_seen"] >= self._total:
+                logger.info("%s", "  ".join([f"{row['images_seen']:,} of {self._total:,} images", *fields]))
+                self._line_s = time.monotonic()
+        self._verdict = verdict
+
+    def refresh(self) -> None:
+        """Let the bar's clock go on."""
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def _take_distance(self, row: Mapping[str, Any]) -> bool:
+        """Keep the newest Fréchet distance, the first measure of a row with an evaluation; whether this row has one."""
+        for key, value in row.items():
+            if key.startswith("quality/"):
+                self._distance = f"{key.removeprefix('quality/')} {_number(value)}"
+                return True
+        return False
+
+    def _fields(self, row: Mapping[str, Any]) -> Iterator[str]:
+        speed = row.get("img_per_s") or 0.0
+        if speed > 0 and math.isfinite(eta_s := max(0, self._total - row["images_seen"]) / speed):
+            yield f"{speed:,.0f} img/s"
+            yield f"{duration(eta_s)} left"
+        for player in "DG":
+            if f"loss/{player}" in row:
+                yield f"{player} {_number(row[f'loss/{player}'])}"
+        if self._distance:
+            yield self._distance
+        if "verdict" in row:
+            yield str(row["verdict"])
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Counter:
+    """Counts towards a total: a bar on a terminal, elsewhere a line in `LINE_S` seconds through the logger `gandist`.
+
+    Args:
+        what: is done to them, such as "packing".
+        total: how many there are; None where that is not known.
+        unit: their name in the plural.
+        shown: False for no sign of life at all.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str = "images", *, shown: bool = True) -> None:
+        self._what, self._total, self._unit, self._shown = what, total, unit, shown
+        self._done, self._start, self._lock = 0, time.monotonic(), threading.Lock()
+        self._line_s = self._start
+        self._bar = tqdm(
+            total=total,
+            desc=what,
+            unit=f" {unit}",
+            dynamic_ncols=True,
+            disable=not (shown and sys.stderr.isatty()),
+            bar_format=COUNTING_BAR if total else None,
+        )
+
+    def __enter__(self) -> Counter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+    def add(self, n: int = 1) -> None:
+        """`n` more are done; from any thread."""
+        with self._lock:
+            self._done += n
+            self._bar.update(n)
+            now = time.monotonic()
+            if not self._shown or not self._bar.disable or now - self._line_s < LINE_S:
+                return
+            self._line_s = now
+            of, left = "", ""
+            if self._total:
+                of = f" of {self._total:,}"
+                left = f", {duration((now - self._start) * (self._total - self._done) / max(1, self._done))} left"
+            logger.info("%s: %s%s %s%s", self._what, f"{self._done:,}", of, self._unit, left)
+
+
+@contextmanager
+def waiting(what: Callable[[], str], stream: TextIO | None = None, every_s: float = LINE_S) -> Iterator[None]:
+    """Within, say what is waited for, and for how long by now: on one line of a terminal, elsewhere every `every_s`."""
+    stream = stream or sys.stderr
+    ended, start = threading.Event(), time.monotonic()
+
+    def lines() -> None:
+        while not ended.wait(every_s):
+            logger.info("%s (%s)", what(), duration(time.monotonic() - start))
+
+    def bar() -> None:
+        with tqdm(bar_format=WAITING_BAR, desc=what(), leave=False, dynamic_ncols=True, file=stream) as shown:
+            while not ended.wait(0.5):
+                shown.set_description_str(what(), refresh=True)
+
+    if not stream.isatty():
+        logger.info("%s", what())
+    thread = threading.Thread(target=bar if stream.isatty() else lines, name="waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def line(row: Mapping[str, object]) -> str:
+    """`key=value` pairs in the row's order; floats to 5 significant digits."""
+    return " ".join(
+        f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={value}" for key, value in row.items()
+    )
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: `1:02:05`, `2:05`, `0:05`."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+def _number(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.3g}"

@@ -1,0 +1,62 @@
+import io
+import logging
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from gandist import logs
+from gandist.logs import Terminal, kept, show_messages, terminal
+from gandist.storage import Storage
+
+log = logging.getLogger("gandist")
+
+
+@pytest.fixture(autouse=True)
+def own_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", True)
+    monkeypatch.setattr(log, "level", log.level)
+
+
+def test_messages_go_to_the_standard_error_that_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    err, later = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", err)
+    show_messages()
+    monkeypatch.setattr(sys, "stderr", later)
+    log.info("once")
+    log.debug("not shown")
+    show_messages(verbose=True, format="%(levelname)s %(message)s")
+    log.debug("shown")
+    assert err.getvalue() == "once\nDEBUG shown\n"
+    assert later.getvalue() == ""
+    assert [type(each) for each in log.handlers] == [Terminal]
+    assert terminal() is log.handlers[0]
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["folder", "object store"])
+def test_all_levels_are_kept_with_the_run(local: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage(str(tmp_path / "run"))
+    if not local:
+        storage.local = None  # nothing may append: every byte goes through write_bytes
+        (tmp_path / "run/logs").mkdir()
+    monkeypatch.setattr(logs, "UPLOAD_S", 0.0)
+    show_messages()
+    with suppress(ValueError), kept(storage) as messages:
+        log.info("one")
+        log.debug("two")
+        assert b"two" in (storage.read_bytes(messages.path) or b""), "there before the end"
+        raise ValueError
+    log.info("after")
+    (file,) = (tmp_path / "run/logs").iterdir()
+    assert [line.split(" ", 2)[2] for line in file.read_text().splitlines()] == ["INFO one", "DEBUG two"]
+
+
+def test_a_log_can_be_discarded(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "run"))
+    show_messages()
+    with kept(storage) as messages:
+        log.info("one")
+        messages.discard()
+    assert storage.files("logs") == []
