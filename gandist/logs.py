@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -21,15 +22,16 @@ UPLOAD_S = 60.0
 
 
 class Terminal(logging.Handler):
-    """Prints to the standard error of when it was made, above a progress bar where there is one."""
+    """Prints to the standard error of when `show_messages` was called, above a progress bar where there is one."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.stream = sys.stderr
+    stream: TextIO
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=self.stream)
-        self.stream.flush()
+        try:
+            tqdm.write(self.format(record), file=self.stream)
+            self.stream.flush()
+        except Exception:  # as logging's own handlers: a message that cannot be shown is no failure of the command
+            self.handleError(record)
 
 
 class StoredLog(logging.Handler):
@@ -73,13 +75,14 @@ class StoredLog(logging.Handler):
 
 
 def show_messages(verbose: bool = False, format: str = "%(message)s") -> None:
-    """Show the logger `gandist` from level INFO on, or DEBUG where `verbose`; a later call changes level and format."""
+    """Show the logger `gandist` on standard error from level INFO on, or DEBUG where `verbose`."""
     log = logging.getLogger("gandist")
     log.setLevel(logging.DEBUG)
     if not log.handlers:
         log.addHandler(Terminal())
         log.propagate = False
     if (shown := terminal()) is not None:
+        shown.stream = sys.stderr
         shown.setLevel(logging.DEBUG if verbose else logging.INFO)
         shown.setFormatter(logging.Formatter(format))
 
