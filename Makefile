@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 # -qq: pip's warnings are about where packages lie on its machine; errors are still shown.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
-DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver
+DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver wget
 EMOJI := emoji-datasource-twitter emoji-datasource-google
 
 .PHONY: demo cluster-local test lint format docs clean debian emoji

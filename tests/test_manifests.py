@@ -4,6 +4,10 @@ import copy
 import gzip
 import json
 import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,10 @@ import pytest
 import yaml
 
 from tests.checkout import ROOT
-from tests.manifests import CRDS, Manifest, crd, load, rules, with_defaults
-from tests.references import DOCUMENT, faults
+from tests.machines import DOCUMENT, rented
+from tests.manifests import CRDS, K8S, Manifest, crd, load, rules, with_defaults
+from tests.pods import IMAGE, pods
+from tests.references import faults
 
 pytestmark = [
     pytest.mark.crds,
@@ -26,6 +32,7 @@ GONE = object()
 JOB = "spec.rayClusterSpec"
 HEAD, WORKER = f"{JOB}.headGroupSpec.template.spec", f"{JOB}.workerGroupSpecs.0.template.spec"
 CONTAINER = f"{WORKER}.containers.0"
+SUBMITTER = "spec.submitterPodTemplate.spec"
 RULES = "spec.deletionStrategy.deletionRules"
 FLAVOR = "spec.resourceGroups.0.flavors.0"
 PLANTED = [
@@ -55,6 +62,44 @@ PLANTED = [
     ("RayJob gandist", f"{JOB}.tlsOptions", {"enabled": True}, "tlsOptions needs an alpha feature gate"),
     ("RayJob gandist", f"{JOB}.headGroupSpec.resources", {"CPU": "0"}, "resources cannot stand beside resources in"),
     ("RayJob gandist-queued", "spec.suspend", False, "must begin with suspend: true"),
+    # a lost machine, lost submitters
+    ("RayJob gandist", f"{HEAD}.tolerations", GONE, "not-ready is tolerated for 300 s, not for 30"),
+    (
+        "RayJob gandist-sweep",
+        f"{HEAD}.tolerations.0.key",
+        "node.kubernetes.io/lost",
+        "unreachable is tolerated for 300 s",
+    ),
+    ("RayJob gandist-queued", f"{HEAD}.tolerations.1.tolerationSeconds", 120, "not-ready is tolerated for 120 s"),
+    ("RayJob gandist", f"{HEAD}.tolerations.1.tolerationSeconds", GONE, "not-ready is tolerated for inf s"),
+    ("RayJob gandist-demo", f"{SUBMITTER}.tolerations", GONE, "submitter: node.kubernetes.io/not-ready is tolerated"),
+    ("RayJob gandist", f"{SUBMITTER}.containers.0.livenessProbe", GONE, "livenessProbe must ask for the head's health"),
+    ("RayJob gandist", f"{SUBMITTER}.containers.0.startupProbe", GONE, "startupProbe must ask for the head's health"),
+    ("RayJob gandist", "spec.submitterConfig", GONE, "submitterConfig.backoffLimit 2: after as many lost submitters"),
+    ("RayJob gandist-demo", "spec.submitterConfig.backoffLimit", 3, "submitterConfig.backoffLimit 3: after as many"),
+    ("RayJob gandist-sweep", "spec.submitterConfig.backofLimit", 20, "'backofLimit' was unexpected"),
+    # machines that are too small
+    ("RayJob gandist-demo", f"{HEAD}.containers.0.resources.requests.cpu", "1", "3.10 of cpu, and the laptop has 2.95"),
+    ("RayJob gandist-demo", f"{CONTAINER}.resources.requests.memory", "6Gi", "of memory, and the laptop has 9.21"),
+    (
+        "RayJob gandist",
+        f"{CONTAINER}.resources.requests.cpu",
+        "8",
+        "8.00 of cpu, and `g2-standard-4` (GPU: L4), GKE has",
+    ),
+    (
+        "RayJob gandist",
+        f"{CONTAINER}.resources.requests.memory",
+        "32Gi",
+        "of memory, and `g5.xlarge` (GPU: A10G), EKS has",
+    ),
+    ("RayJob gandist-sweep", f"{CONTAINER}.resources.requests.ephemeral-storage", "80Gi", "80.00 of ephemeral-storage"),
+    (
+        "RayJob gandist-queued",
+        f"{HEAD}.containers.0.resources.requests.cpu",
+        "2",
+        "of cpu, and `m7i.large`, EKS has 1.40",
+    ),
     # names, keys, ports, labels
     ("RayJob gandist", f"{HEAD}.volumes.0.configMap.name", "gandits", "no ConfigMap gandits"),
     ("RayJob gandist", "spec.entrypoint", "python -m gandist.train /etc/gandist/rum.yaml", "rum.yaml is no key of"),
@@ -72,6 +117,13 @@ PLANTED = [
     ("NetworkPolicy nothing-comes-in", "spec.podSelector", {"matchLabels": {"a": "b"}}, "keeps its namespace shut"),
     ("PodDisruptionBudget gandist-head", "spec.selector.matchLabels", {}, "kinds of pod, not one"),
     ("PodDisruptionBudget gandist-workers", "spec.minAvailable", "50%", "by a whole number minAvailable alone"),
+    (
+        "PodDisruptionBudget gandist-sweep-workers",
+        "metadata.namespace",
+        "gandist-demo",
+        "workers gpu: no PodDisruption",
+    ),
+    ("PodDisruptionBudget gandist-demo-head", "spec.minAvailable", 2, "minAvailable 2 is no number of its pods"),
     ("PodMonitor gandist", "spec.podMetricsEndpoints.0.port", "gandits", "port gandits is no port"),
     (
         "RayJob gandist",
@@ -115,7 +167,7 @@ PLANTED = [
     ("ConfigMap gandist", "run.run.dir", "/data", "/data/garments is on no claim"),
     ("ConfigMap gandist", "run.telemetry.port", 9465, "telemetry.port 9465 is not the port named gandist"),
     ("ConfigMap gandist", "run.telemetry.host", "127.0.0.1", "is not reached from another pod"),
-    ("ConfigMap gandist", "run.data.cache_gib", 60, "is not below the cache's sizeLimit 50Gi"),
+    ("ConfigMap gandist", "run.data.cache_gib", 60, "is not below the cache's sizeLimit 20Gi"),
     (
         "RayJob gandist-demo",
         "spec.entrypoint",
@@ -213,10 +265,13 @@ def test_which_rules_are_evaluated(manifests: list[Manifest]) -> None:
     assert skipped == ["LocalQueue: self == oldSelf"]
 
 
+SETUP, DEMO = Path("setup"), Path("cpu")
+
+
 def test_what_is_applied_needs_kuberay_alone(manifests: list[Manifest]) -> None:
-    """`kubectl apply -f k8s/` takes the files of the folder itself, as does `-f k8s/cpu/`."""
-    for folder in (Path(), Path("cpu")):
-        there = [each for each in manifests if each.file.parent == folder]
+    """`kubectl apply -f k8s/setup/ -f k8s/` takes the files of the folders themselves, as does `-f k8s/cpu/`."""
+    for folders in ({SETUP, Path()}, {DEMO}):
+        there = [each for each in manifests if each.file.parent in folders]
         assert {each.body["apiVersion"].partition("/")[0] for each in there} <= {
             "v1",
             "policy",
@@ -226,9 +281,34 @@ def test_what_is_applied_needs_kuberay_alone(manifests: list[Manifest]) -> None:
         assert [each.kind for each in there].count("RayJob") == 1
 
 
-def test_cpu_stands_alone(manifests: list[Manifest], folder: Path) -> None:
-    """Nothing of `k8s/cpu/` needs what stands elsewhere, and its namespace is as shut."""
-    assert faults([each for each in manifests if each.file.parent == Path("cpu")], folder) == []
+@pytest.mark.parametrize("name", [".", "sweep", "kueue", "cpu"])
+def test_a_folder_stands_alone(name: str, manifests: list[Manifest], folder: Path) -> None:
+    """A job needs nothing that another job's folder has: with `k8s/setup/` each can be applied without the others."""
+    needed = {Path(name)} | ({SETUP} if name != "cpu" else set())
+    assert faults([each for each in manifests if each.file.parent in needed], folder) == []
+
+
+@pytest.mark.parametrize("name", ["00-namespace.yaml", "runs.yaml", "network.yaml"])
+def test_what_outlives_a_job_is_not_in_its_folder(name: str, manifests: list[Manifest], folder: Path) -> None:
+    """`kubectl delete -f k8s/` would delete all runs."""
+    moved = [replace(each, file=Path(name)) if each.file == SETUP / name else each for each in manifests]
+    found = faults(moved, folder)
+    assert any(f"{name}: " in fault and "goes with `kubectl delete -f k8s`" in fault for fault in found), found
+
+
+def test_the_demo_is_as_shut(manifests: list[Manifest]) -> None:
+    """Its namespace, account and network policies are those of `k8s/setup/`, elsewhere."""
+    kinds = ("Namespace", "ServiceAccount", "NetworkPolicy")
+    here, there = (
+        [
+            {**each.body, "metadata": each.labels}
+            for each in manifests
+            if each.file.parent == where and each.kind in kinds
+        ]
+        for where in (SETUP, DEMO)
+    )
+    assert len(here) == 6
+    assert there == here
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
@@ -250,3 +330,60 @@ def test_the_document_names_what_exists() -> None:
     short = {"pdb": "poddisruptionbudget"}
     for kind, name in named:
         assert (short.get(kind, kind), name) in objects, f"{kind} {name}"
+
+
+def commands(pattern: str) -> list[tuple[str, int]]:
+    """The commands of the document's blocks that a pattern is found in, each on one line, and where it stands."""
+    text = DOCUMENT.read_text().replace("\\\n", "  ")
+    blocks = [block.span(1) for block in re.finditer(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    lines = [line for start, end in blocks for line in re.finditer(r"^.+$", text[start:end], re.MULTILINE)]
+    return [(line[0], at) for at, line in enumerate(lines) if re.search(pattern, line[0])]
+
+
+def test_the_operator_is_patient() -> None:
+    """As its chart wants it: a list of variables, whose values are strings. The repository is added before."""
+    installed = commands("^helm upgrade --install kuberay-operator")
+    assert len(installed) == 2
+    for line, at in installed:
+        words = shlex.split(line)
+        key, _, value = words[words.index("--set-json") + 1].partition("=")
+        assert (key, json.loads(value)) == ("env", [{"name": "RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS", "value": "3600"}])
+        assert at - 1 in [before for _, before in commands("^helm repo add kuberay https://")]
+
+
+def test_a_log_is_waited_for() -> None:
+    """The Job exists only once the cluster is ready: `kubectl logs` right after `apply` finds none."""
+    followed, job = commands("logs --follow job/"), crd("ray.io/v1", "RayJob")
+    assert len(followed) == 3
+    for line, at in followed:
+        name, namespace = re.findall(r"--namespace (\S+) logs --follow job/(\S+)", line)[0][::-1]
+        ((waited, _),) = [each for each in commands(r"kubectl .* wait ") if each[1] == at - 1]
+        assert f"--namespace {namespace} wait rayjob/{name} " in waited
+        assert ("RayJob", name, namespace) in {(each.kind, each.name, each.namespace) for each in load()}
+        (field,) = re.findall(r"--for=jsonpath='\{\.status\.(\w+)\}'=RUNNING", waited)
+        assert job
+        assert field in job["properties"]["status"]["properties"]
+
+
+def test_machines_are_found_in_the_document() -> None:
+    assert sum(machine.has_gpu for machine in rented()) == 8
+    assert sum(not machine.has_gpu for machine in rented()) == 3
+
+
+def test_the_documents_edits(tmp_path: Path) -> None:
+    """The image gets the user's name in every file, and two GPUs are enough to begin with."""
+    shutil.copytree(K8S, tmp_path / "k8s")
+    ((image, _),), ((fewer, _),) = commands(r"^sed .*\$REGISTRY"), commands("^sed .*replicas")
+    subprocess.run(["sh", "-ec", f"REGISTRY=example.com:5000/team\n{image}\n{fewer}"], cwd=tmp_path, check=True)
+    edited = load(tmp_path / "k8s")
+    assert {pod.container["image"] for pod in pods(edited)} == {IMAGE.replace("gandist/", "example.com:5000/team/", 1)}
+    (group,) = next(each for each in edited if each.name == "gandist" and each.kind == "RayJob").spec["rayClusterSpec"][
+        "workerGroupSpecs"
+    ]
+    assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (2, 2, 4)
+
+
+def test_who_deletes_runs_is_warned() -> None:
+    text = DOCUMENT.read_text()
+    assert not commands(r"kubectl .*delete (-f k8s|namespace|pvc)")
+    assert "> **`kubectl delete -f k8s/setup/` deletes every run**" in text
