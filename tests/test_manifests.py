@@ -3,10 +3,6 @@
 import copy
 import gzip
 import json
-import re
-import shlex
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +11,7 @@ import cel
 import pytest
 import yaml
 
-from tests.checkout import ROOT
-from tests.machines import DOCUMENT, rented
-from tests.manifests import CRDS, K8S, Manifest, crd, load, rules, with_defaults
-from tests.pods import IMAGE, pods
+from tests.manifests import CRDS, Manifest, crd, load, rules, with_defaults
 from tests.references import faults
 
 pytestmark = [
@@ -315,75 +308,3 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "twice.yaml").write_text("kind: Pod\nmetadata: {name: a, name: b}\n")
     with pytest.raises(yaml.constructor.ConstructorError, match="key twice: name"):
         load(tmp_path)
-
-
-def test_the_document_names_what_exists() -> None:
-    """Files, objects and configuration keys in the commands of docs/kubernetes.md."""
-    text = DOCUMENT.read_text()
-    for name in re.findall(r"(?<![\w/.-])(?:k8s|configs|cluster/Dockerfile|docs)(?:/[\w.-]+)*", text):
-        assert (ROOT / name).exists(), name
-    for name in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (DOCUMENT.parent / name).exists(), name
-    objects = {(each.kind.lower(), each.name) for each in load()}
-    named = re.findall(r"kubectl [^\n`]*?\b(rayjob|configmap|pdb|localqueue)[ /](gandist[\w-]*)", text)
-    assert len(named) >= 5
-    short = {"pdb": "poddisruptionbudget"}
-    for kind, name in named:
-        assert (short.get(kind, kind), name) in objects, f"{kind} {name}"
-
-
-def commands(pattern: str) -> list[tuple[str, int]]:
-    """The commands of the document's blocks that a pattern is found in, each on one line, and where it stands."""
-    text = DOCUMENT.read_text().replace("\\\n", "  ")
-    blocks = [block.span(1) for block in re.finditer(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
-    lines = [line for start, end in blocks for line in re.finditer(r"^.+$", text[start:end], re.MULTILINE)]
-    return [(line[0], at) for at, line in enumerate(lines) if re.search(pattern, line[0])]
-
-
-def test_the_operator_is_patient() -> None:
-    """As its chart wants it: a list of variables, whose values are strings. The repository is added before."""
-    installed = commands("^helm upgrade --install kuberay-operator")
-    assert len(installed) == 2
-    for line, at in installed:
-        words = shlex.split(line)
-        key, _, value = words[words.index("--set-json") + 1].partition("=")
-        assert (key, json.loads(value)) == ("env", [{"name": "RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS", "value": "3600"}])
-        assert at - 1 in [before for _, before in commands("^helm repo add kuberay https://")]
-
-
-def test_a_log_is_waited_for() -> None:
-    """The Job exists only once the cluster is ready: `kubectl logs` right after `apply` finds none."""
-    followed, job = commands("logs --follow job/"), crd("ray.io/v1", "RayJob")
-    assert len(followed) == 3
-    for line, at in followed:
-        name, namespace = re.findall(r"--namespace (\S+) logs --follow job/(\S+)", line)[0][::-1]
-        ((waited, _),) = [each for each in commands(r"kubectl .* wait ") if each[1] == at - 1]
-        assert f"--namespace {namespace} wait rayjob/{name} " in waited
-        assert ("RayJob", name, namespace) in {(each.kind, each.name, each.namespace) for each in load()}
-        (field,) = re.findall(r"--for=jsonpath='\{\.status\.(\w+)\}'=RUNNING", waited)
-        assert job
-        assert field in job["properties"]["status"]["properties"]
-
-
-def test_machines_are_found_in_the_document() -> None:
-    assert sum(machine.has_gpu for machine in rented()) == 8
-    assert sum(not machine.has_gpu for machine in rented()) == 3
-
-
-def test_the_documents_edits(tmp_path: Path) -> None:
-    """The image gets the user's name in every file, and two GPUs are enough to begin with."""
-    shutil.copytree(K8S, tmp_path / "k8s")
-    ((image, _),), ((fewer, _),) = commands(r"^sed .*\$REGISTRY"), commands("^sed .*replicas")
-    subprocess.run(["sh", "-ec", f"REGISTRY=example.com:5000/team\n{image}\n{fewer}"], cwd=tmp_path, check=True)
-    edited = load(tmp_path / "k8s")
-    assert {pod.container["image"] for pod in pods(edited)} == {IMAGE.replace("gandist/", "example.com:5000/team/", 1)}
-    (group,) = next(each for each in edited if each.name == "gandist" and each.kind == "RayJob").spec["rayClusterSpec"][
-        "workerGroupSpecs"
-    ]
-    assert (group["minReplicas"], group["replicas"], group["maxReplicas"]) == (2, 2, 4)
-
-
-def test_who_deletes_runs_is_warned() -> None:
-    text = DOCUMENT.read_text()
-    assert not commands(r"kubectl .*delete (-f k8s|namespace|pvc)")
-    assert "> **`kubectl delete -f k8s/setup/` deletes every run**" in text
