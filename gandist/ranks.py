@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,6 +133,8 @@ class Ranks:
         parameters = inspect.signature(DistributedDataParallel.__init__).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
         options: dict[str, Any] = {buffers: False}
+        # A weight of one channel is laid out alike in both memory formats, and its gradient comes in the other one.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         with on(self.stream):
             wrapped = DistributedDataParallel(
                 module,

@@ -13,6 +13,8 @@ NAME_LENGTH = 47
 QUEUE = "kueue.x-k8s.io/queue-name"
 ORDER = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
 TOKENS_SINCE = (2, 52)
+SUBMITTERS = 20
+"""How often a submitter may be lost. The operator's own 2 are soon used up: evictions count, and lost heads."""
 
 
 def operator_faults(manifest: Manifest) -> list[str]:
@@ -47,6 +49,8 @@ def _job(manifest: Manifest, spec: dict[str, Any]) -> Iterator[str]:
         for key in ("submitterPodTemplate", "submitterConfig", "clusterSelector"):
             if key in spec:
                 yield f"SidecarMode cannot stand beside {key}"
+    if mode == "K8sJobMode" and (limit := spec.get("submitterConfig", {}).get("backoffLimit", 2)) < SUBMITTERS:
+        yield f"submitterConfig.backoffLimit {limit}: after as many lost submitters a healthy run loses its cluster"
     try:
         yaml.safe_load(spec.get("runtimeEnvYAML", ""))
     except yaml.YAMLError as error:

@@ -22,6 +22,10 @@ GPU = "nvidia.com/gpu"
 GRACE_S = 90
 """What preStop may take of a pod's grace period, waiting for the last checkpoint."""
 OPERATOR_S_PORTS = {"metrics": 8080}
+LOST_S = 30
+"""How long a pod without which nothing goes on may stay on a lost machine. Kubernetes gives it 300 s, after which the
+operator has given the job up."""
+LOST = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,8 @@ def pods(manifests: Sequence[Manifest]) -> list[Pod]:
 
 
 def pod_faults(pod: Pod) -> list[str]:
-    """What a pod lacks of security, of room, and of time to end."""
-    return [f"{pod}: {fault}" for fault in (*_security(pod), *_room(pod), *_end(pod))]
+    """What a pod lacks of security, of room, of time to end, and of ways to notice that a machine is lost."""
+    return [f"{pod}: {fault}" for fault in (*_security(pod), *_room(pod), *_end(pod), *_lost(pod))]
 
 
 def _security(pod: Pod) -> Iterator[str]:
@@ -138,7 +142,10 @@ def _room(pod: Pod) -> Iterator[str]:
     requests, limits = (pod.container.get("resources", {}).get(key, {}) for key in ("requests", "limits"))
     if not {"cpu", "memory"} <= requests.keys() & limits.keys():
         yield "requests and limits of cpu and memory must be said"
-    if pod.is_ray and requests != limits:
+    # A laptop has no CPU to spare for a head that idles, and nothing to evict it for.
+    alone = pod.role == "head" and not any(GPU in each.container["resources"]["limits"] for each in pods([pod.job]))
+    free = {"cpu"} if alone else set[str]()
+    if pod.is_ray and any(requests.get(name) != limits.get(name) for name in (requests.keys() | limits.keys()) - free):
         yield "requests and limits differ: the pod is not of the class Guaranteed"
     for name in requests.keys() & limits.keys():
         if quantity(requests[name]) > quantity(limits[name]):
@@ -161,6 +168,21 @@ def _end(pod: Pod) -> Iterator[str]:
     command = pod.container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])
     if not command or not command[-1].rstrip().endswith("ray stop"):
         yield "preStop must wait for the last checkpoint, and stop Ray then"
+
+
+def _lost(pod: Pod) -> Iterator[str]:
+    if pod.role.startswith("workers"):  # the run goes on without them
+        return
+    tolerated = {each.get("key"): each for each in pod.spec.get("tolerations", [])}
+    for key in LOST:
+        stays = tolerated.get(key, {"tolerationSeconds": 300}).get("tolerationSeconds", float("inf"))
+        if stays > LOST_S:
+            yield f"{key} is tolerated for {stays} s, not for {LOST_S}: on a lost machine the pod stays too long"
+    if pod.role == "submitter":
+        for name in ("livenessProbe", "startupProbe"):
+            words = pod.container.get(name, {}).get("exec", {}).get("command", [""])
+            if "$RAY_DASHBOARD_ADDRESS/api/gcs_healthz" not in words[-1]:
+                yield f"{name} must ask for the head's health: the log of a head that vanished is followed for ever"
 
 
 def quantity(text: Any) -> float:

@@ -8,11 +8,12 @@ from typing import Any
 
 from tests.checkout import ROOT
 from tests.kuberay import QUEUE, operator_faults
+from tests.machines import DOCUMENT, machine_faults
 from tests.manifests import CLUSTER_WIDE, Manifest, schema_faults
 from tests.pods import Pod, configuration_faults, pod_faults, pods, quantity
 
 RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]  # type: ignore[index]
-DOCUMENT = ROOT / "docs/kubernetes.md"
+KEPT = ("Namespace", "PersistentVolumeClaim", "ServiceAccount", "NetworkPolicy")
 ACROSS_NODES = "kubernetes.io/hostname"
 
 
@@ -25,8 +26,8 @@ def faults(manifests: Sequence[Manifest], folder: Path) -> list[str]:
         found += [*pod_faults(pod), *(f"{pod}: {fault}" for fault in _pod(pod, manifests))]
     for manifest in manifests:
         if manifest.kind == "RayJob":
-            found += configuration_faults(manifest, manifests, folder)
-        for check in (_placed, _versions, _policy, _budget, _monitor, _queue):
+            found += [*configuration_faults(manifest, manifests, folder), *machine_faults(manifest)]
+        for check in (_placed, _kept, _versions, _policy, _budget, _monitor, _queue):
             found += [f"{manifest}: {fault}" for fault in check(manifest, manifests)]
     return found
 
@@ -54,6 +55,17 @@ def _placed(manifest: Manifest, manifests: Sequence[Manifest]) -> Iterator[str]:
         yield "is something else in another file"
 
 
+def _kept(manifest: Manifest, manifests: Sequence[Manifest]) -> Iterator[str]:
+    """What others need isn't in the folder of a job, for `kubectl delete -f FOLDER` to take it away."""
+    folder = manifest.file.parent
+    if manifest.kind not in KEPT or not any(each.kind == "RayJob" and each.file.parent == folder for each in manifests):
+        return
+    namespace = manifest.name if manifest.kind == "Namespace" else manifest.namespace
+    others = {str(each.file) for each in manifests if each.namespace == namespace and each.file.parent != folder}
+    if others:
+        yield f"goes with `kubectl delete -f {Path('k8s') / folder}`, and is needed by {', '.join(sorted(others))}"
+
+
 def _versions(manifest: Manifest, manifests: Sequence[Manifest]) -> Iterator[str]:
     if manifest.kind == "RayJob" and (version := manifest.spec["rayClusterSpec"].get("rayVersion")) != RAY:
         yield f"rayVersion {version} is not the {RAY} of constraints.txt"
@@ -62,6 +74,9 @@ def _versions(manifest: Manifest, manifests: Sequence[Manifest]) -> Iterator[str
 def _pod(pod: Pod, manifests: Sequence[Manifest]) -> Iterator[str]:
     """What a pod takes from other objects of its namespace."""
     namespace, spec = pod.job.namespace, pod.spec
+    budgets = [each for each in manifests if (each.kind, each.namespace) == ("PodDisruptionBudget", namespace)]
+    if pod.is_ray and not any(selects(each.spec["selector"], pod.labels) for each in budgets):
+        yield "no PodDisruptionBudget: `kubectl drain` takes it at once"
     if named(manifests, "ServiceAccount", spec.get("serviceAccountName"), namespace) is None:
         yield f"no ServiceAccount {spec.get('serviceAccountName')}"
     mounted = {mount["name"] for each in spec["containers"] for mount in each.get("volumeMounts", [])}

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sysconfig
 import tempfile
@@ -76,6 +77,23 @@ def test_entrypoint(name: str, cluster: Any, tmp_path: Path, monkeypatch: pytest
     assert run.name == {"gandist": "garments", "gandist-queued": "queued", "gandist-demo": "demo"}[name]
     assert [each.name for each in (run / "checkpoints").iterdir()] == [f"{128 if name == 'gandist-demo' else 64:08d}"]
     assert metrics.is_dir()
+
+
+@pytest.mark.skipif(not shutil.which("wget"), reason="wget is not installed")
+def test_the_submitters_probe(cluster: Any) -> None:
+    """It knows a head that answers from one that is gone, and from one that takes connections and is silent."""
+    probe = next(pod for pod in pods([JOBS["gandist"]]) if pod.role == "submitter").container["livenessProbe"]
+
+    def alive(address: str) -> bool:
+        environment = {**os.environ, "RAY_DASHBOARD_ADDRESS": address}
+        return (
+            subprocess.run(probe["exec"]["command"], env=environment, timeout=probe["timeoutSeconds"]).returncode == 0
+        )
+
+    assert alive(cluster.webui_url)
+    assert not alive(f"127.0.0.1:{free_port()}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not alive(f"127.0.0.1:{silent.getsockname()[1]}")
 
 
 def test_prestop_of_a_worker_is_a_notice(cluster: Any) -> None:

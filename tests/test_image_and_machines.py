@@ -42,6 +42,21 @@ def test_dockerfile() -> None:
     assert "\nUSER 1000:1000\n" in stages[-1]
 
 
+def test_the_driver_is_found_on_gke() -> None:
+    """GKE mounts it where a slim image's linker doesn't look."""
+    final = DOCKERFILE.split("\nFROM ")[-1].replace("\\\n", " ")
+    (folders,) = re.findall(r"^ENV .*\bLD_LIBRARY_PATH=(\S+)", final, re.MULTILINE)
+    assert "/usr/local/nvidia/lib64" in folders.split(":")
+
+
+def test_the_document_knows_what_is_in_the_image() -> None:
+    (installed,) = re.findall(r"--no-install-recommends ([^\\]+) \\", DOCKERFILE)
+    assert {"gcc", "wget"} <= set(installed.split())
+    text = (ROOT / "docs/cluster.md").read_text()
+    assert "no compiler" not in text
+    assert "gcc, for Triton" in " ".join(text.split())
+
+
 def test_hadolint_would_complain(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(DOCKERFILE.replace("# hadolint ignore=DL3008\n", ""))
     assert "DL3008" in lint("hadolint", str(tmp_path / "Dockerfile"))

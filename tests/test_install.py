@@ -80,14 +80,17 @@ def test_uv_finds_packages_where_pip_does(project: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PIP_CONFIG_FILE", str(project / "pip.conf"))
     monkeypatch.setenv("PIP_FIND_LINKS", "/wheels /more")
     monkeypatch.setattr(install, "TOOLS", Path(sys.prefix))
-    assert install.uv_environment(install.pip_settings()).items() >= {
-        "UV_DEFAULT_INDEX": "https://mirror.example/simple",
-        "UV_INDEX": "https://one.example/simple https://two.example/simple",
-        "UV_FIND_LINKS": "/wheels,/more",
-        "UV_HTTP_TIMEOUT": "8",
-        "UV_INDEX_STRATEGY": "unsafe-best-match",
-        "UV_PYTHON_DOWNLOADS": "never",
-    }.items()
+    assert (
+        install.uv_environment(install.pip_settings()).items()
+        >= {
+            "UV_DEFAULT_INDEX": "https://mirror.example/simple",
+            "UV_INDEX": "https://one.example/simple https://two.example/simple",
+            "UV_FIND_LINKS": "/wheels,/more",
+            "UV_HTTP_TIMEOUT": "8",
+            "UV_INDEX_STRATEGY": "unsafe-best-match",
+            "UV_PYTHON_DOWNLOADS": "never",
+        }.items()
+    )
 
 
 def test_large_downloads_and_stages_are_shown(capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 import copy
 import gzip
 import json
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,8 @@ import cel
 import pytest
 import yaml
 
-from tests.checkout import ROOT
 from tests.manifests import CRDS, Manifest, crd, load, rules, with_defaults
-from tests.references import DOCUMENT, faults
+from tests.references import faults
 
 pytestmark = [
     pytest.mark.crds,
@@ -26,6 +25,7 @@ GONE = object()
 JOB = "spec.rayClusterSpec"
 HEAD, WORKER = f"{JOB}.headGroupSpec.template.spec", f"{JOB}.workerGroupSpecs.0.template.spec"
 CONTAINER = f"{WORKER}.containers.0"
+SUBMITTER = "spec.submitterPodTemplate.spec"
 RULES = "spec.deletionStrategy.deletionRules"
 FLAVOR = "spec.resourceGroups.0.flavors.0"
 PLANTED = [
@@ -55,6 +55,44 @@ PLANTED = [
     ("RayJob gandist", f"{JOB}.tlsOptions", {"enabled": True}, "tlsOptions needs an alpha feature gate"),
     ("RayJob gandist", f"{JOB}.headGroupSpec.resources", {"CPU": "0"}, "resources cannot stand beside resources in"),
     ("RayJob gandist-queued", "spec.suspend", False, "must begin with suspend: true"),
+    # a lost machine, lost submitters
+    ("RayJob gandist", f"{HEAD}.tolerations", GONE, "not-ready is tolerated for 300 s, not for 30"),
+    (
+        "RayJob gandist-sweep",
+        f"{HEAD}.tolerations.0.key",
+        "node.kubernetes.io/lost",
+        "unreachable is tolerated for 300 s",
+    ),
+    ("RayJob gandist-queued", f"{HEAD}.tolerations.1.tolerationSeconds", 120, "not-ready is tolerated for 120 s"),
+    ("RayJob gandist", f"{HEAD}.tolerations.1.tolerationSeconds", GONE, "not-ready is tolerated for inf s"),
+    ("RayJob gandist-demo", f"{SUBMITTER}.tolerations", GONE, "submitter: node.kubernetes.io/not-ready is tolerated"),
+    ("RayJob gandist", f"{SUBMITTER}.containers.0.livenessProbe", GONE, "livenessProbe must ask for the head's health"),
+    ("RayJob gandist", f"{SUBMITTER}.containers.0.startupProbe", GONE, "startupProbe must ask for the head's health"),
+    ("RayJob gandist", "spec.submitterConfig", GONE, "submitterConfig.backoffLimit 2: after as many lost submitters"),
+    ("RayJob gandist-demo", "spec.submitterConfig.backoffLimit", 3, "submitterConfig.backoffLimit 3: after as many"),
+    ("RayJob gandist-sweep", "spec.submitterConfig.backofLimit", 20, "'backofLimit' was unexpected"),
+    # machines that are too small
+    ("RayJob gandist-demo", f"{HEAD}.containers.0.resources.requests.cpu", "1", "3.10 of cpu, and the laptop has 2.95"),
+    ("RayJob gandist-demo", f"{CONTAINER}.resources.requests.memory", "6Gi", "of memory, and the laptop has 9.21"),
+    (
+        "RayJob gandist",
+        f"{CONTAINER}.resources.requests.cpu",
+        "8",
+        "8.00 of cpu, and `g2-standard-4` (GPU: L4), GKE has",
+    ),
+    (
+        "RayJob gandist",
+        f"{CONTAINER}.resources.requests.memory",
+        "32Gi",
+        "of memory, and `g5.xlarge` (GPU: A10G), EKS has",
+    ),
+    ("RayJob gandist-sweep", f"{CONTAINER}.resources.requests.ephemeral-storage", "80Gi", "80.00 of ephemeral-storage"),
+    (
+        "RayJob gandist-queued",
+        f"{HEAD}.containers.0.resources.requests.cpu",
+        "2",
+        "of cpu, and `m7i.large`, EKS has 1.40",
+    ),
     # names, keys, ports, labels
     ("RayJob gandist", f"{HEAD}.volumes.0.configMap.name", "gandits", "no ConfigMap gandits"),
     ("RayJob gandist", "spec.entrypoint", "python -m gandist.train /etc/gandist/rum.yaml", "rum.yaml is no key of"),
@@ -72,6 +110,13 @@ PLANTED = [
     ("NetworkPolicy nothing-comes-in", "spec.podSelector", {"matchLabels": {"a": "b"}}, "keeps its namespace shut"),
     ("PodDisruptionBudget gandist-head", "spec.selector.matchLabels", {}, "kinds of pod, not one"),
     ("PodDisruptionBudget gandist-workers", "spec.minAvailable", "50%", "by a whole number minAvailable alone"),
+    (
+        "PodDisruptionBudget gandist-sweep-workers",
+        "metadata.namespace",
+        "gandist-demo",
+        "workers gpu: no PodDisruption",
+    ),
+    ("PodDisruptionBudget gandist-demo-head", "spec.minAvailable", 2, "minAvailable 2 is no number of its pods"),
     ("PodMonitor gandist", "spec.podMetricsEndpoints.0.port", "gandits", "port gandits is no port"),
     (
         "RayJob gandist",
@@ -115,7 +160,7 @@ PLANTED = [
     ("ConfigMap gandist", "run.run.dir", "/data", "/data/garments is on no claim"),
     ("ConfigMap gandist", "run.telemetry.port", 9465, "telemetry.port 9465 is not the port named gandist"),
     ("ConfigMap gandist", "run.telemetry.host", "127.0.0.1", "is not reached from another pod"),
-    ("ConfigMap gandist", "run.data.cache_gib", 60, "is not below the cache's sizeLimit 50Gi"),
+    ("ConfigMap gandist", "run.data.cache_gib", 60, "is not below the cache's sizeLimit 20Gi"),
     (
         "RayJob gandist-demo",
         "spec.entrypoint",
@@ -213,10 +258,13 @@ def test_which_rules_are_evaluated(manifests: list[Manifest]) -> None:
     assert skipped == ["LocalQueue: self == oldSelf"]
 
 
+SETUP, DEMO = Path("setup"), Path("cpu")
+
+
 def test_what_is_applied_needs_kuberay_alone(manifests: list[Manifest]) -> None:
-    """`kubectl apply -f k8s/` takes the files of the folder itself, as does `-f k8s/cpu/`."""
-    for folder in (Path(), Path("cpu")):
-        there = [each for each in manifests if each.file.parent == folder]
+    """`kubectl apply -f k8s/setup/ -f k8s/` takes the files of the folders themselves, as does `-f k8s/cpu/`."""
+    for folders in ({SETUP, Path()}, {DEMO}):
+        there = [each for each in manifests if each.file.parent in folders]
         assert {each.body["apiVersion"].partition("/")[0] for each in there} <= {
             "v1",
             "policy",
@@ -226,27 +274,37 @@ def test_what_is_applied_needs_kuberay_alone(manifests: list[Manifest]) -> None:
         assert [each.kind for each in there].count("RayJob") == 1
 
 
-def test_cpu_stands_alone(manifests: list[Manifest], folder: Path) -> None:
-    """Nothing of `k8s/cpu/` needs what stands elsewhere, and its namespace is as shut."""
-    assert faults([each for each in manifests if each.file.parent == Path("cpu")], folder) == []
+@pytest.mark.parametrize("name", [".", "sweep", "kueue", "cpu"])
+def test_a_folder_stands_alone(name: str, manifests: list[Manifest], folder: Path) -> None:
+    """A job needs nothing that another job's folder has: with `k8s/setup/` each can be applied without the others."""
+    needed = {Path(name)} | ({SETUP} if name != "cpu" else set())
+    assert faults([each for each in manifests if each.file.parent in needed], folder) == []
+
+
+@pytest.mark.parametrize("name", ["00-namespace.yaml", "runs.yaml", "network.yaml"])
+def test_what_outlives_a_job_is_not_in_its_folder(name: str, manifests: list[Manifest], folder: Path) -> None:
+    """`kubectl delete -f k8s/` would delete all runs."""
+    moved = [replace(each, file=Path(name)) if each.file == SETUP / name else each for each in manifests]
+    found = faults(moved, folder)
+    assert any(f"{name}: " in fault and "goes with `kubectl delete -f k8s`" in fault for fault in found), found
+
+
+def test_the_demo_is_as_shut(manifests: list[Manifest]) -> None:
+    """Its namespace, account and network policies are those of `k8s/setup/`, elsewhere."""
+    kinds = ("Namespace", "ServiceAccount", "NetworkPolicy")
+    here, there = (
+        [
+            {**each.body, "metadata": each.labels}
+            for each in manifests
+            if each.file.parent == where and each.kind in kinds
+        ]
+        for where in (SETUP, DEMO)
+    )
+    assert len(here) == 6
+    assert there == here
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "twice.yaml").write_text("kind: Pod\nmetadata: {name: a, name: b}\n")
     with pytest.raises(yaml.constructor.ConstructorError, match="key twice: name"):
         load(tmp_path)
-
-
-def test_the_document_names_what_exists() -> None:
-    """Files, objects and configuration keys in the commands of docs/kubernetes.md."""
-    text = DOCUMENT.read_text()
-    for name in re.findall(r"(?<![\w/.-])(?:k8s|configs|cluster/Dockerfile|docs)(?:/[\w.-]+)*", text):
-        assert (ROOT / name).exists(), name
-    for name in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (DOCUMENT.parent / name).exists(), name
-    objects = {(each.kind.lower(), each.name) for each in load()}
-    named = re.findall(r"kubectl [^\n`]*?\b(rayjob|configmap|pdb|localqueue)[ /](gandist[\w-]*)", text)
-    assert len(named) >= 5
-    short = {"pdb": "poddisruptionbudget"}
-    for kind, name in named:
-        assert (short.get(kind, kind), name) in objects, f"{kind} {name}"
