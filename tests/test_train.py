@@ -21,6 +21,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from gandist import sample
 from gandist.config import load
 from gandist.inputs import Inputs
 from gandist.methods import new_game
@@ -111,6 +112,49 @@ def test_a_run(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     manifest = json.loads((folder / "checkpoints/00000016/manifest.json").read_text())
     assert manifest["images_seen"] == 16
     assert yaml.safe_load((folder / "config.yaml").read_text())["model"]["width"] == 4
+
+
+def test_its_lines_are_short_and_end_with_what_to_type_next(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(command[0]).parent)
+    assert main([*command, "eval.every_kimg=0.016", "eval.n=12"]) == 0
+    printed = capsys.readouterr().err
+    assert max(map(len, printed.splitlines())) <= 200
+    rows_shown = re.findall(r"^\d+ of 16 images  .*$", printed, re.M)
+    assert rows_shown
+    assert all(len(row.split("  ")) <= 8 for row in rows_shown)
+    assert re.search(r"^16 of 16 images  100%  .* img/s .* D \S+  G \S+  fd-\S+ \S+  healthy$", printed, re.M)
+    assert re.search(r"^  fd-\S+ [\d.]+ at 16 images \(its best\)$", printed, re.M)
+    *_, following = printed.partition("next:\n")
+    following = [line.strip() for line in following.splitlines()]
+    sampling = next(each for each in following if "gandist.sample" in each)
+    assert sampling == "python -m gandist.sample runs/mine --n 36 --out mine.png"
+    assert sample.main(sampling.split()[3:]) == 0
+    assert Path("mine.png").exists()
+    assert f"python -m gandist.train {command[0]} run.name=mine data.path=data/mine" in following
+
+
+def test_all_that_is_logged_is_kept_with_the_run(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == 0
+    shown = capsys.readouterr().err
+    (file,) = (run_folder(command) / "logs").iterdir()
+    kept = file.read_text()
+    assert "grad_norm/D" not in shown
+    assert len(re.findall(r"DEBUG tick images_seen=\d+ .*grad_norm/D=", kept)) == 2
+    assert "INFO training run=mine" in kept
+    assert main(command) == 0
+    assert list((run_folder(command) / "logs").iterdir()) == [file], "there was nothing to do"
+    assert main([*command, "train.total_kimg=0.024"]) == 0
+    assert file.read_text() == kept
+    assert len(list((run_folder(command) / "logs").iterdir())) == 2
+
+
+def test_verbose_shows_rows_whole(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "-v"]) == 0
+    printed = capsys.readouterr().err
+    assert len(re.findall(r"^tick images_seen=\d+ .*grad_norm/D=", printed, re.M)) == 2
+    assert " of 16 images" not in printed
 
 
 def test_a_finished_run_run_again_changes_nothing(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
