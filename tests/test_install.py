@@ -37,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def listed(python: Path) -> set[str]:
-    listing = [python, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"]
+    listing = [str(python), "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"]
     found = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
     return {name for name in found.split() if not name.startswith("pip==")}
 
@@ -57,7 +57,7 @@ def test_installs(tool: str, project: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert install.main(["dev"]) == 0
     assert (project / ".venv/installed-dev").exists()
     assert any(name.startswith("pluggy==") for name in listed(python))
-    where = [python, "-c", "import tiny; print(tiny.__file__)"]
+    where = [str(python), "-c", "import tiny; print(tiny.__file__)"]
     assert Path(subprocess.check_output(where, text=True, cwd="/").strip()).is_relative_to(project)
 
 
