@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 
 from gandist.errors import DataError, GandistError
 from gandist.shards.index import Index, index_shards, write_index
-from gandist.shards.making import making, members, write_shard
+from gandist.shards.making import alone, making, members, write_shard
 from gandist.shards.picture import ENCODINGS, Picture
-from gandist.shards.remote import ShardCache, default_cache_dir
+from gandist.shards.remote import ShardCache, default_cache_dir, is_remote
 from gandist.shards.sources import Source, open_source
 from gandist.shards.tars import list_shards
 from gandist.terminal import Counter
@@ -188,11 +189,12 @@ def index_only(
     if captions:
         encoder()
     cache = ShardCache(default_cache_dir() / "shards", CACHE_BYTES)
-    with Counter("indexing", None, shown=progress) as bar:
-        index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.add)
-    if captions:
-        index = embed(index, src, progress)
-    write_index(index, dest)
+    with nullcontext() if is_remote(dest) else alone(dest):
+        with Counter("indexing", None, shown=progress) as bar:
+            index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.add)
+        if captions:
+            index = embed(index, src, progress)
+        write_index(index, dest)
     return index
 
 

@@ -25,7 +25,7 @@ from PIL import Image
 from gandist.errors import DataError
 from gandist.pack import main, pack
 from gandist.shards.index import Index, index_shards, read_index
-from gandist.shards.making import WORK
+from gandist.shards.making import MOVING, WORK
 from gandist.shards.remote import ShardCache
 from gandist.text import encoder
 
@@ -450,6 +450,7 @@ def test_killed_between_shards_and_index(tmp_path: Path) -> None:
     (out / "shards.parquet").unlink()  # as `kill -9` leaves it just before the end
     (out / "000003.tar").rename(out / "stale.tar")
     (out / WORK).mkdir()
+    (out / WORK / MOVING).write_text(json.dumps([path.name for path in out.glob("*.tar")]))
     with pytest.raises(DataError, match="holds no index"):
         read_index(str(out))
     assert main([src, str(out), "--shard-size", "3"]) == 0

@@ -25,6 +25,7 @@ from gandist.errors import DataError
 from gandist.shards.index import index_shards, numbers
 from gandist.shards.remote import ShardCache, is_remote
 from gandist.shards.tars import list_shards
+from gandist.shards.walk import files_below
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 IDX_IMAGES = ("-images-idx3-ubyte", "-images-idx3-ubyte.gz", "-images.idx3-ubyte", "-images.idx3-ubyte.gz")
@@ -93,11 +94,7 @@ def open_source(src: str, scratch: Path) -> Source:
 def folder(root: Path) -> Source:
     """Images in a folder: the class is the first subfolder, or as `dataset.json` lists it; the caption lies beside the
     image as `.txt`."""
-    names = [
-        PurePosixPath((Path(here) / file).relative_to(root).as_posix())
-        for here, _, files in os.walk(root, followlinks=True)
-        for file in files
-    ]
+    names = [PurePosixPath(path.relative_to(root).as_posix()) for path in files_below(root)]
 
     def read(name: PurePosixPath) -> bytes:
         return (root / name).read_bytes()
