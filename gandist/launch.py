@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from gandist import attempt, extensions
+from gandist import attempt, checkpoint, extensions
 from gandist.config import RunConfig, validate
 from gandist.consensus import Host, Outcome
 from gandist.errors import ConfigError, GandistError, RunError
@@ -106,6 +106,7 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
             f"launch.kind: ray is not installed ({error}); pip install 'ray[train,tune,default]', "
             "or set launch.kind=local"
         ) from error
+    checkpoint.let_go()  # the workers are other processes
     # How often Ray's controller looks at the workers: a lost one is noticed, and a finished run ends, so much sooner.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     low, high = config.worker_range

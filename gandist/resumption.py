@@ -47,6 +47,7 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
         return storage
     _compare(config, found.manifest, index.fingerprint, storage)
     log.info("resume run=%s images_seen=%d", config.run.name, found.images_seen)
+    checkpoint.keep(storage, found)
     return storage
 
 
