@@ -21,7 +21,7 @@ from gandist.logs import show_messages, terminal
 from gandist.progress import METRICS_FILE, decode
 from gandist.ray_output import WORKER
 from gandist.schedule import images_of
-from gandist.shards.remote import is_remote
+from gandist.shards.remote import is_remote, local_path
 from gandist.storage import Storage
 from gandist.terminal import Progress, waiting
 from gandist.worker import train
@@ -200,7 +200,7 @@ def absolute(config: RunConfig) -> dict[str, Any]:
     for section, field in (path.split(".") for path in paths):
         path = tree[section][field]
         if path and not path.startswith("builtin:") and not is_remote(path):
-            tree[section][field] = str(Path(path).expanduser().absolute())
+            tree[section][field] = str(local_path(path, f"{section}.{field}").absolute())
     return tree
 
 

@@ -1,14 +1,13 @@
 """Whether a start goes on with the run that is there, begins a new one, or must not happen."""
 
 import logging
-from pathlib import Path
 from typing import Any, Literal
 
 from gandist import attempt, checkpoint, dataset, extensions
 from gandist.config import RunConfig, differences
 from gandist.errors import CheckpointError, ConfigError
 from gandist.evaluator import check_evaluation
-from gandist.shards.remote import is_remote
+from gandist.shards.remote import is_remote, local_path
 from gandist.storage import Storage
 from gandist.trackers import check_trackers
 from gandist.trained import check_stage_1
@@ -67,7 +66,7 @@ def run_root(config: RunConfig) -> str:
     if is_remote(config.run.dir):
         base, question, options = config.run.dir.partition("?")
         return f"{base.rstrip('/')}/{config.run.name}{question}{options}"
-    return str(Path(config.run.dir).expanduser().resolve() / config.run.name)
+    return str(local_path(config.run.dir, "run.dir").resolve() / config.run.name)
 
 
 def _compare(config: RunConfig, manifest: dict[str, Any], data_fingerprint: str, storage: Storage) -> None:

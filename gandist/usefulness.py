@@ -72,9 +72,12 @@ def usefulness(
     config = trained.config
     if not config.model.classes:
         raise ConfigError(f"{config.run.name}: has no classes (model.classes=0): nothing tells what its images show")
-    data = data or config.data.path
+    key, data = "--data" if data else "data.path:", data or config.data.path
     real, tested = _of(config, data), _of(config, test)
-    there = dataset.open_index(real).n
+    with dataset.told_as("--test"):
+        dataset.open_index(tested)
+    with dataset.told_as(key):
+        there = dataset.open_index(real).n
     n = min(there, IMAGES_MAX) if n_real is None else n_real
     if n > there:
         raise DataError(f"{data}: holds {there} images; --real {n} are more")
