@@ -23,6 +23,7 @@ from gandist.checks import choice, hint
 from gandist.config import RunConfig, find, load, tree_of
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.gallery import grid, png_bytes
+from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.pack import natural
 from gandist.progress import METRICS_FILE, decode
@@ -223,6 +224,7 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     return storage
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="gandist compare",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from gandist import attempt, checkpoint, dataset, extensions
 from gandist.config import RunConfig, differences
-from gandist.errors import CheckpointError, ConfigError
+from gandist.errors import CheckpointError, ConfigError, DataError
 from gandist.evaluator import check_evaluation
 from gandist.shards.remote import is_remote, local_path
 from gandist.storage import Storage
@@ -58,6 +58,8 @@ def writable(root: str) -> Storage:
         storage.delete(".trial")
     except (OSError, NotImplementedError) as error:  # the second for http, which cannot be written to
         raise ConfigError(f"run.dir: {root} cannot be written to: {error}") from error
+    except DataError as error:
+        raise ConfigError(f"run.dir: {error}") from error
     return storage
 
 

@@ -137,13 +137,10 @@ def word(text: str, kind: Kind) -> Any:
     items = kind.item(0)
     if not (kind.is_text or items.is_text):
         return read(text, kind)
-    loader = Loader(text)
     try:
-        node = loader.get_single_node()
+        node = Loader(text).get_single_node()
     except yaml.YAMLError:
         node = None
-    finally:
-        loader.dispose()
     if not kind.is_text and isinstance(node, yaml.SequenceNode | yaml.MappingNode):
         return read(text, kind)
     if isinstance(node, yaml.ScalarNode) and (node.style in ("'", '"') or text.lstrip().startswith("!!")):

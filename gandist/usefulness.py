@@ -18,6 +18,7 @@ import numpy as np
 from gandist import dataset
 from gandist.config import RunConfig
 from gandist.errors import ConfigError, DataError, GandistError
+from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.pack import natural, positive
 from gandist.quality.classifier import IMAGES_MAX, RESOLUTION, classify, train_classifier
@@ -175,6 +176,7 @@ def as_json(result: Result) -> str:
     return json.dumps({"accuracy": accuracy, "protocol": result.protocol})
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the run, the sets or the arguments cannot be used."""
     parser = argparse.ArgumentParser(

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from gandist import __version__, dataset
 from gandist.config import validate
 from gandist.errors import DataError, GandistError
+from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.randomness import key, philox
 from gandist.sections import DataSection
@@ -218,6 +219,7 @@ def classifier_of(data: DataSection, resolution: int = RESOLUTION) -> tuple[Clas
     return load(path)
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gandist.quality.classifier", description=__doc__)
     parser.add_argument("data", metavar="DATA", help="folder or URL of indexed, labelled shards, or builtin:NAME")

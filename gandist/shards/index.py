@@ -23,7 +23,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from gandist.errors import DataError
-from gandist.shards.remote import ShardCache, filesystem, is_remote, join, read_bytes
+from gandist.shards.remote import ShardCache, filesystem, is_remote, join, printable, read_bytes
 from gandist.shards.tars import scan_tar
 
 SHARDS_FILE = "shards.parquet"
@@ -206,6 +206,8 @@ def _relative(url: str, base: str) -> str:
         inside = url.partition("?")[0].removeprefix(folder.rstrip("/") + "/")
         return inside if is_remote(base) and join(base, inside) == url else url
     path = os.path.abspath(url)  # noqa: PTH100 (resolve() would follow links)
+    if url != printable(url):
+        raise DataError(f"{printable(url)}: the shard's path is not UTF-8, and an index is; rename what is not")
     if is_remote(base):
         raise DataError(f"{url}: a shard on this machine cannot be used from an index at {base}; copy it there first")
     with contextlib.suppress(ValueError):

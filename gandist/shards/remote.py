@@ -45,6 +45,11 @@ def join(base: str, name: str) -> str:
     return f"{path.rstrip('/')}/{name}{question}{options}"
 
 
+def printable(name: str) -> str:
+    """A file's name as text. What is no UTF-8 in it is none, and is spelled out: `caf\\xe9`."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def filesystem(url: str) -> tuple[pafs.FileSystem, str]:
     """The file system that `url` lies in, and its path there.
 
@@ -52,9 +57,11 @@ def filesystem(url: str) -> tuple[pafs.FileSystem, str]:
     environment variable AWS_ENDPOINT_URL; credentials come as for every AWS tool.
 
     Raises:
-        DataError: the URL is malformed.
+        DataError: the URL is malformed, or a path is no UTF-8.
     """
     if not is_remote(url):
+        if url != printable(url):
+            raise DataError(f"{printable(url)}: the path is not UTF-8; rename what is not")
         return pafs.LocalFileSystem(), os.path.abspath(url)  # noqa: PTH100 (resolve() would follow links)
     parts = urlsplit(url)
     if parts.scheme in ("http", "https"):
