@@ -3,6 +3,8 @@
 import sys
 from importlib import import_module
 
+from gandist.interrupts import interruptible
+
 COMMANDS = {
     "train": "train, or go on with, a run",
     "sample": "draw images from the generator of a run",
@@ -16,6 +18,7 @@ COMMANDS = {
 }
 
 
+@interruptible
 def main() -> int:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     if command not in COMMANDS:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -57,6 +57,27 @@ class Checkpoint:
         players.load({name: self.tensors(name) for name in FILES}, json.loads(self.files["state.json"]))
 
 
+class Kept(NamedTuple):
+    """What `newest` found, for those of this process who look for it next: to read and hash it takes its time."""
+
+    address: str
+    names: list[str]
+    checkpoint: Checkpoint
+
+
+_kept: list[Kept] = []
+
+
+def keep(storage: Storage, found: Checkpoint) -> None:
+    """Give this checkpoint to whoever reads it, or looks for the newest of its run, until `let_go`."""
+    _kept[:] = [Kept(storage.uri(FOLDER), names(storage), found)]
+
+
+def let_go() -> None:
+    """Keep none in memory any longer."""
+    _kept.clear()
+
+
 def read(storage: Storage, name: str) -> Checkpoint:
     """The checkpoint `name` (its folder under `checkpoints/`), every file checked against the manifest.
 
@@ -73,6 +94,9 @@ def read(storage: Storage, name: str) -> Checkpoint:
             raise CheckpointError(
                 f"{where}: format_version {manifest['format_version']}; this gandist reads {FORMAT_VERSION}"
             )
+        for address, _, checkpoint in _kept:
+            if address == storage.uri(FOLDER) and checkpoint.name == name and checkpoint.manifest == manifest:
+                return checkpoint
         expected: dict[str, str] = manifest["files"]
         if not {*(f"{file}.safetensors" for file in FILES), "state.json"} <= expected.keys():
             raise CheckpointError(f"{where}: the sha256 list of its manifest.json misses files")
@@ -109,7 +133,11 @@ def newest(storage: Storage) -> Checkpoint | None:
         CheckpointError: there are checkpoints, and every one is damaged.
     """
     found = names(storage)
-    for name in reversed(found):
+    # Damaged ones that were passed over are not looked at again either.
+    passed = [
+        checkpoint.name for address, before, checkpoint in _kept if (address, before) == (storage.uri(FOLDER), found)
+    ]
+    for name in passed or reversed(found):
         try:
             return read(storage, name)
         except CheckpointError as error:

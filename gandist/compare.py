@@ -12,18 +12,18 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import yaml
 from PIL import Image, ImageDraw
 from pydantic import Field, ValidationError
 
 from gandist import train
 from gandist.checks import choice, hint
-from gandist.config import RunConfig, find, load
+from gandist.config import RunConfig, find, load, tree_of
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.gallery import grid, png_bytes
+from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.pack import natural
 from gandist.progress import METRICS_FILE, decode
@@ -41,6 +41,7 @@ ROWS, COLUMNS, LABEL_PX = 8, 6, 40
 
 
 class Variant(Section, extra="allow"):
+    OTHERS: ClassVar = RunConfig
     config: str
     """A configuration file, or the name of a shipped one. Beside it stands what the variant replaces in it, as
     `section.key: value`."""
@@ -80,10 +81,7 @@ def read(file: str) -> tuple[Comparison, Path]:
         ConfigError: with the file, the key and the fix.
     """
     path = find(file)
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not readable as YAML: {error}") from error
+    tree = tree_of(path, Comparison)
     try:
         comparison = Comparison.model_validate(tree)
         for measure in comparison.measures:
@@ -114,7 +112,9 @@ def plan(
     for seed in seeds or comparison.seeds:
         for label, variant in comparison.variants.items():
             name = f"{comparison.name}-{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}-{seed}"
-            own = [f"{key}={json.dumps(value)}" for key, value in (variant.model_extra or {}).items()]
+            own = [
+                f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (variant.model_extra or {}).items()
+            ]
             # Measured once, at the end and for all alike.
             unmeasured, ours = ["eval.every_kimg=null"], [f"run.name={name}", f"run.seed={seed}", "launch.kind=local"]
             try:
@@ -224,6 +224,7 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     return storage
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="gandist compare",

@@ -4,18 +4,18 @@ A field's docstring is its help text and its description in the JSON schema. Eve
 """
 
 import difflib
+import functools
 import hashlib
 import json
 import types
-import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ValidationError, model_validator
 
-from gandist import checks, extensions
+from gandist import checks, extensions, typed
 from gandist.checks import hint
 from gandist.errors import ConfigError
 from gandist.sections import (
@@ -34,6 +34,7 @@ from gandist.sections import (
     TrainSection,
     one_or_more,
 )
+from gandist.typed import Kind
 
 DEMO = "demo"
 
@@ -181,24 +182,24 @@ def load(name: str = DEMO, overrides: list[str] | None = None) -> RunConfig:
     path = find(name)
     tree = tree_of(path)
     for item in overrides or []:
-        override(tree, *assignment(item, "section.key=value"))
+        override(tree, *assignment(item, "section.key=value", Kind(RunConfig).along))
     return validate(tree, source=str(path), beside=path.parent)
 
 
-def tree_of(path: Path) -> dict[str, Any]:
-    """What a YAML file of sections holds.
+def tree_of(path: Path, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
+    """What a YAML file of sections holds, those of `model`.
 
     Raises:
         ConfigError: with the file: it cannot be read, is no YAML, or holds no sections.
     """
     try:
-        return parse(path.read_bytes(), str(path))
+        return parse(path.read_bytes(), str(path), model)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def assignment(item: str, form: str) -> tuple[str, Any]:
-    """Key and value of an override; `form` is how it is written.
+def assignment(item: str, form: str, kind: Callable[[str], Kind]) -> tuple[str, Any]:
+    """Key and value of an override; `form` is how it is written, `kind` what a key takes.
 
     Raises:
         ConfigError: it is written otherwise.
@@ -207,24 +208,25 @@ def assignment(item: str, form: str) -> tuple[str, Any]:
     if not equals or not key:
         raise ConfigError(f"{item!r}: overrides are written {form}")
     try:
-        return key, yaml.safe_load(text)
+        return key, typed.word(text, kind(key))
     except yaml.YAMLError as error:
         raise ConfigError(f"{item!r}: the value is not YAML: {error}") from error
 
 
-def parse(text: bytes, source: str) -> dict[str, Any]:
-    """The sections that a YAML file holds.
+def parse(text: bytes, source: str, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
+    """The sections that a YAML file holds, those of `model`.
 
     Raises:
         ConfigError: with `source`: it is no YAML, or holds no sections.
     """
     try:
-        tree = yaml.safe_load(text)
+        tree = typed.read(text, Kind(model))
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: not readable as YAML: {error}") from error
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: must hold sections (run:, data:, ...), found a {type(tree).__name__}")
+        first, second, *_ = model.model_fields
+        raise ConfigError(f"{source}: must hold sections ({first}:, {second}:, ...), found a {type(tree).__name__}")
     return {key: value for key, value in tree.items() if value is not None}  # a section with nothing under it
 
 
@@ -256,32 +258,28 @@ def _meant(fault: Any) -> bool:
 
 
 def _explain(fault: Any) -> str:
-    loc = [str(part) for part in fault["loc"] if part not in PLAIN | STRUCTURED]
-    path = ".".join(part for part in loc if part.isidentifier() or part.isdigit())
+    *parents, last = _keys(fault["loc"]) or [""]
+    path = ".".join([*parents, last])
     if fault["type"] == "extra_forbidden":
         fields = {field.split(".")[-1]: field for field in field_paths()}
-        section = _section(loc[:-1])
-        nearby = list(section.model_fields) if section else []
-        meant = hint(loc[-1], nearby)
-        if not meant and (match := difflib.get_close_matches(loc[-1], fields, n=1)):
+        arms = functools.reduce(Kind.at, parents, Kind(RunConfig)).arms()
+        nearby = list(next((arm.model_fields for arm in arms if hasattr(arm, "model_fields")), {}))
+        meant = hint(last, nearby)
+        if not meant and (match := difflib.get_close_matches(last, fields, n=1)):
             meant = f"; did you mean {fields[match[0]]!r}?"
-        return f"{path}: unknown key{meant or '; did you mean one of ' + ', '.join(nearby) + '?'}"
+        return f"{path or repr(last)}: unknown key{meant or '; did you mean one of ' + ', '.join(nearby) + '?'}"
     return f"{path}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
 
 
-def _section(parts: list[str]) -> type[BaseModel] | None:
-    here: Any = RunConfig
-    for part in parts:
-        if typing.get_origin(here) is dict:  # part is a name in it, as of a penalty
-            here = typing.get_args(here)[1]
-            continue
-        field = getattr(here, "model_fields", {}).get(part)
-        if field is None:
-            return None
-        here = field.annotation
-        if isinstance(here, types.UnionType) or typing.get_origin(here) is typing.Union:
-            here = next((arm for arm in typing.get_args(here) if hasattr(arm, "model_fields")), None)
-    return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+def _keys(loc: tuple[str | int, ...]) -> list[str]:
+    """The keys that a fault lies under: pydantic adds which arm of a union it means."""
+    keys, here, is_arm = [], Kind(RunConfig), False
+    for part in loc:
+        is_arm = not is_arm and len([arm for arm in here.arms() if arm is not types.NoneType]) > 1
+        if not is_arm:
+            keys.append(str(part))
+            here = here.item(part) if isinstance(part, int) else here.at(part)
+    return keys
 
 
 def field_paths(section: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:

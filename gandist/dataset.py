@@ -1,6 +1,10 @@
 """The images a configuration names: found, checked against it, and opened."""
 
 import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +13,59 @@ from gandist.config import RunConfig
 from gandist.errors import DataError
 from gandist.shards.builtin import builtin
 from gandist.shards.images import Images, open_images
-from gandist.shards.index import Index, read_index
+from gandist.shards.index import Index, NoIndexError, index_command, read_index
 from gandist.shards.order import Order
-from gandist.shards.remote import default_cache_dir, is_remote
+from gandist.shards.remote import FULL, default_cache_dir, is_remote, local_path
+from gandist.shards.unpacked import unpacked
 
 
 def cache_dir(config: RunConfig) -> Path:
     """Where this node keeps fetched and decoded data.
 
     Raises:
-        DataError: it cannot be a folder.
+        DataError: it cannot be a folder, or cannot be written to.
+        ConfigError: it lies in a home that is not there.
     """
-    folder = Path(config.data.cache_dir).expanduser() if config.data.cache_dir else default_cache_dir()
-    try:
+    chosen = config.data.cache_dir
+    with cached():
+        folder = local_path(chosen, "data.cache_dir") if chosen else default_cache_dir()
+    with cached(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"data.cache_dir: {folder} cannot be made a folder: {error.strerror}") from error
+        try:  # a folder that is there may belong to somebody else
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(folder)) from error
     return folder
+
+
+@contextmanager
+def cached(folder: Path | None = None) -> Iterator[None]:
+    """Within, what fails in the cache `folder` is told as a fault of it.
+
+    Raises:
+        DataError: naming `data.cache_dir`.
+    """
+    try:
+        yield
+    except OSError as error:
+        at = Path(error.filename) if isinstance(error.filename, str) else None
+        if folder is not None:
+            is_its = error.errno in FULL if at is None else at.is_relative_to(folder) or folder.is_relative_to(at)
+            if not is_its:
+                raise
+        raise DataError(
+            f"data.cache_dir: {at or folder or 'the default'} cannot be written to: {error.strerror or error}; set "
+            "data.cache_dir to a folder that can be"
+        ) from error
+
+
+@contextmanager
+def told_as(key: str) -> Iterator[None]:
+    """Within, what is wrong with `data.path` is told of `key`, an argument that takes its place."""
+    try:
+        yield
+    except DataError as error:
+        raise type(error)(re.sub(r"^data\.path: ", f"{key} ", str(error))) from error
 
 
 def open_index(config: RunConfig) -> Index:
@@ -37,31 +77,39 @@ def open_index(config: RunConfig) -> Index:
     """
     path = config.data.path
     if path.startswith("builtin:"):
-        path = builtin(path.removeprefix("builtin:"), cache_dir(config))
+        folder = cache_dir(config)
+        with cached(folder):
+            path = builtin(path.removeprefix("builtin:"), folder)
     elif not is_remote(path):
-        path = str(Path(path).expanduser())
-    index = read_index(path)
+        path = str(local_path(path, "data.path"))
+    try:
+        index = read_index(path)
+    except NoIndexError as error:
+        raise DataError(f"data.path: {config.data.path}{unpacked(path)}") from error
+    except DataError as error:
+        raise type(error)(f"data.path: {error}") from error
+    except OSError as error:
+        raise DataError(f"data.path: {config.data.path}: cannot be read: {error.strerror}") from error
+    said = f"data.path: {config.data.path}"
     if index.n < config.train.batch:
-        raise DataError(
-            f"{config.data.path}: holds {index.n} images, fewer than one global batch; set train.batch <= {index.n}"
-        )
+        raise DataError(f"{said}: holds {index.n} images, fewer than one global batch; set train.batch <= {index.n}")
     classes = config.model.classes
     if classes and index.classes != classes:
         raise DataError(
-            f"{config.data.path}: its labels make {index.classes} classes, the network has model.classes={classes}; "
+            f"{said}: its labels make {index.classes} classes, the network has model.classes={classes}; "
             f"set model.classes={index.classes}"
         )
     if classes and min(index.samples.column("label").to_pylist()) < 0:
-        raise DataError(f"{config.data.path}: some images have no label; label them, or set model.classes=0")
+        raise DataError(f"{said}: some images have no label; label them, or set model.classes=0")
     text_dim = config.model.text_dim
     if text_dim and not index.text_dim:
         raise DataError(
-            f"{config.data.path}: holds no vectors of captions, and the network has model.text_dim={text_dim}; make "
-            f"them: python -m gandist.pack {index.base} --index-only --captions"
+            f"{said}: holds no vectors of captions, and the network has model.text_dim={text_dim}; make "
+            f"them: {index_command(index.base)} --captions"
         )
     if text_dim and index.text_dim != text_dim:
         raise DataError(
-            f"{config.data.path}: the vectors of its captions have {index.text_dim} dimensions, the network has "
+            f"{said}: the vectors of its captions have {index.text_dim} dimensions, the network has "
             f"model.text_dim={text_dim}; set model.text_dim={index.text_dim}"
         )
     if config.data.on_damage == "stop":
@@ -77,9 +125,12 @@ def _check_sizes(index: Index) -> None:
         try:
             size = os.stat(url).st_size  # noqa: PTH116  (a url, not a Path)
         except OSError as error:
-            raise DataError(f"{url}: the index names this shard, but it cannot be read: {error.strerror}") from error
+            raise DataError(
+                f"data.path: {url}: the index names this shard, but it cannot be read: {error.strerror}; restore the "
+                f"shard, or index the others: {index_command(index.base)}"
+            ) from error
         if size != expected:
-            raise DataError(f"{url}: damaged: {size} bytes, the index has {expected}; restore the shard")
+            raise DataError(f"data.path: {url}: damaged: {size} bytes, the index has {expected}; restore the shard")
 
 
 def conditions_of(config: RunConfig, index: Index) -> np.ndarray:
@@ -90,16 +141,18 @@ def conditions_of(config: RunConfig, index: Index) -> np.ndarray:
 
 def open_set(config: RunConfig, index: Index) -> Images:
     """The decoded images of the set at the network's resolution, with their conditions."""
-    return open_images(
-        index,
-        config.model.resolution,
-        config.data.channels,
-        cache_dir=cache_dir(config),
-        cache_gib=config.data.cache_gib,
-        threads=config.data.decode_threads,
-        on_damage=config.data.on_damage,
-        conditions=conditions_of(config, index),
-    )
+    folder = cache_dir(config)
+    with cached(folder):
+        return open_images(
+            index,
+            config.model.resolution,
+            config.data.channels,
+            cache_dir=folder,
+            cache_gib=config.data.cache_gib,
+            threads=config.data.decode_threads,
+            on_damage=config.data.on_damage,
+            conditions=conditions_of(config, index),
+        )
 
 
 def order_of(config: RunConfig, index: Index) -> Order:

@@ -15,6 +15,7 @@ import torch
 from gandist import checkpoint
 from gandist.errors import CheckpointError, ConfigError, GandistError
 from gandist.evaluator import extractor_of
+from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.pack import natural, positive
 from gandist.quality.evaluation import N_MIN, Result, Yardstick, yardstick
@@ -63,6 +64,7 @@ def _extractor(options: argparse.Namespace, trained: Trained, device: torch.devi
     return open_extractor(options.extractor, options.weights, trained.config.data.channels, device)
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the run or the arguments cannot be used."""
     parser = argparse.ArgumentParser(prog="gandist evaluate", description=__doc__.partition("\n")[0])

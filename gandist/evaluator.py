@@ -13,6 +13,7 @@ from gandist.quality.extractors import Extractor, default_extractor, open_extrac
 from gandist.ranks import Ranks
 from gandist.schedule import due
 from gandist.shards.index import Index
+from gandist.shards.remote import local_path
 from gandist.trained import Trained
 
 
@@ -23,7 +24,7 @@ def extractor_of(config: RunConfig, device: torch.device, weights: Path | None =
         GandistError: it cannot be had; the message names the field.
     """
     if weights is None and config.eval.weights:
-        weights = Path(config.eval.weights).expanduser()
+        weights = local_path(config.eval.weights, "eval.weights")
     try:
         return open_extractor(config.eval.extractor or default_extractor(), weights, config.data.channels, device)
     except GandistError as error:
@@ -40,7 +41,9 @@ def check_evaluation(config: RunConfig, index: Index) -> None:
         return
     extractor_of(config, torch.device("cpu"))
     if index.n < N_MIN:
-        raise DataError(f"{config.data.path}: {index.n} images; measures need {N_MIN}; set eval.every_kimg=null")
+        raise DataError(
+            f"data.path: {config.data.path}: {index.n} images; measures need {N_MIN}; set eval.every_kimg=null"
+        )
 
 
 def evaluates(config: RunConfig) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gandist.errors import ConfigError
+from gandist.shards.remote import local_path
 
 FOLDER = "imports"
 """Of a run: keeps the files that its configuration imports."""
@@ -27,7 +28,7 @@ def load(paths: Iterable[str], beside: Path | None = None) -> None:
         ConfigError: there is no such file, it fails, or another one of that name was run.
     """
     for path in paths:
-        places = [folder / Path(path).expanduser() for folder in (beside, Path()) if folder is not None]
+        places = [folder / local_path(path, "imports") for folder in (beside, Path()) if folder is not None]
         found = next((file for file in places if file.is_file()), None)
         if found is not None:
             run({path: found.read_text()})

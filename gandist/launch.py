@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from gandist import attempt, extensions
+from gandist import attempt, checkpoint, extensions
 from gandist.config import RunConfig, validate
 from gandist.consensus import Host, Outcome
 from gandist.errors import ConfigError, GandistError, RunError
@@ -21,7 +21,7 @@ from gandist.logs import show_messages, terminal
 from gandist.progress import METRICS_FILE, decode
 from gandist.ray_output import WORKER
 from gandist.schedule import images_of
-from gandist.shards.remote import is_remote
+from gandist.shards.remote import is_remote, local_path
 from gandist.storage import Storage
 from gandist.terminal import Progress, waiting
 from gandist.worker import train
@@ -106,6 +106,7 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
             f"launch.kind: ray is not installed ({error}); pip install 'ray[train,tune,default]', "
             "or set launch.kind=local"
         ) from error
+    checkpoint.let_go()  # the workers are other processes
     # How often Ray's controller looks at the workers: a lost one is noticed, and a finished run ends, so much sooner.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     low, high = config.worker_range
@@ -199,7 +200,7 @@ def absolute(config: RunConfig) -> dict[str, Any]:
     for section, field in (path.split(".") for path in paths):
         path = tree[section][field]
         if path and not path.startswith("builtin:") and not is_remote(path):
-            tree[section][field] = str(Path(path).expanduser().absolute())
+            tree[section][field] = str(local_path(path, f"{section}.{field}").absolute())
     return tree
 
 

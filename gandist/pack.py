@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gandist.errors import DataError, GandistError
+from gandist.interrupts import interruptible
 from gandist.shards.index import Index, index_shards, write_index
 from gandist.shards.making import alone, making, members, write_shard
 from gandist.shards.picture import ENCODINGS, Picture
@@ -275,6 +276,7 @@ def natural(text: str) -> int:
     return int(text)
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the images or the arguments cannot be used."""
     parser = _parser()

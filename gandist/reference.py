@@ -21,7 +21,8 @@ HEADING = """# Configuration
 *Made from the code by `make docs`; a test keeps it current.*
 
 A configuration is a YAML file of the sections below. `section.key=value` on the command line replaces a field, and
-of a repeated key the last counts. Unknown keys are refused.
+of a repeated key the last counts. Unknown keys are refused. A field of type string takes the text
+as it was typed, in a file too: the run of `run.name=1.10` is not called `1.1`.
 
 A run is resumed only under the configuration that it began with, but for the fields marked ○: they may change, since
 they alter neither the images, nor the noise, nor the mathematics.

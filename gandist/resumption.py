@@ -1,14 +1,13 @@
 """Whether a start goes on with the run that is there, begins a new one, or must not happen."""
 
 import logging
-from pathlib import Path
 from typing import Any, Literal
 
 from gandist import attempt, checkpoint, dataset, extensions
 from gandist.config import RunConfig, differences
-from gandist.errors import CheckpointError, ConfigError
+from gandist.errors import CheckpointError, ConfigError, DataError
 from gandist.evaluator import check_evaluation
-from gandist.shards.remote import is_remote
+from gandist.shards.remote import is_remote, local_path
 from gandist.storage import Storage
 from gandist.trackers import check_trackers
 from gandist.trained import check_stage_1
@@ -47,6 +46,7 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
         return storage
     _compare(config, found.manifest, index.fingerprint, storage)
     log.info("resume run=%s images_seen=%d", config.run.name, found.images_seen)
+    checkpoint.keep(storage, found)
     return storage
 
 
@@ -58,6 +58,8 @@ def writable(root: str) -> Storage:
         storage.delete(".trial")
     except (OSError, NotImplementedError) as error:  # the second for http, which cannot be written to
         raise ConfigError(f"run.dir: {root} cannot be written to: {error}") from error
+    except DataError as error:
+        raise ConfigError(f"run.dir: {error}") from error
     return storage
 
 
@@ -66,7 +68,7 @@ def run_root(config: RunConfig) -> str:
     if is_remote(config.run.dir):
         base, question, options = config.run.dir.partition("?")
         return f"{base.rstrip('/')}/{config.run.name}{question}{options}"
-    return str(Path(config.run.dir).expanduser().resolve() / config.run.name)
+    return str(local_path(config.run.dir, "run.dir").resolve() / config.run.name)
 
 
 def _compare(config: RunConfig, manifest: dict[str, Any], data_fingerprint: str, storage: Storage) -> None:

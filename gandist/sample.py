@@ -21,6 +21,7 @@ from gandist import files, film
 from gandist.drawing import devices_of, drawn
 from gandist.errors import ConfigError, GandistError
 from gandist.gallery import circuit, grid, png_bytes
+from gandist.interrupts import interruptible
 from gandist.pack import natural, positive
 from gandist.shards.index import Index
 from gandist.shards.remote import is_remote
@@ -171,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the run or the arguments cannot be used."""
     options = _parser().parse_args(argv)

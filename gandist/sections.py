@@ -18,7 +18,6 @@ class Section(BaseModel):
         allow_inf_nan=False,
         validate_default=True,
         protected_namespaces=(),
-        coerce_numbers_to_str=True,  # run.name=1
     )
 
 

@@ -1,7 +1,8 @@
 """`python -m gandist.train [CONFIG] [section.key=value ...]`: train, or go on with, the run that a configuration names.
 
 Without CONFIG it trains the demo. Exit status: 0 done, 1 the run failed, 2 configuration or data cannot be used
-(one message says why), 143 stopped by a signal after a last checkpoint.
+(one message says why), 143 stopped by a signal after a last checkpoint, 130 broken off by Ctrl-C before it trains or by a
+second one.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from gandist.config import DEMO, RunConfig, load
 from gandist.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.fork import fork
+from gandist.interrupts import interruptible
 from gandist.launch import launch
 from gandist.logs import kept, show_messages
 from gandist.progress import METRICS_FILE
@@ -34,6 +36,7 @@ log = logging.getLogger("gandist")
 REPORT = "report.html"
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="gandist train",

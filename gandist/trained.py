@@ -22,7 +22,7 @@ from gandist.methods import latents_of
 from gandist.networks import NETWORKS
 from gandist.players import Players, load_weights
 from gandist.randomness import philox
-from gandist.shards.remote import is_remote
+from gandist.shards.remote import is_remote, local_path
 from gandist.storage import Storage
 
 BATCH = 25
@@ -104,9 +104,9 @@ def open_run(run: str) -> Storage:
     Raises:
         ConfigError: there is none.
     """
-    if not is_remote(run) and not Path(run).expanduser().is_dir():  # which `Storage` would make
+    if not is_remote(run) and not local_path(run, "RUN").is_dir():  # which `Storage` would make
         raise ConfigError(f"{run}: is no run: there is no such folder")
-    storage = Storage(run if is_remote(run) else str(Path(run).expanduser().resolve()))
+    storage = Storage(run if is_remote(run) else str(local_path(run, "RUN").resolve()))
     if not storage.exists("config.yaml"):
         raise ConfigError(f"{run}: is no run: it has no config.yaml")
     return storage

@@ -18,6 +18,7 @@ import numpy as np
 from gandist import dataset
 from gandist.config import RunConfig
 from gandist.errors import ConfigError, DataError, GandistError
+from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.pack import natural, positive
 from gandist.quality.classifier import IMAGES_MAX, RESOLUTION, classify, train_classifier
@@ -72,9 +73,12 @@ def usefulness(
     config = trained.config
     if not config.model.classes:
         raise ConfigError(f"{config.run.name}: has no classes (model.classes=0): nothing tells what its images show")
-    data = data or config.data.path
+    key, data = "--data" if data else "data.path:", data or config.data.path
     real, tested = _of(config, data), _of(config, test)
-    there = dataset.open_index(real).n
+    with dataset.told_as("--test"):
+        dataset.open_index(tested)
+    with dataset.told_as(key):
+        there = dataset.open_index(real).n
     n = min(there, IMAGES_MAX) if n_real is None else n_real
     if n > there:
         raise DataError(f"{data}: holds {there} images; --real {n} are more")
@@ -172,6 +176,7 @@ def as_json(result: Result) -> str:
     return json.dumps({"accuracy": accuracy, "protocol": result.protocol})
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the run, the sets or the arguments cannot be used."""
     parser = argparse.ArgumentParser(

@@ -65,6 +65,7 @@ def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> O
     """`train`, once this process has its place. Every step that all ranks take together follows an agreement."""
     with ExitStack() as closing:
         run, resume, refusal = None, "", ""
+        closing.callback(checkpoint.let_go)
         try:
             resume = _newest(storage) if ranks.leads else ""
         except GandistError as error:
@@ -84,9 +85,12 @@ def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> O
 
 
 def _newest(storage: Storage) -> str:
-    """Name of the checkpoint to go on from; its content, which may be large, is let go of."""
+    """Name of the checkpoint to go on from; its content is kept until this rank has loaded it."""
     found = checkpoint.newest(storage)
-    return found.name if found else ""
+    if found is None:
+        return ""
+    checkpoint.keep(storage, found)
+    return found.name
 
 
 class Run:
@@ -101,12 +105,7 @@ class Run:
         self.config, self.storage, self.ranks = config, storage, ranks
         self._message = ""
         self.players = new_players(config, ranks.device)
-        if resume:
-            found = checkpoint.read(storage, resume)
-            found.restore(self.players)
-        else:
-            take_stage_1(config, self.players)
-        set_up(config, ranks.device, found.manifest.get("threads") if resume else None)
+        set_up(config, ranks.device, self._take_up(resume).get("threads"))
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
         first = dataset.order_of(config, self.index).take(0, min(signals.N, self.index.n))
@@ -114,6 +113,16 @@ class Run:
         self.evaluator = Evaluator(config, ranks)
         self.feed = self._open_feed()
         closing.callback(lambda: self.feed.close())
+
+    def _take_up(self, resume: str) -> dict[str, Any]:
+        """Put the players where the run goes on; what the checkpoint's manifest says, whose content is let go of."""
+        if not resume:
+            take_stage_1(self.config, self.players)
+            return {}
+        found = checkpoint.read(self.storage, resume)
+        found.restore(self.players)
+        checkpoint.let_go()
+        return found.manifest
 
     def _open_feed(self) -> Feed:
         """The images from here on."""

@@ -141,7 +141,7 @@ def with_variant(**fields: Any) -> Callable[[Tree], Tree]:
         (with_variant(config="nowhere"), r"variants\.ns: nowhere: no such file"),
         (with_variant(**{"data.channels": 3}), r"data\.channels is .*only generators of the same images"),
         (lambda tree: {**tree, "variants": {"a+b": tree["variants"]["ns"], "a-b": tree["variants"]["ns"]}}, "share"),
-        (lambda tree: [tree], r"pair\.yaml: comparison: "),
+        (lambda tree: [tree], r"pair\.yaml: must hold sections \(name:, variants:, \.\.\.\), found a list"),
     ],
 )
 def test_refused_before_anything_runs(tmp_path: Path, change: Callable[[Tree], Any], message: str) -> None:

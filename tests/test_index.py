@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -277,6 +278,39 @@ def test_compressed_tar(tmp_path: Path) -> None:
         tar.addfile(tarfile.TarInfo("a.png"))
     with pytest.raises(DataError, match="gunzip"):
         index_of(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_names_that_are_no_utf8(tmp_path: Path, format: int) -> None:
+    """They tell samples apart, and are spelled out in the index, which is UTF-8."""
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=format, encoding="latin-1") as tar:
+        for name, content in [("é.png", png(1)), ("é.cls", b"1"), ("ê/a.png", png(2)), ("ê/a.cls", b"0")]:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    index = index_of(path, base=str(tmp_path))
+    write_index(index, str(tmp_path))
+    found = read_index(str(tmp_path))
+    assert found.samples["key"].to_pylist() == ["\\xe9", "\\xea/a"]
+    assert found.samples["label"].to_pylist() == [1, 0]
+    assert main([str(path), str(tmp_path / "packed")]) == 0
+
+
+def test_paths_that_are_no_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9")
+    path = write_tar(tmp_path / "x.tar", [("a.png", png(1))])
+    path.with_name(Path(odd).name + ".tar").write_bytes(path.read_bytes())
+    images = Path(odd) / "images" / Path(odd).name
+    images.mkdir(parents=True)
+    (images / Path(odd).with_suffix(".png").name).write_bytes(png(1))
+    for command in ([str(tmp_path), "--index-only"], [str(path), odd], [f"{odd}.tar", "--index-only"]):
+        assert main(command) == 2
+        assert f"{tmp_path}/\\xe9" in (said := capsys.readouterr().err)
+        assert "not UTF-8" in said
+        assert said.count("\n") == 1
+    assert main([str(images.parent), str(tmp_path / "packed")]) == 0
+    assert read_index(str(tmp_path / "packed")).n == 1
 
 
 def test_missing_or_damaged_index(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Norms by name; BatchNorm over ranks as over one; spectral norms against the SVD; the minibatch deviation."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
+from gandist.errors import ConfigError
 from gandist.networks.norms import (
     MinibatchStd,
     SyncBatchNorm,
@@ -156,6 +158,14 @@ def layers() -> dict[str, nn.Module]:
         "Conv2d": nn.Conv2d(6, 5, 3),
         "Linear": nn.Linear(7, 4),
         "Embedding": nn.Embedding(9, 5),
+        "EmbeddingBag": nn.EmbeddingBag(9, 5),
+        "Bilinear": nn.Bilinear(3, 4, 5),
+        "Conv1d": nn.Conv1d(6, 5, 3),
+        "Conv3d": nn.Conv3d(4, 5, 2),
+        "ConvTranspose1d": nn.ConvTranspose1d(6, 5, 3),
+        "ConvTranspose2d": nn.ConvTranspose2d(6, 5, 3),
+        "ConvTranspose2d in groups": nn.ConvTranspose2d(6, 4, 3, groups=2),
+        "ConvTranspose3d": nn.ConvTranspose3d(4, 5, 2),
         "Conv2d in channels_last": nn.Conv2d(6, 5, 3).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
     }
 
@@ -164,13 +174,66 @@ def layers() -> dict[str, nn.Module]:
 def test_sigma_is_the_largest_singular_value(name: str) -> None:
     net = layers()[name].double()
     plain = weight_of(net).clone()
-    largest = torch.linalg.svdvals(plain.flatten(1))[0]
+    rows = 1 if "Transpose" in name else 0
+    largest = torch.linalg.svdvals(plain.movedim(rows, 0).flatten(1))[0]
     spectral(net, "spectral")
-    assert 1 <= float(torch.linalg.svdvals(weight_of(net).flatten(1))[0]) < 1.05, "from the start, nearly"
+    found = torch.linalg.svdvals(weight_of(net).movedim(rows, 0).flatten(1))[0]
+    assert 1 <= float(found) < 1.05, "from the start, nearly"
     for _ in range(500):
         iterate(net)
     torch.testing.assert_close(weight_of(net), plain / largest, rtol=1e-9, atol=1e-9)
     assert weight_of(net).stride() == plain.stride()
+
+
+@pytest.mark.parametrize("name", layers())
+def test_the_matrix_is_that_of_torchs_own(name: str) -> None:
+    ours, theirs = layers()[name].double(), layers()[name].double()
+    spectral(ours, "spectral")
+    for _ in range(500):
+        iterate(ours)
+    torch.testing.assert_close(weight_of(ours), weight_of(spectral_norm(theirs, n_power_iterations=500)))
+
+
+class Own(nn.Module):
+    """A layer of a user's own, with a matrix beside torch's layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.gain = nn.Parameter(torch.randn(3, 3)), nn.Parameter(torch.ones(3))
+        self.inside = nn.Linear(3, 3)
+
+
+def test_what_is_not_normalised_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", "gandist"):
+        net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.LayerNorm((3, 2, 2)), nn.PReLU(3), Own())
+        for each in (net, Own()):
+            spectral(each, "spectral")
+    assert [record.getMessage().split(" is ")[0] for record in caplog.records] == [
+        "spectral: 4.kernel",
+        "spectral: kernel",
+    ]
+    assert [name for name, _ in net.named_parameters() if "original" in name] == [
+        "0.parametrizations.weight.original",
+        "4.inside.parametrizations.weight.original",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (lambda: nn.MultiheadAttention(4, 2), "MultiheadAttention: in_proj_weight"),
+        (lambda: nn.LSTM(4, 2), "LSTM: weight_ih_l0, weight_hh_l0"),
+        (lambda: nn.GRUCell(4, 2), "GRUCell: weight_ih, weight_hh"),
+        (lambda: nn.LazyConv2d(4, 2), "LazyConv2d: weight, bias"),
+        (lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 2)), "ParametrizedConv2d: weight"),
+        (lambda: spectral_norm(nn.Linear(3, 4)), "ParametrizedLinear: weight"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_what_cannot_be_normalised_is_refused_by_name(layer: Callable[[], nn.Module], said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.norm_D: spectral does not know the weights of 0 \({said}\)"):
+        spectral(nn.Sequential(layer()), "spectral")
+    spectral(nn.Sequential(layer()), "batch")
 
 
 def test_gradient_takes_u_and_v_for_constants() -> None:

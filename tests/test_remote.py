@@ -1,13 +1,16 @@
 """Shards on S3 (a real moto server) and HTTP (a real server): indexed, fetched, checked, cached within a bound."""
 
+import errno
 import hashlib
 import http.server
 import os
+import pwd
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,11 +23,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from gandist.errors import DataError
+from gandist.errors import ConfigError, DataError, UnreachableError
 from gandist.pack import main, pack
 from gandist.shards import remote
 from gandist.shards.index import read_index, write_index
-from gandist.shards.remote import ShardCache, default_cache_dir, filesystem, is_remote, join
+from gandist.shards.remote import ShardCache, default_cache_dir, filesystem, is_remote, join, local_path
 
 MB = 1 << 20
 
@@ -228,6 +231,28 @@ def test_default_cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert default_cache_dir() == Path("/home/somebody/.cache/gandist")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / ".cache/gandist"
+
+
+def test_default_cache_dir_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a container's user without a passwd entry: there is no HOME, or it is /, where only root may write."""
+    temporary = Path(tempfile.gettempdir()) / f"gandist-{os.getuid()}"
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(pwd, "getpwuid", nobody)
+        assert default_cache_dir() == temporary
+        with pytest.raises(ConfigError, match=r"data\.path: ~/x: there is no home folder that ~ stands for"):
+            local_path("~/x", "data.path")
+        assert local_path("x/~", "data.path") == Path("x/~")
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    assert default_cache_dir() == temporary
 
 
 def test_local_shards_are_not_copied(packed: Path, tmp_path: Path) -> None:
@@ -340,8 +365,22 @@ def test_shard_larger_than_the_cache(web: Web, tmp_path: Path, known: bool) -> N
 
 def test_cache_that_cannot_be_written(web: Web, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file/cache: cannot hold the cache.*data\.cache_dir"):
+    with pytest.raises(UnreachableError, match=r"file/cache: cannot hold the cache.*data\.cache_dir"):
         ShardCache(tmp_path / "file/cache", MB).fetch(web.url + "/x", None, None)
+
+
+def test_cache_without_room(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is a fault of the cache, and of no sample; nor is it tried again."""
+    (web.folder / "x.tar").write_bytes(b"content")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(remote._http(), "get_file", full)
+    with pytest.raises(
+        UnreachableError, match=r"cache: cannot hold the cache: No space left on device; set data\.cache"
+    ):
+        ShardCache(tmp_path / "cache", MB).fetch(web.url + "/x.tar", sha256(b"content"), 7)
 
 
 FETCH = """

@@ -418,6 +418,19 @@ def test_drawing_again_gives_the_same_pictures(runs: dict[str, Path]) -> None:
     assert first == again
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_page_of_a_run_with_few_images(n: int, tmp_path: Path) -> None:
+    index = make_set(tmp_path, n, classes=0, channels=1, shard_size=5)
+    changes = {"data__path": index.base, "model__classes": 0, "train__batch": 1, "train__total_kimg": 0.004}
+    config = tiny(tmp_path, "few", **changes, health__diverged="ignore", precision="fp32")
+    assert train(config, Storage(run_root(config)), Host()).status == "done"
+    found = nearest(open_trained(run_root(config), torch.device("cpu")))
+    assert f"its {n} nearest of {n} training images" in found.text
+    with Image.open(io.BytesIO(found.png)) as picture:
+        assert (picture.width + 2) * 8 == (picture.height + 2) * (1 + n)
+    assert main([run_root(config)]) == 0
+
+
 @pytest.mark.parametrize(
     ("neighbours", "changes", "sought"),
     [

@@ -1,11 +1,13 @@
 """A start goes on, begins anew, or is refused: each with the reason, before a worker runs."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gandist import checkpoint
 from gandist.attempt import ask_to_stop, stop_asked
 from gandist.checkpoint import newest
 from gandist.config import RunConfig, validate
@@ -120,6 +122,53 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(here: Path) -> None:
     with pytest.raises(CheckpointError, match="sha256"):
         prepare(configured(here), "auto")
     assert newest(prepare(configured(here), "never")) is None
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+def test_a_checkpoint_is_read_once_to_go_on_from_it(
+    here: Path, same_process: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By each process, as Ray's workers are others than the driver; a damaged one is not looked at again either."""
+    checkpoints, counts = here / "runs/run/checkpoints", Counter[str]()
+    shutil.copytree(checkpoints / "00000016", checkpoints / "00000024")
+    (checkpoints / "00000024/state.json").write_bytes(b"torn")
+    usual = Storage.read_bytes
+
+    def read_bytes(storage: Storage, name: str) -> bytes | None:
+        counts[name] += name.startswith("checkpoints/") and not name.endswith("manifest.json")
+        return usual(storage, name)
+
+    monkeypatch.setattr(Storage, "read_bytes", read_bytes)
+    config = configured(here, train__total_kimg=0.032)
+    files = {
+        f"checkpoints/{name}/{file.name}" for name in ("00000016", "00000024") for file in checkpoints.glob("*16/*")
+    }
+    once = Counter(file for file in files if not file.endswith("manifest.json"))
+    storage = prepare(config, "auto")
+    assert +counts == once
+    if not same_process:
+        checkpoint.let_go()
+        counts.clear()
+    assert launch(config, storage).images_seen == 32
+    assert +counts == once
+    assert not checkpoint._kept
+    assert caplog.text.count("trying the one before") == 2 - same_process
+
+
+def test_one_that_is_kept_gives_way_to_a_newer_one(here: Path) -> None:
+    checkpoints, storage = here / "runs/run/checkpoints", prepare(configured(here), "auto")
+    kept = newest(storage)
+    assert kept is newest(storage)
+    shutil.copytree(checkpoints / "00000016", checkpoints / "00000024")
+    found = newest(storage)
+    assert found is not None
+    assert found.name == "00000024"
+    manifest = checkpoints / "00000016/manifest.json"
+    manifest.write_text(manifest.read_text().replace(" ", ""))
+    assert checkpoint.read(storage, "00000016") is kept
+    manifest.write_text(manifest.read_text().replace('"attempt":1', '"attempt":2'))
+    assert checkpoint.read(storage, "00000016") is not kept
+    checkpoint.let_go()
 
 
 def test_a_start_takes_back_the_request_to_stop(here: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from gandist.bench.measure import Case, Table, as_json
 from gandist.config import DEMO, load
 from gandist.errors import GandistError, RunError
+from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 
 COMMANDS = {
@@ -32,6 +33,7 @@ where none is named."""
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gandist bench", description="Measure, and say what follows.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="WHAT")

@@ -1,12 +1,20 @@
 """Normalisation, by name: of features (`batch`, `sync`, `group`, `none`) and of D's weights (`spectral`)."""
 
+import functools
+import logging
 import math
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
+
+from gandist.errors import ConfigError
+
+log = logging.getLogger("gandist")
 
 GROUPS = 32
 """Groups of GroupNorm (Wu & He 2018, arXiv:1803.08494), or as many below as leave 4 channels to each: a channel that is
@@ -118,9 +126,11 @@ class Spectral(nn.Module):
     The forward pass changes nothing: `iterate` takes the power iteration's step, once an update of D.
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, dim: int = 0) -> None:
+        """`dim` of the weight counts the outputs, and so the rows of W; all others together its columns."""
         super().__init__()
-        matrix = weight.detach().flatten(1)
+        self.dim = dim
+        matrix = self._matrix(weight.detach())
         self.u: Tensor
         self.v: Tensor
         self.register_buffer("u", nn.functional.normalize(torch.randn_like(matrix[:, 0]), dim=0))
@@ -131,26 +141,63 @@ class Spectral(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         # Not a matrix product, which autocast would round.
-        return weight / (self.u[:, None] * weight.flatten(1) * self.v).sum()
+        return weight / (self.u[:, None] * self._matrix(weight) * self.v).sum()
+
+    def _matrix(self, weight: Tensor) -> Tensor:
+        return weight.transpose(0, self.dim).flatten(1)
 
     @torch.no_grad()
     def iterate(self, weight: Tensor) -> None:
         """One step of the power iteration (algorithm 1)."""
-        matrix = weight.flatten(1)
+        matrix = self._matrix(weight)
         with torch.autocast(weight.device.type, enabled=False):
             self.v.copy_(nn.functional.normalize(matrix.T @ self.u, dim=0))
             self.u.copy_(nn.functional.normalize(matrix @ self.v, dim=0))
 
 
+WEIGHTED = (_ConvNd, nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag)
+"""Layers whose `weight` is a matrix, or is taken for one."""
+UNWEIGHTED = (nn.LayerNorm, nn.RMSNorm)
+"""Layers whose parameters of several dimensions are factors of features, and no matrices."""
+
+
 def spectral(net: nn.Module, name: str) -> None:
     """Normalise the weights of every layer of `net`, embeddings included, where `name` is `spectral`.
 
-    After the initialisation: a normalised weight can no longer be set.
+    After the initialisation: a normalised weight can no longer be set. What a layer of one's own holds beside torch's
+    layers is left as it is, and a warning names it.
+
+    Raises:
+        ConfigError: a layer of torch's has weights that are not known to be one matrix (attention, recurrent layers),
+            or has them in another form (another parametrisation, none yet).
     """
-    if name == "spectral":
-        for module in list(net.modules()):
-            if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
-                parametrize.register_parametrization(module, "weight", Spectral(module.weight))
+    if name != "spectral":
+        return
+    for where, module in list(net.named_modules()):
+        if isinstance(module, (*UNWEIGHTED, parametrize.ParametrizationList)):
+            continue
+        left = [each for each, weight in module.named_parameters(recurse=False) if weight.ndim > 1 or is_lazy(weight)]
+        if isinstance(module, WEIGHTED) and "weight" in left and not is_lazy(module.weight):
+            # As torch's own does: a transposed convolution has its outputs second.
+            dim = 1 if isinstance(module, _ConvTransposeNd) else 0
+            parametrize.register_parametrization(module, "weight", Spectral(module.weight, dim))
+            left.remove("weight")
+        elif isinstance(module, WEIGHTED) or (left and type(module).__module__.startswith("torch.nn.modules.")):
+            raise ConfigError(
+                f"model.norm_D: spectral does not know the weights of {where or 'the network'} "
+                f"({type(module).__name__}: {', '.join(left) or 'weight'}); take another layer, or another norm"
+            )
+        for each in left:
+            _warn_once(f"{where}.{each}".lstrip("."), type(module).__name__)
+
+
+@functools.cache
+def _warn_once(parameter: str, kind: str) -> None:
+    log.warning(
+        "spectral: %s is normalised in torch's layers alone; this is a parameter of %s, and is left as it is",
+        parameter,
+        kind,
+    )
 
 
 def iterate(net: nn.Module) -> None:

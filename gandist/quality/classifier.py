@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from gandist import __version__, dataset
 from gandist.config import validate
 from gandist.errors import DataError, GandistError
+from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.randomness import key, philox
 from gandist.sections import DataSection
@@ -149,7 +150,8 @@ def fit(
     index = dataset.open_index(config)
     if index.classes < 2 or index.n < 2 * HELD_OUT or min(index.samples["label"].to_pylist()) < 0:
         raise DataError(
-            f"{data.path}: {index.n} images of {index.classes} classes: a classifier learns from labelled images alone"
+            f"data.path: {data.path}: {index.n} images of {index.classes} classes: a classifier learns from labelled "
+            "images alone"
         )
     numbers = Order([index.n], seed).take(0, min(index.n, IMAGES_MAX))
     images, labels = dataset.open_set(config, index).gather(numbers)
@@ -206,15 +208,18 @@ def classifier_of(data: DataSection, resolution: int = RESOLUTION) -> tuple[Clas
     """
     config = validate({"data": data.model_dump(), "train": {"batch": 1}})
     name = f"{dataset.open_index(config).fingerprint[:32]}-{resolution}px-{data.channels}ch-{__version__}.safetensors"
-    path = dataset.cache_dir(config) / "classifiers" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            log.info("training a classifier of %s, once: about a minute", data.path)
-            save(path, *fit(data, resolution))
+    folder = dataset.cache_dir(config)
+    path = folder / "classifiers" / name
+    with dataset.cached(folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                log.info("training a classifier of %s, once: about a minute", data.path)
+                save(path, *fit(data, resolution))
     return load(path)
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gandist.quality.classifier", description=__doc__)
     parser.add_argument("data", metavar="DATA", help="folder or URL of indexed, labelled shards, or builtin:NAME")
@@ -226,7 +231,8 @@ def main(argv: list[str] | None = None) -> int:
     show_messages()
     try:
         data = DataSection(path=options.data, channels=options.channels)
-        classifier, facts = fit(data, seed=options.seed, kimg=options.kimg)
+        with dataset.told_as("DATA"):
+            classifier, facts = fit(data, seed=options.seed, kimg=options.kimg)
         save(options.out, classifier, facts)
     except (GandistError, OSError) as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201

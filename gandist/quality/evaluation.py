@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gandist import dataset
 from gandist.config import RunConfig
 from gandist.errors import DataError
 from gandist.quality.extractors import Extractor
@@ -198,9 +200,11 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
     Raises:
         DataError: they cannot be read, do not go with the run, or are too few.
     """
-    real = real_features(_of(config, data or config.data.path), extractor, ranks)
-    if len(real.labels) < N_MIN:
-        raise DataError(f"{data or config.data.path}: {len(real.labels)} images; measures need {N_MIN}")
+    with dataset.told_as("--data") if data else nullcontext():
+        real = real_features(_of(config, data or config.data.path), extractor, ranks)
+        if len(real.labels) < N_MIN:
+            said = data or config.data.path
+            raise DataError(f"data.path: {said}: {len(real.labels)} images; measures need {N_MIN}")
     training: Reals | None = real
     if data is not None:
         try:

@@ -105,10 +105,12 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
     model = config.model
     facts = [index.fingerprint, model.resolution, config.data.channels, len(numbers), __version__]
     identity = json.dumps([*facts, extractor.name, extractor.resize, extractor.sha256])
-    path = dataset.cache_dir(config) / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = dataset.cache_dir(config)
+    path = folder / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
+    with dataset.cached(folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
     # Several runs may want the same at once: the first looks, and the others wait.
-    with FileLock(path.with_suffix(".lock")) if ranks.leads else nullcontext():
+    with dataset.cached(folder), FileLock(path.with_suffix(".lock")) if ranks.leads else nullcontext():
         seen = _kept(path, ranks.device) if ranks.leads else None
         if not ranks.gather(seen is not None)[0]:
             if ranks.leads:

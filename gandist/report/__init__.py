@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from gandist.errors import ConfigError, GandistError
+from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.report.page import page
 from gandist.shards.remote import is_remote
@@ -16,6 +17,7 @@ from gandist.trained import open_run
 FILE = "report.html"
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the runs cannot be read or the page not written."""
     parser = argparse.ArgumentParser(prog="gandist report", description=__doc__.partition("\n")[0])

@@ -108,15 +108,16 @@ def nearest(trained: Trained) -> Picture:
     numbers = dataset.order_of(config, index).take(0, min(index.n, MOST_REAL))
     parts = np.array_split(numbers, -(-len(numbers) // GATHERED))
     reals = torch.cat([coarse(images.gather(part)[0]) for part in parts])
-    found = torch.cdist(coarse(fakes), reals).topk(NEAREST, largest=False).indices
+    k = min(NEAREST, len(numbers))
+    found = torch.cdist(coarse(fakes), reals).topk(k, largest=False).indices
     # One gather a fake: a damaged sample gives the same replacement here as in its part.
     rows = [np.stack([fake, *images.gather(numbers[near])[0]]) for fake, near in zip(fakes, found.numpy(), strict=True)]
     pixels = np.ascontiguousarray(np.concatenate(rows).transpose(0, 3, 1, 2))
     text = (
-        f"First in each row a generated image, then its {NEAREST} nearest of {len(numbers):,} training images, by "
+        f"First in each row a generated image, then its {k} nearest of {len(numbers):,} training images, by "
         f"distance of pixels at {COARSE_PX} x {COARSE_PX}. Copies would be seen here."
     )
-    return Picture("Nearest training images", text, [], png_bytes(grid(pixels, 1 + NEAREST)))
+    return Picture("Nearest training images", text, [], png_bytes(grid(pixels, 1 + k)))
 
 
 def coarse(images: np.ndarray) -> Tensor:

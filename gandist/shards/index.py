@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from gandist.errors import DataError
-from gandist.shards.remote import ShardCache, filesystem, is_remote, join, read_bytes
+from gandist.shards.remote import ShardCache, filesystem, is_remote, join, printable, read_bytes
 from gandist.shards.tars import scan_tar
 
 SHARDS_FILE = "shards.parquet"
@@ -51,6 +52,10 @@ SAMPLES_SCHEMA = pa.schema(
         ("crc", pa.uint32()),
     ]
 )
+
+
+class NoIndexError(DataError):
+    """There is no index, and perhaps nothing at all."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,8 @@ def _relative(url: str, base: str) -> str:
         inside = url.partition("?")[0].removeprefix(folder.rstrip("/") + "/")
         return inside if is_remote(base) and join(base, inside) == url else url
     path = os.path.abspath(url)  # noqa: PTH100 (resolve() would follow links)
+    if url != printable(url):
+        raise DataError(f"{printable(url)}: the shard's path is not UTF-8, and an index is; rename what is not")
     if is_remote(base):
         raise DataError(f"{url}: a shard on this machine cannot be used from an index at {base}; copy it there first")
     with contextlib.suppress(ValueError):
@@ -270,13 +277,21 @@ def _write(dest_fs: pafs.FileSystem, path: str, content: bytes) -> None:
     temporary.replace(final)
 
 
+def index_command(path: str) -> str:
+    """The command that writes the index of the shards in a folder, or at a URL."""
+    if path.startswith(("http://", "https://")):  # which neither lists its files nor can be written to
+        return f"python -m gandist.pack {shlex.quote(join(path, '{000000..000009}.tar'))} FOLDER --index-only"
+    return f"python -m gandist.pack {shlex.quote(path)} --index-only"
+
+
 def read_index(path: str) -> Index:
     """The index in a folder, or at an s3://, gs:// or http(s):// URL.
 
     Raises:
-        DataError: there is none, or it is half-written or damaged; the message says how to write it.
+        NoIndexError: there is none.
+        DataError: it is half-written or damaged; the message says how to write it.
     """
-    fix = f"write it: python -m gandist.pack {path} --index-only"
+    fix = f"write it: {index_command(path)}"
     try:
         shards = _table(_fetched(path, SHARDS_FILE, fix))
         notes = json.loads(shards.schema.metadata[b"gandist"])
@@ -300,12 +315,13 @@ def read_index(path: str) -> Index:
 
 
 def _fetched(path: str, name: str, fix: str) -> bytes:
+    if not is_remote(path) and not Path(path).is_dir():
+        raise NoIndexError(f"{path}: no such folder")
     try:
         return read_bytes(join(path, name))
     except FileNotFoundError as error:
-        if not is_remote(path) and not Path(path).exists():
-            raise DataError(f"{path}: no such folder") from error
-        raise DataError(f"{path}: holds no index ({name} is missing); {fix}") from error
+        kind = NoIndexError if name == SHARDS_FILE else DataError
+        raise kind(f"{path}: holds no index ({name} is missing); {fix}") from error
 
 
 def _table(content: bytes) -> pa.Table:

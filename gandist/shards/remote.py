@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,14 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from filelock import FileLock
 
-from gandist.errors import DataError, UnreachableError
+from gandist.errors import ConfigError, DataError, UnreachableError
 
 REMOTE = ("s3", "gs", "gcs", "http", "https")
 CHUNK_BYTES = 8 << 20
 """Reads of this size are 20 times as fast as an object store's unbuffered stream."""
 WAITS_S = (0.5, 1.0, 2.0)
 """Pauses before each further attempt after a network error."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 ABANDONED_S = 3600.0
 """A partial download untouched for so long belongs to a process that died."""
 
@@ -43,6 +45,11 @@ def join(base: str, name: str) -> str:
     return f"{path.rstrip('/')}/{name}{question}{options}"
 
 
+def printable(name: str) -> str:
+    """A file's name as text. What is no UTF-8 in it is none, and is spelled out: `caf\\xe9`."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def filesystem(url: str) -> tuple[pafs.FileSystem, str]:
     """The file system that `url` lies in, and its path there.
 
@@ -50,9 +57,11 @@ def filesystem(url: str) -> tuple[pafs.FileSystem, str]:
     environment variable AWS_ENDPOINT_URL; credentials come as for every AWS tool.
 
     Raises:
-        DataError: the URL is malformed.
+        DataError: the URL is malformed, or a path is no UTF-8.
     """
     if not is_remote(url):
+        if url != printable(url):
+            raise DataError(f"{printable(url)}: the path is not UTF-8; rename what is not")
         return pafs.LocalFileSystem(), os.path.abspath(url)  # noqa: PTH100 (resolve() would follow links)
     parts = urlsplit(url)
     if parts.scheme in ("http", "https"):
@@ -121,6 +130,7 @@ def retrying(url: str, attempt: Callable[[], T]) -> T:
     Raises:
         FileNotFoundError: there is nothing at `url`.
         UnreachableError: naming `url`, when it cannot be had.
+        OSError: this machine has no room for it.
     """
     for wait_s in (*WAITS_S, None):
         try:
@@ -128,6 +138,8 @@ def retrying(url: str, attempt: Callable[[], T]) -> T:
         except FileNotFoundError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in FULL:  # not the network's: what is fetched has no room
+                raise
             if wait_s is None or not _passing(error):
                 raise UnreachableError(f"{url}: cannot be read: {error}") from error
             time.sleep(wait_s)
@@ -139,14 +151,39 @@ def _passing(error: Exception) -> bool:
     if status is not None:
         return status >= 500 or status in (408, 429)
     if isinstance(error, OSError):
-        hopeless = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR)
+        hopeless = (errno.EACCES, errno.EROFS, errno.EISDIR)
         return error.errno not in hopeless and "ACCESS_DENIED" not in str(error)
     return type(error).__module__.startswith("aiohttp")  # a connection that broke off
 
 
+def local_path(path: str, key: str) -> Path:
+    """A path of this machine as a user writes it, who may begin it with `~`.
+
+    Raises:
+        ConfigError: naming `key`: there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{key}: {path}: there is no home folder that ~ stands for; write the whole path") from error
+
+
 def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/gandist`, or `~/.cache/gandist`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gandist"
+    """`$XDG_CACHE_HOME/gandist`, or `~/.cache/gandist`. A container's user may have no home, or one that is not theirs:
+    then `gandist-UID` in the folder for temporary files.
+
+    Raises:
+        OSError: there is no folder for temporary files.
+    """
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "gandist"
+    with contextlib.suppress(RuntimeError):  # no HOME, and no passwd entry
+        cache = Path.home() / ".cache"
+        # What os.path says of a folder that may not be looked into; Path's own raises.
+        there = next(path for path in (cache, *cache.parents) if os.path.exists(path))  # noqa: PTH110
+        if there == cache or os.access(there, os.W_OK):
+            return cache / "gandist"
+    return Path(tempfile.gettempdir()) / f"gandist-{os.getuid()}"
 
 
 class ShardCache:
@@ -181,24 +218,28 @@ class ShardCache:
         locks = self.folder / "locks"
         try:
             locks.mkdir(parents=True, exist_ok=True)
+            # A fixed number of lock files, for they cannot be removed safely.
+            with FileLock(locks / f"{name[:2]}.lock"):
+                if held := self._held(sha256, bytes):
+                    return held
+                part = self.folder / f"{name}.part"
+                try:
+                    return self._download(url, part, sha256, bytes)
+                finally:
+                    part.unlink(missing_ok=True)
         except OSError as error:
-            raise DataError(f"{self.folder}: cannot hold the cache: {error}; set data.cache_dir") from error
-        # A fixed number of lock files, for they cannot be removed safely.
-        with FileLock(locks / f"{name[:2]}.lock"):
-            if held := self._held(sha256, bytes):
-                return held
-            part = self.folder / f"{name}.part"
-            try:
-                return self._download(url, part, sha256, bytes)
-            finally:
-                part.unlink(missing_ok=True)
+            raise UnreachableError(
+                f"{self.folder}: cannot hold the cache: {error.strerror or error}; set data.cache_dir (or "
+                "XDG_CACHE_HOME) to a folder that can be written to"
+            ) from error
 
     def _held(self, sha256: str | None, bytes: int | None) -> Path | None:
         if sha256 is None:
             return None
         path = self.folder / sha256
         with contextlib.suppress(FileNotFoundError):
-            os.utime(path)  # most recently used
+            with contextlib.suppress(PermissionError):  # somebody else's, which may be read
+                os.utime(path)  # most recently used
             if bytes is None or path.stat().st_size == bytes:
                 return path
         return None

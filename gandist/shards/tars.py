@@ -6,6 +6,7 @@ Nothing in a tar is ever unpickled, and a torn or damaged one is refused rather 
 import hashlib
 import json
 import mmap
+import os
 import re
 import tarfile
 import zlib
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow.fs as pafs
 
 from gandist.errors import DataError
-from gandist.shards.remote import filesystem, join, retrying
+from gandist.shards.remote import filesystem, is_remote, join, printable, retrying
 
 COLUMNS = ("key", "ext", "offset", "size", "label", "caption", "crc")
 IMAGES = ("png", "jpg", "jpeg", "webp")
@@ -43,17 +44,24 @@ def list_shards(src: str) -> list[str]:
         return [src]
     if src.startswith(("http://", "https://")):
         raise DataError(f"{src}: a web server does not list its files; write {src.rstrip('/')}/{{000000..000009}}.tar")
-    src_fs, folder = filesystem(src)
     try:
-        found = retrying(src, lambda: src_fs.get_file_info(pafs.FileSelector(folder)))
+        found = retrying(src, lambda: _files(src))
     except FileNotFoundError as error:
         raise DataError(f"{src}: no such folder") from error
-    names = sorted(info.base_name for info in found if info.is_file and info.extension == "tar")
+    names = sorted(name for name in found if name.endswith(".tar"))
     # Names that start with a dot are work in progress, or a file manager's litter.
     names = [name for name in names if not name.startswith(".")]
     if not names:
         raise DataError(f"{src}: holds no shards (*.tar)")
     return [join(src, name) for name in names]
+
+
+def _files(src: str) -> list[str]:
+    """Names of the files in a folder or under a bucket's prefix."""
+    if not is_remote(src):  # Arrow gives no names that are not UTF-8
+        return [entry.name for entry in os.scandir(src) if entry.is_file()]
+    src_fs, folder = filesystem(src)
+    return [info.base_name for info in src_fs.get_file_info(pafs.FileSelector(folder)) if info.is_file]
 
 
 def scan_tar(path: Path, url: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
@@ -70,7 +78,7 @@ def scan_tar(path: Path, url: str) -> tuple[dict[str, Any], dict[str, list[Any]]
             image = _image(members, f"{url}: sample {key!r}")
             offset, size = members[image]
             row = {
-                "key": key,
+                "key": printable(key),
                 "ext": image.rpartition(".")[2],
                 "offset": offset,
                 "size": size,

@@ -9,9 +9,11 @@ import argparse
 import sys
 
 from gandist.errors import GandistError, RunError
+from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 
 
+@interruptible
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="gandist tune",

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from gandist.config import RunConfig
 from gandist.sections import Section, one_or_more
+from gandist.typed import Paths
 
 Values = dict[str, Any]
 """A point of the space: the values of the paths that count there."""
@@ -20,6 +22,7 @@ Kind = Literal["choice", "uniform", "loguniform", "integer"]
 KINDS: tuple[Kind, ...] = ("choice", "uniform", "loguniform", "integer")
 MOST_WHOLE = 1000
 """Whole numbers of a range that a grid may go through."""
+OneOrMore = Annotated[tuple[Any, ...], BeforeValidator(one_or_more)]
 
 
 class Domain(Section):
@@ -33,7 +36,7 @@ class Domain(Section):
     """A real number between two positive bounds, its logarithm uniform."""
     integer: tuple[int, int] | None = None
     """A whole number between two bounds, both included."""
-    when: dict[str, Annotated[tuple[Any, ...], BeforeValidator(one_or_more)]] = Field(default_factory=dict)
+    when: Annotated[dict[str, OneOrMore], Paths(RunConfig)] = Field(default_factory=dict)
     """Counts only where each of these paths, which stand before it in the space, has one of the values given."""
 
     @model_validator(mode="after")

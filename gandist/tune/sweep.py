@@ -21,6 +21,7 @@ from gandist.schedule import images_of
 from gandist.sections import Section
 from gandist.tune.space import Domain, Values, draw, grid, outskirts
 from gandist.tune.trials import TRAIN_S, Mode
+from gandist.typed import Kind, Paths
 
 DEFAULTS: Values = {"health.diverged": "stop", "health.collapsing": "stop"}
 """A trial that comes apart makes room for the next."""
@@ -96,10 +97,10 @@ class Sweep(Section):
     config: str
     """Configuration that the trials vary: a path from the working directory or from beside the sweep file, or the name
     of a shipped one."""
-    set: dict[str, Any] = Field(default_factory=dict)
+    set: Annotated[dict[str, Any], Paths(RunConfig)] = Field(default_factory=dict)
     """What all trials replace in it, by configuration path; `train.total_kimg` is a trial's budget, `eval.every_kimg`
     how often it is measured and judged, `launch.workers` and `launch.resources` what it runs on."""
-    space: dict[str, Domain] = Field(min_length=1)
+    space: Annotated[dict[str, Domain], Paths(RunConfig)] = Field(min_length=1)
     """What is searched, by configuration path."""
     metric: dict[str, Mode] = Field(default_factory=dict)
     """What is sought, `min` or `max`; of several, the searcher seeks the best compromises, and trials are ranked by the
@@ -210,9 +211,9 @@ def read(file: str, overrides: Sequence[str] = ()) -> Plan:
         ConfigError: with the file, the key and the fix.
     """
     path = find(file)
-    tree = tree_of(path)
+    tree = tree_of(path, Sweep)
     for item in overrides:
-        _override(tree, *assignment(item, "key=value"))
+        _override(tree, *assignment(item, "key=value", _kind))
     try:
         sweep = Sweep.model_validate(tree)
     except ValidationError as error:
@@ -221,6 +222,11 @@ def read(file: str, overrides: Sequence[str] = ()) -> Plan:
         return _plan(sweep, path)
     except ConfigError as error:
         raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+
+
+def _kind(key: str) -> Kind:
+    """What a key of an override takes: the sweep's own, or a field in all trials."""
+    return Kind(Sweep if key.partition(".")[0] in Sweep.model_fields else RunConfig).along(key)
 
 
 def _override(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -1,0 +1,44 @@
+"""Ctrl-C ends a command with one line and the status that shells give it, wherever it comes."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import ParamSpec
+
+STATUS = 130
+"""128 and the number of SIGINT."""
+P = ParamSpec("P")
+
+
+def interruptible(main: Callable[P, int]) -> Callable[P, int]:
+    """A command's `main`, which Ctrl-C makes return `STATUS`. (A run that trains takes the first one for a request to
+    save and end, which is another status.)"""
+
+    @functools.wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except KeyboardInterrupt:
+            _say()
+            return STATUS
+
+    return run
+
+
+def while_importing() -> None:
+    """Let Ctrl-C end this process likewise before there is a `main`: torch and Ray take seconds to import."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+            return
+        _say()
+        os._exit(STATUS)
+
+    sys.excepthook = hook
+
+
+def _say() -> None:
+    print("gandist: interrupted", file=sys.stderr, flush=True)  # noqa: T201
