@@ -18,7 +18,8 @@ from gandist.shards.index import Index, index_shards, write_index
 from gandist.shards.making import alone, making, members, write_shard
 from gandist.shards.picture import ENCODINGS, Picture
 from gandist.shards.remote import ShardCache, default_cache_dir, is_remote
-from gandist.shards.sources import Source, open_source
+from gandist.shards.samples import Source
+from gandist.shards.sources import LABELS, open_source
 from gandist.shards.tars import list_shards
 from gandist.terminal import Counter
 from gandist.text import embed, encoder
@@ -45,6 +46,8 @@ def pack(
     overwrite: bool = False,
     captions: bool = False,
     class_names: Sequence[str] = (),
+    labels: str | None = None,
+    split: str | None = None,
     progress: bool = False,
 ) -> tuple[Index, list[str]]:
     """Pack the images of `src` into shards and an index in the folder `dest`: equal input, equal bytes.
@@ -66,6 +69,8 @@ def pack(
         workers: threads (default: one a core).
         captions: whether captions are embedded; an image without one then counts as broken.
         class_names: names of the classes, where the source has none.
+        labels: where labels come from: "folders", "listing", "column" or "none"; None takes those that are there.
+        split: the split that is taken, of a source that holds several; "all" takes every one.
 
     Raises:
         DataError: the source cannot be read, `dest` holds a set already, or too many images are broken.
@@ -75,7 +80,7 @@ def pack(
         encoder()  # before the work is done, say that it is not installed
     fix = "pass --overwrite, or --index-only to index them"
     with making(dest, overwrite=overwrite, sources=(src,), fix=fix) as made:
-        source = open_source(src, made.work)
+        source = open_source(src, made.work, labels=labels, split=split)
         order = _permutation(source.n, seed)
         if n is not None and n > source.n:
             raise DataError(f"{src}: holds {source.n} images; --n {n} are more")
@@ -173,7 +178,13 @@ def _write_shards(
 
 
 def index_only(
-    src: str, dest: str | None, workers: int | None = None, captions: bool = False, progress: bool = False
+    src: str,
+    dest: str | None,
+    workers: int | None = None,
+    captions: bool = False,
+    progress: bool = False,
+    labels: str | None = None,
+    split: str | None = None,
 ) -> Index:
     """Index the WebDataset shards at `src` (folder, URL, tar, or brace notation), into `dest` or beside them.
 
@@ -182,7 +193,9 @@ def index_only(
             embedded, and a sample has none.
         GandistError: captions are to be embedded, and the text encoder is not installed.
     """
-    urls = list_shards(src)
+    if labels not in (None, "none"):
+        raise DataError(f"{src}: --labels {labels} is not for tars; pass --labels none, or nothing")
+    urls = list_shards(src, split)
     if dest is None:
         dest = src if "{" not in src and not src.partition("?")[0].endswith(".tar") else _folder(urls[0])
     if dest.startswith(("http://", "https://")):
@@ -192,7 +205,7 @@ def index_only(
     cache = ShardCache(default_cache_dir() / "shards", CACHE_BYTES)
     with nullcontext() if is_remote(dest) else alone(dest):
         with Counter("indexing", None, shown=progress) as bar:
-            index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.add)
+            index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.add, labels=labels != "none")
         if captions:
             index = embed(index, src, progress)
         write_index(index, dest)
@@ -260,6 +273,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="embed each caption, for training on text (needs `pip install 'gandist[text]'`)",
     )
+    add(
+        "--labels",
+        choices=tuple(LABELS),
+        help="; ".join(f"{name}: {text}" for name, text in LABELS.items()) + " (default: whichever is there)",
+    )
+    add("--split", metavar="NAME", help="of a source that holds several (train, val, test): take this one, or all")
     add("--index-only", action="store_true", help="index existing WebDataset shards, written by anyone")
     return parser
 
@@ -287,7 +306,8 @@ def main(argv: list[str] | None = None) -> int:
     broken: list[str] = []
     try:
         if only:
-            index = index_only(src, dest, options["workers"], options["captions"], progress=True)
+            taken = {name: options[name] for name in ("workers", "captions", "labels", "split")}
+            index = index_only(src, dest, **taken, progress=True)
         else:
             index, broken = pack(src, dest, **options, progress=True)
     except (GandistError, OSError) as error:

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from gandist.errors import DataError
 from gandist.shards.remote import ShardCache, filesystem, is_remote, join, printable, read_bytes
+from gandist.shards.samples import Unmatched
 from gandist.shards.tars import scan_tar
 
 SHARDS_FILE = "shards.parquet"
@@ -158,32 +159,40 @@ def index_shards(
     class_names: Sequence[str] = (),
     workers: int | None = None,
     progress: Callable[[int], object] = lambda n: None,
+    labels: bool = True,
+    unmatched: Unmatched | None = None,
 ) -> Index:
     """Read WebDataset shards, written by anyone, and note where their images lie.
 
     Members group to samples as in WebDataset: consecutive ones, by their path up to the name's first dot.
     Of a sample the image (png, jpg, jpeg or webp), the label (`.cls`, or "label" in `.json`) and the caption
-    (`.txt`) are taken; nothing is ever unpickled.
+    (`.txt`) are taken, also where more than the first dot is in their names (a.5x.png, a.5x.cls); nothing is ever
+    unpickled.
 
     Args:
         urls: the shards in their order; remote ones go through `cache`.
         base: folder or URL that the index will lie in: the shards inside are noted relative to it.
         progress: called with the number of samples of each finished shard.
+        labels: whether labels are read.
+        unmatched: notes labels and captions that were found and not taken.
 
     Raises:
         DataError: naming the shard: missing, truncated, without images, or holding pickled members.
     """
 
-    def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-        shard, samples = scan_tar(cache.fetch(url, None, None), url)
+    def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]], Unmatched]:
+        lost = Unmatched()
+        shard, samples = scan_tar(cache.fetch(url, None, None), url, labels=labels, unmatched=lost)
         progress(shard["n"])
-        return shard, samples
+        return shard, samples, lost
 
     shards: list[dict[str, Any]] = []
     tables: list[pa.Table] = []
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:
-        for shard, samples in pool.map(scan, urls):
+        for shard, samples, lost in pool.map(scan, urls):
+            if unmatched is not None:
+                unmatched.add(lost)
             columns = {"shard": [len(shards)] * shard["n"], **samples}
             tables.append(pa.Table.from_pydict(columns, schema=SAMPLES_SCHEMA))
             shards.append({"url": _relative(shard.pop("url"), base), **shard})

@@ -19,20 +19,28 @@ import pyarrow.fs as pafs
 
 from gandist.errors import DataError
 from gandist.shards.remote import filesystem, is_remote, join, printable, retrying
+from gandist.shards.samples import MAX_CLASSES, Unmatched
+from gandist.shards.splits import files_of_split
 
 COLUMNS = ("key", "ext", "offset", "size", "label", "caption", "crc")
 IMAGES = ("png", "jpg", "jpeg", "webp")
 PICKLES = {"pyd", "pickle", "pkl", "pth", "pt", "dill", "joblib"}
 META = re.compile(r"__[^/]*__(/|$)")  # WebDataset's own remarks, in no sample
-MAX_CLASSES = 1 << 20
 
 
-def list_shards(src: str) -> list[str]:
+def list_shards(src: str, split: str | None = None) -> list[str]:
     """Paths or URLs of the shards of `src`: a folder or bucket prefix of `*.tar`, one tar, or brace notation.
 
+    Args:
+        split: take the shards whose names say so (train-000000.tar); "all" takes those of every split.
+
     Raises:
-        DataError: there are none, or they cannot be listed.
+        DataError: there are none, they cannot be listed, or they belong to several splits and none is named.
     """
+    return files_of_split(src, _shards(src), split)
+
+
+def _shards(src: str) -> list[str]:
     if "{" in src:
         from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
 
@@ -64,34 +72,43 @@ def _files(src: str) -> list[str]:
     return [info.base_name for info in src_fs.get_file_info(pafs.FileSelector(folder)) if info.is_file]
 
 
-def scan_tar(path: Path, url: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def scan_tar(
+    path: Path, url: str, *, labels: bool = True, unmatched: Unmatched | None = None
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """The index's row of the shard at `path`, called `url`, and its columns for the samples (all but `shard`).
+
+    Args:
+        labels: whether labels are read.
+        unmatched: notes the labels and captions that could not be told from others of their sample.
 
     Raises:
         DataError: naming the shard and the sample: torn, without an image, pickled, or oddly labelled.
     """
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    unmatched = Unmatched() if unmatched is None else unmatched
     if path.stat().st_size == 0:
         raise DataError(f"{url}: an empty file, not a tar; fetch or write the shard again")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for key, members in _samples(file, data, url):
-            image = _image(members, f"{url}: sample {key!r}")
+            where = f"{url}: sample {key!r}"
+            image = _image(members, where)
+            text = _member(members, image, "txt", where, unmatched)
             offset, size = members[image]
             row = {
                 "key": printable(key),
                 "ext": image.rpartition(".")[2],
                 "offset": offset,
                 "size": size,
-                "label": _label(members, data, f"{url}: sample {key!r}"),
-                "caption": _text(members, data, "txt", f"{url}: sample {key!r}"),
+                "label": _label(members, image, data, where, unmatched) if labels else -1,
+                "caption": _text(members, data, text, where, unmatched),
                 "crc": zlib.crc32(memoryview(data)[offset : offset + size]),
             }
             for name, value in row.items():
                 columns[name].append(value)
         sha256 = hashlib.sha256(data).hexdigest()
-        labels = np.array(columns["label"], np.int64)
-        counts = np.bincount(labels[labels >= 0]).tolist() if (labels >= 0).any() else []
-        shard = {"url": url, "bytes": len(data), "sha256": sha256, "n": len(labels), "class_counts": counts}
+        numbers = np.array(columns["label"], np.int64)
+        counts = np.bincount(numbers[numbers >= 0]).tolist() if (numbers >= 0).any() else []
+        shard = {"url": url, "bytes": len(data), "sha256": sha256, "n": len(numbers), "class_counts": counts}
     if not columns["key"]:
         raise DataError(f"{url}: holds no samples")
     return shard, columns
@@ -137,29 +154,51 @@ def _image(members: Members, where: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f"{where}: holds {len(found)} images ({', '.join(found)}), where one is expected")
+        raise DataError(
+            f"{where}: holds {len(found)} images ({', '.join(found)}), where one is expected; names that are the same "
+            "up to their first dot are one sample: rename or remove the others"
+        )
     raise DataError(
         f"{where}: holds no image ({', '.join(IMAGES)}), only {', '.join(members)}; remove it from the shard"
     )
 
 
-def _text(members: Members, data: mmap.mmap, ext: str, where: str) -> str | None:
-    if ext not in members:
+def _member(members: Members, image: str, kind: str, where: str, unmatched: Unmatched) -> str | None:
+    """The member that says something of the image, by its extension: "cls" itself, or as the image "5x.png" is named,
+    "5x.cls", or the only one that ends so."""
+    found = [ext for ext in members if ext.rpartition(".")[2] == kind]
+    beside = f"{image.rpartition('.')[0]}.{kind}"
+    for ext in (kind, beside):
+        if ext in found:
+            return ext
+    if len(found) > 1:
+        unmatched.note(f"samples have several .{kind}, of which none was taken", [f"{where}: {', '.join(found)}"])
+    return found[0] if len(found) == 1 else None
+
+
+def _text(members: Members, data: mmap.mmap, ext: str | None, where: str, unmatched: Unmatched) -> str | None:
+    if ext is None:
         return None
     offset, size = members[ext]
     try:
         return data[offset : offset + size].decode()
     except UnicodeDecodeError as error:
+        if "." in ext:  # a guess at what it holds
+            unmatched.note("members are not UTF-8 text", [f"{where}: {ext}"])
+            return None
         raise DataError(f"{where}: its .{ext} is not UTF-8 text") from error
 
 
-def _label(members: Members, data: mmap.mmap, where: str) -> int:
-    text = _text(members, data, "cls", where)
-    if text is None and "json" in members:
+def _label(members: Members, image: str, data: mmap.mmap, where: str, unmatched: Unmatched) -> int:
+    text = _text(members, data, _member(members, image, "cls", where, unmatched), where, unmatched)
+    if text is None and (ext := _member(members, image, "json", where, unmatched)):
         try:
-            content = json.loads(_text(members, data, "json", where) or "null")
+            content = json.loads(_text(members, data, ext, where, unmatched) or "null")
         except json.JSONDecodeError as error:
-            raise DataError(f"{where}: its .json cannot be parsed: {error}") from error
+            if "." in ext:
+                unmatched.note("members are no JSON", [f"{where}: {ext}"])
+                return -1
+            raise DataError(f"{where}: its .{ext} cannot be parsed: {error}") from error
         label = content.get("label") if isinstance(content, dict) else None
         text = None if label is None else str(label)
     if text is None:
@@ -169,5 +208,8 @@ def _label(members: Members, data: mmap.mmap, where: str) -> int:
     except ValueError:
         label = MAX_CLASSES
     if not -1 <= label < MAX_CLASSES:
-        raise DataError(f"{where}: its label is {text.strip()!r}, which is not a class number")
+        raise DataError(
+            f"{where}: its label is {text.strip()!r}, which is not a class number; write one of 0 to "
+            f"{MAX_CLASSES - 1}, or pass --labels none"
+        )
     return label
