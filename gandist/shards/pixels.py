@@ -41,12 +41,12 @@ def open_picture(data: bytes, formats: tuple[str, ...]) -> Image.Image:
         # Only what is listed: Pillow would also run Ghostscript on an EPS that is called .png.
         return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:
-        what = "TIFF" if data[:4] in (b"II*\0", b"MM\0*") and "TIFF" in formats else ""
-        raise ValueError(
-            "a TIFF of a kind that is not read (such as colour in floating point); convert it to 8 bits"
-            if what
-            else "cannot be identified as an image"
-        ) from error
+        if data[:4] in (b"II*\0", b"MM\0*") and "TIFF" in formats:
+            raise ValueError(
+                "a TIFF that is damaged, or of a kind that is not read (such as colour in floating point); mend it, or "
+                "convert it to 8 bits"
+            ) from error
+        raise ValueError("cannot be identified as an image") from error
 
 
 def orientation(image: Image.Image) -> int:
