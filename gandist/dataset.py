@@ -47,9 +47,14 @@ def open_index(config: RunConfig) -> Index:
         )
     classes = config.model.classes
     if classes and index.classes != classes:
+        present = len(np.unique(index.labels[index.labels >= 0]))
+        costly = (
+            f", which gives a row of weights also to the {index.classes - present} classes without images; or pack the "
+            f"images with labels from 0 to {present - 1}"
+        )
         raise DataError(
             f"{config.data.path}: its labels make {index.classes} classes, the network has model.classes={classes}; "
-            f"set model.classes={index.classes}"
+            f"set model.classes={index.classes}{costly if index.classes > index.n else ''}"
         )
     if classes and min(index.samples.column("label").to_pylist()) < 0:
         raise DataError(f"{config.data.path}: some images have no label; label them, or set model.classes=0")
