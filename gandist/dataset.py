@@ -15,7 +15,8 @@ from gandist.shards.builtin import builtin
 from gandist.shards.images import Images, open_images
 from gandist.shards.index import Index, NoIndexError, index_command, read_index
 from gandist.shards.order import Order
-from gandist.shards.remote import FULL, default_cache_dir, is_remote, local_path
+from gandist.shards.remote import default_cache_dir, is_remote, local_path
+from gandist.shards.room import FULL
 from gandist.shards.unpacked import unpacked
 
 
@@ -95,9 +96,14 @@ def open_index(config: RunConfig) -> Index:
         raise DataError(f"{said}: holds {index.n} images, fewer than one global batch; set train.batch <= {index.n}")
     classes = config.model.classes
     if classes and index.classes != classes:
+        present = len(np.unique(index.labels[index.labels >= 0]))
+        costly = (
+            f", which gives a row of weights also to the {index.classes - present} classes without images; or pack the "
+            f"images with labels from 0 to {present - 1}"
+        )
         raise DataError(
             f"{said}: its labels make {index.classes} classes, the network has model.classes={classes}; "
-            f"set model.classes={index.classes}"
+            f"set model.classes={index.classes}{costly if index.classes > index.n else ''}"
         )
     if classes and min(index.samples.column("label").to_pylist()) < 0:
         raise DataError(f"{said}: some images have no label; label them, or set model.classes=0")

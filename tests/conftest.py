@@ -62,10 +62,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI a test that would be skipped fails, but for one that needs a GPU, network namespaces, or the schemas of
-    Kubernetes' custom resources, which are no part of the repository: a green run has run everything else."""
+    """In CI a test that would be skipped fails, but for one that needs a GPU, network namespaces, a mount, or the
+    schemas of Kubernetes' custom resources, which are not in the repository: a green run has run everything else."""
     report = yield
-    may = any(item.get_closest_marker(marker) for marker in ("gpu", "crds", "netns"))
+    may = any(item.get_closest_marker(marker) for marker in ("gpu", "crds", "mounts", "netns"))
     if report.skipped and os.environ.get("CI") and not may:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome, report.longrepr = "failed", f"in CI nothing is skipped: {reason}"

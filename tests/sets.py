@@ -1,13 +1,16 @@
 """Small sets of real shards, as `gandist.pack` writes them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from gandist.pack import pack
-from gandist.shards.index import Index
+from gandist.shards.index import Index, write_index
 
 EMOJI = Path(__file__).parent.parent / "data/emoji/node_modules"
 """Where `make emoji` lays the npm packages of `configs/emoji.py`."""
@@ -42,3 +45,14 @@ def damage(index: Index, number: int) -> str:
     data[row["offset"] + row["size"] // 2] ^= 0xFF
     path.write_bytes(bytes(data))
     return str(path)
+
+
+def far_labels(index: Index, first: int = 1_000_000) -> Index:
+    """The same set on the disk with labels from `first` on."""
+    labels = index.samples["label"].combine_chunks()
+    samples = index.samples.set_column(
+        index.samples.schema.get_field_index("label"), "label", pc.add(labels, pa.scalar(first, pa.int32()))
+    )
+    far = replace(index, samples=samples)
+    write_index(far, index.base)
+    return far

@@ -24,7 +24,8 @@ from gandist.quality.classifier import (
     train_classifier,
 )
 from gandist.sections import DataSection
-from tests.sets import make_set
+from gandist.shards.index import read_index
+from tests.sets import far_labels, make_set
 
 CPU = torch.device("cpu")
 FASHION = DataSection(path="builtin:fashion-10k", channels=1)
@@ -136,6 +137,15 @@ def test_trained_once_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     classifier_of(data, 64)
     classifier_of(data.model_copy(update={"channels": 1}))
     assert calls == [32, 64, 32]
+
+
+def test_labels_may_be_any_numbers(tmp_path: Path) -> None:
+    """An output for each class that is there, not for each number up to the largest label."""
+    near = fit(DataSection(path=make_set(tmp_path, 40).base), kimg=0.1)
+    far = fit(DataSection(path=far_labels(read_index(str(tmp_path / "shards"))).base), kimg=0.1)
+    assert far[1].classes == near[1].classes == 2
+    assert far[1].accuracy == near[1].accuracy
+    assert far[0].head.weight.equal(near[0].head.weight)
 
 
 def test_unlabelled_images_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from gandist import dataset
 from gandist.config import RunConfig, validate
 from gandist.errors import ConfigError, DataError
-from tests.sets import make_set
+from tests.sets import far_labels, make_set
 
 UID = 54_321
 """Of nobody on this machine."""
@@ -142,3 +142,13 @@ def test_a_user_without_a_home(open_to_all: Path) -> None:
         2,
         f"gandist: data.path: {mine}/index: cannot be read: Permission denied\n",
     )
+
+
+def test_classes_that_disagree_say_what_far_labels_cost(tmp_path: Path) -> None:
+    index = make_set(tmp_path, 10)
+    tree = {"data": {"path": index.base}, "model": {"classes": 3}, "train": {"batch": 8}}
+    with pytest.raises(DataError, match=r"make 2 classes, .* set model\.classes=2$"):
+        dataset.open_index(validate(tree))
+    far_labels(index)
+    with pytest.raises(DataError, match=r"set model\.classes=1000002, .* the 1000000 classes without images.* 0 to 1$"):
+        dataset.open_index(validate(tree))

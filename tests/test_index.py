@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from PIL import Image
 from gandist.errors import DataError
 from gandist.pack import main
 from gandist.shards.index import SAMPLES_SCHEMA, SHARDS_SCHEMA, Index, index_shards, read_index, write_index
+from gandist.shards.making import write_shard
 from gandist.shards.remote import ShardCache
 from gandist.shards.tars import list_shards
 from tests.sets import make_set
@@ -384,3 +386,43 @@ def test_a_process_may_end_right_after_it_has_read_an_index(tmp_path: Path) -> N
     for _ in range(6):
         pair = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
         assert [process.wait(timeout=60) for process in pair] == [0, 0]
+
+
+def test_the_cost_does_not_grow_with_the_value_of_a_label(tmp_path: Path) -> None:
+    """Labels may be any numbers: nothing is as long as the largest of them, neither in memory nor on the disk."""
+    peaks, sizes = [], []
+    for first in (0, 1_000_000):
+        folder = tmp_path / str(first)
+        folder.mkdir()
+        paths = [folder / f"{number}.tar" for number in range(4)]
+        for number, path in enumerate(paths):
+            label = str(first + number).encode()
+            write_shard(path, [(f"{i:03d}", {"png": png(i), "cls": label}) for i in range(3)])
+        tracemalloc.start()
+        held = pa.total_allocated_bytes()
+        index = index_shards([str(path) for path in paths], ShardCache(tmp_path, 0), base=str(folder))
+        write_index(index, str(folder))
+        again = read_index(str(folder))
+        peaks.append(tracemalloc.get_traced_memory()[1] + pa.total_allocated_bytes() - held)
+        tracemalloc.stop()
+        sizes.append((folder / "shards.parquet").stat().st_size)
+        assert again.fingerprint == index.fingerprint
+        assert again.classes == first + 4
+        assert again.shards["class_counts"].to_pylist() == [
+            None if first else [0] * number + [3] for number in range(4)
+        ]
+    assert peaks[1] < 2 * peaks[0]
+    assert sizes[1] < 2 * sizes[0]
+
+
+def test_long_counts_of_an_older_index_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write_shard(path, [("000", {"png": png(0), "cls": b"90000"})])
+    index = index_of(path, base=str(tmp_path))
+    counts = pa.array([[0] * 90_000 + [1]], pa.list_(pa.int64()))
+    before = replace(index, shards=index.shards.set_column(4, "class_counts", counts))
+    write_index(before, str(tmp_path))
+    again = read_index(str(tmp_path))
+    assert again.shards["class_counts"].to_pylist() == [None]
+    assert again.shards.schema.equals(index.shards.schema)
+    assert again.labels.tolist() == [90_000]

@@ -6,6 +6,7 @@ import http.server
 import os
 import pwd
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
+from filelock import FileLock
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
@@ -28,6 +30,7 @@ from gandist.pack import main, pack
 from gandist.shards import remote
 from gandist.shards.index import read_index, write_index
 from gandist.shards.remote import ShardCache, default_cache_dir, filesystem, is_remote, join, local_path
+from gandist.shards.room import FullError
 
 MB = 1 << 20
 
@@ -342,16 +345,29 @@ def test_cache_is_bounded_and_drops_the_least_recently_used(web: Web, tmp_path: 
     assert sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) <= 3500
 
 
-def test_what_a_dead_process_left_is_evicted(web: Web, tmp_path: Path) -> None:
+def test_partial_downloads_without_a_living_process_go(web: Web, tmp_path: Path) -> None:
+    """By the lock of the process that downloads, however old they are, and without need for their room."""
     (web.folder / "x").write_bytes(b"x" * 1000)
     folder = tmp_path / "cache"
-    folder.mkdir()
-    for name, age_s in (("old.part", 2 * remote.ABANDONED_S), ("live.part", 1.0)):
+    (folder / "locks").mkdir(parents=True)
+    for name in ("dead.part", "live.part"):
         (folder / name).write_bytes(b"y" * 1000)
-        os.utime(folder / name, (time.time() - age_s,) * 2)
-    ShardCache(folder, 1500).fetch(web.url + "/x", sha256(b"x" * 1000), 1000)
-    assert not (folder / "old.part").exists()
+    with FileLock(folder / "locks/li.lock"):
+        ShardCache(folder, 1 << 20).fetch(web.url + "/x", sha256(b"x" * 1000), 1000)
+    assert not (folder / "dead.part").exists()
     assert (folder / "live.part").exists()
+
+
+def test_a_shard_that_finds_no_room(web: Web, tmp_path: Path) -> None:
+    (web.folder / "x").write_bytes(bytes(2 * 60_000))
+    cache, (soft, hard) = ShardCache(tmp_path / "cache", 1 << 20), resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+        with pytest.raises(FullError, match=r"data\.cache_dir: .*/cache has no room for the shard http.*/x "):
+            cache.fetch(web.url + "/x", sha256(bytes(2 * 60_000)), 2 * 60_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("cache/*.part"))
 
 
 @pytest.mark.parametrize("known", [True, False])

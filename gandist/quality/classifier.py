@@ -155,6 +155,8 @@ def fit(
         )
     numbers = Order([index.n], seed).take(0, min(index.n, IMAGES_MAX))
     images, labels = dataset.open_set(config, index).gather(numbers)
+    if index.classes > index.n:  # labels may be any numbers, and the network has an output for each up to the largest
+        labels = np.unique(labels, return_inverse=True)[1]
     n_test = len(images) // HELD_OUT
     classifier = train_classifier(images[n_test:], labels[n_test:], seed=seed, kimg=kimg)
     right = classify(classifier, images[:n_test], torch.device("cpu")) == labels[:n_test]

@@ -16,6 +16,7 @@ from gandist.errors import DataError
 from gandist.pack import pack
 from gandist.randomness import philox
 from gandist.shards.index import FORMAT_VERSION, SHARDS_FILE
+from gandist.shards.room import room_for
 from gandist.shards.sources import open_source
 
 log = logging.getLogger("gandist")
@@ -101,7 +102,8 @@ def builtin(name: str, cache_dir: Path) -> str:
             log.info("packing builtin:%s into %s, once", name, folder)
             temporary = folder.with_suffix(".tmp")
             shutil.rmtree(temporary, ignore_errors=True)
-            SETS[name](source, temporary)
+            with room_for(f"builtin:{name}", None, folder.parent):
+                SETS[name](source, temporary)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
     return str(folder)

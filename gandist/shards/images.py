@@ -18,9 +18,10 @@ from filelock import FileLock
 
 from gandist import __version__
 from gandist.errors import DataError, UnreachableError
-from gandist.shards.decode import decode
+from gandist.shards.decode import DECODER, decode
 from gandist.shards.index import Index, numbers
 from gandist.shards.remote import ShardCache, is_remote
+from gandist.shards.room import allocate, room_for, sweep_decoded
 from gandist.terminal import Counter
 
 log = logging.getLogger("gandist")
@@ -198,6 +199,7 @@ class MappedImages:
 
         Raises:
             DataError: a shard's sha256 is not the indexed one, or a sample is damaged (unless damage is skipped).
+            UnreachableError: the disk has no room for the decoded set.
         """
         index = source.index
         self.shape = shape = source.shape
@@ -207,8 +209,11 @@ class MappedImages:
         with FileLock(folder / f"{name}.lock"):
             # What was skipped when the set was decoded may have been mended since: with `stop` it is looked at again.
             if not self._decoded() or (self._decoded()[0] and source.on_damage == "stop"):
-                _make_room(folder, max_bytes - int(np.prod(shape)))
-                self._decode_all(source, shape)
+                n_bytes = int(np.prod(shape))
+                sweep_decoded(folder, max_bytes - n_bytes, mine=name)
+                fix = f", or set data.cache_gib below {2 * n_bytes / 2**30:.3g} to decode images as they are read"
+                with room_for("the decoded set", n_bytes, folder, fix):
+                    self._decode_all(source, shape)
             os.utime(self.path)
             # As a plain array: a memmap's own methods cost more than the copy of a small batch.
             self.pixels = np.asarray(np.memmap(self.path / "pixels", dtype=np.uint8, mode="r", shape=shape))
@@ -221,8 +226,9 @@ class MappedImages:
 
     def _decoded(self) -> list[list[int]]:
         """The damaged samples of the decoded set, in a list of one; an empty list where the set is not decoded."""
-        file = self.path / "damaged.json"
-        return [json.loads(file.read_text())] if file.is_file() else []
+        file, pixels = self.path / "damaged.json", self.path / "pixels"
+        whole = file.is_file() and pixels.is_file() and pixels.stat().st_size == np.prod(self.shape)
+        return [json.loads(file.read_text())] if whole else []
 
     @property
     def damaged(self) -> int:
@@ -235,10 +241,7 @@ class MappedImages:
         return pixels, self.conditions[numbers]
 
     def _decode_all(self, source: StreamedImages, shape: tuple[int, ...]) -> None:
-        index, scratch = source.index, self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        pixels = np.memmap(scratch / "pixels", dtype=np.uint8, mode="w+", shape=shape)
+        index, scratch = source.index, self.path.with_name(f".{self.path.name}")
 
         def into_place(numbers: list[int]) -> list[int]:
             damaged = []
@@ -257,6 +260,9 @@ class MappedImages:
         broken: list[int] = []
         counter = Counter("decoding", index.n)
         try:
+            scratch.mkdir()
+            allocate(scratch / "pixels", int(np.prod(shape)))
+            pixels = np.memmap(scratch / "pixels", dtype=np.uint8, mode="r+", shape=shape)
             for shard in range(index.shards.num_rows):
                 numbers = np.flatnonzero(source.shards == shard).tolist()
                 if not self._readable(source, shard):
@@ -300,7 +306,7 @@ class MappedImages:
 def _identity(index: Index) -> str:
     """Fingerprint of the set, of its local files' sizes and times (a shard that changed is decoded anew), and of
     the version that decodes."""
-    digest = hashlib.sha256(f"{__version__} {index.fingerprint}".encode())
+    digest = hashlib.sha256(f"{__version__} {DECODER} {index.fingerprint}".encode())
     for shard in range(index.shards.num_rows):
         url = index.url(shard)
         if not is_remote(url) and Path(url).exists():
@@ -315,13 +321,3 @@ def _next_sound(n: int, broken: Sequence[int]) -> np.ndarray:
     sound[list(broken)] = False
     numbers = np.flatnonzero(sound)
     return numbers[np.searchsorted(numbers, np.arange(n)) % max(1, len(numbers))]
-
-
-def _make_room(folder: Path, allowed: int) -> None:
-    """Delete the least recently used decoded sets until the rest holds at most `allowed` bytes."""
-    sets = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-    taken = {path: sum(file.stat().st_size for file in path.iterdir()) for path in sets}
-    while sets and sum(taken.values()) > allowed:
-        oldest = sets.pop(0)
-        shutil.rmtree(oldest, ignore_errors=True)
-        del taken[oldest]

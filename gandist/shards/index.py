@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from gandist.errors import DataError
 from gandist.shards.remote import ShardCache, filesystem, is_remote, join, printable, read_bytes
 from gandist.shards.samples import Unmatched
-from gandist.shards.tars import scan_tar
+from gandist.shards.tars import most_classes, scan_tar
 
 SHARDS_FILE = "shards.parquet"
 SAMPLES_FILE = "samples.parquet"
@@ -65,7 +65,8 @@ class Index:
 
     Attributes:
         base: folder or URL that relative shard urls are resolved against.
-        shards: one row a shard: url, bytes, sha256, n (its samples), class_counts (a list, by label).
+        shards: one row a shard: url, bytes, sha256, n (its samples), class_counts (a list, by label; null where
+            labels are so large that it would be much longer than the samples).
         samples: one row a sample, in the order of the shards: shard (row in `shards`), key, ext, offset and
             size of the image's bytes in the tar, label (-1: none), caption (nullable), crc (by zlib).
         class_names: names of the classes in the order of their labels; empty where they have none.
@@ -302,7 +303,7 @@ def read_index(path: str) -> Index:
     """
     fix = f"write it: {index_command(path)}"
     try:
-        shards = _table(_fetched(path, SHARDS_FILE, fix))
+        shards = _shards_table(_fetched(path, SHARDS_FILE, fix))
         notes = json.loads(shards.schema.metadata[b"gandist"])
         version, sha256, names = notes["format_version"], notes["samples_sha256"], notes["class_names"]
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
@@ -336,3 +337,15 @@ def _fetched(path: str, name: str, fix: str) -> bytes:
 def _table(content: bytes) -> pa.Table:
     # Not pq.read_table: a thread of its scanner that lets go of our bytes while Python ends aborts it (status 134).
     return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+
+
+def _shards_table(content: bytes) -> pa.Table:
+    """Without counts of classes that would not be written today: a gigabyte, where labels are large."""
+    file = pq.ParquetFile(pa.BufferReader(content))
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    n_counts = sum(column.num_values for column in columns if column.path_in_schema.startswith("class_counts."))
+    table = file.read([name for name in file.schema_arrow.names if name != "class_counts"], use_threads=False)
+    if n_counts <= sum(map(most_classes, table["n"].to_pylist())):
+        return _table(content)
+    return table.append_column(SHARDS_SCHEMA.field("class_counts"), pa.nulls(table.num_rows, pa.list_(pa.int64())))

@@ -6,7 +6,20 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from gandist.shards.pixels import open_picture, orientation, plain
+
 ENCODINGS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by orientation (EXIF 2.3)."""
 
 
 class Picture(NamedTuple):
@@ -20,14 +33,11 @@ class Picture(NamedTuple):
 
     def encode(self, image: bytes | np.ndarray) -> bytes:
         """Decode, orient, resize and encode one image; whatever Pillow raises where it is broken."""
-        # Only what sources list: Pillow would also run Ghostscript on an EPS that is called .png.
-        formats = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-        if isinstance(image, np.ndarray):
-            picture = Image.fromarray(image)
-        else:
-            picture = Image.open(io.BytesIO(image), formats=formats)
-            picture = ImageOps.exif_transpose(picture)
-        picture = _plain(picture)
+        stored = Image.fromarray(image) if isinstance(image, np.ndarray) else open_picture(image, FORMATS)
+        picture = plain(stored)
+        turn = TURNS.get(orientation(stored))
+        if turn is not None:
+            picture = picture.transpose(turn)
         if self.channels is not None:
             picture = picture.convert("L" if self.channels == 1 else "RGB")
         if self.size is not None and picture.size != (self.size, self.size):
@@ -40,13 +50,3 @@ class Picture(NamedTuple):
         sink = io.BytesIO()
         picture.save(sink, ENCODINGS[self.format], **({} if self.format == "png" else {"quality": self.quality}))
         return sink.getvalue()
-
-
-def _plain(picture: Image.Image) -> Image.Image:
-    """8-bit grey or RGB; what is transparent becomes white."""
-    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
-        return Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return picture.convert("L" if picture.mode in ("1", "L", "F") else "RGB")

@@ -19,15 +19,13 @@ import pyarrow.fs as pafs
 from filelock import FileLock
 
 from gandist.errors import ConfigError, DataError, UnreachableError
+from gandist.shards.room import FULL, if_free, room_for
 
 REMOTE = ("s3", "gs", "gcs", "http", "https")
 CHUNK_BYTES = 8 << 20
 """Reads of this size are 20 times as fast as an object store's unbuffered stream."""
 WAITS_S = (0.5, 1.0, 2.0)
 """Pauses before each further attempt after a network error."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
-ABANDONED_S = 3600.0
-"""A partial download untouched for so long belongs to a process that died."""
 
 T = TypeVar("T")
 
@@ -245,8 +243,8 @@ class ShardCache:
         return None
 
     def _download(self, url: str, part: Path, sha256: str | None, bytes: int | None) -> Path:
-        with part.open("w+b") as file:
-            self._make_room(bytes or 0, keep=part)
+        self._make_room(bytes or 0, keep=part)
+        with room_for(f"the shard {url}", bytes, self.folder), part.open("w+b") as file:
             try:
                 _copy(url, file)
             except FileNotFoundError as error:
@@ -267,20 +265,22 @@ class ShardCache:
         return path
 
     def _make_room(self, needed: int, keep: Path) -> None:
-        with FileLock(self.folder / "locks" / "evict.lock"):
-            files = []
+        """Delete what killed processes left, then the least recently used shards until `needed` bytes more fit."""
+        locks = self.folder / "locks"
+        with FileLock(locks / "evict.lock"):
+            total, shards = needed, []
             for path in self.folder.iterdir():
                 with contextlib.suppress(FileNotFoundError):
-                    if path.is_file():
-                        status = path.stat()
-                        files.append((status.st_mtime_ns, status.st_size, path))
-            total = needed + sum(size for _, size, _ in files)
-            now_ns = time.time_ns()
-            for touched_ns, size, path in sorted(files):
-                if total <= self.max_bytes:
-                    break
-                downloading = path.suffix == ".part" and now_ns - touched_ns < ABANDONED_S * 1e9
-                if path != keep and not downloading:
+                    status = path.stat()
+                    if path.suffix == ".part":
+                        with if_free(locks / f"{path.name[:2]}.lock") as free:
+                            path.unlink() if free else None
+                        total += 0 if free else status.st_size
+                    elif path.is_file():
+                        shards.append((status.st_mtime_ns, status.st_size, path))
+                        total += status.st_size
+            for _, size, path in sorted(shards):
+                if total > self.max_bytes and path != keep:
                     path.unlink(missing_ok=True)
                     total -= size
 

@@ -107,11 +107,19 @@ def scan_tar(
                 columns[name].append(value)
         sha256 = hashlib.sha256(data).hexdigest()
         numbers = np.array(columns["label"], np.int64)
-        counts = np.bincount(numbers[numbers >= 0]).tolist() if (numbers >= 0).any() else []
+        counts: list[int] | None = None
+        if numbers.max(initial=-1) < most_classes(len(numbers)):
+            counts = np.bincount(numbers[numbers >= 0]).tolist()
         shard = {"url": url, "bytes": len(data), "sha256": sha256, "n": len(numbers), "class_counts": counts}
     if not columns["key"]:
         raise DataError(f"{url}: holds no samples")
     return shard, columns
+
+
+def most_classes(n: int) -> int:
+    """Up to how many classes a shard of n samples notes how many it has of each: labels may be any numbers, and the
+    list is not to be much longer than the samples."""
+    return max(1024, 4 * n)
 
 
 Members = dict[str, tuple[int, int]]
