@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gandist.errors import DataError
+from gandist.shards.builtin import builtin
 from gandist.shards.images import MappedImages, open_images
 from gandist.shards.index import Index, read_index
 from gandist.shards.room import FullError, allocate, room_for
@@ -160,3 +161,13 @@ def test_a_set_cut_short_is_decoded_anew(packed: Index, tmp_path: Path) -> None:
     os.truncate(first.path / "pixels", 0)
     found = open_images(packed, 32, 3, cache_dir=tmp_path).gather(np.arange(N))[0]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_an_embedded_set_without_room(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, hard))
+        with pytest.raises(FullError, match=r"data\.cache_dir: .*/builtin has no room for builtin:fashion-10k"):
+            builtin("builtin:fashion-10k", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -21,13 +21,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from gandist import __version__, dataset
+from gandist import dataset
 from gandist.config import validate
 from gandist.errors import DataError, GandistError
 from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.randomness import key, philox
 from gandist.sections import DataSection
+from gandist.shards.decode import DECODER
 from gandist.shards.feed import on_device
 from gandist.shards.order import Order
 from gandist.storage import Storage
@@ -209,7 +210,7 @@ def classifier_of(data: DataSection, resolution: int = RESOLUTION) -> tuple[Clas
         DataError: the set cannot be read, is too small, or is not labelled.
     """
     config = validate({"data": data.model_dump(), "train": {"batch": 1}})
-    name = f"{dataset.open_index(config).fingerprint[:32]}-{resolution}px-{data.channels}ch-{__version__}.safetensors"
+    name = f"{dataset.open_index(config).fingerprint[:32]}-{resolution}px-{data.channels}ch-{DECODER}.safetensors"
     folder = dataset.cache_dir(config)
     path = folder / "classifiers" / name
     with dataset.cached(folder):

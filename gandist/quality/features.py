@@ -15,11 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from gandist import __version__, dataset
+from gandist import dataset
 from gandist.config import RunConfig
 from gandist.quality.extractors import Extractor
 from gandist.quality.statistics import Moments, Predictions
 from gandist.ranks import Ranks
+from gandist.shards.decode import DECODER
 from gandist.shards.feed import on_device
 from gandist.shards.order import Order
 from gandist.storage import Storage
@@ -103,7 +104,7 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
     index = dataset.open_index(config)
     numbers = Order([index.n], 0).take(0, min(index.n, n_max))
     model = config.model
-    facts = [index.fingerprint, model.resolution, config.data.channels, len(numbers), __version__]
+    facts = [index.fingerprint, model.resolution, config.data.channels, len(numbers), DECODER]
     identity = json.dumps([*facts, extractor.name, extractor.resize, extractor.sha256])
     folder = dataset.cache_dir(config)
     path = folder / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"

@@ -6,11 +6,12 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from gandist import __version__
 from gandist.errors import DataError
 from gandist.shards.pixels import open_picture, orientation, plain
 
-DECODER = 2
-"""To be raised where the same bytes give other pixels: sets decoded before are decoded anew."""
+DECODER = f"{__version__}-2"
+"""Another one wherever the same bytes give other pixels: what was kept of decoded images is then made anew."""
 REDUCED = 3
 """A JPEG is decoded at no less than this many times the size asked for, and resized from there, which is then within
 1 of 255 grey levels, on the mean, of resizing it whole. At 2 times it is 2 levels off, at once 15."""

@@ -16,7 +16,6 @@ from zlib import crc32
 import numpy as np
 from filelock import FileLock
 
-from gandist import __version__
 from gandist.errors import DataError, UnreachableError
 from gandist.shards.decode import DECODER, decode
 from gandist.shards.index import Index, numbers
@@ -306,7 +305,7 @@ class MappedImages:
 def _identity(index: Index) -> str:
     """Fingerprint of the set, of its local files' sizes and times (a shard that changed is decoded anew), and of
     the version that decodes."""
-    digest = hashlib.sha256(f"{__version__} {DECODER} {index.fingerprint}".encode())
+    digest = hashlib.sha256(f"{DECODER} {index.fingerprint}".encode())
     for shard in range(index.shards.num_rows):
         url = index.url(shard)
         if not is_remote(url) and Path(url).exists():
