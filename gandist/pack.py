@@ -16,7 +16,8 @@ from gandist.shards.index import Index, index_shards, write_index
 from gandist.shards.making import making, members, write_shard
 from gandist.shards.picture import ENCODINGS, Picture
 from gandist.shards.remote import ShardCache, default_cache_dir
-from gandist.shards.sources import LABELS, Source, open_source
+from gandist.shards.samples import Source
+from gandist.shards.sources import LABELS, open_source
 from gandist.shards.tars import list_shards
 from gandist.terminal import Counter
 from gandist.text import embed, encoder
@@ -201,7 +202,7 @@ def index_only(
         encoder()
     cache = ShardCache(default_cache_dir() / "shards", CACHE_BYTES)
     with Counter("indexing", None, shown=progress) as bar:
-        index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.add, labels=labels != "none")
+        index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.add, labelled=labels != "none")
     if captions:
         index = embed(index, src, progress)
     write_index(index, dest)
