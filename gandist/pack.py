@@ -205,7 +205,7 @@ def index_only(
     cache = ShardCache(default_cache_dir() / "shards", CACHE_BYTES)
     with nullcontext() if is_remote(dest) else alone(dest):
         with Counter("indexing", None, shown=progress) as bar:
-            index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.add, labels=labels != "none")
+            index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.add, labelled=labels != "none")
         if captions:
             index = embed(index, src, progress)
         write_index(index, dest)

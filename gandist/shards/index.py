@@ -160,7 +160,7 @@ def index_shards(
     class_names: Sequence[str] = (),
     workers: int | None = None,
     progress: Callable[[int], object] = lambda n: None,
-    labels: bool = True,
+    labelled: bool = True,
     unmatched: Unmatched | None = None,
 ) -> Index:
     """Read WebDataset shards, written by anyone, and note where their images lie.
@@ -174,7 +174,7 @@ def index_shards(
         urls: the shards in their order; remote ones go through `cache`.
         base: folder or URL that the index will lie in: the shards inside are noted relative to it.
         progress: called with the number of samples of each finished shard.
-        labels: whether labels are read.
+        labelled: whether labels are read.
         unmatched: notes labels and captions that were found and not taken.
 
     Raises:
@@ -183,7 +183,7 @@ def index_shards(
 
     def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]], Unmatched]:
         lost = Unmatched()
-        shard, samples = scan_tar(cache.fetch(url, None, None), url, labels=labels, unmatched=lost)
+        shard, samples = scan_tar(cache.fetch(url, None, None), url, labelled=labelled, unmatched=lost)
         progress(shard["n"])
         return shard, samples, lost
 

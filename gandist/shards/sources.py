@@ -4,13 +4,12 @@ Every reader gives a `Source`: a number of samples that can be read in any order
 """
 
 import gzip
-import json
 import math
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,9 +17,10 @@ import numpy as np
 
 from gandist.errors import DataError
 from gandist.shards import splits
+from gandist.shards.classes import by_folder, captions_beside, listed
 from gandist.shards.index import index_shards, numbers
 from gandist.shards.remote import ShardCache, is_remote
-from gandist.shards.samples import Sample, Source, Unmatched, class_number
+from gandist.shards.samples import Sample, Source, Unmatched
 from gandist.shards.tables import parquet
 from gandist.shards.tars import list_shards
 from gandist.shards.walk import files_below
@@ -79,7 +79,11 @@ def open_source(src: str, scratch: Path, *, labels: str | None = None, split: st
         return idx(pixels[0], labels)
     if split is not None:
         for entry in entries:  # a folder of each split, with shards or tables in it
-            if splits.of_folder(entry.name) == splits.same(split) and any(map(_is_set, entry.iterdir())):
+            if (
+                entry.is_dir()
+                and splits.of_folder(entry.name) == splits.same(split)
+                and any(map(_is_set, entry.iterdir()))
+            ):
                 return open_source(str(entry), scratch, labels=labels)
     return folder(path, labels, split)
 
@@ -118,7 +122,7 @@ def _visible(name: PurePosixPath) -> bool:
 def _unwrapped(files: dict[PurePosixPath, str], split: str | None) -> dict[PurePosixPath, str]:
     """Without the folder around everything; with all such folders, down to the splits, where one is looked for."""
     while True:
-        around = {name.parts[0] if len(name.parts) > 1 else "" for name in files if _visible(name)}
+        around = {name.parts[0] if len(name.parts) > 1 else "" for name in files}
         wrapper = around.pop() if len(around) == 1 else ""
         if not wrapper or (split is not None and splits.of_folder(wrapper)):
             return files
@@ -140,18 +144,20 @@ def _tree(
     files: dict[PurePosixPath, str] = {}
     for path in paths:
         name = PurePosixPath(path.replace("\\", "/").lstrip("/"))  # as some tools of Windows write them
+        if not _visible(name):
+            continue
         if name in files:
             unmatched.note("names are there twice, of which the last was taken", [name])
         files[name] = path
     if wrapped or split is not None:
         files = _unwrapped(files, split)
-    images = sorted((n for n in files if n.suffix.lower() in IMAGES and _visible(n)), key=lambda n: n.parts)
+    images = sorted((n for n in files if n.suffix.lower() in IMAGES), key=lambda n: n.parts)
     if not images:
-        below = [name for name in files if _visible(name) and _is_set(Path(name))]
-        hint = f"; {below[0].parent} in it holds *{below[0].suffix}: pack {root}/{below[0].parent}" if below else ""
+        below = [name for name in files if _is_set(Path(name))]
+        hint = f"; the folder {below[0].parent} in it holds *{below[0].suffix}: pack that" if below else ""
         raise DataError(f"{root}: holds no images ({' '.join(IMAGES)}){hint}")
     depth = splits.level(images)
-    listings = [name for name in files if name.name == LISTING.name and _visible(name)]
+    listings = [name for name in files if name.name == LISTING.name]
     if labels is None:
         labels = "listing" if LISTING in listings else None
     if split is None:
@@ -162,35 +168,42 @@ def _tree(
                 f"{splits.ALL} for all; pass --labels folders if they are classes, --labels none for no classes"
             )
         depth = None
-    else:
-        images, depth = _of_split(root, images, depth, split)
+    beside = captions_beside(files, images, unmatched)
+    if split is not None:
+        everything, (images, depth) = images, _of_split(root, images, depth, split)
+        others = sorted(set(everything) - set(images))
+        unmatched.note(
+            "images lie outside the splits",
+            (name for name in others if len(name.parts) < depth + 2 or not splits.of_folder(name.parts[depth])),
+        )
 
     def inside(name: PurePosixPath) -> tuple[str, ...]:
         """Its parts without the split."""
-        return name.parts if depth is None else name.parts[:depth] + name.parts[depth + 1 :]
+        if depth is None or len(name.parts) < depth + 2:
+            return name.parts
+        return name.parts[:depth] + name.parts[depth + 1 :]
 
-    everywhere = set(map(str, files))
-    listings = [name for name in listings if len(inside(name)) == 1 and (labels != "none")]
+    unmatched.note(f"{LISTING} in subfolders are not read", (name for name in listings if len(inside(name)) > 1))
+    listings = [name for name in listings if len(inside(name)) == 1]
     if depth == 0 and listings and labels is None:
         labels = "listing"
-    captions = _captions(files, images, unmatched)
     class_names: list[str] = []
     if labels == "none":
         numbers = [-1] * len(images)
     elif labels == "listing":
         if not listings:
             raise DataError(f"{root}: holds no {LISTING}; put it there, or leave out --labels listing")
-        numbers = _listed(root, {name: read(files[name]) for name in listings}, images, everywhere, unmatched)
+        numbers = listed(root, {name: read(files[name]) for name in listings}, images, set(map(str, files)), unmatched)
     else:
-        class_names, numbers = _by_folder(root, [inside(name) for name in images], labels == "folders", unmatched)
+        class_names, numbers = by_folder(root, [inside(name) for name in images], labels == "folders", unmatched)
     unmatched.note(
         "class numbers (.cls) beside images are not read; pack the tars that they come from",
-        (name for name in files if name.suffix == ".cls" and _visible(name)),
+        (name for name in files if name.suffix == ".cls"),
     )
 
     def sample(i: int) -> Sample:
-        beside = captions.get(images[i])
-        caption = read(files[beside]).decode().strip() if beside is not None else None
+        text = beside.get(images[i])
+        caption = read(files[text]).decode().strip() if text is not None else None
         return Sample(read(files[images[i]]), numbers[i], caption)
 
     return Source(len(images), sample, lambda i: f"{root}: {images[i]}", tuple(class_names), unmatched)
@@ -201,9 +214,7 @@ def _splits_at(images: Iterable[PurePosixPath], depth: int) -> list[str]:
     return sorted(filter(splits.of_folder, parts), key=lambda part: (splits.of_folder(part) != "train", part))
 
 
-def _of_split(
-    root: str, images: list[PurePosixPath], depth: int | None, split: str
-) -> tuple[list[PurePosixPath], int | None]:
+def _of_split(root: str, images: list[PurePosixPath], depth: int | None, split: str) -> tuple[list[PurePosixPath], int]:
     """The images of a split, and how deep its folder lies."""
     if depth is None:
         depth = 0 if any(name.parts[0] == split for name in images if len(name.parts) > 1) else None
@@ -222,105 +233,13 @@ def _of_split(
     return taken, depth
 
 
-def _captions(
-    files: Mapping[PurePosixPath, str], images: Sequence[PurePosixPath], unmatched: Unmatched
-) -> dict[PurePosixPath, PurePosixPath]:
-    """The `.txt` of each image that has one: a.b.txt beside a.b.png, else a.b.png.txt, else a.txt."""
-    texts = {name.with_suffix(".txt"): name for name in files if name.suffix.lower() == ".txt" and _visible(name)}
-    exact = {name: texts[name.with_suffix(".txt")] for name in images if name.with_suffix(".txt") in texts}
-    taken, found = set(exact.values()), dict(exact)
-    for name in images:
-        stem = name.name.lstrip(".").partition(".")[0]
-        for other in (name.with_name(f"{name.name}.txt"), name.with_name(f"{stem}.txt")):
-            if name not in found and other in texts and texts[other] not in set(exact.values()):
-                found[name] = texts[other]
-                taken.add(texts[other])
-    unmatched.note("captions (.txt) lie beside no image", (name for name in texts.values() if name not in taken))
-    return found
-
-
-def _by_folder(
-    root: str, inside: Sequence[tuple[str, ...]], named: bool, unmatched: Unmatched
-) -> tuple[list[str], list[int]]:
-    """The names of the classes, and each image's label, by the first folder."""
-    names = sorted({parts[0] for parts in inside if len(parts) > 1})
-    stray = ["/".join(parts) for parts in inside if len(parts) == 1]
-    if stray and names and not named:
-        raise DataError(
-            f"{root}: {stray[0]} lies outside the class folders ({', '.join(names[:3])}, ...); put every image into "
-            "one, or none; or pass --labels none for no classes, --labels folders to leave such images without one"
-        )
-    if named and not names:
-        raise DataError(f"{root}: holds no class folders; make them, or leave out --labels folders")
-    if names:
-        unmatched.note("images lie outside the class folders and have no label", stray)
-    below = sorted({parts[1] if len(parts) > 2 else "" for parts in inside})
-    if len(names) == 1 and len(below) > 1 and "" not in below and not named:
-        raise DataError(
-            f"{root}: everything lies in the folder {names[0]!r}, which holds {', '.join(below[:3])}"
-            f"{', ...' if len(below) > 3 else ''}; if those are the classes, pack {root}/{names[0]} (of a zip: unpack "
-            "it first); pass --labels folders for one class, --labels none for none"
-        )
-    number = {name: i for i, name in enumerate(names)}
-    return names, [number[parts[0]] if len(parts) > 1 else -1 for parts in inside]
-
-
-def _listed(
-    root: str,
-    listings: Mapping[PurePosixPath, bytes],
-    images: Sequence[PurePosixPath],
-    everywhere: set[str],
-    unmatched: Unmatched,
-) -> list[int]:
-    """Labels of the images, from listings as StyleGAN's: `{"labels": [["00000/img00000000.png", 6], ...]}` or null."""
-    label: dict[str, int] = {}
-    rows = 0
-    for listing, content in listings.items():
-        try:
-            entries = json.loads(content)["labels"]
-            pairs = [
-                (str(name), number)
-                for name, number in (entries.items() if isinstance(entries, dict) else entries or ())
-            ]
-            if odd := next((pair for pair in pairs if not isinstance(pair[1], int)), None):
-                raise TypeError(f"{odd[0]} has {odd[1]!r}")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f'{root}: {listing} does not give class numbers as {{"labels": [["a/b.png", 0], ...]}}: {error}; mend '
-                "it, or pass --labels folders to have the first subfolders as classes, --labels none for no labels"
-            ) from error
-        for row, (written, number) in enumerate(pairs):
-            name = str(listing.parent / written.replace("\\", "/").lstrip("/"))
-            number = class_number(number, f"{root}: {listing}, row {row} ({written})")
-            if label.setdefault(name, number) != number:
-                raise DataError(
-                    f"{root}: {listing}, row {row}: {written} is class {number}, and {label[name]} further up; "
-                    "keep one of them"
-                )
-        rows += len(pairs)
-    numbers = [label.get(str(name), -1) for name in images]
-    lost = [name for name in label if name not in everywhere]
-    if rows and len(lost) == len(label):
-        raise DataError(
-            f"{root}: none of the {len(label)} names in {', '.join(map(str, listings))} is that of an image: it lists "
-            f"{lost[0]}, where an image is {images[0]}; mend it, or pass --labels folders or --labels none"
-        )
-    unmatched.note(f"labels in {LISTING} match no image", lost)
-    if rows:
-        unmatched.note(
-            f"images have no label in {LISTING}",
-            (name for name, number in zip(images, numbers, strict=True) if number < 0),
-        )
-    return numbers
-
-
 def tars(src: str, labels: str | None = None, split: str | None = None) -> Source:
     """WebDataset shards on this machine, written by anyone."""
     _only(src, "tars, which hold labels as .cls or .json", labels, ("none",))
     nowhere = ShardCache(Path(), 0)  # local files pass through a cache untouched
     unmatched = Unmatched()
     urls = list_shards(src, split)
-    index = index_shards(urls, nowhere, base=src, labels=labels != "none", unmatched=unmatched)
+    index = index_shards(urls, nowhere, base=src, labelled=labels != "none", unmatched=unmatched)
     shard, offset, size, label = (numbers(index.samples[name]) for name in ("shard", "offset", "size", "label"))
     urls = [index.url(i) for i in range(index.shards.num_rows)]
 

@@ -135,11 +135,12 @@ def _labels(
         return np.full(sum(file.metadata.num_rows for file in files), -1), ()
     parts = [_column(path, file, name) for path, file in zip(paths, files, strict=True)]
     as_names = [_is_text(part.type) for part in parts if not pa.types.is_null(part.type)]
+    others = "names" if any(as_names[:1]) else "numbers"
     for path, part in zip(paths, parts, strict=True):
         if not (pa.types.is_null(part.type) or _is_text(part.type) == as_names[0]):
             raise DataError(
-                f"{path}: column {name!r} is {part.type}, where other parts have "
-                f"{'names' if as_names[0] else 'numbers'} of classes; write them alike, or pass --labels none"
+                f"{path}: column {name!r} is {part.type}, where other parts have {others} of classes; write them "
+                "alike, or pass --labels none"
             )
     if any(as_names):
         texts = [part.cast(pa.large_string()) for part in parts]
@@ -167,10 +168,11 @@ def _whole(values: pa.ChunkedArray, where: str) -> np.ndarray:
             raise DataError(f"{where} is {kind}, where labels are integers or strings; or pass --labels none")
         values = values.cast(pa.float64())
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        unusable = pc.or_(pc.less(values, pa.scalar(-1)), pc.greater_equal(values, pa.scalar(MAX_CLASSES)))
+    if not (pa.types.is_null(kind) or pa.types.is_boolean(kind)):
         if pa.types.is_unsigned_integer(kind):
-            unusable = pc.greater_equal(values, pa.scalar(MAX_CLASSES, pa.uint64()))
+            unusable = pc.greater_equal(values.cast(pa.uint64()), pa.scalar(MAX_CLASSES, pa.uint64()))
+        else:
+            unusable = pc.or_(pc.less(values, pa.scalar(-1)), pc.greater_equal(values, pa.scalar(MAX_CLASSES)))
         if pa.types.is_floating(kind):
             unusable = pc.or_(unusable, pc.not_equal(values, pc.floor(values)))
         if (row := pc.index(pc.fill_null(unusable, False), True).as_py()) >= 0:

@@ -73,12 +73,12 @@ def _files(src: str) -> list[str]:
 
 
 def scan_tar(
-    path: Path, url: str, *, labels: bool = True, unmatched: Unmatched | None = None
+    path: Path, url: str, *, labelled: bool = True, unmatched: Unmatched | None = None
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """The index's row of the shard at `path`, called `url`, and its columns for the samples (all but `shard`).
 
     Args:
-        labels: whether labels are read.
+        labelled: whether labels are read.
         unmatched: notes the labels and captions that could not be told from others of their sample.
 
     Raises:
@@ -99,7 +99,7 @@ def scan_tar(
                 "ext": image.rpartition(".")[2],
                 "offset": offset,
                 "size": size,
-                "label": _label(members, image, data, where, unmatched) if labels else -1,
+                "label": _label(members, image, data, where, unmatched) if labelled else -1,
                 "caption": _text(members, data, text, where, unmatched),
                 "crc": zlib.crc32(memoryview(data)[offset : offset + size]),
             }
