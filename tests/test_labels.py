@@ -284,6 +284,14 @@ def test_split_of_sets_in_folders(tmp_path: Path) -> None:
     assert labels_of(open_source(str(tmp_path / "in"), tmp_path, split="val")) == [1]
 
 
+def test_split_of_one_idx_file(tmp_path: Path) -> None:
+    path = tmp_path / "t10k-images-idx3-ubyte"
+    path.write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 7, 8]))
+    assert open_source(str(path), tmp_path, split="test").n == 2
+    with pytest.raises(DataError, match="no split 'train'; it holds test"):
+        open_source(str(path), tmp_path, split="train")
+
+
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     src, out = str(make(tmp_path, "folder", {**SPLITS, "logo.png": None})), str(tmp_path / "out")
     assert main([src, out]) == 2
