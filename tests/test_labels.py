@@ -16,7 +16,8 @@ from PIL import Image
 from gandist.errors import DataError
 from gandist.pack import main
 from gandist.shards.index import read_index
-from gandist.shards.sources import Source, open_source
+from gandist.shards.samples import Source
+from gandist.shards.sources import open_source
 
 Files = dict[str, Any]
 """File name -> content; None: an image of its own."""
@@ -62,7 +63,7 @@ AB: Files = {"a.png": None, "b.png": None}
 TREE: Files = {"cat/1.png": None, "dog/2.png": None}
 SPLITS: Files = {f"{split}/{n}": None for split in ("train", "val") for n in ("cat/1.png", "dog/2.png", "dog/3.png")}
 
-TAKEN = {
+TAKEN: dict[str, Any] = {
     # name: (kind, files, options, labels, captions, reasons and counts of what was not taken)
     "listing": ("folder", {**AB, "dataset.json": [["a.png", 1], ["b.png", 0]]}, {}, [1, 0], None, {}),
     "listing that is an object": ("folder", {**AB, "dataset.json": {"a.png": 1, "b.png": 0}}, {}, [1, 0], None, {}),
@@ -138,7 +139,7 @@ def test_taken(tmp_path: Path, name: str) -> None:
     assert all(source.unmatched.examples[reason] for reason in unmatched)
 
 
-REFUSED = {
+REFUSED: dict[str, Any] = {
     # name: (kind, files, options, pattern of the message)
     "listing of others": (
         "folder", {**AB, "dataset.json": [["x/a.png", 0]]}, {}, r"none of the 1 names .*x/a\.png.*a\.png",
@@ -149,7 +150,8 @@ REFUSED = {
     "huge": ("zip", {**AB, "dataset.json": [["a.png", 1 << 40]]}, {}, r"in\.zip: dataset\.json, row 0 .*--labels none"),
     "fraction": ("folder", {**AB, "dataset.json": [["a.png", 1.5]]}, {}, r"a\.png has 1\.5"),
     "twice": (
-        "folder", {**AB, "dataset.json": [["a.png", 1], ["a.png", 2]]}, {}, r"row 1: a\.png is class 2, and 1 further up",
+        "folder", {**AB, "dataset.json": [["a.png", 1], ["a.png", 2]]}, {},
+        r"row 1: a\.png is class 2, and 1 further up",
     ),
     "no listing": ("folder", TREE, {"labels": "listing"}, "holds no dataset.json"),
     "no folders": ("folder", AB, {"labels": "folders"}, "holds no class folders"),
@@ -190,7 +192,7 @@ def table(**columns: Any) -> pa.Table:
 
 
 NUMBERS = table(label=[0, 1])
-TABLES = {
+TABLES: dict[str, Any] = {
     # name: (parts, options, labels, captions, reasons) or (parts, options, pattern of the message)
     "images alone": ([table()], {}, [-1, -1], None, {}),
     "images alone, in parts": ([table(), table()], {}, [-1] * 4, None, {}),
@@ -280,6 +282,14 @@ def test_split_of_sets_in_folders(tmp_path: Path) -> None:
         (tmp_path / "in" / name).mkdir(parents=True)
         pq.write_table(table(label=[i]), tmp_path / "in" / name / "0000.parquet")
     assert labels_of(open_source(str(tmp_path / "in"), tmp_path, split="val")) == [1]
+
+
+def test_split_of_one_idx_file(tmp_path: Path) -> None:
+    path = tmp_path / "t10k-images-idx3-ubyte"
+    path.write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 7, 8]))
+    assert open_source(str(path), tmp_path, split="test").n == 2
+    with pytest.raises(DataError, match="no split 'train'; it holds test"):
+        open_source(str(path), tmp_path, split="train")
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ def test_a_plan(tmp_path: Path) -> None:
     assert (config.run.dir, config.run.name) == (str(tmp_path), "00001")
     origin = dict(leaves(plan.origin))
     assert origin["health.diverged"] == "roll_back", "what a sweep sets by itself is not in the answer"
-    assert origin["train.checkpoint_kimg"] == 40
+    assert origin["train.checkpoint_kimg"] == 35
 
 
 def test_overrides_are_of_the_files_keys_or_of_all_trials(tmp_path: Path) -> None:

@@ -144,7 +144,8 @@ def _there(folder: Path, overwrite: bool, sources: Sequence[str], fix: str) -> t
 def _indexed(folder: Path) -> set[Path]:
     """The shards in a folder that the index in it names."""
     try:
-        urls = pq.ParquetFile(folder / SHARDS_FILE).read(columns=["url"], use_threads=False)["url"].to_pylist()
+        index = pa.BufferReader((folder / SHARDS_FILE).read_bytes())  # Arrow opens no path that is not UTF-8
+        urls = pq.ParquetFile(index).read(columns=["url"], use_threads=False)["url"].to_pylist()
     except (OSError, pa.ArrowException):
         return set()
     return {folder / url for url in urls if "/" not in url}

@@ -60,6 +60,7 @@ def open_source(src: str, scratch: Path, *, labels: str | None = None, split: st
     if path.suffix == ".parquet":
         return _tables(src, [path], scratch, labels, split)
     if path.name.endswith(IDX_IMAGES) and path.is_file():
+        splits.files_of_split(src, [src], split)  # says so where it is another one
         return idx(path, labels)
     if not path.exists():
         raise DataError(f"{src}: no such file or folder")
