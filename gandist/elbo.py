@@ -19,6 +19,15 @@ ELBO = "elbo"
 """What `game.objective` calls it. The weight of the penalty `kl` is its beta."""
 
 
+def units(values: float, latents: int) -> dict[str, float]:
+    """What its losses and gradients are measured in (`health.Method`); `values` as there.
+
+    The reconstruction is a sum over the picture's values, and gradients are for the most part its; the divergence is a
+    sum over latents.
+    """
+    return {"loss/D": latents, **dict.fromkeys(("loss/G", "grad_norm/D", "grad_norm/G"), values)}
+
+
 class Elbo:
     """The one loss, wrapped for the ranks once, and its step; to the loop it is a `Game`."""
 

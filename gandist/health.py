@@ -3,6 +3,7 @@
 Nothing is kept between ticks: a run that is resumed reads its rows, and comes to the same verdicts.
 """
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,23 @@ State = Literal["healthy", "overfitting", "collapsing", "diverged"]
 Row = Mapping[str, Any]
 
 
-SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diversity_within")
-"""Of each tick's row, besides losses, scores and gradient norms: what a `Probe` looks at (the last in a run with
+WORST, WORST_CLASS = "signal/diversity_worst", "worst_class"
+"""The least diversity within any class, and the class that has it."""
+SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diversity_within", WORST)
+"""Of each tick's row, besides losses, scores and gradient norms: what a `Probe` looks at (the last two in a run with
 classes only), and the share of steps in which a loss or a gradient was not finite."""
+TUNED_AT = 32 * 32
+"""Values of the images that limits were set on: 32 x 32 pixels in grey."""
+
+
+class Method(NamedTuple):
+    """What a verdict has to know of the run's method."""
+
+    centred: bool = True
+    """Whether 0 is where D's scores tell real from fake (`Objective.centred`)."""
+    units: Mapping[str, float] = {}
+    """What losses and gradients are measured in, by the row's key; 1 where it is missing. A loss that is a sum over a
+    picture's values grows with them, and its limits with it."""
 
 
 class Verdict(NamedTuple):
@@ -24,17 +39,20 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
-def judge(rows: Sequence[Row], centred: bool = True) -> Verdict:
+LOGITS = Method()
+
+
+def judge(rows: Sequence[Row], method: Method = LOGITS) -> Verdict:
     """The verdict after the last of a run's rows.
 
     Args:
-        rows: of `metrics.jsonl`, oldest first; a value that was not finite is None or NaN.
-        centred: whether 0 is where D's scores tell real from fake (`Objective.centred`).
+        rows: of `metrics.jsonl`, oldest first; a value that was not finite is None or NaN. What rows of an older
+            version do not have is not judged.
     """
     rules: dict[State, str] = {
-        "diverged": _diverged(rows),
+        "diverged": _diverged(rows, method.units),
         "collapsing": _collapsing(rows),
-        "overfitting": _overfitting(rows, centred),
+        "overfitting": _overfitting(rows, method.centred),
     }
     return next((Verdict(state, reason) for state, reason in rules.items() if reason), Verdict())
 
@@ -44,8 +62,20 @@ def _values(rows: Sequence[Row], key: str) -> list[float]:
     return [math.nan if row[key] is None else float(row[key]) for row in rows if key in row]
 
 
+def _window(rows: Sequence[Row], ticks: int, steps: int) -> int:
+    """How many of the last rows make so many ticks and steps, for a tick of a large batch has few; more than there are
+    where all of them do not.
+
+    Rows that do not count their steps have enough of them.
+    """
+    taken = itertools.accumulate(row.get("steps", math.inf) for row in reversed(rows))
+    enough = (count for count, sum_ in enumerate(taken, 1) if count >= ticks and sum_ >= steps)
+    return next(enough, len(rows) + 1)
+
+
 LIMITS = {"loss/D": 1e3, "loss/G": 1e3, "grad_norm/D": 1e5, "grad_norm/G": 1e5}
-"""No run that learns comes near: losses are logarithms of probabilities, or small distances."""
+"""In the method's units. No run that learns comes near: losses are logarithms of probabilities, or small distances, or
+at most what a grey picture costs a VAE, twice over."""
 EXPLOSION = 100.0
 """So many times what is usual, two ticks long, is an explosion."""
 USUAL_TICKS = 50
@@ -58,7 +88,7 @@ WORSE = 3.0
 """So many times the best Fréchet distance, in two evaluations, is a run that has lost what it had learnt."""
 
 
-def _diverged(rows: Sequence[Row]) -> str:
+def _diverged(rows: Sequence[Row], units: Mapping[str, float]) -> str:
     for key in ("loss/D", "loss/G"):
         if not all(map(math.isfinite, _values(rows[-1:], key))):
             return f"{key} was finite in no step"
@@ -67,46 +97,58 @@ def _diverged(rows: Sequence[Row]) -> str:
         return f"{shares[-1]:.0%} of the steps were not finite"
     for key, limit in LIMITS.items():
         sizes = [abs(value) for value in _values(rows, key) if math.isfinite(value)]
-        if sizes and sizes[-1] > limit:
-            return f"{key} is {sizes[-1]:.3g}"
+        unit = units.get(key, 1.0)
+        if sizes and sizes[-1] > limit * unit:
+            return f"{key} is {sizes[-1]:.3g}, above {limit * unit:.3g}"
         before, now = sizes[:-2][-USUAL_TICKS:], sizes[-2:]
         if len(before) >= 5:
             usual = statistics.median(before)
-            if min(now) > EXPLOSION * max(1.0, usual):
+            if min(now) > EXPLOSION * max(unit, usual):
                 return f"{key} is {now[-1]:.3g}, and was {usual:.3g}"
-    name, best, now = _distances(rows)
-    return f"{name} is {now[-1]:.3g}, and was {best:.3g}" if now and min(now) > WORSE * best else ""
+    return _grown(rows, WORSE)
 
 
-def _distances(rows: Sequence[Row]) -> tuple[str, float, list[float]]:
-    """The name of the Fréchet distance at the last evaluation; the best before the last two; and these two."""
-    names = [key for row in rows for key in row if key.startswith(("quality/fid", "quality/fd-"))]
-    values = _values(rows, names[-1]) if names else []
-    return (names[-1], min(values[:-2]), values[-2:]) if len(values) >= 3 else ("", 0.0, [])
+def _grown(rows: Sequence[Row], times: float, share: float = 0.0) -> str:
+    """What is to be said of a Fréchet distance that is so many times its best: in the last two evaluations, and in
+    all of the last `share` of the run."""
+    name = next((key for row in reversed(rows) for key in row if key.startswith(("quality/fid", "quality/fd-"))), "")
+    measured = [row for row in rows if name in row]
+    since = (1 - share) * rows[-1]["images_seen"]
+    last = max(2, sum(row["images_seen"] > since for row in measured))
+    before, now = _values(measured[:-last], name), _values(measured[-last:], name)
+    if not before or not min(now) > times * min(before):
+        return ""
+    best = measured[before.index(min(before))]["images_seen"]
+    return f"{name} is {now[-1]:.3g}, and was {min(before):.3g} at {best:,} images"
 
 
-RECENT = 3
-"""Ticks over which a sign of collapse has to last."""
+RECENT, RECENT_STEPS = 3, 50
+"""Ticks, and steps, over which a sign of collapse has to last."""
 VARIED = 0.5
 """A diversity from which on G is taken to draw different images."""
 SAME = 0.25
 """A diversity below which its images are hardly told apart."""
-PATIENCE_TICKS = 25
+PATIENCE_TICKS, PATIENCE_STEPS = 25, 500
 """By then they should be told apart: early in a run all of G's images are alike."""
-ONE, ONE_TICKS = 0.02, 5
-"""A diversity at which they are one image, and so many ticks that this may last."""
+ONE, ONE_TICKS, ONE_STEPS = 0.02, 5, 100
+"""A diversity at which they are one image, and so many ticks and steps that this may last."""
 DEAD = 1e-3
 """Share of the largest gradient that G ever had, below which it learns nothing."""
 
 
 def _collapsing(rows: Sequence[Row]) -> str:
-    diversity = _values(rows, "signal/diversity")
-    gradients = [value for value in _values(rows, "grad_norm/G") if math.isfinite(value)]
-    for values, images in ((diversity, "images"), (_values(rows, "signal/diversity_within"), "images of one class")):
-        if reason := _alike(values, f"two {images} of G"):
+    worst = f"class {rows[-1].get(WORST_CLASS)}"
+    for key, images in (
+        ("signal/diversity", "images"),
+        ("signal/diversity_within", "images of one class"),
+        (WORST, f"images of {worst}"),
+    ):
+        if key in rows[-1] and (reason := _alike([row for row in rows if key in row], key, f"two {images} of G")):
             return reason
-    alike = len(diversity) >= RECENT and max(diversity[-RECENT:]) < VARIED
-    if alike and gradients and max(gradients[-RECENT:]) < DEAD * max(gradients):
+    diversity, recent = _values(rows, "signal/diversity"), _window(rows, RECENT, RECENT_STEPS)
+    gradients = [value for value in _values(rows, "grad_norm/G") if math.isfinite(value)]
+    alike = len(diversity) >= recent and max(diversity[-recent:]) < VARIED
+    if alike and gradients and max(gradients[-recent:]) < DEAD * max(gradients):
         return f"G's images are alike ({diversity[-1]:.2f}), and D leaves it no gradient ({gradients[-1]:.2g})"
     coverage = _values(rows, "quality/coverage")
     if len(coverage) >= 3 and max(coverage[-2:]) < max(coverage) / 2 and max(coverage) >= 0.1:
@@ -114,16 +156,20 @@ def _collapsing(rows: Sequence[Row]) -> str:
     return ""
 
 
-def _alike(diversity: Sequence[float], what: str) -> str:
-    if len(diversity) <= RECENT:
+def _alike(rows: Sequence[Row], key: str, what: str) -> str:
+    """What is to be said of a diversity that has fallen, or has never risen. All rows have the key."""
+    diversity = _values(rows, key)
+    recent, patience = _window(rows, RECENT, RECENT_STEPS), _window(rows, PATIENCE_TICKS, PATIENCE_STEPS)
+    one = _window(rows, ONE_TICKS, ONE_STEPS)
+    if len(diversity) <= recent:
         return ""
-    now, before = max(diversity[-RECENT:]), max(diversity[:-RECENT])
+    now, before = max(diversity[-recent:]), max(diversity[:-recent])
     said = f"{what} differ {now:.2f} times as much as real ones"
     if before >= VARIED and now < before / 2:
         return f"{said}, and differed {before:.2f} times as much"
-    if len(diversity) >= PATIENCE_TICKS and now < SAME:
+    if len(diversity) >= patience and now < SAME:
         return said
-    if len(diversity) >= ONE_TICKS and max(diversity[-ONE_TICKS:]) < ONE:
+    if len(diversity) >= one and max(diversity[-one:]) < ONE:
         return f"{said}: they are one"
     return ""
 
@@ -134,18 +180,20 @@ CERTAIN = 0.9
 """A mean sign of D on real images from which on it knows them by heart."""
 STALE = 1.2
 """So many times the best Fréchet distance, in two evaluations, is a run that gets worse."""
+RISEN, RISEN_SHARE = 1.25, 0.2
+"""So many times the best, in every evaluation of that share of the run and in two at least, is one that got worse for
+good, whatever D's scores say. Two evaluations of a run at rest differ by a twentieth; the more there are, the more
+have to agree."""
 
 
 def _overfitting(rows: Sequence[Row], centred: bool) -> str:
     repeats = _values(rows, "quality/memorisation")
     if repeats and repeats[-1] < REPEATED:
         return f"G's images lie {repeats[-1]:.2f} times as far from training images as other real images do"
-    name, best, now = _distances(rows)
     signs = _values(rows, "sign/real")[-RECENT:]
-    if centred and now and min(now) > STALE * best and (sign := statistics.median(signs)) > CERTAIN:
-        grown = f"{name} is {now[-1]:.3g}, and was {best:.3g}"
+    if centred and (grown := _grown(rows, STALE)) and (sign := statistics.median(signs)) > CERTAIN:
         return f"D knows the training images (their scores' mean sign is {sign:.2f}), and {grown}"
-    return ""
+    return _grown(rows, RISEN, RISEN_SHARE)
 
 
 class Action(NamedTuple):

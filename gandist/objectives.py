@@ -22,6 +22,10 @@ class Objective(NamedTuple):
     centred: bool = True
     """Whether 0 lies between real and generated scores. Where only differences count, or scores go to 0 and 1, their
     sign says nothing."""
+    grows: float = 0.0
+    """By which power of the number of an image's values its losses grow: 0 for logits and for scores with a target, a
+    half for distances between images, which D's scores differ by where its slope is bounded. Limits of health grow
+    alike."""
     smoothing: Callable[[Tensor, float], Tensor] | None = None
     """(D(x), s) -> what it adds to D's loss that real images are labelled 1 - s; None where there are no labels."""
 
@@ -50,7 +54,10 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     # The critic of WGAN (Arjovsky et al. 2017, arXiv:1701.07875): it has to be kept Lipschitz by other means.
     "wasserstein": Objective(
-        lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean(), centred=False
+        lambda real, fake: fake.mean() - real.mean(),
+        lambda real, fake: -fake.mean(),
+        centred=False,
+        grows=0.5,
     ),
     # Hinge (Lim & Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957, eq. 16 and 17).
     "hinge": Objective(

@@ -49,10 +49,11 @@ class Tick:
         tick_s = time.perf_counter() - self._since
         timing = torch.tensor([self.wait_s, self.stall_s, tick_s, float(damaged)], dtype=torch.float64)
         values = ranks.mean(torch.cat([local, timing])).tolist()
-        named = [*self._names, "skipped/D", "skipped/G", *probe.names]
-        wait_s, stall_s, tick_s, mean_damaged = values[len(named) :]
+        named = [*self._names, "skipped/D", "skipped/G"]
+        wait_s, stall_s, tick_s, mean_damaged = values[-len(timing) :]
         return {
             **dict(zip(named, values, strict=False)),
+            **probe.told(values[len(named) : -len(timing)]),
             "img_per_s": (players.images_seen - self._since_images) / tick_s,
             "tick_s": tick_s,
             "data_wait_s": wait_s,

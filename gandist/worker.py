@@ -16,8 +16,7 @@ from gandist.errors import GandistError, OvertakenError, RunError
 from gandist.evaluator import Evaluator
 from gandist.health import Action, State, Verdict, decide, judge
 from gandist.inputs import Inputs
-from gandist.methods import new_game, new_players
-from gandist.objectives import OBJECTIVES
+from gandist.methods import method_of, new_game, new_players
 from gandist.outputs import ROWS, Outputs
 from gandist.ranks import Ranks, join, lost_contact
 from gandist.schedule import due, images_of, value_at
@@ -108,8 +107,9 @@ class Run:
         set_up(config, ranks.device, self._take_up(resume).get("threads"))
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
-        first = dataset.order_of(config, self.index).take(0, min(signals.N, self.index.n))
-        self.probed = self.images.gather(first)
+        first = dataset.order_of(config, self.index).take(0, min(signals.CANDIDATES, self.index.n))
+        labels = self.index.labels[first] if config.model.classes else None
+        self.probed = self.images.gather(first[signals.chosen(labels, len(first))])
         self.evaluator = Evaluator(config, ranks)
         self.feed = self._open_feed()
         closing.callback(lambda: self.feed.close())
@@ -176,8 +176,7 @@ class Run:
         addresses = ranks.gather(target(host, port) if port else "")
         if any(addresses) and ranks.leads and storage.local is not None:
             announce(storage.local, [address for address in addresses if address])
-        objective = OBJECTIVES.get(config.game.objective)
-        self.centred = objective is not None and objective.centred
+        self.method = method_of(config)
         self.attempt, self.outputs = mine, None
         if mine is not None:
             with self._writing():
@@ -303,7 +302,7 @@ class Run:
         verdict, action = Verdict(), Action()
         if self.outputs:
             before, rows = self.state, self.outputs.recent(row)
-            verdict = judge(rows, self.centred)
+            verdict = judge(rows, self.method)
             refuge = None
             if verdict.state != "healthy":
                 with self._writing():

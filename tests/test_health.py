@@ -10,24 +10,32 @@ from typing import Any
 
 import pytest
 
-from gandist.health import Action, Verdict, decide, judge
-from gandist.objectives import OBJECTIVES
+from gandist.config import load
+from gandist.health import LOGITS, Action, Method, Verdict, decide, judge
+from gandist.methods import method_of
 from gandist.sections import HealthSection
 
 RECORDED = Path(__file__).parent / "recorded"
 
 
-def read(name: str) -> tuple[list[dict[str, Any]], bool]:
-    """The rows of a recorded run, and whether its objective is centred."""
+def method(objective: str, resolution: int = 32, channels: int = 1) -> Method:
+    of_a_vae = objective == "elbo"
+    changes = [f"model.resolution={resolution}", f"data.channels={channels}"]
+    return method_of(
+        load("vae" if of_a_vae else "demo", [*changes, *([] if of_a_vae else [f"game.objective={objective}"])])
+    )
+
+
+def read(name: str) -> tuple[list[dict[str, Any]], Method]:
+    """The rows of a recorded run, and what its first line says of its method."""
     head, *rows = map(json.loads, (RECORDED / f"{name}.jsonl").read_text().splitlines())
-    objective = OBJECTIVES.get(head["objective"])
-    return rows, objective is not None and objective.centred
+    return rows, method(**head)
 
 
 def changes(name: str) -> list[tuple[int, str]]:
     """Images seen, and the verdict, wherever that changes."""
-    rows, centred = read(name)
-    states = [(rows[i - 1]["images_seen"], judge(rows[:i], centred).state) for i in range(1, len(rows) + 1)]
+    rows, of = read(name)
+    states = [(rows[i - 1]["images_seen"], judge(rows[:i], of).state) for i in range(1, len(rows) + 1)]
     return [next(group) for _, group in itertools.groupby(states, key=lambda pair: pair[1])]
 
 
@@ -61,8 +69,12 @@ def evaluated(*distances: float, **others: float) -> list[dict[str, Any]]:
     return [{**HEALTHY, "quality/fid": distance, **others} for distance in distances]
 
 
-def verdict(rows: list[dict[str, Any]], centred: bool = True) -> Verdict:
-    return judge([{"images_seen": 1000 * i, **row} for i, row in enumerate(rows, 1)], centred)
+def verdict(rows: list[dict[str, Any]], of: Method = LOGITS) -> Verdict:
+    return judge([{"images_seen": 1000 * i, **row} for i, row in enumerate(rows, 1)], of)
+
+
+def worst(diversity: float) -> dict[str, Any]:
+    return {**HEALTHY, "signal/diversity_within": 0.8, "signal/diversity_worst": diversity, "worst_class": 7}
 
 
 @pytest.mark.parametrize(("rows", "state", "reason"), [
@@ -92,7 +104,18 @@ def verdict(rows: list[dict[str, Any]], centred: bool = True) -> Verdict:
      "collapsing", "coverage of the real images is 0.20, and was 0.50"),
     (evaluated(50, 10, **{"quality/memorisation": 0.4}), "overfitting", "0.40 times as far from training images"),
     (evaluated(50, 10, 14, 15, **{"sign/real": 0.97}), "overfitting", "mean sign is 0.97), and quality/fid is 15"),
-    (evaluated(50, 10, 14, 15), "healthy", ""),
+    (evaluated(50, 10, 12, 12.2), "healthy", ""),
+    (evaluated(50, 10, 14), "healthy", ""),
+    (evaluated(50, 10, 14, 12, 14, 12), "healthy", ""),
+    (evaluated(50, 10, 12, 14, 15), "overfitting", "quality/fid is 15, and was 10 at 2,000 images"),
+    ([HEALTHY] * 5 + [worst(0.3)] * 3, "healthy", ""),
+    ([worst(0.6)] * 5 + [worst(0.2)] * 3, "collapsing", "of class 7 of G differ 0.20 times as much as real ones, and"),
+    ([worst(0.2)] * 25, "collapsing", "two images of class 7 of G differ 0.20 times"),
+    ([worst(0.01)] * 5, "collapsing", "of class 7 of G differ 0.01 times as much as real ones: they are one"),
+    # A large batch has few steps a tick.
+    ([{**worst(0.01), "steps": 5}] * 5, "healthy", ""),
+    ([{**HEALTHY, "signal/diversity": 0.2, "steps": 5}] * 60, "healthy", ""),
+    ([{**HEALTHY, "signal/diversity": 0.2, "steps": 5}] * 100, "collapsing", "differ 0.20 times"),
 ])  # fmt: skip
 def test_each_rule(rows: list[dict[str, Any]], state: str, reason: str) -> None:
     found = verdict(rows)
@@ -100,7 +123,52 @@ def test_each_rule(rows: list[dict[str, Any]], state: str, reason: str) -> None:
 
 
 def test_a_sign_counts_only_where_0_tells_real_from_fake() -> None:
-    assert verdict(evaluated(50, 10, 14, 15, **{"sign/real": 1.0}), centred=False).state == "healthy"
+    sure = evaluated(50, 10, 12.2, 12.3, **{"sign/real": 1.0})
+    assert verdict(sure).state == "overfitting"
+    assert verdict(sure, LOGITS._replace(centred=False)).state == "healthy"
+
+
+@pytest.mark.parametrize(("objective", "key", "resolution", "channels", "most"), [
+    ("ns", "loss/G", 32, 1, 1e3),
+    ("ns", "loss/G", 128, 3, 1e3),
+    ("rp", "grad_norm/D", 128, 3, 1e5),
+    ("wasserstein", "loss/D", 32, 1, 1e3),
+    ("wasserstein", "loss/D", 64, 1, 2e3),
+    ("wasserstein", "grad_norm/G", 64, 1, 2e5),
+    ("elbo", "loss/G", 32, 1, 1e3),
+    ("elbo", "loss/G", 64, 3, 12e3),
+    ("elbo", "loss/G", 128, 3, 48e3),
+    ("elbo", "grad_norm/D", 64, 3, 12e5),
+    ("elbo", "loss/D", 64, 3, 16e3),
+])  # fmt: skip
+def test_limits_are_in_the_units_of_the_method(
+    objective: str, key: str, resolution: int, channels: int, most: float
+) -> None:
+    """A loss that sums over a picture's values grows with it, and one of logits does not."""
+    of = method(objective, resolution, channels)
+    assert verdict([{**HEALTHY, key: 0.99 * most}], of).state == "healthy"
+    found = verdict([{**HEALTHY, key: 1.01 * most}], of)
+    assert (found.state, f"above {most:.3g}" in found.reason) == ("diverged", True), found
+
+
+def test_a_drawing_in_grey_is_within_a_vaes_limits_at_any_size() -> None:
+    """Half a unit a value is what it costs where every value is -1 or 1, at most."""
+    for resolution in (32, 64, 128):
+        grey = 0.5 * 3 * resolution**2
+        assert verdict([{**HEALTHY, "loss/G": grey}] * 9, method("elbo", resolution, 3)).state == "healthy"
+
+
+def test_rows_of_an_older_version_are_judged_as_before() -> None:
+    """A run goes on whose first rows know nothing of single classes, nor count steps."""
+    old = [{key: value for key, value in HEALTHY.items() if key != "steps"}] * 40
+    assert verdict(old).state == "healthy"
+    assert verdict([*old, worst(0.1)]).state == "healthy", "one tick"
+    assert verdict([*old, *[worst(0.1)] * 24]).state == "healthy"
+    assert verdict([*old, *[worst(0.1)] * 25]).state == "collapsing"
+    assert verdict([worst(0.1)] * 25 + old[:1]).state == "healthy", "the last row does not say"
+    alike = [{**row, "signal/diversity": 0.2} for row in old]
+    assert verdict(alike[:24]).state == "healthy"
+    assert verdict(alike[:25]).state == "collapsing"
 
 
 def test_another_extractor_is_another_scale() -> None:

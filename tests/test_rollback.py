@@ -10,7 +10,7 @@ import pytest
 from gandist import checkpoint, train
 from gandist.config import RunConfig, validate
 from gandist.consensus import Host, Outcome
-from gandist.health import Verdict
+from gandist.health import Method, Verdict
 from gandist.progress import METRICS_FILE, decode
 from gandist.resumption import run_root
 from gandist.storage import Storage
@@ -24,7 +24,7 @@ Rows = Sequence[Mapping[str, Any]]
 def once_at(images_seen: int, state: str = "diverged") -> Any:
     """A judge that finds fault once: after that many images, until the run is rolled back."""
 
-    def judge(rows: Rows, centred: bool) -> Verdict:
+    def judge(rows: Rows, method: Method) -> Verdict:
         ill = rows[-1]["images_seen"] == images_seen and rows[-1]["rollbacks"] == 0
         return Verdict(state, "so says the test") if ill else Verdict()  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ from gandist import trackers
 from gandist.config import RunConfig, leaves, validate
 from gandist.consensus import Host
 from gandist.errors import ConfigError
-from gandist.health import Verdict
+from gandist.health import Method, Verdict
 from gandist.progress import METRICS_FILE, RunLog, decode
 from gandist.resumption import prepare, run_root
 from gandist.storage import Storage
@@ -165,7 +165,7 @@ def test_tensorboard_goes_on_where_the_run_does(tmp_path: Path) -> None:
 def test_a_run_that_is_rolled_back_and_resumed_has_each_step_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(rows: Any, centred: bool) -> Verdict:
+    def judge(rows: Any, method: Method) -> Verdict:
         ill = rows[-1]["images_seen"] == 84 and rows[-1]["rollbacks"] == 0
         return Verdict("diverged", "so says the test") if ill else Verdict()
 
