@@ -1,6 +1,7 @@
 """Images -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -14,15 +15,18 @@ import numpy as np
 
 from gandist.errors import DataError, GandistError
 from gandist.interrupts import interruptible
+from gandist.logs import show_messages
 from gandist.shards.index import Index, index_shards, write_index
 from gandist.shards.making import alone, making, members, write_shard
 from gandist.shards.picture import ENCODINGS, Picture
-from gandist.shards.remote import ShardCache, default_cache_dir, is_remote
-from gandist.shards.samples import Source
+from gandist.shards.remote import ShardCache, default_cache_dir, is_remote, printable
+from gandist.shards.samples import Source, Unmatched
 from gandist.shards.sources import LABELS, open_source
 from gandist.shards.tars import list_shards
 from gandist.terminal import Counter
 from gandist.text import embed, encoder
+
+log = logging.getLogger("gandist")
 
 LISTED_MAX = 100
 """Broken images past the bound before the rest of the set is given up."""
@@ -81,6 +85,7 @@ def pack(
     fix = "pass --overwrite, or --index-only to index them"
     with making(dest, overwrite=overwrite, sources=(src,), fix=fix) as made:
         source = open_source(src, made.work, labels=labels, split=split)
+        _tell(src, source.unmatched)
         order = _permutation(source.n, seed)
         if n is not None and n > source.n:
             raise DataError(f"{src}: holds {source.n} images; --n {n} are more")
@@ -102,6 +107,12 @@ def pack(
             embed=(lambda index: embed(index, src, progress)) if captions else lambda index: index,
         )
     return index, broken
+
+
+def _tell(src: str, unmatched: Unmatched) -> None:
+    """Log what of a source is left out beside broken images: labels without an image, files of no use."""
+    for line in unmatched.lines():
+        log.warning("%s: %s", src, line)
 
 
 def _permutation(n: int, seed: int) -> np.ndarray:
@@ -204,8 +215,18 @@ def index_only(
         encoder()
     cache = ShardCache(default_cache_dir() / "shards", CACHE_BYTES)
     with nullcontext() if is_remote(dest) else alone(dest):
+        unmatched = Unmatched()
         with Counter("indexing", None, shown=progress) as bar:
-            index = index_shards(urls, cache, base=dest, workers=workers, progress=bar.add, labelled=labels != "none")
+            index = index_shards(
+                urls,
+                cache,
+                base=dest,
+                workers=workers,
+                progress=bar.add,
+                labelled=labels != "none",
+                unmatched=unmatched,
+            )
+        _tell(src, unmatched)
         if captions:
             index = embed(index, src, progress)
         write_index(index, dest)
@@ -304,6 +325,7 @@ def main(argv: list[str] | None = None) -> int:
     if dest is None and not only:
         parser.error("DEST is missing: the folder that the shards shall lie in")
     broken: list[str] = []
+    show_messages()
     try:
         if only:
             taken = {name: options[name] for name in ("workers", "captions", "labels", "split")}
@@ -321,7 +343,24 @@ def main(argv: list[str] | None = None) -> int:
         f"{index.base}: {index.n} images, {index.classes} classes, "
         f"{index.shards.num_rows} shards, {size_mb:.1f} MB{left_out}"
     )
+    if index.classes:
+        print(balance(index))  # noqa: T201
     return 0
+
+
+def balance(index: Index) -> str:
+    """How many images the classes of a set have: the least, the most, and which have none."""
+    numbers, counts = np.unique(index.labels[index.labels >= 0], return_counts=True)
+
+    def named(number: int) -> str:
+        return printable(index.class_names[number]) if number < len(index.class_names) else f"class {number}"
+
+    least, most = (f"{counts[i]:,} ({named(int(numbers[i]))})" for i in (counts.argmin(), counts.argmax()))
+    text = f"images a class: least {least}, most {most}"
+    if empty := index.classes - len(numbers):
+        first = [named(n) for n in range(min(index.classes, len(numbers) + 3)) if n not in set(numbers.tolist())][:3]
+        text += f"; {empty:,} without any ({', '.join(first)}{', ...' if empty > len(first) else ''})"
+    return text
 
 
 if __name__ == "__main__":

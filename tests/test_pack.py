@@ -486,3 +486,15 @@ def test_some_of_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     assert main([src, str(tmp_path / "more"), "--n", "13"]) == 2
     assert capsys.readouterr().err == f"error: {src}: holds 12 images; --n 13 are more\n"
+
+
+def test_the_command_says_how_the_classes_are_filled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    src = make_folder(tmp_path / "in", 5)
+    assert main([str(src), str(tmp_path / "out")]) == 0
+    assert "images a class: least 2 (dog), most 3 (cat)\n" in capsys.readouterr().out
+    labels = [["cat/000.png", 3], ["cat/002.png", 0], ["gone.png", 1]]
+    (src / "dataset.json").write_text(json.dumps({"labels": labels}))
+    assert main([str(src), str(tmp_path / "other")]) == 0
+    said = capsys.readouterr()
+    assert "images a class: least 1 (class 0), most 1 (class 0); 2 without any (class 1, class 2)\n" in said.out
+    assert "gone.png" in said.err, "a label that matches no image"
