@@ -24,7 +24,8 @@ def copy_checkout(folder: Path) -> Path:
     (site,) = venv.glob("lib/python*/site-packages")
     # The working directory comes before it on Python's path, so that the copy's gandist is the one that runs.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
-    (venv / "installed").touch()
+    for name in ("installed", "installed-dev"):
+        (venv / name).touch()
     return folder
 
 
