@@ -1,13 +1,8 @@
 """`python -m gandist.train [CONFIG] [section.key=value ...]`: train, or go on with, the run that a configuration names.
 
 Without CONFIG it trains the demo. Exit status: 0 done, 1 the run failed, 2 configuration or data cannot be used
-<<<<<<< HEAD
 (one message says why), 143 stopped by a signal after a last checkpoint, 130 broken off by Ctrl-C: by the first before
 it trains, else by the second.
-=======
-(one message says why), 143 stopped by a signal after a last checkpoint, 130 broken off by Ctrl-C: the first before it
-trains, else the second.
->>>>>>> issue16-names
 """
 
 import argparse
