@@ -72,9 +72,11 @@ def main(argv: list[str] | None = None) -> int:
         if options.source:
             begin_from(options.source, config, options.resume)
             options.resume = "must"
+        # Before the run: Ray may delete a job's working directory, on which relative paths depend, while the job runs.
+        steps = list(next_steps(config_name, config))
         status = run(config, options.resume)
         if status == 0 and not int(os.environ.get("RANK", "0")):
-            log.info("%s", "\n  ".join(["next:", *next_steps(config_name, config)]))
+            log.info("%s", "\n  ".join(["next:", *steps]))
         return status
     except GandistError as error:
         print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
