@@ -69,7 +69,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
             time.sleep(0.5)
         said = log.read_text()
         assert "Job 'demo' succeeded" in said
-        manifest = json.loads((checkout / "runs/demo/checkpoints/00024064/manifest.json").read_text())
+        manifest = json.loads((checkout / "runs/demo/checkpoints/00024000/manifest.json").read_text())
         assert manifest["world_size"] == 2
 
         (ray,) = re.findall(r"^Ray +(\S+)", said, re.MULTILINE)
