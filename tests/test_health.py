@@ -5,6 +5,7 @@
 
 import itertools
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gandist.sections import HealthSection
 RECORDED = Path(__file__).parent / "recorded"
 
 
+@cache
 def method(objective: str, resolution: int = 32, channels: int = 1) -> Method:
     of_a_vae = objective == "elbo"
     changes = [f"model.resolution={resolution}", f"data.channels={channels}"]
@@ -52,6 +54,8 @@ def test_no_false_alarm(name: str) -> None:
     ("few", "overfitting", 180096),  # recorded without the diversity within classes, which is first to tell
     ("few-within", "collapsing", 132096),
     ("ramp", "diverged", 40000),
+    ("lr100-vae-64", "diverged", 2048),
+    ("lost-class", "overfitting", 220032),
 ])  # fmt: skip
 def test_a_run_that_failed_is_found_out(name: str, state: str, at: int) -> None:
     found = {state: seen for seen, state in reversed(changes(name))}
