@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gandist.adversarial import Latents, Now, Reals, autocast, chunks, on_the_last
+from gandist.health import Method
 from gandist.networks.norms import synchronise
 from gandist.networks.vae import ElboLoss
 from gandist.penalties import Noise
@@ -19,13 +20,15 @@ ELBO = "elbo"
 """What `game.objective` calls it. The weight of the penalty `kl` is its beta."""
 
 
-def units(values: float, latents: int) -> dict[str, float]:
-    """What its losses and gradients are measured in (`health.Method`); `values` as there.
+def traits(values: float, latents: int) -> Method:
+    """What health has to know; `values`: of an image, in units of `TUNED_AT`.
 
-    The reconstruction is a sum over the picture's values, and gradients are for the most part its; the divergence is a
-    sum over latents.
+    The reconstruction is a sum over the image's values, and gradients are for the most part its; the divergence is a
+    sum over latents. It holds the exponential of what the encoder says of the variance, which one of the first steps
+    may throw off by so much that a tick's mean tells of nothing else.
     """
-    return {"loss/D": latents, **dict.fromkeys(("loss/G", "grad_norm/D", "grad_norm/G"), values)}
+    units = {"loss/D": float(latents), **dict.fromkeys(("loss/G", "grad_norm/D", "grad_norm/G"), values)}
+    return Method(centred=False, units=units, ticks=2)
 
 
 class Elbo:

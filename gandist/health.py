@@ -17,6 +17,8 @@ Row = Mapping[str, Any]
 
 WORST, WORST_CLASS = "signal/diversity_worst", "worst_class"
 """The least diversity within any class, and the class that has it."""
+WORST_DISTANCE = "fd_worst_class"
+"""Of an evaluation's measures: the largest Fréchet distance within a class."""
 SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diversity_within", WORST)
 """Of each tick's row, besides losses, scores and gradient norms: what a `Probe` looks at (the last two in a run with
 classes only), and the share of steps in which a loss or a gradient was not finite."""
@@ -32,6 +34,8 @@ class Method(NamedTuple):
     units: Mapping[str, float] = {}
     """What losses and gradients are measured in, by the row's key; 1 where it is missing. A loss that is a sum over a
     picture's values grows with them, and its limits with it."""
+    ticks: int = 1
+    """Ticks in a row that are beyond a limit where a run has diverged."""
 
 
 class Verdict(NamedTuple):
@@ -50,7 +54,7 @@ def judge(rows: Sequence[Row], method: Method = LOGITS) -> Verdict:
             version do not have is not judged.
     """
     rules: dict[State, str] = {
-        "diverged": _diverged(rows, method.units),
+        "diverged": _diverged(rows, method),
         "collapsing": _collapsing(rows),
         "overfitting": _overfitting(rows, method.centred),
     }
@@ -88,7 +92,7 @@ WORSE = 3.0
 """So many times the best Fréchet distance, in two evaluations, is a run that has lost what it had learnt."""
 
 
-def _diverged(rows: Sequence[Row], units: Mapping[str, float]) -> str:
+def _diverged(rows: Sequence[Row], method: Method) -> str:
     for key in ("loss/D", "loss/G"):
         if not all(map(math.isfinite, _values(rows[-1:], key))):
             return f"{key} was finite in no step"
@@ -97,8 +101,8 @@ def _diverged(rows: Sequence[Row], units: Mapping[str, float]) -> str:
         return f"{shares[-1]:.0%} of the steps were not finite"
     for key, limit in LIMITS.items():
         sizes = [abs(value) for value in _values(rows, key) if math.isfinite(value)]
-        unit = units.get(key, 1.0)
-        if sizes and sizes[-1] > limit * unit:
+        unit = method.units.get(key, 1.0)
+        if len(sizes) >= method.ticks and min(sizes[-method.ticks :]) > limit * unit:
             return f"{key} is {sizes[-1]:.3g}, above {limit * unit:.3g}"
         before, now = sizes[:-2][-USUAL_TICKS:], sizes[-2:]
         if len(before) >= 5:
@@ -108,18 +112,19 @@ def _diverged(rows: Sequence[Row], units: Mapping[str, float]) -> str:
     return _grown(rows, WORSE)
 
 
-def _grown(rows: Sequence[Row], times: float, share: float = 0.0) -> str:
-    """What is to be said of a Fréchet distance that is so many times its best: in the last two evaluations, and in
-    all of the last `share` of the run."""
+def _grown(rows: Sequence[Row], times: float, share: float = 0.0, worst_class: bool = False) -> str:
+    """What is to be said of a Fréchet distance, or that within the worst class, that is so many times its best: in the
+    last two evaluations, and in all of the last `share` of the run."""
     name = next((key for row in reversed(rows) for key in row if key.startswith(("quality/fid", "quality/fd-"))), "")
-    measured = [row for row in rows if name in row]
+    key, said = (f"quality/{WORST_DISTANCE}", f"{name} of the worst class") if worst_class else (name, name)
+    measured = [row for row in rows if name in row and key in row]
     since = (1 - share) * rows[-1]["images_seen"]
     last = max(2, sum(row["images_seen"] > since for row in measured))
-    before, now = _values(measured[:-last], name), _values(measured[-last:], name)
+    before, now = _values(measured[:-last], key), _values(measured[-last:], key)
     if not before or not min(now) > times * min(before):
         return ""
     best = measured[before.index(min(before))]["images_seen"]
-    return f"{name} is {now[-1]:.3g}, and was {min(before):.3g} at {best:,} images"
+    return f"{said} is {now[-1]:.3g}, and was {min(before):.3g} at {best:,} images"
 
 
 RECENT, RECENT_STEPS = 3, 50
@@ -193,7 +198,7 @@ def _overfitting(rows: Sequence[Row], centred: bool) -> str:
     signs = _values(rows, "sign/real")[-RECENT:]
     if centred and (grown := _grown(rows, STALE)) and (sign := statistics.median(signs)) > CERTAIN:
         return f"D knows the training images (their scores' mean sign is {sign:.2f}), and {grown}"
-    return _grown(rows, RISEN, RISEN_SHARE)
+    return _grown(rows, RISEN, RISEN_SHARE) or _grown(rows, RISEN, RISEN_SHARE, worst_class=True)
 
 
 class Action(NamedTuple):

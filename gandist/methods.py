@@ -6,7 +6,7 @@ from gandist.adversarial import Game, Rules
 from gandist.augment import AUGMENTATIONS
 from gandist.checks import shapes
 from gandist.config import RunConfig
-from gandist.elbo import ELBO, Elbo, units
+from gandist.elbo import ELBO, Elbo, traits
 from gandist.health import LIMITS, TUNED_AT, Method
 from gandist.networks import NETWORKS
 from gandist.objectives import OBJECTIVES
@@ -65,6 +65,6 @@ def method_of(config: RunConfig) -> Method:
     """What health has to know of the method, at the size of the run's pictures."""
     values = config.data.channels * config.model.resolution**2 / TUNED_AT
     if config.game.objective == ELBO:
-        return Method(centred=False, units=units(values, latents_of(config)))
+        return traits(values, latents_of(config))
     objective = OBJECTIVES[config.game.objective]
     return Method(objective.centred, dict.fromkeys(LIMITS, values**objective.grows))

@@ -49,7 +49,7 @@ run's health; `crashed` by an error."""
 
 MEASURES = (
     *("fid", "fd-effnet-lite0", "fd-classifier", "kid", "kid_se", "is"),
-    *("precision", "recall", "density", "coverage", "memorisation", "ppl"),
+    *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class"),
 )
 """What an evaluation finds, but for single classes."""
 PHASES = ("starting", "training", "evaluating", "ended")

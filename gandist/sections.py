@@ -195,7 +195,7 @@ Reaction = Literal["ignore", "warn", "roll_back", "stop"]
 
 class HealthSection(Section):
     overfitting: Reaction = "warn"
-    """What to do when D knows the training images by heart, or G repeats them."""
+    """What to do when D knows the training images by heart, G repeats them, or quality gets worse for long."""
     collapsing: Reaction = "warn"
     """What to do when G draws ever fewer kinds of image."""
     diverged: Reaction = "roll_back"

@@ -14,6 +14,7 @@ from torch import Tensor
 from gandist import dataset
 from gandist.config import RunConfig
 from gandist.errors import DataError
+from gandist.health import WORST_DISTANCE
 from gandist.quality.extractors import Extractor
 from gandist.quality.features import Reals, Seen, look_together, moments_of, real_features
 from gandist.quality.kernel import kernel_distance
@@ -159,17 +160,21 @@ class Yardstick:
         return measures
 
     def _distances(self, fake: Seen, labels: Tensor | None) -> dict[str, float]:
-        """Fréchet and kernel distance, and the first also class by class."""
+        """Fréchet and kernel distance, and the first also class by class, with the largest of these."""
         name = self.extractor.distance
         found = {name: distance_of(self.moments, fake.moments)}
         kid = kernel_distance(self.real.seen.h, fake.h)
         found |= {"kid": kid.mean, "kid_se": kid.standard_error}
         if labels is not None:
             of_real = torch.from_numpy(self.real.labels).to(self.ranks.device)
+            by_class = {}
             for label in range(int(of_real.max()) + 1):
                 real_h, fake_h = self.real.seen.h[of_real == label], fake.h[labels == label]
                 if min(len(real_h), len(fake_h)) >= CLASS_MIN:
-                    found[f"{name}/class-{label}"] = distance_of(moments_of(real_h), moments_of(fake_h))
+                    by_class[f"{name}/class-{label}"] = distance_of(moments_of(real_h), moments_of(fake_h))
+            found |= by_class
+            if by_class:
+                found[WORST_DISTANCE] = max(by_class.values())
         return found
 
     def _memorisation(self, training: Tensor, fake: Tensor) -> float:

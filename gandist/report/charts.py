@@ -27,6 +27,7 @@ MANIFOLD = "Precision, recall, density, coverage: higher is better"
 TITLES = {
     "quality/fid": FRECHET,
     "quality/fd-": FRECHET,
+    "quality/fd_worst": "Fréchet distance within the worst class: lower is better",
     "quality/kid": "Kernel distance: lower is better",
     "quality/is": "Inception Score: higher is better",
     "quality/precision": MANIFOLD,
