@@ -282,7 +282,7 @@ def _progress(config: RunConfig, rows: list[dict[str, Any]]) -> Progress:
 def _stream() -> TextIO | None:
     """Where messages are shown, whatever stands for standard error meanwhile."""
     shown = terminal()
-    return shown.stream if shown is not None else None
+    return shown.stream if shown is not None and not shown.stream.closed else None
 
 
 def _rows(storage: Storage) -> list[dict[str, Any]]:
