@@ -187,8 +187,8 @@ STALE = 1.2
 """So many times the best Fréchet distance, in two evaluations, is a run that gets worse."""
 RISEN, RISEN_SHARE = 1.25, 0.2
 """So many times the best, in every evaluation of that share of the run and in two at least, is one that got worse for
-good, whatever D's scores say. Two evaluations of a run at rest differ by a twentieth; the more there are, the more
-have to agree."""
+good, whatever D's scores say. Evaluations of 2,000 images, of a run at rest, have a deviation of a twentieth; the more
+there are, the more have to agree."""
 
 
 def _overfitting(rows: Sequence[Row], centred: bool) -> str:

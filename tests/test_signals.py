@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gandist.health import SIGNALS, WORST, WORST_CLASS
 from gandist.players import Players, build_players
 from gandist.signals import CLASSES, COARSE_PX, EACH, Probe, chosen
+from tests.blind import Blind
 
 
 class Flat(nn.Module):
@@ -127,3 +128,13 @@ def test_g_itself_is_looked_at_and_left_as_it_is() -> None:
     assert found["signal/drift"] == pytest.approx(2.0), "|3 - 1| / |1|"
     after = (one.G.net.state_dict(), one.G_ema.state_dict(), one.G.net.training)
     assert str(after) == str(before)
+
+
+def test_a_look_waits_for_nothing() -> None:
+    """All numbers stay on the device until the row takes them together."""
+    y = torch.arange(4).repeat(32)
+    x = Flat()(torch.randn(128, 2))
+    probe, of, nonfinite = Probe(x, x[:, 0, 0, ::8] - y[:, None], y), players(), torch.tensor(0.25)
+    with Blind():  # type: ignore[no-untyped-call]
+        values = probe.look(of, nonfinite)
+    assert probe.told(values.tolist())[WORST] == pytest.approx(1.0, rel=1e-5), "in two batches, as in one"
