@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -31,7 +31,9 @@ class Terminal(logging.Handler):
             tqdm.write(self.format(record), file=self.stream)
             self.stream.flush()
         except Exception:  # as logging's own handlers: a message that cannot be shown is no failure of the command
-            self.handleError(record)
+            # sys.stderr may lead back here (`ray_output`).
+            with redirect_stderr(sys.__stderr__):
+                self.handleError(record)
 
 
 class StoredLog(logging.Handler):
@@ -40,7 +42,8 @@ class StoredLog(logging.Handler):
     def __init__(self, storage: Storage) -> None:
         super().__init__(logging.DEBUG)
         self.setFormatter(logging.Formatter(FORMAT))
-        self.storage, self.path = storage, f"{FOLDER}/{datetime.now(UTC):%Y%m%d-%H%M%S}.log"
+        # To the microsecond: two commands may begin within a second.
+        self.storage, self.path = storage, f"{FOLDER}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
         self._text, self._written_s = "", time.monotonic()
         self._file = None
         if storage.local is not None:

@@ -1,5 +1,6 @@
 """What all tests share: one compute thread, caches that are their own, and in CI no skipping."""
 
+import logging
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -37,6 +38,15 @@ def own_tables() -> Iterator[None]:
     for table, kept in zip(tables, before, strict=True):
         table.clear()
         table.update(kept)
+
+
+@pytest.fixture(autouse=True)
+def own_logger() -> None:
+    """Messages reach caplog, whatever commands set up in this process before."""
+    log = logging.getLogger("gandist")
+    log.handlers.clear()
+    log.propagate = True
+    log.setLevel(logging.NOTSET)
 
 
 RAY = {file.name for file in Path(__file__).parent.glob("test_*.py") if "mark.ray" in file.read_text()}

@@ -266,9 +266,8 @@ def torch_pickle() -> bytes:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_refused_and_the_one_before_is_taken(
-    two: tuple[Storage, Path], damage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    two: tuple[Storage, Path], damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("gandist"), "propagate", True)
     storage, folder = two
     DAMAGES[damage](folder)
     with pytest.raises(CheckpointError, match="sha256") as caught:

@@ -78,5 +78,6 @@ def test_parts_of_any_size(extractor: Extractor) -> None:
     whole = look(extractor, [pixels], 30, CPU)
     parts = look(extractor, np.array_split(pixels, 4), 30, CPU)
     torch.testing.assert_close(parts.h, whole.h)
-    torch.testing.assert_close(parts.predictions.sums, whole.predictions.sums)
+    # Sums in float64 of float32 probabilities, whose last bits depend on how many images are looked at together.
+    torch.testing.assert_close(parts.predictions.sums, whole.predictions.sums, rtol=1.3e-6, atol=1e-5)
     torch.testing.assert_close(parts.moments.mean, whole.h.double().mean(0))

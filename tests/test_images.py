@@ -179,9 +179,8 @@ def test_damage_that_decodes_all_the_same_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", [STREAMED, MAPPED])
 def test_damage_is_skipped_and_counted(
-    copy: Index, tmp_path: Path, way: float, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    copy: Index, tmp_path: Path, way: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("gandist"), "propagate", True)
     sound, _ = opened(copy, tmp_path / "sound", MAPPED).gather(np.arange(N))
     shards = {damage(copy, number) for number in (13, 14, N - 1)}
     images = opened(copy, tmp_path / "cache", way, damage="skip")

@@ -13,13 +13,6 @@ from gandist.storage import Storage
 log = logging.getLogger("gandist")
 
 
-@pytest.fixture(autouse=True)
-def own_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "handlers", [])
-    monkeypatch.setattr(log, "propagate", True)
-    monkeypatch.setattr(log, "level", log.level)
-
-
 def test_messages_go_to_the_standard_error_that_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
     err, later = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stderr", err)

@@ -132,11 +132,11 @@ def test_one_that_was_cut_off_changes_nothing_when_it_comes_back(tmp_path: Path)
 
 
 def _files(config: RunConfig) -> dict[str, tuple[int, int, int]]:
-    """Inode, size and time of each file of a run, but for the event files that each attempt has its own of."""
+    """Inode, size and time of each file of a run, but for event files and logs, which each attempt has its own of."""
     root = Path(run_root(config))
     stats = {
         str(path.relative_to(root)): path.stat()
         for path in root.rglob("*")
-        if path.is_file() and "tensorboard" not in path.parts
+        if path.is_file() and not {"tensorboard", "logs"} & set(path.parts)
     }
     return {name: (each.st_ino, each.st_size, each.st_mtime_ns) for name, each in stats.items() if "/." not in name}

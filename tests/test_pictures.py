@@ -143,10 +143,7 @@ def test_odd_pictures(name: str, channels: int) -> None:
         assert np.abs(found - expected[:, :, None]).max() <= (1.01 if not data.startswith(b"\xff\xd8") else 3)
 
 
-def test_what_is_taken_for_12_bits_is_told_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("gandist"), "propagate", True)
+def test_what_is_taken_for_12_bits_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     pixels._tell_of_12_bits.cache_clear()
     for name in ("16-bit PNG", "12-bit TIFF", "PGM of 12 bits", "float TIFF, 0 to 1"):
         Picture().encode(ODD[name][0])

@@ -1,10 +1,12 @@
 """Lines as Ray 2.60 prints them, and what becomes of each."""
 
+import io
 import logging
 import sys
 
 import pytest
 
+from gandist.logs import show_messages, terminal
 from gandist.ray_output import RayOutput, ray_output
 
 WORKER = "(RayTrainWorker pid=3646) "
@@ -84,3 +86,15 @@ def test_within_it_stands_for_both_streams(
     print("after")
     assert [r.getMessage() for r in caplog.records] == ["one", "other", "two", "without an end"]
     assert capsys.readouterr() == ("after\n", "")
+
+
+def test_a_terminal_that_is_gone_is_no_endless_loop(capfd: pytest.CaptureFixture[str]) -> None:
+    """A message that cannot be shown is told on the process's own standard error, not on the stream that leads back."""
+    gone = io.StringIO()
+    show_messages()
+    assert (shown := terminal()) is not None
+    shown.stream = gone
+    gone.close()
+    with ray_output():
+        print("one")
+    assert capfd.readouterr().err.count("I/O operation on closed file") == 1

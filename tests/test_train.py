@@ -50,18 +50,6 @@ def grey(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return make_set(tmp_path_factory.mktemp("grey"), N, size=28, channels=1)
 
 
-@pytest.fixture(autouse=True)
-def fresh_log() -> Iterator[None]:
-    """The command shows its messages on the standard error of its time."""
-    log = logging.getLogger("gandist")
-    before = log.handlers[:], log.propagate, log.level
-    log.handlers.clear()
-    log.propagate = True  # or pytest hangs handlers of its own on it, and the command takes it for set up
-    yield
-    log.handlers[:], log.propagate = before[0], before[1]
-    log.setLevel(before[2])
-
-
 @pytest.fixture
 def command(tmp_path: Path, colour: Index) -> list[str]:
     """Two steps of a tiny pair on twenty images."""
