@@ -15,7 +15,7 @@ from gandist.shards.builtin import builtin
 from gandist.shards.images import Images, open_images
 from gandist.shards.index import Index, NoIndexError, index_command, read_index
 from gandist.shards.order import Order
-from gandist.shards.remote import default_cache_dir, is_remote, local_path
+from gandist.shards.remote import default_cache_dir, is_remote, local_path, printable
 from gandist.shards.room import FULL
 from gandist.shards.unpacked import unpacked
 
@@ -121,6 +121,37 @@ def open_index(config: RunConfig) -> Index:
     if config.data.on_damage == "stop":
         _check_sizes(index)
     return index
+
+
+def class_warnings(config: RunConfig, index: Index) -> list[str]:
+    """What is allowed, but is known to go wrong: classes of the network with no images, or with few."""
+    classes = config.model.classes
+    if not classes:
+        return []
+    counts = np.bincount(index.labels[index.labels >= 0], minlength=classes)
+    rows = config.train.batch / classes
+    said = f"data.path: {config.data.path}"
+    found = []
+    if empty := np.flatnonzero(counts == 0).tolist():
+        found.append(
+            f"{said}: {len(empty)} of {classes} classes {'have' if len(empty) > 1 else 'has'} no images "
+            f"({_named(empty, index)}), and what G draws of them means nothing; pack images with labels from 0 to "
+            f"{classes - len(empty) - 1}"
+        )
+    if few := np.flatnonzero((counts > 0) & (counts < rows)).tolist():
+        found.append(
+            f"{said}: {len(few)} of {classes} classes {'have' if len(few) > 1 else 'has'} fewer images than a batch "
+            f"draws of a class, {rows:.0f} ({_named(few, index, counts)}); G may learn them by heart: pack more of them"
+        )
+    return found
+
+
+def _named(classes: list[int], index: Index, counts: np.ndarray | None = None) -> str:
+    """The first few of some classes, with their counts."""
+    names = [printable(index.class_names[k]) if k < len(index.class_names) else f"class {k}" for k in classes[:3]]
+    if counts is not None:
+        names = [f"{name}: {counts[k]}" for name, k in zip(names, classes, strict=False)]
+    return ", ".join(names) + (", ..." if len(classes) > 3 else "")
 
 
 def _check_sizes(index: Index) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from gandist.errors import ConfigError
 from gandist.gallery import png_bytes
 from gandist.shards.index import Index
-from gandist.shards.making import making, members, write_shard
+from gandist.shards.making import alone, making, members, write_shard
 from gandist.shards.sources import LISTING
 from gandist.storage import whole
 
@@ -48,11 +48,17 @@ def check_empty(folder: Path) -> None:
 
 
 def write_folder(folder: Path, images: Iterable[bytes]) -> None:
-    """Write `000000.png` and so on, each of which appears whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, image in enumerate(images):
-        with whole(folder / f"{i:06d}.png") as scratch:
-            scratch.write_bytes(image)
+    """Write `000000.png` and so on, each of which appears whole.
+
+    Raises:
+        ConfigError: there is something in the folder.
+        DataError: another command writes to it.
+    """
+    with alone(str(folder)):
+        check_empty(folder)
+        for i, image in enumerate(images):
+            with whole(folder / f"{i:06d}.png") as scratch:
+                scratch.write_bytes(image)
 
 
 def write_zip(

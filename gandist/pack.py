@@ -1,35 +1,31 @@
 """Images -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
 
 import argparse
+import json
 import logging
 import os
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from gandist.errors import DataError, GandistError
 from gandist.interrupts import interruptible
 from gandist.logs import show_messages
-from gandist.shards.index import Index, index_shards, write_index
-from gandist.shards.making import alone, making, members, write_shard
+from gandist.packed import report
+from gandist.shards.index import Index, check_no_foreign_tables, index_shards, write_index
+from gandist.shards.making import alone, making
 from gandist.shards.picture import ENCODINGS, Picture
-from gandist.shards.remote import ShardCache, default_cache_dir, is_remote, printable
-from gandist.shards.samples import Source, Unmatched
+from gandist.shards.remote import ShardCache, default_cache_dir, is_remote
+from gandist.shards.samples import LeftOut
 from gandist.shards.sources import LABELS, open_source
 from gandist.shards.tars import list_shards
+from gandist.shards.writing import check_broken, permutation, write_shards
 from gandist.terminal import Counter
 from gandist.text import embed, encoder
 
 log = logging.getLogger("gandist")
 
-LISTED_MAX = 100
-"""Broken images past the bound before the rest of the set is given up."""
 CACHE_BYTES = 50 << 30
 
 
@@ -53,14 +49,14 @@ def pack(
     labels: str | None = None,
     split: str | None = None,
     progress: bool = False,
-) -> tuple[Index, list[str]]:
+) -> tuple[Index, LeftOut]:
     """Pack the images of `src` into shards and an index in the folder `dest`: equal input, equal bytes.
 
     Keys are the samples' numbers in the source; their order is a permutation drawn by `seed`. Shards are
     written in a hidden folder inside `dest`, moved when all are there, and indexed last.
 
     Returns:
-        The index, and a line for each broken image that was left out: where it is, and what is wrong with it.
+        The index, and what of the source is not in it.
 
     Args:
         size: height and width in pixels to which images are brought; None leaves them.
@@ -85,11 +81,11 @@ def pack(
     fix = "pass --overwrite, or --index-only to index them"
     with making(dest, overwrite=overwrite, sources=(src,), fix=fix) as made:
         source = open_source(src, made.work, labels=labels, split=split)
-        _tell(src, source.unmatched)
-        order = _permutation(source.n, seed)
+        told = _tell(src, source.left_out)
+        order = permutation(source.n, seed)
         if n is not None and n > source.n:
             raise DataError(f"{src}: holds {source.n} images; --n {n} are more")
-        written, broken = _write_shards(
+        written = write_shards(
             source,
             made.work,
             Picture(size, crop, format, quality, channels),
@@ -106,102 +102,38 @@ def pack(
             workers=workers,
             embed=(lambda index: embed(index, src, progress)) if captions else lambda index: index,
         )
-    return index, broken
+        _tell(src, source.left_out, told)
+    return index, source.left_out
 
 
-def _tell(src: str, unmatched: Unmatched) -> None:
-    """Log what of a source is left out beside broken images: labels without an image, files of no use."""
-    for line in unmatched.lines():
-        log.warning("%s: %s", src, line)
-
-
-def _permutation(n: int, seed: int) -> np.ndarray:
-    # From the generator's raw words, which numpy keeps for good (unlike what it makes of them).
-    return np.argsort(np.random.Philox(key=seed).random_raw(n), kind="stable")
-
-
-def _write_shards(
-    source: Source,
-    folder: Path,
-    picture: Picture,
-    *,
-    shard_size: int,
-    order: np.ndarray,
-    max_broken: int,
-    captions: bool,
-    workers: int,
-    progress: bool,
-) -> tuple[list[Path], list[str]]:
-    stop = threading.Event()
-    bar = Counter("packing", len(order), shown=progress)
-
-    def samples(numbers: list[int], broken: list[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
-        for i in numbers:
-            if stop.is_set():
-                break
-            try:
-                sample = source.read(i)
-                if captions and not (sample.caption or "").strip():
-                    raise ValueError("has no caption; put one beside it, or leave out --captions")
-                image = picture.encode(sample.image)
-            except Exception as error:  # decoders raise whatever they like
-                broken.append(f"{source.name(i)}: {error}")
-                continue
-            yield f"{i:08d}", members(image, picture.format, sample.label, sample.caption)
-
-    def write(job: tuple[int, np.ndarray]) -> tuple[Path, list[str]]:
-        number, numbers = job
-        path = folder / f"{number:06d}.tar"
-        broken: list[str] = []
-        if not write_shard(path, samples(numbers.tolist(), broken)):
-            path.unlink()
-        return path, broken
-
-    jobs = list(enumerate(np.split(order, range(shard_size, len(order), shard_size))))
-    paths: list[Path] = []
-    broken: list[str] = []
-    # Threads, for Pillow releases the interpreter lock: 1024x768 JPEG to 256x256 runs at 136 img/s on one thread,
-    # 260 on two. Processes would begin a second later, and need every image or reader sent to them.
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for (path, lines), (_, numbers) in zip(pool.map(write, jobs), jobs, strict=True):
-            bar.add(len(numbers))
-            paths += [path] if path.exists() else []
-            broken += lines
-            if len(broken) > max_broken + LISTED_MAX:
-                break
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
-        bar.close()
-    if len(broken) > max_broken:
-        allowed = max_broken + LISTED_MAX
-        complete = len(broken) <= allowed
-        raise DataError(
-            "\n".join(sorted(broken)[:allowed])
-            + f"\n{'' if complete else 'more than '}{min(len(broken), allowed)} broken images, and --max-broken is "
-            f"{max_broken}: nothing was packed; mend or remove them"
-            + (f", or pass --max-broken {len(broken)} to leave them out" if complete else "")
-        )
-    if not paths:
-        raise DataError("no image could be read")
-    return paths, sorted(broken)
+def _tell(src: str, left_out: LeftOut, told: Collection[str] = ()) -> Collection[str]:
+    """Warn of labels, captions and names that are lost, for reasons that were not told yet; the reasons."""
+    lines = left_out.lines()
+    for reason, line in lines.items():
+        if reason not in told:
+            log.warning("%s: %s", src, line)
+    return lines
 
 
 def index_only(
     src: str,
     dest: str | None,
+    *,
     workers: int | None = None,
     captions: bool = False,
-    progress: bool = False,
     labels: str | None = None,
     split: str | None = None,
-) -> Index:
+    max_broken: int = 0,
+    progress: bool = False,
+) -> tuple[Index, LeftOut]:
     """Index the WebDataset shards at `src` (folder, URL, tar, or brace notation), into `dest` or beside them.
 
+    Returns:
+        The index, and what of the shards is not in it.
+
     Raises:
-        DataError: shards that cannot be listed, read or used, or a `dest` that cannot be written; captions are to be
-            embedded, and a sample has none.
+        DataError: shards that cannot be listed, read or used, or a `dest` that cannot be written; more than
+            `max_broken` samples are broken; captions are to be embedded, and a sample has none.
         GandistError: captions are to be embedded, and the text encoder is not installed.
     """
     if labels not in (None, "none"):
@@ -213,9 +145,10 @@ def index_only(
         raise DataError(f"{dest}: a web server cannot be written to; give a local folder as DEST")
     if captions:
         encoder()
+    check_no_foreign_tables(dest)
     cache = ShardCache(default_cache_dir() / "shards", CACHE_BYTES)
     with nullcontext() if is_remote(dest) else alone(dest):
-        unmatched = Unmatched()
+        left_out = LeftOut()
         with Counter("indexing", None, shown=progress) as bar:
             index = index_shards(
                 urls,
@@ -224,13 +157,14 @@ def index_only(
                 workers=workers,
                 progress=bar.add,
                 labelled=labels != "none",
-                unmatched=unmatched,
+                left_out=left_out,
             )
-        _tell(src, unmatched)
+        check_broken(left_out.broken, max_broken)
+        _tell(src, left_out)
         if captions:
             index = embed(index, src, progress)
         write_index(index, dest)
-    return index
+    return index, left_out
 
 
 def _folder(url: str) -> str:
@@ -301,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--split", metavar="NAME", help="of a source that holds several (train, val, test): take this one, or all")
     add("--index-only", action="store_true", help="index existing WebDataset shards, written by anyone")
+    add("--json", action="store_true", help="print what came of it as one JSON object")
     return parser
 
 
@@ -321,46 +256,24 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the images or the arguments cannot be used."""
     parser = _parser()
     options: dict[str, Any] = vars(parser.parse_args(argv))
-    src, dest, only = options.pop("src"), options.pop("dest"), options.pop("index_only")
+    src, dest, only, as_json = (options.pop(name) for name in ("src", "dest", "index_only", "json"))
     if dest is None and not only:
         parser.error("DEST is missing: the folder that the shards shall lie in")
-    broken: list[str] = []
     show_messages()
     try:
         if only:
-            taken = {name: options[name] for name in ("workers", "captions", "labels", "split")}
-            index = index_only(src, dest, **taken, progress=True)
+            taken = {name: options[name] for name in ("workers", "captions", "labels", "split", "max_broken")}
+            index, left_out = index_only(src, dest, **taken, progress=True)
         else:
-            index, broken = pack(src, dest, **options, progress=True)
+            index, left_out = pack(src, dest, **options, progress=True)
     except (GandistError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    for line in broken:
-        print(f"left out: {line}", file=sys.stderr)  # noqa: T201
-    left_out = f", {len(broken)} broken images left out" if broken else ""
-    size_mb = sum(index.shards["bytes"].to_pylist()) / 1e6
-    print(  # noqa: T201
-        f"{index.base}: {index.n} images, {index.classes} classes, "
-        f"{index.shards.num_rows} shards, {size_mb:.1f} MB{left_out}"
-    )
-    if index.classes:
-        print(balance(index))  # noqa: T201
+    for where, why in sorted(left_out.broken):
+        print(f"left out: {where}: {why}", file=sys.stderr)  # noqa: T201
+    made = report(index, left_out)
+    print(json.dumps(made.as_json(), ensure_ascii=False) if as_json else made)  # noqa: T201
     return 0
-
-
-def balance(index: Index) -> str:
-    """How many images the classes of a set have: the least, the most, and which have none."""
-    numbers, counts = np.unique(index.labels[index.labels >= 0], return_counts=True)
-
-    def named(number: int) -> str:
-        return printable(index.class_names[number]) if number < len(index.class_names) else f"class {number}"
-
-    least, most = (f"{counts[i]:,} ({named(int(numbers[i]))})" for i in (counts.argmin(), counts.argmax()))
-    text = f"images a class: least {least}, most {most}"
-    if empty := index.classes - len(numbers):
-        first = [named(n) for n in range(min(index.classes, len(numbers) + 3)) if n not in set(numbers.tolist())][:3]
-        text += f"; {empty:,} without any ({', '.join(first)}{', ...' if empty > len(first) else ''})"
-    return text
 
 
 if __name__ == "__main__":

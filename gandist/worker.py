@@ -143,6 +143,9 @@ class Run:
     def announce(self, closing: ExitStack, start: str) -> None:
         """Take over the run, now that all ranks can: wrap the game, count the attempt, serve metrics, open files."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
+        if ranks.leads:
+            for warning in dataset.class_warnings(config, self.index):
+                log.warning("%s", warning)
         self.game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
         self.play_step = stepper(config, self.game, players, ranks)
         closing.callback(self.play_step.forget)

@@ -1,7 +1,6 @@
 """Checkpoints: bit for bit, equal bytes for equal training, and refused where they are not what was written."""
 
 import json
-import logging
 import pickle
 import threading
 from collections.abc import Callable, Iterator

@@ -1,6 +1,5 @@
 """Decoded images: mapped or streamed the same bytes; damage is told by its shard's name, or skipped and counted."""
 
-import logging
 import os
 import shutil
 import socket

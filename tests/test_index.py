@@ -237,7 +237,7 @@ def test_vectors_of_captions_are_read_as_they_were_written(tmp_path: Path) -> No
         ([("a.png", b"x"), ("a.cls", b"99999999999")], "not a class number"),
         ([("a.png", b"x"), ("a.json", b'{"label": "cat"}')], "not a class number"),
         ([("a.png", b"x"), ("a.json", b"{")], "cannot be parsed"),
-        ([("a.png", b"x"), ("a.txt", b"\xff\xfe")], "not UTF-8"),
+        ([("a.png", b"x"), ("a.cls", b"\xe9")], "not UTF-8"),
         ([], "holds no samples"),
     ],
 )

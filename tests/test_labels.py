@@ -131,12 +131,12 @@ TAKEN: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_taken(tmp_path: Path, name: str) -> None:
-    kind, files, options, labels, captions, unmatched = TAKEN[name]
+    kind, files, options, labels, captions, left_out = TAKEN[name]
     source = open_source(str(make(tmp_path, kind, files)), tmp_path, **options)
     assert labels_of(source) == labels
     assert [source.read(i).caption for i in range(source.n)] == (captions or [None] * source.n)
-    assert dict(source.unmatched) == unmatched
-    assert all(source.unmatched.examples[reason] for reason in unmatched)
+    assert dict(source.left_out.lost) == left_out
+    assert all(source.left_out.examples[reason] for reason in left_out)
 
 
 REFUSED: dict[str, Any] = {
@@ -237,11 +237,11 @@ def test_tables(tmp_path: Path, name: str) -> None:
         with pytest.raises(DataError, match=expected[0]):
             open_source(str(tmp_path / "in"), tmp_path, **options)
         return
-    labels, captions, unmatched = expected
+    labels, captions, left_out = expected
     source = open_source(str(tmp_path / "in"), tmp_path, **options)
     assert labels_of(source) == labels
     assert [source.read(i).caption for i in range(source.n)] == (captions or [None] * source.n)
-    assert dict(source.unmatched) == unmatched
+    assert dict(source.left_out.lost) == left_out
     assert source.name(source.n - 1).endswith(f"{len(parts) - 1}.parquet: row {len(parts[-1]) - 1}")
 
 

@@ -101,7 +101,7 @@ def test_killed_while_shards_are_moved(at: str, src: str, tmp_path: Path) -> Non
 
 def test_killed_while_it_writes(src: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    slow = "import time; from gandist import pack; pack.members = lambda *_: time.sleep(600)\n"
+    slow = "import time; from gandist.shards import writing; writing.members = lambda *_: time.sleep(600)\n"
     first = subprocess.Popen([sys.executable, "-c", slow + PACK, src, str(out)])
     deadline = time.monotonic() + 60
     while not (out / WORK).exists() and time.monotonic() < deadline:

@@ -80,9 +80,9 @@ def check_twelve(index: Index) -> None:
 
 
 def test_folder(tmp_path: Path) -> None:
-    index, broken = pack(str(make_folder(tmp_path / "in")), str(tmp_path / "out"), shard_size=5)
+    index, left_out = pack(str(make_folder(tmp_path / "in")), str(tmp_path / "out"), shard_size=5)
     check_twelve(index)
-    assert broken == []
+    assert (left_out.broken, left_out.lost, left_out.skipped) == ([], {}, {"hidden": 1})
     assert index.class_names == ("cat", "dog")
     assert index.shards["n"].to_pylist() == [5, 5, 2]
     assert index.shards["url"].to_pylist() == ["000000.tar", "000001.tar", "000002.tar"]

@@ -4,7 +4,6 @@ A row of ODD is a file and what becomes of it; add one for whatever a user comes
 """
 
 import io
-import logging
 import struct
 import subprocess
 import sys

@@ -92,7 +92,8 @@ def test_a_terminal_that_is_gone_is_no_endless_loop(capfd: pytest.CaptureFixture
     """A message that cannot be shown is told on the process's own standard error, not on the stream that leads back."""
     gone = io.StringIO()
     show_messages()
-    assert (shown := terminal()) is not None
+    shown = terminal()
+    assert shown is not None
     shown.stream = gone
     gone.close()
     with ray_output():

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,7 @@ from gandist.storage import Storage
 from gandist.train import main
 from gandist.worker import Run
 from tests.s3 import serve_bucket
-from tests.sets import damage, make_set
+from tests.sets import damage, far_labels, make_set
 
 N = 20
 
@@ -135,6 +133,14 @@ def test_all_that_is_logged_is_kept_with_the_run(command: list[str], capsys: pyt
     assert main([*command, "train.total_kimg=0.024"]) == 0
     assert file.read_text() == kept
     assert len(list((run_folder(command) / "logs").iterdir())) == 2
+
+
+def test_a_class_without_images_is_warned_of(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = far_labels(make_set(tmp_path / "far", N), 1)
+    assert main([*command, f"data.path={index.base}", "model.classes=3"]) == 0
+    assert capsys.readouterr().err.count("1 of 3 classes has no images (class0)") == 1
 
 
 def test_verbose_shows_rows_whole(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

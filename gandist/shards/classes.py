@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from gandist.errors import DataError
-from gandist.shards.samples import Unmatched, class_number
+from gandist.shards.samples import LeftOut, class_number
 
 
 def captions_beside(
-    files: Mapping[PurePosixPath, str], images: Sequence[PurePosixPath], unmatched: Unmatched
+    files: Mapping[PurePosixPath, str], images: Sequence[PurePosixPath], left_out: LeftOut
 ) -> dict[PurePosixPath, PurePosixPath]:
     """The `.txt` of each image that has one: a.b.txt beside a.b.png, else a.b.png.txt, else a.txt."""
     texts = {name.with_suffix(".txt"): name for name in files if name.suffix.lower() == ".txt"}
@@ -22,12 +22,12 @@ def captions_beside(
             if name not in found and other in texts and texts[other] not in claimed:
                 found[name] = texts[other]
                 taken.add(texts[other])
-    unmatched.note("captions (.txt) lie beside no image", (name for name in texts.values() if name not in taken))
+    left_out.note("captions (.txt) lie beside no image", (name for name in texts.values() if name not in taken))
     return found
 
 
 def by_folder(
-    root: str, inside: Sequence[tuple[str, ...]], named: bool, unmatched: Unmatched
+    root: str, inside: Sequence[tuple[str, ...]], named: bool, left_out: LeftOut
 ) -> tuple[list[str], list[int]]:
     """The names of the classes, and each image's label, by the first folder."""
     names = sorted({parts[0] for parts in inside if len(parts) > 1})
@@ -40,7 +40,7 @@ def by_folder(
     if named and not names:
         raise DataError(f"{root}: holds no class folders; make them, or leave out --labels folders")
     if names:
-        unmatched.note("images lie outside the class folders and have no label", stray)
+        left_out.note("images lie outside the class folders and have no label", stray)
     below = sorted({parts[1] if len(parts) > 2 else "" for parts in inside})
     if len(names) == 1 and len(below) > 1 and "" not in below and not named:
         raise DataError(
@@ -57,7 +57,7 @@ def listed(
     listings: Mapping[PurePosixPath, bytes],
     images: Sequence[PurePosixPath],
     everywhere: set[str],
-    unmatched: Unmatched,
+    left_out: LeftOut,
 ) -> list[int]:
     """Labels of the images, from listings as StyleGAN's: `{"labels": [["00000/img00000000.png", 6], ...]}` or null."""
     label: dict[str, int] = {}
@@ -93,9 +93,9 @@ def listed(
             f"{root}: none of the {len(label)} names in {', '.join(map(str, listings))} is that of an image: it lists "
             f"{lost[0]}, where an image is {images[0]}; mend it, or pass --labels folders or --labels none"
         )
-    unmatched.note(f"labels in {listing_name} match no image", lost)
+    left_out.note(f"labels in {listing_name} match no image", lost)
     if rows:
-        unmatched.note(
+        left_out.note(
             f"images have no label in {listing_name}",
             (name for name, number in zip(images, numbers, strict=True) if number < 0),
         )

@@ -24,13 +24,15 @@ import pyarrow.parquet as pq
 
 from gandist.errors import DataError
 from gandist.shards.remote import ShardCache, filesystem, is_remote, join, printable, read_bytes
-from gandist.shards.samples import Unmatched
+from gandist.shards.samples import LeftOut
 from gandist.shards.tars import most_classes, scan_tar
 
 SHARDS_FILE = "shards.parquet"
 SAMPLES_FILE = "samples.parquet"
 CAPTIONS_FILE = "captions.parquet"
 FORMAT_VERSION = 1
+LISTED_MAX = 100
+"""Broken samples that a message lists."""
 
 SHARDS_SCHEMA = pa.schema(
     [
@@ -53,6 +55,13 @@ SAMPLES_SCHEMA = pa.schema(
         ("crc", pa.uint32()),
     ]
 )
+
+
+COLUMNS = {
+    SHARDS_FILE: set(SHARDS_SCHEMA.names),
+    SAMPLES_FILE: set(SAMPLES_SCHEMA.names),
+    CAPTIONS_FILE: {"caption", "vector"},
+}
 
 
 class NoIndexError(DataError):
@@ -161,7 +170,7 @@ def index_shards(
     workers: int | None = None,
     progress: Callable[[int], object] = lambda n: None,
     labelled: bool = True,
-    unmatched: Unmatched | None = None,
+    left_out: LeftOut | None = None,
 ) -> Index:
     """Read WebDataset shards, written by anyone, and note where their images lie.
 
@@ -175,15 +184,17 @@ def index_shards(
         base: folder or URL that the index will lie in: the shards inside are noted relative to it.
         progress: called with the number of samples of each finished shard.
         labelled: whether labels are read.
-        unmatched: notes labels and captions that were found and not taken.
+        left_out: notes broken samples, which are then passed by, and whatever else is not taken.
 
     Raises:
-        DataError: naming the shard: missing, truncated, without images, or holding pickled members.
+        DataError: naming the shard: missing, truncated, without samples, or holding pickled members; without
+            `left_out` also: holding a broken sample.
     """
 
-    def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]], Unmatched]:
-        lost = Unmatched()
-        shard, samples = scan_tar(cache.fetch(url, None, None), url, labelled=labelled, unmatched=lost)
+    def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]], LeftOut]:
+        lost = LeftOut()
+        taken = None if left_out is None else lost
+        shard, samples = scan_tar(cache.fetch(url, None, None), url, labelled=labelled, left_out=taken)
         progress(shard["n"])
         return shard, samples, lost
 
@@ -192,21 +203,31 @@ def index_shards(
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:
         for shard, samples, lost in pool.map(scan, urls):
-            if unmatched is not None:
-                unmatched.add(lost)
+            if left_out is not None:
+                left_out.add(lost)
+            if not shard["n"]:
+                continue
             columns = {"shard": [len(shards)] * shard["n"], **samples}
             tables.append(pa.Table.from_pydict(columns, schema=SAMPLES_SCHEMA))
             shards.append({"url": _relative(shard.pop("url"), base), **shard})
     finally:
         pool.shutdown(cancel_futures=True)
-    if not shards:
+    if not urls:
         raise DataError(f"{base or 'index'}: no shards to index")
+    if not shards:
+        raise DataError(f"{base or 'index'}: no sample can be used{_first_of(left_out)}")
     return Index(
         base,
         pa.Table.from_pylist(shards, schema=SHARDS_SCHEMA),
         pa.concat_tables(tables),
         tuple(class_names),
     )
+
+
+def _first_of(left_out: LeftOut | None) -> str:
+    if left_out is None or not left_out.broken:
+        return ""
+    return ": " + "\n".join(f"{each.where}: {each.why}" for each in left_out.broken[:LISTED_MAX])
 
 
 def _relative(url: str, base: str) -> str:
@@ -250,6 +271,7 @@ def write_index(index: Index, dest: str) -> None:
     shards = index.shards.set_column(0, "url", pa.array(urls, pa.string()))
     shards = shards.replace_schema_metadata({"gandist": json.dumps(notes, sort_keys=True)})
     dest_fs, folder = filesystem(dest)
+    check_no_foreign_tables(dest)
     try:
         dest_fs.create_dir(folder, recursive=True)
         remove_index(dest)
@@ -257,6 +279,26 @@ def write_index(index: Index, dest: str) -> None:
             _write(dest_fs, f"{folder}/{name}", content)
     except OSError as error:
         raise DataError(f"{dest}: the index cannot be written: {error}") from error
+
+
+def check_no_foreign_tables(dest: str) -> None:
+    """Refuse a folder in which a table of somebody else's has a name that an index's files have.
+
+    Raises:
+        DataError: there is one.
+    """
+    dest_fs, folder = filesystem(dest)
+    for name, columns in COLUMNS.items():
+        try:
+            with dest_fs.open_input_file(f"{folder}/{name}") as file:
+                schema = pq.read_schema(file)
+        except (OSError, pa.ArrowException):
+            continue  # none, or damaged: those of others are refused by what they hold
+        if set(schema.names) != columns:
+            raise DataError(
+                f"{join(dest, name)}: is a table of something else ({', '.join(schema.names)}), and an index has a "
+                "file of this name; move it away, or give another DEST"
+            )
 
 
 def remove_index(dest: str) -> None:

@@ -16,7 +16,15 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from gandist.errors import DataError
-from gandist.shards.index import CAPTIONS_FILE, SHARDS_FILE, Index, index_shards, remove_index, write_index
+from gandist.shards.index import (
+    CAPTIONS_FILE,
+    SHARDS_FILE,
+    Index,
+    check_no_foreign_tables,
+    index_shards,
+    remove_index,
+    write_index,
+)
 from gandist.shards.remote import ShardCache, is_remote
 
 WORK = ".packing"
@@ -124,6 +132,7 @@ def making(
 
 def _there(folder: Path, overwrite: bool, sources: Sequence[str], fix: str) -> tuple[list[Path], bool]:
     """The shards in DEST that a new set takes the place of, and whether DEST holds part of a set."""
+    check_no_foreign_tables(str(folder))
     moving = folder / WORK / MOVING
     left = json.loads(moving.read_text()) if moving.is_file() else []  # by a command that was killed at its end
     ours = _indexed(folder) | {folder / name for name in left}

@@ -1,9 +1,12 @@
 """A sample of a source, the source itself, and what was found in it and could not be used."""
 
+import codecs
 import operator
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +15,10 @@ from gandist.errors import DataError
 
 MAX_CLASSES = 1 << 20
 EXAMPLES = 3
+HIDDEN, NO_EXTENSION = "hidden", "without extension"
+"""How files are counted that have no extension to be counted by."""
+BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+"""Marks at the beginning of a text that say how it is encoded."""
 
 
 class Sample(NamedTuple):
@@ -22,52 +29,79 @@ class Sample(NamedTuple):
     caption: str | None
 
 
-class Unmatched(Counter[str]):
-    """Labels, captions and names that were found and not taken: reason -> how many.
+class Broken(NamedTuple):
+    """A sample that cannot be used: where it is, and what is wrong with it."""
+
+    where: str
+    why: str
+
+
+class LeftOut:
+    """What a source holds and does not become a sample, or not a whole one. Threads may add to it.
 
     Attributes:
+        lost: labels, captions and names that were found and not taken: reason -> how many.
         examples: reason -> the first few of them.
+        skipped: files and members that were not looked into, by extension.
+        broken: samples that cannot be used.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        self.lost: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
+        self.skipped: Counter[str] = Counter()
+        self.broken: list[Broken] = []
+        self._lock = threading.Lock()
 
     def note(self, reason: str, names: Iterable[object]) -> None:
-        """Count `names` under `reason`."""
+        """Count `names` as lost for `reason`."""
         for name in names:
-            self[reason] += 1
-            shown = self.examples.setdefault(reason, [])
-            if len(shown) < EXAMPLES:
-                shown.append(str(name))
+            with self._lock:
+                self.lost[reason] += 1
+                shown = self.examples.setdefault(reason, [])
+                if len(shown) < EXAMPLES:
+                    shown.append(str(name))
 
-    def add(self, more: "Unmatched") -> None:
-        """Take over the counts of `more`."""
-        for reason, n in more.items():
-            self[reason] += n
+    def skip(self, names: Iterable[str]) -> None:
+        """Count files by their extension, and hidden ones as such."""
+        for path in names:
+            name = path.rpartition("/")[2]
+            self.skipped[HIDDEN if name.startswith(".") else PurePosixPath(name).suffix.lower() or NO_EXTENSION] += 1
+
+    def add(self, more: "LeftOut") -> None:
+        """Take over what `more` counted."""
+        for reason, n in more.lost.items():
+            self.lost[reason] += n
             shown = self.examples.setdefault(reason, [])
             shown += more.examples[reason][: EXAMPLES - len(shown)]
+        self.skipped += more.skipped
+        self.broken += more.broken
 
-    def lines(self) -> list[str]:
-        """A line for each reason: "3 labels of dataset.json match no image (a.png, b.png, c.png)"."""
-        return [
-            f"{n} {reason} ({', '.join(self.examples[reason])}{', ...' if n > EXAMPLES else ''})"
-            for reason, n in self.items()
-        ]
+    def lines(self) -> dict[str, str]:
+        """Reason -> a line about it: "3 labels of dataset.json match no image (a.png, b.png, c.png)"."""
+        return {
+            reason: f"{n} {reason} ({', '.join(self.examples[reason])}{', ...' if n > EXAMPLES else ''})"
+            for reason, n in self.lost.items()
+        }
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """The largest first: "12 .json, 1 .db"."""
+    return ", ".join(f"{n:,} {what}" for what, n in sorted(numbers.items(), key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(frozen=True)
 class Source:
     """`n` samples: `read(i)` gives the i-th, `name(i)` says where it came from, for messages.
 
-    `unmatched` has what the source holds beside them and could not be used; it is complete before the first `read`.
+    `left_out` has what the source holds besides. `read` adds to it, and raises ValueError for a sample that is broken.
     """
 
     n: int
     read: Callable[[int], Sample]
     name: Callable[[int], str]
     class_names: tuple[str, ...] = ()
-    unmatched: Unmatched = field(default_factory=Unmatched)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def class_number(value: Any, where: str) -> int:
@@ -86,3 +120,13 @@ def class_number(value: Any, where: str) -> int:
             "(-1: none), or pass --labels none"
         )
     return label
+
+
+def caption_of(content: bytes, where: str, left_out: LeftOut) -> str | None:
+    """The text of a caption, in UTF-8, or as its first bytes say; None, and noted, where it is in another encoding."""
+    encoding = next((name for mark, name in BOMS.items() if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        left_out.note("captions are not UTF-8 text", [where])
+        return None

@@ -3,30 +3,26 @@
 Every reader gives a `Source`: a number of samples that can be read in any order, from any thread.
 """
 
-import gzip
-import math
 import os
-import struct
+import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import numpy as np
 
 from gandist.errors import DataError
 from gandist.shards import splits
 from gandist.shards.classes import by_folder, captions_beside, listed
-from gandist.shards.index import index_shards, numbers
+from gandist.shards.idx import IDX_IMAGES, idx
+from gandist.shards.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_shards, numbers
 from gandist.shards.remote import ShardCache, is_remote
-from gandist.shards.samples import Sample, Source, Unmatched
-from gandist.shards.tables import parquet
+from gandist.shards.samples import LeftOut, Sample, Source, caption_of, counts
+from gandist.shards.tables import holds_images, parquet
 from gandist.shards.tars import list_shards
 from gandist.shards.walk import files_below
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-IDX_IMAGES = ("-images-idx3-ubyte", "-images-idx3-ubyte.gz", "-images.idx3-ubyte", "-images.idx3-ubyte.gz")
+INDEX = (SHARDS_FILE, SAMPLES_FILE, CAPTIONS_FILE)
 LISTING = PurePosixPath("dataset.json")
 """Where it lies beside the images, it has their labels, and subfolders are no classes."""
 LABELS = {
@@ -61,23 +57,21 @@ def open_source(src: str, scratch: Path, *, labels: str | None = None, split: st
         return _tables(src, [path], scratch, labels, split)
     if path.name.endswith(IDX_IMAGES) and path.is_file():
         splits.files_of_split(src, [src], split)  # says so where it is another one
-        return idx(path, labels)
+        return _idx(path, labels)
     if not path.exists():
         raise DataError(f"{src}: no such file or folder")
     if not path.is_dir():
         raise DataError(f"{src}: not a folder, .zip, .tar, .parquet or *-images-idx3-ubyte[.gz] file")
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    if any(entry.suffix == ".tar" for entry in entries):
-        return tars(src, labels, split)
-    if tables := [entry for entry in entries if entry.suffix == ".parquet"]:
-        return _tables(src, tables, scratch, labels, split)
-    if pixels := [entry for entry in entries if entry.name.endswith(IDX_IMAGES)]:
-        if split is not None:
-            chosen = splits.files_of_split(src, list(map(str, pixels)), split)
-            pixels = list(map(Path, chosen))
-        if len(pixels) > 1:
-            raise DataError(f"{src}: holds several sets of IDX files; name one: {', '.join(map(str, pixels))}")
-        return idx(pixels[0], labels)
+    if taken := _set_in(path, entries):
+        if taken[0].suffix == ".tar":
+            source = tars(src, labels, split)
+        elif taken[0].suffix == ".parquet":
+            source = _tables(src, taken, scratch, labels, split)
+        else:
+            source = _idx(_one_idx(src, taken, split), labels)
+        _passed_by(path, entries, taken, source.left_out)
+        return source
     if split is not None:
         for entry in entries:  # a folder of each split, with shards or tables in it
             if (
@@ -87,6 +81,57 @@ def open_source(src: str, scratch: Path, *, labels: str | None = None, split: st
             ):
                 return open_source(str(entry), scratch, labels=labels)
     return folder(path, labels, split)
+
+
+def _set_in(folder: Path, entries: Sequence[Path]) -> list[Path]:
+    """The tars, tables or IDX files that a folder is taken for; none where its images are.
+
+    Images in class folders go before what lies beside them, such as a backup; shards go before a folder of previews.
+    """
+    shards = [entry for entry in entries if entry.suffix == ".tar"]
+    tables = [entry for entry in entries if entry.suffix == ".parquet" and not _of_index(entry)]
+    pixels = [entry for entry in entries if entry.name.endswith(IDX_IMAGES)]
+    if not (shards or tables or pixels):
+        return []
+    if not shards and tables and not any(map(holds_images, tables)) and _image_in(folder):
+        return []  # such as the metadata.parquet of an image folder, which names its files
+    if shards and (folder / SHARDS_FILE).is_file():
+        return shards
+    with_images = list(islice((entry for entry in entries if entry.is_dir() and _image_in(entry)), 2))
+    stray = len(shards) == 1 and not re.search(r"\d", shards[0].stem)
+    if len(with_images) == 2 or (with_images and stray):
+        return []
+    return shards or tables or pixels
+
+
+def _of_index(path: Path) -> bool:
+    return path.name in INDEX and not holds_images(path)
+
+
+def _image_in(folder: Path) -> bool:
+    return any(path.suffix.lower() in IMAGES for path in files_below(folder) if not path.name.startswith("."))
+
+
+def _passed_by(folder: Path, entries: Sequence[Path], taken: Sequence[Path], left_out: LeftOut) -> None:
+    """Note what lies beside the files that a folder is taken for."""
+    beside = (entry for entry in entries if entry not in taken and not (entry.is_file() and _of_index(entry)))
+    files = [path for entry in beside for path in (files_below(entry) if entry.is_dir() else [entry])]
+    images = [path for path in files if path.suffix.lower() in IMAGES]
+    left_out.note(f"images lie beside {taken[0].name} and are not taken", (path.relative_to(folder) for path in images))
+    labels = [path for path in files if any(path.name == name for name in map(_idx_labels, taken))]
+    left_out.skip(str(path) for path in files if path not in images and path not in labels)
+
+
+def _idx_labels(path: Path) -> str:
+    return path.name.replace("images", "labels").replace("idx3", "idx1")
+
+
+def _one_idx(src: str, pixels: Sequence[Path], split: str | None) -> Path:
+    if split is not None:
+        pixels = list(map(Path, splits.files_of_split(src, list(map(str, pixels)), split)))
+    if len(pixels) > 1:
+        raise DataError(f"{src}: holds several sets of IDX files; name one: {', '.join(map(str, pixels))}")
+    return pixels[0]
 
 
 def _is_set(path: Path) -> bool:
@@ -141,14 +186,15 @@ def _tree(
     wrapped: bool = False,
 ) -> Source:
     _only(root, "images in folders", labels, ("folders", "listing", "none"))
-    unmatched = Unmatched()
+    left_out = LeftOut()
     files: dict[PurePosixPath, str] = {}
     for path in paths:
         name = PurePosixPath(path.replace("\\", "/").lstrip("/"))  # as some tools of Windows write them
         if not _visible(name):
+            left_out.skip([f".{name.name}"])
             continue
         if name in files:
-            unmatched.note("names are there twice, of which the last was taken", [name])
+            left_out.note("names are there twice, of which the last was taken", [name])
         files[name] = path
     if wrapped or split is not None:
         files = _unwrapped(files, split)
@@ -156,7 +202,7 @@ def _tree(
     if not images:
         below = [name for name in files if _is_set(Path(name))]
         hint = f"; the folder {below[0].parent} in it holds *{below[0].suffix}: pack that" if below else ""
-        raise DataError(f"{root}: holds no images ({' '.join(IMAGES)}){hint}")
+        raise DataError(f"{root}: holds no images ({' '.join(IMAGES)}){hint}{_what_else(files)}")
     depth = splits.level(images)
     listings = [name for name in files if name.name == LISTING.name]
     if labels is None:
@@ -169,11 +215,12 @@ def _tree(
                 f"{splits.ALL} for all; pass --labels folders if they are classes, --labels none for no classes"
             )
         depth = None
-    beside = captions_beside(files, images, unmatched)
+    beside = captions_beside(files, images, left_out)
     if split is not None:
         everything, (images, depth) = images, _of_split(root, images, depth, split)
         others = sorted(set(everything) - set(images))
-        unmatched.note(
+        left_out.skipped.update({"of other splits": len(others)} if others else {})
+        left_out.note(
             "images lie outside the splits",
             (name for name in others if len(name.parts) < depth + 2 or not splits.of_folder(name.parts[depth])),
         )
@@ -184,7 +231,8 @@ def _tree(
             return name.parts
         return name.parts[:depth] + name.parts[depth + 1 :]
 
-    unmatched.note(f"{LISTING} in subfolders are not read", (name for name in listings if len(inside(name)) > 1))
+    deep = [name for name in listings if len(inside(name)) > 1]
+    left_out.note(f"{LISTING} in subfolders are not read", deep)
     listings = [name for name in listings if len(inside(name)) == 1]
     if depth == 0 and listings and labels is None:
         labels = "listing"
@@ -194,20 +242,32 @@ def _tree(
     elif labels == "listing":
         if not listings:
             raise DataError(f"{root}: holds no {LISTING}; put it there, or leave out --labels listing")
-        numbers = listed(root, {name: read(files[name]) for name in listings}, images, set(map(str, files)), unmatched)
+        numbers = listed(root, {name: read(files[name]) for name in listings}, images, set(map(str, files)), left_out)
     else:
-        class_names, numbers = by_folder(root, [inside(name) for name in images], labels == "folders", unmatched)
-    unmatched.note(
+        class_names, numbers = by_folder(root, [inside(name) for name in images], labels == "folders", left_out)
+    left_out.note(
         "class numbers (.cls) beside images are not read; pack the tars that they come from",
         (name for name in files if name.suffix == ".cls"),
+    )
+    sets = [name for name in files if _is_set(Path(name))]
+    left_out.note("tars or tables lie beside the images and are not taken", sets)
+    told = {*sets, *deep, *(listings if labels == "listing" else ())}
+    left_out.skip(
+        str(name) for name in files if name not in told and name.suffix.lower() not in (".cls", ".txt", *IMAGES)
     )
 
     def sample(i: int) -> Sample:
         text = beside.get(images[i])
-        caption = read(files[text]).decode().strip() if text is not None else None
-        return Sample(read(files[images[i]]), numbers[i], caption)
+        caption = caption_of(read(files[text]), str(text), left_out) if text is not None else None
+        return Sample(read(files[images[i]]), numbers[i], caption and caption.strip())
 
-    return Source(len(images), sample, lambda i: f"{root}: {images[i]}", tuple(class_names), unmatched)
+    return Source(len(images), sample, lambda i: f"{root}: {images[i]}", tuple(class_names), left_out)
+
+
+def _what_else(files: Iterable[PurePosixPath]) -> str:
+    others = LeftOut()
+    others.skip(map(str, files))
+    return f"; it holds {counts(others.skipped)}" if others.skipped else ""
 
 
 def _splits_at(images: Iterable[PurePosixPath], depth: int) -> list[str]:
@@ -238,9 +298,9 @@ def tars(src: str, labels: str | None = None, split: str | None = None) -> Sourc
     """WebDataset shards on this machine, written by anyone."""
     _only(src, "tars, which hold labels as .cls or .json", labels, ("none",))
     nowhere = ShardCache(Path(), 0)  # local files pass through a cache untouched
-    unmatched = Unmatched()
+    left_out = LeftOut()
     urls = list_shards(src, split)
-    index = index_shards(urls, nowhere, base=src, labelled=labels != "none", unmatched=unmatched)
+    index = index_shards(urls, nowhere, base=src, labelled=labels != "none", left_out=left_out)
     shard, offset, size, label = (numbers(index.samples[name]) for name in ("shard", "offset", "size", "label"))
     urls = [index.url(i) for i in range(index.shards.num_rows)]
 
@@ -249,41 +309,14 @@ def tars(src: str, labels: str | None = None, split: str | None = None) -> Sourc
             image = os.pread(file.fileno(), int(size[i]), int(offset[i]))
         return Sample(image, int(label[i]), index.samples["caption"][i].as_py())
 
-    return Source(index.n, read, lambda i: f"{urls[shard[i]]}: {index.samples['key'][i].as_py()}", unmatched=unmatched)
+    return Source(index.n, read, lambda i: f"{urls[shard[i]]}: {index.samples['key'][i].as_py()}", left_out=left_out)
+
+
+def _idx(path: Path, labels: str | None) -> Source:
+    _only(path, "IDX files", labels, ("none",))
+    return idx(path, labels != "none")
 
 
 def _tables(src: str, paths: list[Path], scratch: Path, labels: str | None, split: str | None) -> Source:
     _only(src, "Parquet tables", labels, ("column", "none"))
     return parquet([Path(path) for path in splits.files_of_split(src, list(map(str, paths)), split)], scratch, labels)
-
-
-def idx(path: Path, labels: str | None = None) -> Source:
-    """IDX files, as MNIST's: images at `path`, labels beside them under the name that goes with it."""
-    _only(path, "IDX files", labels, ("none",))
-    images = _idx_array(path)
-    if images.ndim not in (3, 4):
-        raise DataError(f"{path}: holds {images.ndim}-dimensional data, where images have 3 dimensions (n, H, W)")
-    stem = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
-    found = [path.with_name(name) for name in (stem, f"{stem}.gz") if path.with_name(name).is_file()]
-    numbers = _idx_array(found[0]) if found and labels != "none" else None
-    if numbers is not None and numbers.shape != images.shape[:1]:
-        raise DataError(f"{found[0]}: {len(numbers)} labels for the {len(images)} images of {path.name}")
-
-    def read(i: int) -> Sample:
-        return Sample(images[i], -1 if numbers is None else int(numbers[i]), None)
-
-    return Source(len(images), read, lambda i: f"{path}: image {i}")
-
-
-def _idx_array(path: Path) -> Any:
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        zeros, kind, rank = struct.unpack(">HBB", data[:4])
-        shape = struct.unpack(f">{rank}I", data[4 : 4 + 4 * rank])
-    except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise DataError(f"{path}: cannot be read as an IDX file: {error}") from error
-    if zeros != 0 or kind != 8:
-        raise DataError(f"{path}: not an IDX file of unsigned bytes")
-    if len(data) != 4 + 4 * rank + math.prod(shape):
-        raise DataError(f"{path}: {len(data)} bytes, where {shape} values are announced; fetch it again")
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)

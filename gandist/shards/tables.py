@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gandist.errors import DataError
-from gandist.shards.samples import MAX_CLASSES, Sample, Source, Unmatched, class_number
+from gandist.shards.samples import MAX_CLASSES, LeftOut, Sample, Source, class_number
 
 IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
 LABEL_COLUMNS = ("label", "labels", "class", "cls", "target", "y", "category", "fine_label", "coarse_label")
@@ -44,9 +44,9 @@ def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None) -> 
                 f"{path}: has no column {absent[0]!r}, as {paths[0].name} has (it has "
                 f"{', '.join(file.schema_arrow.names)}); give its columns the same names, or take it away"
             )
-    unmatched = Unmatched()
-    unmatched.note("columns were not taken", (name for name in schema.names if name not in (column, label, caption)))
-    numbers, class_names = _labels(paths, files, label, unmatched)
+    left_out = LeftOut()
+    left_out.note("columns were not taken", (name for name in schema.names if name not in (column, label, caption)))
+    numbers, class_names = _labels(paths, files, label, left_out)
     captions = [_column(path, file, caption) for path, file in zip(paths, files, strict=True)] if caption else []
     encoded = _encoded(paths, files, column, scratch)
     starts = np.cumsum([0, *(file.metadata.num_rows for file in files)])
@@ -71,7 +71,19 @@ def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None) -> 
         part, row = place(i)
         return f"{paths[part]}: row {row}"
 
-    return Source(int(starts[-1]), read, name, class_names, unmatched)
+    return Source(int(starts[-1]), read, name, class_names, left_out)
+
+
+def holds_images(path: Path) -> bool:
+    """Whether a table has a column of image bytes; True for one that cannot be read, which is told when it is."""
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return True
+    try:
+        return bool(_image_column(schema, str(path)))
+    except DataError:
+        return False
 
 
 def _opened(path: Path) -> pq.ParquetFile:
@@ -128,7 +140,7 @@ def _encoded(paths: Sequence[Path], files: Sequence[pq.ParquetFile], column: str
 
 
 def _labels(
-    paths: Sequence[Path], files: Sequence[pq.ParquetFile], name: str | None, unmatched: Unmatched
+    paths: Sequence[Path], files: Sequence[pq.ParquetFile], name: str | None, left_out: LeftOut
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Label of each row of all parts (n,) int64, -1 for none, and the names of the classes if they have any."""
     if name is None:
@@ -152,7 +164,7 @@ def _labels(
         numbers = [_whole(part, f"{path}: column {name!r}") for path, part in zip(paths, parts, strict=True)]
     if any((part >= 0).any() for part in numbers):
         for path, part in zip(paths, numbers, strict=True):
-            unmatched.note("rows have no label", (f"{path.name}: row {row}" for row in np.flatnonzero(part < 0)))
+            left_out.note("rows have no label", (f"{path.name}: row {row}" for row in np.flatnonzero(part < 0)))
     return np.concatenate(numbers), tuple(class_names)
 
 

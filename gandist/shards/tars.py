@@ -10,21 +10,26 @@ import os
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.fs as pafs
 
 from gandist.errors import DataError
 from gandist.shards.remote import filesystem, is_remote, join, printable, retrying
-from gandist.shards.samples import MAX_CLASSES, Unmatched
+from gandist.shards.samples import MAX_CLASSES, Broken, LeftOut, caption_of
 from gandist.shards.splits import files_of_split
 
 COLUMNS = ("key", "ext", "offset", "size", "label", "caption", "crc")
 IMAGES = ("png", "jpg", "jpeg", "webp")
 PICKLES = {"pyd", "pickle", "pkl", "pth", "pt", "dill", "joblib"}
+APART = (
+    "its members are not side by side in the tar, and WebDataset takes consecutive ones for a sample; write the tar "
+    "again in the order of names: tar --sort=name -cf NEW.tar FOLDER"
+)
 META = re.compile(r"__[^/]*__(/|$)")  # WebDataset's own remarks, in no sample
 
 
@@ -73,36 +78,40 @@ def _files(src: str) -> list[str]:
 
 
 def scan_tar(
-    path: Path, url: str, *, labelled: bool = True, unmatched: Unmatched | None = None
+    path: Path, url: str, *, labelled: bool = True, left_out: LeftOut | None = None
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """The index's row of the shard at `path`, called `url`, and its columns for the samples (all but `shard`).
 
     Args:
         labelled: whether labels are read.
-        unmatched: notes the labels and captions that could not be told from others of their sample.
+        left_out: notes broken samples, which are then passed by, and whatever else is not taken.
 
     Raises:
-        DataError: naming the shard and the sample: torn, without an image, pickled, or oddly labelled.
+        DataError: naming the shard: torn, pickled or empty; or without `left_out`, and naming the sample: broken, that
+            is without an image, or oddly labelled.
     """
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    unmatched = Unmatched() if unmatched is None else unmatched
+    notes = LeftOut() if left_out is None else left_out
     if path.stat().st_size == 0:
         raise DataError(f"{url}: an empty file, not a tar; fetch or write the shard again")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for key, members in _samples(file, data, url):
+        samples = list(_samples(file, data, url, notes))
+        apart = _apart(samples)
+        for key, members, twice in samples:
             where = f"{url}: sample {key!r}"
-            image = _image(members, where)
-            text = _member(members, image, "txt", where, unmatched)
-            offset, size = members[image]
-            row = {
-                "key": printable(key),
-                "ext": image.rpartition(".")[2],
-                "offset": offset,
-                "size": size,
-                "label": _label(members, image, data, where, unmatched) if labelled else -1,
-                "caption": _text(members, data, text, where, unmatched),
-                "crc": zlib.crc32(memoryview(data)[offset : offset + size]),
-            }
+            try:
+                if twice:
+                    raise ValueError(f"{key}.{twice} is there twice in one sample")
+                if key in apart:
+                    if apart[key] is not members:
+                        continue  # its first part says so
+                    raise ValueError(APART)
+                row = _row(key, members, data, where, notes, labelled)
+            except ValueError as error:
+                if left_out is None:
+                    raise DataError(f"{where}: {error}") from error
+                left_out.broken.append(Broken(where, str(error)))
+                continue
             for name, value in row.items():
                 columns[name].append(value)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -111,7 +120,7 @@ def scan_tar(
         if numbers.max(initial=-1) < most_classes(len(numbers)):
             counts = np.bincount(numbers[numbers >= 0]).tolist()
         shard = {"url": url, "bytes": len(data), "sha256": sha256, "n": len(numbers), "class_counts": counts}
-    if not columns["key"]:
+    if not samples:
         raise DataError(f"{url}: holds no samples")
     return shard, columns
 
@@ -126,8 +135,16 @@ Members = dict[str, tuple[int, int]]
 """Extension -> (offset, size) of one sample's members."""
 
 
-def _samples(file: Any, data: mmap.mmap, url: str) -> Iterator[tuple[str, Members]]:
-    key, members = "", Members()
+class _Grouped(NamedTuple):
+    """Consecutive members of one key; `twice` is an extension that came again."""
+
+    key: str
+    members: Members
+    twice: str
+
+
+def _samples(file: Any, data: mmap.mmap, url: str, left_out: LeftOut) -> Iterator[_Grouped]:
+    key, members, twice = "", Members(), ""
     torn = DataError(f"{url}: a truncated or damaged tar; fetch or write the shard again")
     try:
         tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (closed by `with` below)
@@ -136,15 +153,16 @@ def _samples(file: Any, data: mmap.mmap, url: str) -> Iterator[tuple[str, Member
                 folder, slash, name = member.name.rpartition("/")
                 stem, dot, ext = name.partition(".")
                 if not member.isreg() or not stem or not dot or META.match(member.name):
+                    if not member.isdir() and not META.match(member.name):
+                        left_out.skip([printable(member.name)])
                     continue
                 if PICKLES & set(ext.lower().split(".")):
                     raise DataError(f"{url}: holds pickled data ({member.name}), which is never loaded; remove it")
                 if folder + slash + stem != key:
                     if members:
-                        yield key, members
-                    key, members = folder + slash + stem, {}
-                if ext.lower() in members:
-                    raise DataError(f"{url}: {member.name} is there twice in one sample")
+                        yield _Grouped(key, members, twice)
+                    key, members, twice = folder + slash + stem, {}, ""
+                twice = ext if ext.lower() in members else twice
                 members[ext.lower()] = (member.offset_data, member.size)
             # tarfile takes a damaged header for the end, and does without the zeros that mark it.
             if data[tar.offset : tar.offset + tarfile.BLOCKSIZE] != bytes(tarfile.BLOCKSIZE):
@@ -154,24 +172,65 @@ def _samples(file: Any, data: mmap.mmap, url: str) -> Iterator[tuple[str, Member
             raise DataError(f"{url}: a compressed tar cannot be read by offset; decompress it (gunzip)") from error
         raise torn from error
     if members:
-        yield key, members
+        yield _Grouped(key, members, twice)
 
 
-def _image(members: Members, where: str) -> str:
-    found = [ext for ext in members if ext in IMAGES] or [ext for ext in members if ext.rpartition(".")[2] in IMAGES]
+def _apart(samples: Sequence[_Grouped]) -> dict[str, Members]:
+    """Keys whose members are not side by side, so that part of a sample has no image; with the first part of each."""
+    times = Counter(each.key for each in samples)
+    apart: dict[str, Members] = {}
+    again = [each for each in samples if times[each.key] > 1]
+    torn = {each.key for each in again if not _images(each.members)}
+    for each in again:
+        if each.key in torn:
+            apart.setdefault(each.key, each.members)
+    return apart
+
+
+def _row(key: str, members: Members, data: mmap.mmap, where: str, left_out: LeftOut, labelled: bool) -> dict[str, Any]:
+    """The index's columns for a sample.
+
+    Raises:
+        ValueError: it cannot be used.
+    """
+    image = _image(members)
+    text = _member(members, image, "txt", where, left_out)
+    label, named = _label(members, image, data, where, left_out) if labelled else (-1, None)
+    offset, size = members[image]
+    left_out.skip(ext if "." in ext else f"a.{ext}" for ext in members if ext not in (image, text, named))
+    return {
+        "key": printable(key),
+        "ext": image.rpartition(".")[2],
+        "offset": offset,
+        "size": size,
+        "label": label,
+        "caption": None if text is None else caption_of(_content(members, data, text), f"{where}: .{text}", left_out),
+        "crc": zlib.crc32(memoryview(data)[offset : offset + size]),
+    }
+
+
+def _content(members: Members, data: mmap.mmap, ext: str) -> bytes:
+    offset, size = members[ext]
+    return data[offset : offset + size]
+
+
+def _images(members: Members) -> list[str]:
+    return [ext for ext in members if ext in IMAGES] or [ext for ext in members if ext.rpartition(".")[2] in IMAGES]
+
+
+def _image(members: Members) -> str:
+    found = _images(members)
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(
-            f"{where}: holds {len(found)} images ({', '.join(found)}), where one is expected; names that are the same "
-            "up to their first dot are one sample: rename or remove the others"
+        raise ValueError(
+            f"holds {len(found)} images ({', '.join(found)}), where one is expected; names that are the same up to "
+            "their first dot are one sample: rename or remove the others"
         )
-    raise DataError(
-        f"{where}: holds no image ({', '.join(IMAGES)}), only {', '.join(members)}; remove it from the shard"
-    )
+    raise ValueError(f"holds no image ({', '.join(IMAGES)}), only {', '.join(members)}; remove it from the shard")
 
 
-def _member(members: Members, image: str, kind: str, where: str, unmatched: Unmatched) -> str | None:
+def _member(members: Members, image: str, kind: str, where: str, left_out: LeftOut) -> str | None:
     """The member that says something of the image, by its extension: "cls" itself, or as the image "5x.png" is named,
     "5x.cls", or the only one that ends so."""
     found = [ext for ext in members if ext.rpartition(".")[2] == kind]
@@ -180,44 +239,44 @@ def _member(members: Members, image: str, kind: str, where: str, unmatched: Unma
         if ext in found:
             return ext
     if len(found) > 1:
-        unmatched.note(f"samples have several .{kind}, of which none was taken", [f"{where}: {', '.join(found)}"])
+        left_out.note(f"samples have several .{kind}, of which none was taken", [f"{where}: {', '.join(found)}"])
     return found[0] if len(found) == 1 else None
 
 
-def _text(members: Members, data: mmap.mmap, ext: str | None, where: str, unmatched: Unmatched) -> str | None:
-    if ext is None:
-        return None
-    offset, size = members[ext]
-    try:
-        return data[offset : offset + size].decode()
-    except UnicodeDecodeError as error:
-        if "." in ext:  # a guess at what it holds
-            unmatched.note("members are not UTF-8 text", [f"{where}: {ext}"])
-            return None
-        raise DataError(f"{where}: its .{ext} is not UTF-8 text") from error
-
-
-def _label(members: Members, image: str, data: mmap.mmap, where: str, unmatched: Unmatched) -> int:
-    text = _text(members, data, _member(members, image, "cls", where, unmatched), where, unmatched)
-    if text is None and (ext := _member(members, image, "json", where, unmatched)):
+def _label(members: Members, image: str, data: mmap.mmap, where: str, left_out: LeftOut) -> tuple[int, str | None]:
+    """The label (-1: none), and the extension of the member that has it."""
+    text, ext = None, _member(members, image, "cls", where, left_out)
+    if ext is not None:
+        text = _text(members, data, ext, where, left_out)
+    if text is None and (ext := _member(members, image, "json", where, left_out)):
         try:
-            content = json.loads(_text(members, data, ext, where, unmatched) or "null")
+            content = json.loads(_text(members, data, ext, where, left_out) or "null")
         except json.JSONDecodeError as error:
             if "." in ext:
-                unmatched.note("members are no JSON", [f"{where}: {ext}"])
-                return -1
-            raise DataError(f"{where}: its .{ext} cannot be parsed: {error}") from error
+                left_out.note("members are no JSON", [f"{where}: {ext}"])
+                return -1, None
+            raise ValueError(f"its .{ext} cannot be parsed: {error}") from error
         label = content.get("label") if isinstance(content, dict) else None
         text = None if label is None else str(label)
     if text is None:
-        return -1
+        return -1, None
     try:
         label = int(text)
     except ValueError:
         label = MAX_CLASSES
     if not -1 <= label < MAX_CLASSES:
-        raise DataError(
-            f"{where}: its label is {text.strip()!r}, which is not a class number; write one of 0 to "
-            f"{MAX_CLASSES - 1}, or pass --labels none"
+        raise ValueError(
+            f"its label is {text.strip()!r}, which is not a class number; write one of 0 to {MAX_CLASSES - 1}, or pass "
+            "--labels none"
         )
-    return label
+    return label, ext
+
+
+def _text(members: Members, data: mmap.mmap, ext: str, where: str, left_out: LeftOut) -> str | None:
+    try:
+        return _content(members, data, ext).decode()
+    except UnicodeDecodeError as error:
+        if "." in ext:  # a guess at what it holds
+            left_out.note("members are not UTF-8 text", [f"{where}: {ext}"])
+            return None
+        raise ValueError(f"its .{ext} is not UTF-8 text") from error

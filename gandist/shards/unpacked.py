@@ -9,9 +9,10 @@ from pathlib import Path
 
 from gandist.errors import DataError
 from gandist.shards import tars
+from gandist.shards.idx import IDX_IMAGES
 from gandist.shards.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_command
 from gandist.shards.remote import is_remote
-from gandist.shards.sources import IDX_IMAGES, IMAGES
+from gandist.shards.sources import IMAGES
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 LOOKED_AT = 100_000
