@@ -32,7 +32,7 @@ format: $(INSTALLED_DEV)
 	$(BIN)/ruff format .
 
 docs: $(INSTALLED_DEV)
-	$(BIN)/python -m gandist.reference > docs/configuration.md
+	$(BIN)/python -m gandist.config.reference > docs/configuration.md
 	$(BIN)/python -m cluster.monitoring
 
 clean:

@@ -1,4 +1,4 @@
-"""The Grafana dashboard of runs and sweeps: every metric that `gandist.metrics` declares, and none besides.
+"""The Grafana dashboard of runs and sweeps: every metric that `gandist.monitoring.metrics` declares, and none besides.
 
 A panel's unit and its description are those of the metrics that its queries name.
 """
@@ -28,7 +28,7 @@ from grafana_foundation_sdk.models.common import (
 )
 
 from cluster.promql import metrics_in, promql
-from gandist.metrics import METRICS, PHASES, SWEEP_METRICS
+from gandist.monitoring.metrics import METRICS, PHASES, SWEEP_METRICS
 
 HELP = {metric.name: metric.help for metric in (*METRICS, *SWEEP_METRICS)}
 UNITS = {metric.name: metric.unit for metric in (*METRICS, *SWEEP_METRICS)}

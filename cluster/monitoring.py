@@ -11,7 +11,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from cluster.alerts import groups
 from cluster.dashboard import dashboard
-from gandist.metrics import METRICS, SWEEP_METRICS, Metric
+from gandist.monitoring.metrics import METRICS, SWEEP_METRICS, Metric
 
 ROOT = Path(__file__).resolve().parent.parent
 MADE = "# Made by `python -m cluster.monitoring`; do not edit.\n"

@@ -1,8 +1,8 @@
-"""PromQL over the metrics that `gandist.metrics` declares, and over no others."""
+"""PromQL over the metrics that `gandist.monitoring.metrics` declares, and over no others."""
 
 import re
 
-from gandist.metrics import METRICS, SWEEP_METRICS, Metric
+from gandist.monitoring.metrics import METRICS, SWEEP_METRICS, Metric
 
 _SELECTOR = re.compile(r"\b(gandist_\w+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
@@ -54,7 +54,7 @@ def _declared(name: str) -> Metric:
         parts = [f"{metric.name}_{part}" for part in ("bucket", "sum", "count")]
         if name in (parts if metric.kind == "histogram" else [metric.name]):
             return metric
-    raise ValueError(f"{name} is not a series of a metric that gandist/metrics.py declares")
+    raise ValueError(f"{name} is not a series of a metric that gandist/monitoring/metrics.py declares")
 
 
 def _check(name: str, matchers: str) -> None:

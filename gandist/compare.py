@@ -19,20 +19,20 @@ from PIL import Image, ImageDraw
 from pydantic import Field, ValidationError
 
 from gandist import train
-from gandist.checks import choice, hint
-from gandist.config import RunConfig, find, load, tree_of
+from gandist.config.checks import choice, hint
+from gandist.config.run import RunConfig, find, load, tree_of
+from gandist.config.sections import Section
+from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError, GandistError, RunError
-from gandist.gallery import grid, png_bytes
+from gandist.evaluation.measures import MEASURES, Measure
 from gandist.interrupts import interruptible
+from gandist.launch.resumption import run_root
 from gandist.logs import show_messages
+from gandist.media.gallery import grid, png_bytes
 from gandist.pack import natural
-from gandist.progress import METRICS_FILE, decode
-from gandist.quality.measures import MEASURES, Measure
-from gandist.ranks import pick_device
-from gandist.resumption import run_root
-from gandist.sections import Section
-from gandist.storage import Storage
-from gandist.trained import open_trained
+from gandist.run.progress import METRICS_FILE, decode
+from gandist.run.trained import open_trained
+from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")
 

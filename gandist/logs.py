@@ -13,7 +13,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from gandist.storage import Storage
+from gandist.storage.storage import Storage
 
 FOLDER = "logs"
 FORMAT = "%(asctime)s %(levelname)s %(message)s"

@@ -9,20 +9,20 @@ from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
+from gandist.data.making import alone, making
+from gandist.data.packed import report
+from gandist.data.picture import ENCODINGS, Picture
+from gandist.data.remote import ShardCache, default_cache_dir, is_remote
+from gandist.data.samples import LeftOut
+from gandist.data.sources import LABELS, open_source
+from gandist.data.tars import list_shards
+from gandist.data.text import embed, encoder
+from gandist.data.writing import check_broken, permutation, write_shards
 from gandist.errors import DataError, GandistError
 from gandist.interrupts import interruptible
 from gandist.logs import show_messages
-from gandist.packed import report
-from gandist.shards.index import Index, check_no_foreign_tables, index_shards, write_index
-from gandist.shards.making import alone, making
-from gandist.shards.picture import ENCODINGS, Picture
-from gandist.shards.remote import ShardCache, default_cache_dir, is_remote
-from gandist.shards.samples import LeftOut
-from gandist.shards.sources import LABELS, open_source
-from gandist.shards.tars import list_shards
-from gandist.shards.writing import check_broken, permutation, write_shards
-from gandist.terminal import Counter
-from gandist.text import embed, encoder
+from gandist.monitoring.terminal import Counter
 
 log = logging.getLogger("gandist")
 

@@ -16,20 +16,21 @@ from pathlib import Path
 
 import yaml
 
-from gandist import checkpoint, checks, evaluations
-from gandist.checkpoint import FOLDER
-from gandist.config import DEMO, RunConfig, load
-from gandist.consensus import Outcome
+from gandist.config import checks
+from gandist.config.run import DEMO, RunConfig, load
+from gandist.data.remote import is_remote
+from gandist.distributed.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
-from gandist.fork import fork
 from gandist.interrupts import interruptible
-from gandist.launch import launch
+from gandist.launch.driver import launch
+from gandist.launch.fork import fork
+from gandist.launch.ray_output import ray_output
+from gandist.launch.resumption import Resume, prepare, run_root
 from gandist.logs import kept, show_messages
-from gandist.progress import METRICS_FILE
-from gandist.ray_output import ray_output
-from gandist.resumption import Resume, prepare, run_root
-from gandist.shards.remote import is_remote
-from gandist.storage import Storage
+from gandist.run import checkpoint, evaluations
+from gandist.run.checkpoint import FOLDER
+from gandist.run.progress import METRICS_FILE
+from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")
 
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = load(config_name, overrides)
         if options.dry_run:
-            from gandist.summary import describe  # what counts operations takes its time to import
+            from gandist.launch.summary import describe  # what counts operations takes its time to import
 
             print(yaml.safe_dump(config.resolved(), sort_keys=False))  # noqa: T201
             print(describe(config))  # noqa: T201

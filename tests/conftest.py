@@ -11,11 +11,11 @@ import torch
 from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-from gandist import extensions
-from gandist.augment import AUGMENTATIONS
-from gandist.networks import NETWORKS
-from gandist.objectives import OBJECTIVES
-from gandist.penalties import PENALTIES
+from gandist.config import extensions
+from gandist.gan.augment import AUGMENTATIONS
+from gandist.gan.networks import NETWORKS
+from gandist.gan.objectives import OBJECTIVES
+from gandist.gan.penalties import PENALTIES
 
 torch.set_num_threads(1)
 

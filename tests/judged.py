@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from gandist.config import validate
-from gandist.evaluator import Evaluator
-from gandist.methods import new_players
-from gandist.ranks import join
+from gandist.config.methods import new_players
+from gandist.config.run import validate
+from gandist.distributed.ranks import join
+from gandist.evaluation.evaluator import Evaluator
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from gandist.data.index import Index, write_index
 from gandist.pack import pack
-from gandist.shards.index import Index, write_index
 
 EMOJI = Path(__file__).parent.parent / "data/emoji/node_modules"
 """Where `make emoji` lays the npm packages of `configs/emoji.py`."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gandist.networks.activation import bias_leaky_relu
+from gandist.gan.networks.activation import bias_leaky_relu
 
 # The first forward-mode derivative of a process imports parts of torch that use its own deprecated jit.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")

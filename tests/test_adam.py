@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gandist.adam import ScheduledAdam
+from gandist.gan.adam import ScheduledAdam
 
 
 def pair(weight_decay: float = 0.0) -> tuple[list[nn.Parameter], list[nn.Parameter], ScheduledAdam, torch.optim.AdamW]:

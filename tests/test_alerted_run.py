@@ -17,8 +17,8 @@ import pytest
 from cluster.alerts import ALERTS
 from cluster.dashboard import marks
 from cluster.monitoring import rules
-from gandist.resumption import run_root
-from gandist.telemetry import Telemetry, write_targets
+from gandist.launch.resumption import run_root
+from gandist.monitoring.telemetry import Telemetry, write_targets
 from tests.prometheus import Prometheus, filled, fired, needs_prometheus, prometheus
 from tests.worlds import tiny
 
@@ -95,7 +95,7 @@ def provoke(ranks: Ranks, api: Prometheus) -> dict[str, str]:
     ranks.start("collapsing").tick({"verdict": "collapsing"})
     ranks.start("full").tick({"memory_used_bytes": 98, "memory_limit_bytes": 100})
     ranks.start("waiting", wait_s=0.8 * STEP_S)
-    with mock.patch("gandist.telemetry.time.time", return_value=time.time() - 7200 / SPEED):
+    with mock.patch("gandist.monitoring.telemetry.time.time", return_value=time.time() - 7200 / SPEED):
         old = ranks.start("old")
     old.phase("training")
     for rank in (0, 1):

@@ -16,8 +16,8 @@ import yaml
 from cluster.alerts import ALERTS, RUNBOOK, groups
 from cluster.monitoring import ROOT
 from cluster.promql import duration, promql
-from gandist.health import State
-from gandist.metrics import PHASES
+from gandist.monitoring.health import State
+from gandist.monitoring.metrics import PHASES
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="the program promtool is not installed (Debian package prometheus)"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gandist.attempt import RESIZE_FILE, Attempt, ask_to_stop, forget_stop, overtaken, stop_asked
 from gandist.errors import OvertakenError
-from gandist.progress import RunLog, decode
-from gandist.storage import Storage
+from gandist.run.attempt import RESIZE_FILE, Attempt, ask_to_stop, forget_stop, overtaken, stop_asked
+from gandist.run.progress import RunLog, decode
+from gandist.storage.storage import Storage
 
 
 def test_attempts_are_numbered(tmp_path: Path) -> None:

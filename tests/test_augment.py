@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist.augment import AUGMENTATIONS, REACH, adapt, filters, recolour, rotate2d, translate2d, warp
+from gandist.gan.augment import AUGMENTATIONS, REACH, adapt, filters, recolour, rotate2d, translate2d, warp
 from tests.blind import Blind
 
 ALL = list(AUGMENTATIONS)

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from gandist.background import Background, arrival, to_host
+from gandist.distributed.background import Background, arrival, to_host
 
 
 def test_a_task_does_not_hold_up_who_starts_it() -> None:

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 
 from gandist.bench import main
 from gandist.bench.scaling import Machine
-from gandist.config import load
-from gandist.launch import launch
-from gandist.resumption import prepare
+from gandist.config.run import load
+from gandist.launch.driver import launch
+from gandist.launch.resumption import prepare
 
 MB = 1_000_000
 FREE = Machine(inside=1e30, between=1e30, inside_s=0, between_s=0, overlap=0)

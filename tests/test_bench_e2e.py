@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gandist.bench.e2e import events, run, speed
-from gandist.config import load
+from gandist.config.run import load
 from tests.sets import make_set
 from tests.test_bench_step import records, tiny_file
 

@@ -9,8 +9,8 @@ from gandist.bench import main
 from gandist.bench.measure import Flops
 from gandist.bench.peers import Tutorial
 from gandist.bench.static import Static
-from gandist.config import load
-from gandist.ranks import join
+from gandist.config.run import load
+from gandist.distributed.ranks import join
 from tests.test_bench_step import records, tiny_file
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gandist.bench.start import seconds
-from gandist.config import load
+from gandist.config.run import load
 from gandist.errors import RunError
 from tests.sets import make_set
 from tests.test_bench_step import records, tiny_file

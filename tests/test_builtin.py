@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gandist.data import builtin as module
+from gandist.data.builtin import DATA, builtin
+from gandist.data.index import Index, read_index
 from gandist.errors import DataError
-from gandist.shards import builtin as module
-from gandist.shards.builtin import DATA, builtin
-from gandist.shards.index import Index, read_index
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
@@ -92,7 +92,7 @@ def test_second_use_packs_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_two_processes_at_once(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from gandist.shards.builtin import builtin\n"
+    code = "import sys; from pathlib import Path; from gandist.data.builtin import builtin\n"
     code += "print(builtin('fashion-10k', Path(sys.argv[1])))"
     ranks = [
         subprocess.Popen(

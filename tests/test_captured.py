@@ -11,14 +11,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gandist.captured import WARM_UP, Captured, Eager, Play, Record, captured, rebuilt, stepper, tensors, wait
-from gandist.config import RunConfig
-from gandist.dataset import open_index, open_set, order_of
-from gandist.inputs import Inputs
-from gandist.methods import new_game, new_players
-from gandist.players import Players
-from gandist.ranks import Ranks
-from gandist.shards.feed import Feed
+from gandist.config.methods import new_game, new_players
+from gandist.config.run import RunConfig
+from gandist.data.dataset import open_index, open_set, order_of
+from gandist.data.feed import Feed
+from gandist.distributed.ranks import Ranks
+from gandist.gan.players import Players
+from gandist.training.captured import WARM_UP, Captured, Eager, Play, Record, captured, rebuilt, stepper, tensors, wait
+from gandist.training.inputs import Inputs
 from tests.tape import Tape, taped
 from tests.worlds import tiny
 

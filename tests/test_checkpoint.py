@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from gandist.adversarial import Game, Latents, Now, Reals, Rules
-from gandist.attempt import Attempt
-from gandist.checkpoint import FILES, Writer, Written, expendable, names, newest, read
+from gandist.data.remote import join
+from gandist.distributed.randomness import Draws
+from gandist.distributed.ranks import Ranks
 from gandist.errors import CheckpointError, OvertakenError
-from gandist.networks import NETWORKS, Shape
-from gandist.players import Players, build_players
-from gandist.randomness import Draws
-from gandist.ranks import Ranks
-from gandist.shards.remote import join
-from gandist.storage import Storage
+from gandist.gan.adversarial import Game, Latents, Now, Reals, Rules
+from gandist.gan.networks import NETWORKS, Shape
+from gandist.gan.players import Players, build_players
+from gandist.run.attempt import Attempt
+from gandist.run.checkpoint import FILES, Writer, Written, expendable, names, newest, read
+from gandist.storage.storage import Storage
 from tests.blind import Blind
 from tests.s3 import serve_bucket
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from gandist import train
-from gandist.checks import shapes, warnings
-from gandist.config import RunConfig, override, validate
+from gandist.config.checks import shapes, warnings
+from gandist.config.run import RunConfig, override, validate
 from gandist.errors import ConfigError
-from gandist.networks import NETWORKS
+from gandist.gan.networks import NETWORKS
 from tests.worlds import tiny
 
 Fields = dict[str, Any]

@@ -8,11 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gandist import dataset
-from gandist.config import validate
+from gandist.data import dataset
+from gandist.config.run import validate
+from gandist.config.sections import DataSection
+from gandist.data.index import read_index
 from gandist.errors import DataError
-from gandist.quality import classifier as module
-from gandist.quality.classifier import (
+from gandist.evaluation import classifier as module
+from gandist.evaluation.classifier import (
     Classifier,
     Facts,
     classifier_of,
@@ -23,8 +25,6 @@ from gandist.quality.classifier import (
     save,
     train_classifier,
 )
-from gandist.sections import DataSection
-from gandist.shards.index import read_index
 from tests.sets import far_labels, make_set
 
 CPU = torch.device("cpu")

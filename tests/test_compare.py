@@ -11,11 +11,11 @@ import yaml
 from PIL import Image
 
 from gandist.compare import main, plan, read, side_by_side, table
+from gandist.config.sections import DataSection
+from gandist.data import builtin
 from gandist.errors import ConfigError
-from gandist.quality import classifier
-from gandist.quality.classifier import Classifier, Facts, fit
-from gandist.sections import DataSection
-from gandist.shards import builtin
+from gandist.evaluation import classifier
+from gandist.evaluation.classifier import Classifier, Facts, fit
 from tests.checkout import ROOT
 from tests.sets import make_set
 from tests.worlds import TINY

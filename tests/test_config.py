@@ -10,20 +10,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from gandist.config import (
-    MAY_CHANGE,
-    RunConfig,
-    differences,
-    field_paths,
-    find,
-    load,
-    may_change,
-    override,
-    validate,
-)
+from gandist.config.run import MAY_CHANGE, RunConfig, differences, field_paths, find, load, may_change, override, validate
+from gandist.config.schedule import Ramp, value_at
+from gandist.config.sections import Penalty, Section
 from gandist.errors import ConfigError
-from gandist.schedule import Ramp, value_at
-from gandist.sections import Penalty, Section
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,7 +42,11 @@ def complaint(tree: dict[str, Any]) -> str:
 
 def test_the_walk_reaches_every_class() -> None:
     found = set(classes_of(RunConfig))
-    ours = {each for each in Section.__subclasses__() if each.__module__ in ("gandist.sections", "gandist.config")}
+    ours = {
+        each
+        for each in Section.__subclasses__()
+        if each.__module__ in ("gandist.config.sections", "gandist.config.run")
+    }
     assert {*ours, Ramp} == found
 
 

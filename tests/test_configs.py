@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from gandist import dataset, sample, train
-from gandist.config import DEMO, RunConfig, load
-from gandist.methods import new_players
-from gandist.quality.statistics import Moments, frechet_distance
-from gandist.schedule import images_of
-from gandist.trained import Trained, open_trained
+from gandist import sample, train
+from gandist.data import dataset
+from gandist.config.methods import new_players
+from gandist.config.run import DEMO, RunConfig, load
+from gandist.config.schedule import images_of
+from gandist.evaluation.statistics import Moments, frechet_distance
+from gandist.run.trained import Trained, open_trained
 from tests.checkout import ROOT
 from tests.sets import EMOJI
 

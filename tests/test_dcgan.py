@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gandist.networks import NETWORKS, Shape
-from gandist.networks.dcgan import Project
+from gandist.gan.networks import NETWORKS, Shape
+from gandist.gan.networks.dcgan import Project
 
 TEXT = Shape(resolution=32, channels=3, z_dim=100, width=64)
 Step = tuple[str, int, int, int, int, int]

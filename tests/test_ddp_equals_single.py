@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from gandist.config import RunConfig
-from gandist.objectives import OBJECTIVES
-from gandist.penalties import PENALTIES, CriticPenalty
+from gandist.config.run import RunConfig
+from gandist.gan.objectives import OBJECTIVES
+from gandist.gan.penalties import PENALTIES, CriticPenalty
 from tests.worlds import final_tensors, tiny, train_all
 
 CASES: dict[str, dict[str, Any]] = {

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist import drawing
-from gandist.checks import shapes
-from gandist.config import validate
-from gandist.drawing import AHEAD, devices_of, drawn
+from gandist.config.checks import shapes
+from gandist.config.run import validate
 from gandist.errors import ConfigError
-from gandist.networks import NETWORKS
-from gandist.trained import BATCH, Trained
+from gandist.gan.networks import NETWORKS
+from gandist.run import drawing
+from gandist.run.drawing import AHEAD, devices_of, drawn
+from gandist.run.trained import BATCH, Trained
 
 CPU = torch.device("cpu")
 PAIRS: dict[str, dict[str, Any]] = {

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from gandist.config import RunConfig
-from gandist.dataset import open_index, open_set, order_of
-from gandist.randomness import Draws, split
-from gandist.resumption import run_root
-from gandist.shards.feed import Feed
+from gandist.config.run import RunConfig
+from gandist.data.dataset import open_index, open_set, order_of
+from gandist.data.feed import Feed
+from gandist.distributed.randomness import Draws, split
+from gandist.launch.resumption import run_root
 from tests.worlds import final_tensors, tiny, torchrun, train_all
 
 BATCH, STEPS, STOP_AT = 12, 10, 4

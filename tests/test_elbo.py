@@ -11,16 +11,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from gandist.adversarial import Latents, Now, Reals
-from gandist.consensus import Host
-from gandist.elbo import Elbo
-from gandist.networks import NETWORKS, Shape
-from gandist.players import Player, Players, build_players
-from gandist.ranks import Ranks
-from gandist.resumption import run_root
-from gandist.storage import Storage
-from gandist.trained import open_trained
-from gandist.worker import train
+from gandist.distributed.consensus import Host
+from gandist.distributed.ranks import Ranks
+from gandist.gan.adversarial import Latents, Now, Reals
+from gandist.gan.elbo import Elbo
+from gandist.gan.networks import NETWORKS, Shape
+from gandist.gan.players import Player, Players, build_players
+from gandist.launch.resumption import run_root
+from gandist.run.trained import open_trained
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
 from tests.worlds import final_tensors, tiny
 
 N, Z, X = 6, 3, 5

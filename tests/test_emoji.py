@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gandist.data.index import read_index
 from gandist.pack import main
-from gandist.shards.index import read_index
 from tests.checkout import ROOT
 from tests.sets import EMOJI
 

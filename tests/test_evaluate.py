@@ -11,7 +11,7 @@ import pytest
 
 from gandist import train
 from gandist.evaluate import main
-from gandist.resumption import run_root
+from gandist.launch.resumption import run_root
 from tests.sets import make_set
 from tests.test_extractors import scripted
 from tests.worlds import tiny

@@ -8,15 +8,15 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
-from gandist import dataset
-from gandist.config import RunConfig, validate
-from gandist.quality import evaluation
-from gandist.quality.evaluation import Yardstick, yardstick
-from gandist.quality.extractors import open_extractor
-from gandist.quality.features import look
-from gandist.quality.statistics import distance_of
-from gandist.ranks import Ranks
-from gandist.trained import Trained
+from gandist.data import dataset
+from gandist.config.run import RunConfig, validate
+from gandist.distributed.ranks import Ranks
+from gandist.evaluation import evaluation
+from gandist.evaluation.evaluation import Yardstick, yardstick
+from gandist.evaluation.extractors import open_extractor
+from gandist.evaluation.features import look
+from gandist.evaluation.statistics import distance_of
+from gandist.run.trained import Trained
 from tests.sets import make_set
 from tests.test_extractors import scripted
 

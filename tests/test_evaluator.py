@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from gandist import checkpoint, evaluations
-from gandist.config import RunConfig, validate
+from gandist.config.run import RunConfig, validate
 from gandist.errors import CheckpointError, GandistError
-from gandist.evaluator import evaluates
-from gandist.progress import METRICS_FILE, decode
-from gandist.resumption import prepare, run_root
-from gandist.storage import Storage
-from gandist.trained import open_trained
+from gandist.evaluation.evaluator import evaluates
+from gandist.launch.resumption import prepare, run_root
+from gandist.run import checkpoint, evaluations
+from gandist.run.progress import METRICS_FILE, decode
+from gandist.run.trained import open_trained
+from gandist.storage.storage import Storage
 from tests.sets import make_set
 from tests.worlds import final_digests, tiny, torchrun, train_all
 

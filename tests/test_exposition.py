@@ -16,10 +16,10 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.local import free_port
-from gandist import exposition
-from gandist.config import validate
+from gandist.config.run import validate
 from gandist.errors import ConfigError
-from gandist.telemetry import SweepTelemetry, Telemetry, target, write_targets
+from gandist.monitoring import exposition
+from gandist.monitoring.telemetry import SweepTelemetry, Telemetry, target, write_targets
 from tests.prometheus import needs_prometheus, prometheus
 from tests.test_telemetry import ROW, read
 
@@ -166,7 +166,7 @@ def test_a_folder_or_port_that_cannot_be_had_is_refused(tmp_path: Path, caplog: 
 
 RANK = """
 import sys, threading
-from gandist.telemetry import Telemetry
+from gandist.monitoring.telemetry import Telemetry
 rank, restarts, port, folder = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 telemetry = Telemetry("clothes", rank, restarts=restarts)
 if not restarts:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from gandist import extensions
-from gandist.config import load
+from gandist.config import extensions
+from gandist.config.run import load
 from gandist.errors import CheckpointError, ConfigError
-from gandist.trained import open_trained
+from gandist.run.trained import open_trained
 from tests.checkout import ROOT
 
 

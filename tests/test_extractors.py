@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gandist import dataset
-from gandist.config import validate
+from gandist.data import dataset
+from gandist.config.run import validate
 from gandist.errors import ConfigError, DataError, GandistError
-from gandist.quality.classifier import Classifier, Facts, load, save
-from gandist.quality.extractors import SHIPPED, default_extractor, open_extractor
+from gandist.evaluation.classifier import Classifier, Facts, load, save
+from gandist.evaluation.extractors import SHIPPED, default_extractor, open_extractor
 
 CPU = torch.device("cpu")
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist import dataset
-from gandist.config import RunConfig, validate
-from gandist.quality.extractors import Extractor, open_extractor
-from gandist.quality.features import look, real_features
-from gandist.ranks import Ranks
+from gandist.data import dataset
+from gandist.config.run import RunConfig, validate
+from gandist.distributed.ranks import Ranks
+from gandist.evaluation.extractors import Extractor, open_extractor
+from gandist.evaluation.features import look, real_features
 from tests.sets import make_set
 
 CPU = torch.device("cpu")

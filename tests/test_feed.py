@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from gandist.data.feed import Feed, on_device
+from gandist.data.images import Images, open_images
+from gandist.data.index import Index
+from gandist.data.order import Order
+from gandist.data.resident import ResidentImages
 from gandist.errors import DataError
-from gandist.shards.feed import Feed, on_device
-from gandist.shards.images import Images, open_images
-from gandist.shards.index import Index
-from gandist.shards.order import Order
-from gandist.shards.resident import ResidentImages
 from tests.sets import damage, make_set
 
 N, BATCH = 20, 6

@@ -11,9 +11,9 @@ import pytest
 from av.video.reformatter import Colorspace
 from PIL import Image, ImageSequence
 
-from gandist import film
 from gandist.errors import ConfigError
-from gandist.film import write_mp4, write_webp
+from gandist.media import film
+from gandist.media.film import write_mp4, write_webp
 
 
 def sweep(n: int, channels: int, height: int = 32, width: int = 32) -> np.ndarray:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gandist import checkpoint
-from gandist.consensus import Host
+from gandist.distributed.consensus import Host
 from gandist.errors import CheckpointError, ConfigError
-from gandist.fork import fork
-from gandist.resumption import prepare, run_root
-from gandist.storage import Storage
+from gandist.launch.fork import fork
+from gandist.launch.resumption import prepare, run_root
+from gandist.run import checkpoint
+from gandist.storage.storage import Storage
 from gandist.train import main
-from gandist.worker import train
+from gandist.training.worker import train
 from tests.worlds import final_digests, tiny
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gandist.gallery import circuit, enlarged, grid, png_bytes, slerp
+from gandist.media.gallery import circuit, enlarged, grid, png_bytes, slerp
 
 
 def numbered(n: int, channels: int, size: int) -> np.ndarray:

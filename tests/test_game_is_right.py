@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from gandist.adversarial import Game, Latents, Now, Reals, Rules
-from gandist.networks import NETWORKS, Shape
-from gandist.objectives import OBJECTIVES
-from gandist.players import Player, Players, build_players
-from gandist.ranks import Ranks
+from gandist.distributed.ranks import Ranks
+from gandist.gan.adversarial import Game, Latents, Now, Reals, Rules
+from gandist.gan.networks import NETWORKS, Shape
+from gandist.gan.objectives import OBJECTIVES
+from gandist.gan.players import Player, Players, build_players
 
 N, Z, X = 6, 3, 5
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from gandist.config import load
-from gandist.health import LOGITS, Action, Method, Verdict, decide, judge
-from gandist.methods import method_of
-from gandist.sections import HealthSection
+from gandist.config.methods import method_of
+from gandist.config.run import load
+from gandist.config.sections import HealthSection
+from gandist.monitoring.health import LOGITS, Action, Method, Verdict, decide, judge
 
 RECORDED = Path(__file__).parent / "recorded"
 

@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from gandist.data.decode import decode
+from gandist.data.images import Images, MappedImages, StreamedImages, open_images
+from gandist.data.index import Index, read_index
+from gandist.data.remote import ShardCache
 from gandist.errors import DataError, UnreachableError
-from gandist.shards.decode import decode
-from gandist.shards.images import Images, MappedImages, StreamedImages, open_images
-from gandist.shards.index import Index, read_index
-from gandist.shards.remote import ShardCache
 from tests.sets import damage, make_set, pixels
 
 N = 40
@@ -121,8 +121,8 @@ def test_a_number_outside_the_set_is_an_error(packed: Index, tmp_path: Path) -> 
 OPEN = """
 import sys
 from pathlib import Path
-from gandist.shards.images import open_images
-from gandist.shards.index import read_index
+from gandist.data.images import open_images
+from gandist.data.index import read_index
 images = open_images(read_index(sys.argv[1]), 32, 3, cache_dir=Path(sys.argv[2]))
 images.gather(__import__("numpy").arange(40))
 print(next(line for line in open("/proc/self/maps") if line.strip().endswith("/pixels")), flush=True)
@@ -301,7 +301,7 @@ def test_storage_that_does_not_answer_is_no_damage(
     packed: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where damage is skipped: nothing is known of the samples, and nothing is written down."""
-    monkeypatch.setattr("gandist.shards.remote.WAITS_S", ())
+    monkeypatch.setattr("gandist.data.remote.WAITS_S", ())
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         far = replace(packed, base=f"http://127.0.0.1:{nobody.getsockname()[1]}")

@@ -18,12 +18,12 @@ import pytest
 import webdataset
 from PIL import Image
 
+from gandist.data.index import SAMPLES_SCHEMA, SHARDS_SCHEMA, Index, index_shards, read_index, write_index
+from gandist.data.making import write_shard
+from gandist.data.remote import ShardCache
+from gandist.data.tars import list_shards
 from gandist.errors import DataError
 from gandist.pack import main
-from gandist.shards.index import SAMPLES_SCHEMA, SHARDS_SCHEMA, Index, index_shards, read_index, write_index
-from gandist.shards.making import write_shard
-from gandist.shards.remote import ShardCache
-from gandist.shards.tars import list_shards
 from tests.sets import make_set
 
 
@@ -382,7 +382,7 @@ def test_list_shards_is_sorted_and_leaves_out_work_in_progress(tmp_path: Path) -
 def test_a_process_may_end_right_after_it_has_read_an_index(tmp_path: Path) -> None:
     """A thread of Arrow's that lets go of our bytes while Python ends would abort the process, now and then."""
     make_set(tmp_path)
-    code = f"from gandist.shards.index import read_index; read_index({str(tmp_path / 'shards')!r})"
+    code = f"from gandist.data.index import read_index; read_index({str(tmp_path / 'shards')!r})"
     for _ in range(6):
         pair = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
         assert [process.wait(timeout=60) for process in pair] == [0, 0]

@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist.adversarial import Latents, Now, Reals
-from gandist.config import RunConfig
-from gandist.consensus import Host
-from gandist.inputs import Inputs
-from gandist.methods import latents_of, new_game, new_players
-from gandist.networks.stackgan import CODE
-from gandist.players import Players
-from gandist.ranks import Ranks
-from gandist.resumption import run_root
-from gandist.schedule import Ramp, value_at
-from gandist.shards.feed import RawBatch
-from gandist.storage import Storage
-from gandist.worker import train
+from gandist.config.methods import latents_of, new_game, new_players
+from gandist.config.run import RunConfig
+from gandist.config.schedule import Ramp, value_at
+from gandist.data.feed import RawBatch
+from gandist.distributed.consensus import Host
+from gandist.distributed.ranks import Ranks
+from gandist.gan.adversarial import Latents, Now, Reals
+from gandist.gan.networks.stackgan import CODE
+from gandist.gan.players import Players
+from gandist.launch.resumption import run_root
+from gandist.storage.storage import Storage
+from gandist.training.inputs import Inputs
+from gandist.training.worker import train
 from tests.worlds import tiny
 
 CPU = torch.device("cpu")

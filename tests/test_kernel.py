@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gandist.quality.kernel import kernel_distance, mmd2
+from gandist.evaluation.kernel import kernel_distance, mmd2
 from tests.test_statistics import features
 
 

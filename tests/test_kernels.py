@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gandist import kernels
-from gandist.networks import activation, r3gan, resample
-from gandist.networks.activation import bias_leaky_relu
-from gandist.networks.r3gan import Block, Discriminator
-from gandist.networks.resample import down2, up2
-from gandist.networks.shape import Shape
-from gandist.penalties import judge
+from gandist.gan import kernels
+from gandist.gan.networks import activation, r3gan, resample
+from gandist.gan.networks.activation import bias_leaky_relu
+from gandist.gan.networks.r3gan import Block, Discriminator
+from gandist.gan.networks.resample import down2, up2
+from gandist.gan.networks.shape import Shape
+from gandist.gan.penalties import judge
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"

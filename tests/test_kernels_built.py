@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from gandist import kernels
+from gandist.gan import kernels
 
 CODE = Path(__file__).parent.parent
 
@@ -77,7 +77,7 @@ TYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", t
 def test_compile_for_gpus(capability: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """To machine code, every form that the launchers ask for; in channels_last all is loaded 16 bytes at a time."""
     pytest.importorskip("triton")
-    from gandist.kernels import device
+    from gandist.gan.kernels import device
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     names = ("up_kernel", "down_kernel", "gated_kernel", "summed_kernel")
@@ -114,10 +114,10 @@ def test_cost_nothing_without_a_gpu() -> None:
     """Neither Triton nor the kernels are imported, by a forward pass and a backward one either."""
     program = """
 import sys, torch
-from gandist.networks import NETWORKS, Shape
+from gandist.gan.networks import NETWORKS, Shape
 D = NETWORKS["r3gan"].discriminator(Shape(8, 3, z_dim=4, width=4))
 D(torch.zeros(1, 3, 8, 8)).sum().backward()
-print([m for m in sys.modules if m.split(".")[0] == "triton" or m == "gandist.kernels.device"])
+print([m for m in sys.modules if m.split(".")[0] == "triton" or m == "gandist.gan.kernels.device"])
 """
     ran = python("-c", program)
     assert ran.stdout == "[]\n", ran.stderr
@@ -147,10 +147,10 @@ def test_with_a_triton_that_fails(
     def probe(device: str) -> None:
         raise RuntimeError("Failed to find C compiler.")
 
-    module = ModuleType("gandist.kernels.device")
+    module = ModuleType("gandist.gan.kernels.device")
     module.probe = probe  # type: ignore[attr-defined]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setitem(sys.modules, "gandist.kernels.device", module)
+    monkeypatch.setitem(sys.modules, "gandist.gan.kernels.device", module)
     monkeypatch.setattr(kernels, "device", module, raising=False)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from gandist.data.index import read_index
+from gandist.data.samples import Source
+from gandist.data.sources import open_source
 from gandist.errors import DataError
 from gandist.pack import main
-from gandist.shards.index import read_index
-from gandist.shards.samples import Source
-from gandist.shards.sources import open_source
 
 Files = dict[str, Any]
 """File name -> content; None: an image of its own."""

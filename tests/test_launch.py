@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from gandist.config import RunConfig
+from gandist.config.run import RunConfig
+from gandist.data.builtin import builtin
+from gandist.data.index import read_index
+from gandist.data.remote import default_cache_dir
 from gandist.errors import DataError, RunError
-from gandist.launch import launch
-from gandist.resumption import prepare, run_root
-from gandist.shards.builtin import builtin
-from gandist.shards.index import read_index
-from gandist.shards.remote import default_cache_dir
+from gandist.launch.driver import launch
+from gandist.launch.resumption import prepare, run_root
 from tests.worlds import tiny
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")

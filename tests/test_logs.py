@@ -8,7 +8,7 @@ import pytest
 
 from gandist import logs
 from gandist.logs import Terminal, kept, show_messages, terminal
-from gandist.storage import Storage
+from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")
 

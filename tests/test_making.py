@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from gandist.data.index import read_index
+from gandist.data.making import LOCK, WORK, alone
 from gandist.errors import DataError
-from gandist.files import write_shards
+from gandist.media.files import write_shards
 from gandist.pack import index_only, pack
-from gandist.shards.index import read_index
-from gandist.shards.making import LOCK, WORK, alone
 from tests.test_pack import hashes, make_folder
 
 PACK = "import sys; from gandist.pack import main; sys.exit(main(sys.argv[1:]))"
@@ -26,7 +26,7 @@ def src(tmp_path: Path) -> str:
 
 def test_the_second_of_two_commands_is_refused_with_the_first_ones_name(src: str, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
-    hold = f"from gandist.shards.making import alone\nimport time\nwith alone({out!r}):\n print('held', flush=True)\n"
+    hold = f"from gandist.data.making import alone\nimport time\nwith alone({out!r}):\n print('held', flush=True)\n"
     first = subprocess.Popen([sys.executable, "-c", f"{hold} time.sleep(600)"], stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None
     assert first.stdout.readline() == "held\n"
@@ -89,7 +89,7 @@ def test_killed_while_shards_are_moved(at: str, src: str, tmp_path: Path) -> Non
     out = tmp_path / "out"
     pack(src, str(out), shard_size=3)
     (out / "my_backup.tar").write_bytes(b"mine")
-    die = f"import os, signal; from gandist.shards import making; making.{at} = lambda *_: os.kill(os.getpid(), 9)\n"
+    die = f"import os, signal; from gandist.data import making; making.{at} = lambda *_: os.kill(os.getpid(), 9)\n"
     done = subprocess.run([sys.executable, "-c", die + PACK, src, str(out), "--shard-size", "6", "--overwrite"])
     assert done.returncode == -signal.SIGKILL
     pack(src, str(out), shard_size=5, overwrite=True)
@@ -101,7 +101,7 @@ def test_killed_while_shards_are_moved(at: str, src: str, tmp_path: Path) -> Non
 
 def test_killed_while_it_writes(src: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    slow = "import time; from gandist.shards import writing; writing.members = lambda *_: time.sleep(600)\n"
+    slow = "import time; from gandist.data import writing; writing.members = lambda *_: time.sleep(600)\n"
     first = subprocess.Popen([sys.executable, "-c", slow + PACK, src, str(out)])
     deadline = time.monotonic() + 60
     while not (out / WORK).exists() and time.monotonic() < deadline:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.func import jvp
 
-from gandist.networks import mlp
-from gandist.networks.shape import Shape
+from gandist.gan.networks import mlp
+from gandist.gan.networks.shape import Shape
 
 SHAPE = Shape(resolution=32, channels=3, z_dim=100, width=64, norm="none")
 SMALL = SHAPE._replace(width=2, z_dim=6)

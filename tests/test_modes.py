@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist.quality.classifier import Classifier
-from gandist.quality.modes import covered, kl_from_uniform, mode_counts
+from gandist.evaluation.classifier import Classifier
+from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ import yaml
 from cluster.alerts import groups
 from cluster.dashboard import Panel, marks, panels
 from cluster.monitoring import FILES, ROOT
-from gandist.metrics import METRICS, SWEEP_METRICS
+from gandist.monitoring.metrics import METRICS, SWEEP_METRICS
 from tests.test_alerts import needs_promtool
 
 DASHBOARD = json.loads((ROOT / "cluster/grafana/gandist.json").read_text())

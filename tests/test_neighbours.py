@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gandist.quality import neighbours
-from gandist.quality.neighbours import (
+from gandist.evaluation import neighbours
+from gandist.evaluation.neighbours import (
     blocks,
     manifold_measures,
     novelty,

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from gandist.config import RunConfig
-from gandist.resumption import run_root
+from gandist.config.run import RunConfig
+from gandist.launch.resumption import run_root
 from tests.test_resume_bitwise import checkpoints, start, wait_for_progress
 from tests.wire import Nodes, two_nodes
 from tests.worlds import final_digests, tiny, train_all

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from gandist.inputs import Inputs
-from gandist.methods import new_game
-from gandist.ranks import Ranks
-from gandist.resumption import prepare
-from gandist.worker import Run
+from gandist.config.methods import new_game
+from gandist.distributed.ranks import Ranks
+from gandist.launch.resumption import prepare
+from gandist.training.inputs import Inputs
+from gandist.training.worker import Run
 from tests.blind import Blind
 from tests.worlds import tiny
 

@@ -15,12 +15,12 @@ import psutil
 import pytest
 import torch
 
-from gandist import attempt
-from gandist.config import RunConfig
-from gandist.consensus import Outcome
-from gandist.launch import launch
-from gandist.resumption import prepare, run_root
-from gandist.storage import Storage
+from gandist.config.run import RunConfig
+from gandist.distributed.consensus import Outcome
+from gandist.launch.driver import launch
+from gandist.launch.resumption import prepare, run_root
+from gandist.run import attempt
+from gandist.storage.storage import Storage
 from tests.worlds import final_digests, final_tensors, tiny, train_all
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")

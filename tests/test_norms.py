@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gandist.errors import ConfigError
-from gandist.networks.norms import (
+from gandist.gan.networks.norms import (
     MinibatchStd,
     SyncBatchNorm,
     has_batch_norm,

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gandist.data.index import read_index
+from gandist.data.making import alone
 from gandist.errors import DataError
-from gandist.files import write_folder
+from gandist.media.files import write_folder
 from gandist.pack import main
-from gandist.shards.index import read_index
-from gandist.shards.making import alone
 from tests.test_labels import enc, make
 
 IMAGE = enc()

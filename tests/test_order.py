@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gandist.randomness import split
-from gandist.shards.order import Order
+from gandist.data.order import Order
+from gandist.distributed.randomness import split
 
 SIZES = [5, 3, 7, 1, 4]
 N = sum(SIZES)

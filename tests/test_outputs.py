@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from gandist.attempt import Attempt
+from gandist.config.methods import new_game, new_players
+from gandist.distributed.ranks import Ranks
 from gandist.errors import OvertakenError
-from gandist.gallery import as_pixels, grid
-from gandist.inputs import Inputs
-from gandist.methods import new_game, new_players
-from gandist.outputs import COLUMNS, Outputs
-from gandist.players import Players
-from gandist.ranks import Ranks
-from gandist.storage import Storage
-from gandist.telemetry import Silent
+from gandist.gan.players import Players
+from gandist.media.gallery import as_pixels, grid
+from gandist.monitoring.telemetry import Silent
+from gandist.run.attempt import Attempt
+from gandist.storage.storage import Storage
+from gandist.training.inputs import Inputs
+from gandist.training.outputs import COLUMNS, Outputs
 from tests.test_trackers import row, shown
 from tests.worlds import tiny
 

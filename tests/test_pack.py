@@ -22,12 +22,12 @@ import pytest
 import webdataset
 from PIL import Image
 
+from gandist.data.index import Index, index_shards, read_index
+from gandist.data.making import MOVING, WORK
+from gandist.data.remote import ShardCache
+from gandist.data.text import encoder
 from gandist.errors import DataError
 from gandist.pack import main, pack
-from gandist.shards.index import Index, index_shards, read_index
-from gandist.shards.making import MOVING, WORK
-from gandist.shards.remote import ShardCache
-from gandist.text import encoder
 
 
 def pixels(seed: int, shape: tuple[int, ...] = (6, 8, 3)) -> np.ndarray:

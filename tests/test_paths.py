@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gandist.quality.paths import path_lengths
+from gandist.evaluation.paths import path_lengths
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

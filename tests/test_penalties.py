@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gandist.adversarial import CriticLoss, Rules
-from gandist.config import validate
+from gandist.config.run import validate
 from gandist.errors import ConfigError
-from gandist.networks import NETWORKS, Shape
-from gandist.objectives import OBJECTIVES
-from gandist.penalties import DRAGAN_STD, LECAM_DECAY, PENALTIES, CriticPenalty, GeneratorPenalty, judge
+from gandist.gan.adversarial import CriticLoss, Rules
+from gandist.gan.networks import NETWORKS, Shape
+from gandist.gan.objectives import OBJECTIVES
+from gandist.gan.penalties import DRAGAN_STD, LECAM_DECAY, PENALTIES, CriticPenalty, GeneratorPenalty, judge
 
 N, C, R, HIDDEN = 5, 2, 8, 7
 X = C * R * R

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gandist.data import pixels
+from gandist.data.decode import decode
+from gandist.data.picture import Picture
 from gandist.errors import DataError
 from gandist.pack import main
-from gandist.shards import pixels
-from gandist.shards.decode import decode
-from gandist.shards.picture import Picture
 
 GREY = np.linspace(0, 1, 256).reshape(16, 16)
 """From black to white, row by row."""

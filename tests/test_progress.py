@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gandist.progress import RunLog, decode, encode
-from gandist.storage import Storage
+from gandist.run.progress import RunLog, decode, encode
+from gandist.storage.storage import Storage
 
 
 @pytest.fixture(params=["folder", "object store"])

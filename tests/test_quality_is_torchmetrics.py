@@ -7,9 +7,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from gandist.quality.features import moments_of
-from gandist.quality.kernel import mmd2
-from gandist.quality.statistics import Predictions, distance_of
+from gandist.evaluation.features import moments_of
+from gandist.evaluation.kernel import mmd2
+from gandist.evaluation.statistics import Predictions, distance_of
 from tests.test_statistics import features
 
 TOLERANCE = 1e-4

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gandist.networks.r3gan import Block, Discriminator, Generator, Resample, levels
-from gandist.networks.resample import down2, up2
-from gandist.networks.shape import Shape
+from gandist.gan.networks.r3gan import Block, Discriminator, Generator, Resample, levels
+from gandist.gan.networks.resample import down2, up2
+from gandist.gan.networks.shape import Shape
 
 # The first forward-mode derivative of a process imports parts of torch that use its own deprecated jit.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gandist.randomness import SKIPPED, Draws, bits, key, split
+from gandist.distributed.randomness import SKIPPED, Draws, bits, key, split
 
 CPU = torch.device("cpu")
 BATCH, Z = 12, 5

@@ -15,7 +15,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from gandist.shards.builtin import builtin
+from gandist.data.builtin import builtin
 from tests.checkout import ROOT, copy_checkout, environment, readme_commands
 
 NOT_HERE = {

@@ -2,8 +2,8 @@
 
 import re
 
-from gandist.config import field_paths
-from gandist.reference import reference
+from gandist.config.reference import reference
+from gandist.config.run import field_paths
 from tests.checkout import ROOT
 
 

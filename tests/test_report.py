@@ -19,17 +19,17 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from gandist import dataset
-from gandist.consensus import Host
+from gandist.data import dataset
+from gandist.distributed.consensus import Host
+from gandist.launch.resumption import run_root
 from gandist.report import main
 from gandist.report.charts import decades, number, thin, ticks
 from gandist.report.drawn import cheap, draw, nearest
 from gandist.report.page import page
 from gandist.report.recorded import Mark, read, thinned
-from gandist.resumption import run_root
-from gandist.storage import Storage
-from gandist.trained import Trained, open_trained
-from gandist.worker import train
+from gandist.run.trained import Trained, open_trained
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
 from tests.s3 import serve_bucket
 from tests.sets import make_set
 from tests.worlds import tiny

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist.networks.resample import down2, up2
+from gandist.gan.networks.resample import down2, up2
 
 # The first forward-mode derivative of a process imports parts of torch that use its own deprecated jit.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")

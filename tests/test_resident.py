@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from gandist import attempt
-from gandist.config import RunConfig
-from gandist.consensus import Host
+from gandist.config.run import RunConfig
+from gandist.data import resident
+from gandist.data.images import Images, open_images
+from gandist.data.index import Index
+from gandist.data.resident import ResidentImages, settle
+from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
-from gandist.resumption import prepare, run_root
-from gandist.shards import resident
-from gandist.shards.images import Images, open_images
-from gandist.shards.index import Index
-from gandist.shards.resident import ResidentImages, settle
-from gandist.storage import Storage
-from gandist.worker import train
+from gandist.launch.resumption import prepare, run_root
+from gandist.run import attempt
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
 from tests.sets import damage, make_set
 from tests.worlds import final_digests, tiny
 
@@ -64,8 +64,8 @@ def test_they_are_the_images_of_the_set(
 
 
 def with_free(n_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gandist.memory.limit_bytes", lambda device: 10 * n_bytes)
-    monkeypatch.setattr("gandist.memory.used_bytes", lambda device: 9 * n_bytes)
+    monkeypatch.setattr("gandist.distributed.memory.limit_bytes", lambda device: 10 * n_bytes)
+    monkeypatch.setattr("gandist.distributed.memory.used_bytes", lambda device: 9 * n_bytes)
 
 
 def test_on_a_cpu_the_map_serves_unless_they_are_asked_for(mapped: Images) -> None:

@@ -14,14 +14,14 @@ import psutil
 import pytest
 import torch
 
-from gandist import checkpoint
-from gandist.config import RunConfig
-from gandist.consensus import Host
+from gandist.config.methods import new_players
+from gandist.config.run import RunConfig
+from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
-from gandist.methods import new_players
-from gandist.resumption import prepare, run_root
-from gandist.storage import Storage
-from gandist.worker import train
+from gandist.launch.resumption import prepare, run_root
+from gandist.run import checkpoint
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
 from tests.worlds import final_digests, tiny
 
 KIMG = {"train__total_kimg": 8, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from gandist import checkpoint
-from gandist.attempt import ask_to_stop, stop_asked
-from gandist.checkpoint import newest
-from gandist.config import RunConfig, validate
+from gandist.config.run import RunConfig, validate
 from gandist.errors import CheckpointError, ConfigError
-from gandist.launch import launch
-from gandist.resumption import prepare, run_root
-from gandist.storage import Storage
+from gandist.launch.driver import launch
+from gandist.launch.resumption import prepare, run_root
+from gandist.run import checkpoint
+from gandist.run.attempt import ask_to_stop, stop_asked
+from gandist.run.checkpoint import newest
+from gandist.storage.storage import Storage
 from tests.sets import make_set
 
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from gandist import checkpoint, train
-from gandist.config import RunConfig, validate
-from gandist.consensus import Host, Outcome
-from gandist.health import Method, Verdict
-from gandist.progress import METRICS_FILE, decode
-from gandist.resumption import run_root
-from gandist.storage import Storage
-from gandist.worker import train as train_rank
+from gandist import train
+from gandist.config.run import RunConfig, validate
+from gandist.distributed.consensus import Host, Outcome
+from gandist.launch.resumption import run_root
+from gandist.monitoring.health import Method, Verdict
+from gandist.run import checkpoint
+from gandist.run.progress import METRICS_FILE, decode
+from gandist.storage.storage import Storage
+from gandist.training.worker import train as train_rank
 from tests.worlds import final_digests, tiny, torchrun
 
 EVERY_STEP = {"train__tick_kimg": 0.012, "train__checkpoint_kimg": 0.024}
@@ -38,7 +39,7 @@ def run(config: RunConfig) -> tuple[Outcome, Storage, list[dict[str, Any]]]:
 
 
 def test_back_to_the_newest_healthy_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gandist.worker.judge", once_at(84))
+    monkeypatch.setattr("gandist.training.worker.judge", once_at(84))
     config = tiny(tmp_path, "run", **EVERY_STEP)
     outcome, storage, rows = run(config)
     assert outcome == Outcome("done", 120)
@@ -51,7 +52,7 @@ def test_back_to_the_newest_healthy_checkpoint(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_is_rolled_back_is_resumed_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gandist.worker.judge", once_at(84))
+    monkeypatch.setattr("gandist.training.worker.judge", once_at(84))
     whole, parts = (tiny(tmp_path, name, **EVERY_STEP) for name in ("whole", "parts"))
     run(whole)
     run(validate({**parts.resolved(), "train": {**parts.resolved()["train"], "total_kimg": 0.096}}))
@@ -65,10 +66,10 @@ def test_what_is_rolled_back_is_resumed_to_the_same_end(tmp_path: Path, monkeypa
 
 
 def test_back_to_the_best_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gandist.worker.judge", once_at(84))
+    monkeypatch.setattr("gandist.training.worker.judge", once_at(84))
     evaluation = {"every_kimg": 0.036, "n": 60, "extractor": "classifier"}
     config = tiny(tmp_path, "best", eval=evaluation, **EVERY_STEP)
-    monkeypatch.setattr("gandist.evaluations.best", lambda all_of_them: 36 if all_of_them else None)
+    monkeypatch.setattr("gandist.run.evaluations.best", lambda all_of_them: 36 if all_of_them else None)
     _, storage, rows = run(config)
     assert [row["images_seen"] for row in rows if row["rollbacks"] == 0] == [12, 24, 36]
     assert [row["images_seen"] for row in rows if "quality/fd-classifier" in row] == [36, 72, 108, 120]
@@ -92,7 +93,7 @@ def test_what_else_is_done(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("gandist.worker.judge", once_at(84))
+    monkeypatch.setattr("gandist.training.worker.judge", once_at(84))
     outcome, storage, rows = run(tiny(tmp_path, "run", health=health, **EVERY_STEP))
     assert outcome.status == status
     assert said in outcome.message
@@ -104,7 +105,7 @@ def test_what_else_is_done(
 
 
 def test_without_a_checkpoint_it_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gandist.worker.judge", once_at(12))
+    monkeypatch.setattr("gandist.training.worker.judge", once_at(12))
     outcome, _, _ = run(tiny(tmp_path, "run", **EVERY_STEP))
     assert "no sound checkpoint to go back to" in outcome.message
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gandist.data.builtin import builtin
+from gandist.data.images import MappedImages, open_images
+from gandist.data.index import Index, read_index
+from gandist.data.room import FullError, allocate, room_for
 from gandist.errors import DataError
-from gandist.shards.builtin import builtin
-from gandist.shards.images import MappedImages, open_images
-from gandist.shards.index import Index, read_index
-from gandist.shards.room import FullError, allocate, room_for
 from tests.sets import make_set
 
 N, ROOM = 40, 60 << 10
@@ -97,8 +97,8 @@ def test_room_is_taken_before_it_is_used(tmp_path: Path) -> None:
 STALL = """
 import os, sys, time
 from pathlib import Path
-from gandist.shards import images
-from gandist.shards.index import read_index
+from gandist.data import images
+from gandist.data.index import read_index
 
 def one(self, number, out):
     print(number, flush=True)

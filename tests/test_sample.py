@@ -14,14 +14,14 @@ import torch
 from PIL import Image, ImageSequence
 
 from gandist import train
-from gandist.config import RunConfig
+from gandist.config.run import RunConfig
+from gandist.data.decode import decode
+from gandist.data.index import Index, read_index
+from gandist.data.text import encoder
+from gandist.launch.resumption import run_root
 from gandist.pack import pack
-from gandist.resumption import run_root
+from gandist.run.trained import BATCH, Trained, open_trained
 from gandist.sample import condition_of, main
-from gandist.shards.decode import decode
-from gandist.shards.index import Index, read_index
-from gandist.text import encoder
-from gandist.trained import BATCH, Trained, open_trained
 from tests.sets import CAPTIONS, make_set
 from tests.worlds import tiny
 

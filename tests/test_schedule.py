@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from gandist.schedule import Ramp, due, ema_beta, images_of, peak, value_at
+from gandist.config.schedule import Ramp, due, ema_beta, images_of, peak, value_at
 
 
 def test_a_number_stays() -> None:

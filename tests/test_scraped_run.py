@@ -16,9 +16,9 @@ from cluster.alerts import ALERTS
 from cluster.dashboard import marks, panels
 from cluster.local import free_port
 from cluster.monitoring import rules
-from gandist.metrics import METRICS
-from gandist.resumption import run_root
-from gandist.telemetry import SweepTelemetry, announce
+from gandist.launch.resumption import run_root
+from gandist.monitoring.metrics import METRICS
+from gandist.monitoring.telemetry import SweepTelemetry, announce
 from tests.prometheus import Prometheus, filled, fired, needs_prometheus, prometheus
 from tests.worlds import tiny, torchrun
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gandist.health import SIGNALS, WORST, WORST_CLASS
-from gandist.players import Players, build_players
-from gandist.signals import CLASSES, COARSE_PX, EACH, Probe, chosen
+from gandist.gan.players import Players, build_players
+from gandist.monitoring.health import SIGNALS, WORST, WORST_CLASS
+from gandist.monitoring.signals import CLASSES, COARSE_PX, EACH, Probe, chosen
 from tests.blind import Blind
 
 

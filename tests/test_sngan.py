@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gandist.networks import Shape
-from gandist.networks.norms import iterate
-from gandist.networks.sngan import BlockD, BlockG, ConditionalNorm, Discriminator, Generator
+from gandist.gan.networks import Shape
+from gandist.gan.networks.norms import iterate
+from gandist.gan.networks.sngan import BlockD, BlockG, ConditionalNorm, Discriminator, Generator
 
 PAPER = Shape(resolution=32, channels=3, z_dim=128, width=64, norm="batch")
 SMALL = PAPER._replace(z_dim=6, width=4)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.func import jvp
 
-from gandist.networks import stackgan
-from gandist.networks.shape import Shape
-from gandist.networks.stackgan import CODE, ConditioningAugmentation, Generator1, Generator2, latents_1, latents_2
+from gandist.gan.networks import stackgan
+from gandist.gan.networks.shape import Shape
+from gandist.gan.networks.stackgan import CODE, ConditioningAugmentation, Generator1, Generator2, latents_1, latents_2
 
 PAPER = Shape(resolution=64, channels=3, z_dim=100, width=64, text_dim=1024, stage_1_resolution=64)
 SMALL = Shape(resolution=64, channels=3, z_dim=6, width=4, text_dim=7, stage_1_resolution=32)

@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from gandist.quality.statistics import Moments, Predictions, frechet_distance
+from gandist.evaluation.statistics import Moments, Predictions, frechet_distance
 
 
 def features(n: int, dim: int, seed: int) -> Tensor:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gandist import storage as module
+from gandist.data.remote import join
 from gandist.errors import ConfigError
-from gandist.shards.remote import join
-from gandist.storage import Storage
+from gandist.storage.storage import Storage
+from gandist.storage.storage import storage as module
 from tests.s3 import serve_bucket
 
 
@@ -104,8 +104,8 @@ def test_a_place_that_cannot_be_a_folder(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from gandist import storage as module
-from gandist.storage import Storage
+from gandist.storage.storage import storage as module
+from gandist.storage.storage import Storage
 storage = Storage(sys.argv[1])
 print("ready", flush=True)
 for number in range(10**6):

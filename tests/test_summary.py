@@ -5,10 +5,10 @@ import re
 import pytest
 import torch
 
-from gandist.checks import shapes
-from gandist.config import validate
-from gandist.networks import NETWORKS, Shape
-from gandist.summary import Table, describe, memory_mib, table
+from gandist.config.checks import shapes
+from gandist.config.run import validate
+from gandist.gan.networks import NETWORKS, Shape
+from gandist.launch.summary import Table, describe, memory_mib, table
 
 
 def tables(shape: Shape) -> tuple[Table, Table]:

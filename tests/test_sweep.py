@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gandist.config import leaves
+from gandist.config.run import leaves
 from gandist.errors import ConfigError
 from gandist.tune import main
 from gandist.tune.room import concurrent, room
@@ -48,7 +48,7 @@ def test_the_documents_example(tmp_path: Path) -> None:
 
 
 def test_the_losses_are_all_there_are() -> None:
-    from gandist.objectives import OBJECTIVES
+    from gandist.gan.objectives import OBJECTIVES
 
     choice = read("sweep-losses").sweep.space["game.objective"].choice
     assert set(choice or ()) == set(OBJECTIVES)
@@ -88,7 +88,7 @@ def test_overrides_are_of_the_files_keys_or_of_all_trials(tmp_path: Path) -> Non
 
 
 def test_keys_of_the_file_and_sections_do_not_meet() -> None:
-    from gandist.config import RunConfig
+    from gandist.config.run import RunConfig
 
     assert not Sweep.model_fields.keys() & RunConfig.model_fields.keys()
 

@@ -13,9 +13,9 @@ from typing import IO
 import pytest
 
 from gandist.errors import ConfigError
-from gandist.health import SIGNALS
-from gandist.metrics import MEASURES, METRICS, PHASES, Metric
-from gandist.telemetry import Silent, SweepTelemetry, Telemetry, open_telemetry, target, write_targets
+from gandist.monitoring.health import SIGNALS
+from gandist.monitoring.metrics import MEASURES, METRICS, PHASES, Metric
+from gandist.monitoring.telemetry import Silent, SweepTelemetry, Telemetry, open_telemetry, target, write_targets
 from tests.prometheus import needs_prometheus, prometheus
 
 ROW = {
@@ -206,7 +206,7 @@ import sys
 sys.modules["prometheus_client"] = None
 import logging
 logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
-from gandist.telemetry import open_telemetry
+from gandist.monitoring.telemetry import open_telemetry
 telemetry = open_telemetry(True, "clothes", 0)
 print(telemetry.serve("127.0.0.1", 0))
 telemetry.step(1, 0.1, 0.1)
@@ -249,7 +249,7 @@ def test_target_is_an_address_that_others_reach() -> None:
 
 RANK = """
 import sys, threading
-from gandist.telemetry import Telemetry
+from gandist.monitoring.telemetry import Telemetry
 rank = int(sys.argv[1])
 telemetry = Telemetry("clothes", rank, restarts=1)
 print(telemetry.serve("127.0.0.1", 0), flush=True)

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gandist.tensors import NAMES, serialised
+from gandist.storage.tensors import NAMES, serialised
 
 SHAPES = ((), (0,), (3,), (2, 3, 5, 7), (1, 1, 1, 1))
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gandist.config import RunConfig, load
-from gandist.dataset import conditions_of, open_index, open_set
+from gandist.config.run import RunConfig, load
+from gandist.data.dataset import conditions_of, open_index, open_set
+from gandist.data.index import Index, read_index
+from gandist.data.text import Encoder, encoder
 from gandist.errors import DataError
 from gandist.pack import main
-from gandist.shards.index import Index, read_index
-from gandist.text import Encoder, encoder
 from tests.sets import CAPTIONS, make_set
 
 TEXTS = [*CAPTIONS, "green apple", "a", "flag: united kingdom", "a dog on a skateboard " * 20, "ein Schuh – läuft", ""]
@@ -62,7 +62,7 @@ def nobody(*args): raise AssertionError("a look-up")
 socket.socket.connect = socket.getaddrinfo = nobody
 import torch
 torch.set_num_threads(2)
-from gandist.text import encoder
+from gandist.data.text import encoder
 model = encoder()
 print(model.id)
 print(hashlib.sha256(model.encode(json.loads(sys.argv[1])).tobytes()).hexdigest(), torch.get_num_threads())

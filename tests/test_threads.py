@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from gandist import threads
-from gandist.checkpoint import newest
-from gandist.consensus import Host
-from gandist.resumption import run_root
-from gandist.storage import Storage
-from gandist.worker import train
+from gandist.distributed import threads
+from gandist.distributed.consensus import Host
+from gandist.launch.resumption import run_root
+from gandist.run.checkpoint import newest
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
 from tests.worlds import tiny
 
 

@@ -18,18 +18,18 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
-from gandist import trackers
-from gandist.config import RunConfig, leaves, validate
-from gandist.consensus import Host
+from gandist.config.run import RunConfig, leaves, validate
+from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
-from gandist.health import Method, Verdict
-from gandist.progress import METRICS_FILE, RunLog, decode
-from gandist.resumption import prepare, run_root
-from gandist.storage import Storage
-from gandist.trackers import TRACKERS, Trackers, servers
-from gandist.trackers.tensorboard import TensorBoard
-from gandist.trackers.tracker import Start
-from gandist.worker import train
+from gandist.launch.resumption import prepare, run_root
+from gandist.monitoring import trackers
+from gandist.monitoring.health import Method, Verdict
+from gandist.monitoring.trackers import TRACKERS, Trackers, servers
+from gandist.monitoring.trackers.tensorboard import TensorBoard
+from gandist.monitoring.trackers.tracker import Start
+from gandist.run.progress import METRICS_FILE, RunLog, decode
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
 from tests.worlds import tiny
 
 EVERY_STEP = {"train__tick_kimg": 0.012, "train__sample_kimg": 0.024, "train__checkpoint_kimg": 0.024}
@@ -169,7 +169,7 @@ def test_a_run_that_is_rolled_back_and_resumed_has_each_step_once(
         ill = rows[-1]["images_seen"] == 84 and rows[-1]["rollbacks"] == 0
         return Verdict("diverged", "so says the test") if ill else Verdict()
 
-    monkeypatch.setattr("gandist.worker.judge", judge)
+    monkeypatch.setattr("gandist.training.worker.judge", judge)
     for total_kimg in (0.096, 0.12):
         config = tiny(tmp_path, "run", **EVERY_STEP, train__total_kimg=total_kimg)
         train(config, prepare(config, "auto"), Host())
@@ -309,8 +309,8 @@ def test_without_a_login_wandb_asks_nobody(
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     code = (
-        "import gandist.trackers as t, sys, pathlib; from gandist.storage import Storage; t.CLOSE_S = 50;"
-        "from gandist.config import validate;"
+        "import gandist.monitoring.trackers as t, sys, pathlib; from gandist.storage.storage import Storage; t.CLOSE_S = 50;"
+        "from gandist.config.run import validate;"
         "c = validate({'run': {'dir': sys.argv[1]}, 'track': {'tensorboard': False, 'wandb': 'p'}});"
         "a = t.Trackers(c, Storage(sys.argv[1] + '/run'), 0);"
         "a.row({'images_seen': 8, 'time_s': 0}); a.close()"
@@ -382,10 +382,10 @@ def test_remote_runs_have_no_event_files(tmp_path: Path, said: pytest.LogCapture
 def test_libraries_are_imported_when_asked_for_only(tmp_path: Path) -> None:
     code = """
 import sys
-from gandist import worker
-from gandist.config import validate
-from gandist.storage import Storage
-from gandist.trackers import Trackers
+from gandist.training import worker
+from gandist.config.run import validate
+from gandist.storage.storage import Storage
+from gandist.monitoring.trackers import Trackers
 for on in (False, True):
     all_of_them = Trackers(validate({"track": {"tensorboard": on}}), Storage(sys.argv[1]), 0)
     all_of_them.row({"images_seen": 8, "time_s": 0})

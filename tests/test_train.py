@@ -20,18 +20,18 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from gandist import sample
-from gandist.config import load
-from gandist.inputs import Inputs
-from gandist.methods import new_game
-from gandist.randomness import Draws
-from gandist.ranks import Ranks
-from gandist.resumption import prepare
-from gandist.shards.feed import on_device
-from gandist.shards.index import Index
-from gandist.shards.remote import join
-from gandist.storage import Storage
+from gandist.config.methods import new_game
+from gandist.config.run import load
+from gandist.data.feed import on_device
+from gandist.data.index import Index
+from gandist.data.remote import join
+from gandist.distributed.randomness import Draws
+from gandist.distributed.ranks import Ranks
+from gandist.launch.resumption import prepare
+from gandist.storage.storage import Storage
 from gandist.train import main
-from gandist.worker import Run
+from gandist.training.inputs import Inputs
+from gandist.training.worker import Run
 from tests.s3 import serve_bucket
 from tests.sets import damage, far_labels, make_set
 

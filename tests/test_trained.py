@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gandist import train
-from gandist.config import RunConfig
+from gandist.config.run import RunConfig
+from gandist.data.index import write_index
+from gandist.data.remote import join
 from gandist.errors import CheckpointError, ConfigError, DataError, GandistError
-from gandist.resumption import prepare, run_root
-from gandist.shards.index import write_index
-from gandist.shards.remote import join
-from gandist.trained import Trained, open_trained
+from gandist.launch.resumption import prepare, run_root
+from gandist.run.trained import Trained, open_trained
 from tests.s3 import serve_bucket
 from tests.sets import make_set
 from tests.worlds import final_tensors, tiny

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from gandist import train
-from gandist.config import leaves, load
-from gandist.progress import decode
+from gandist.config.run import leaves, load
+from gandist.run.progress import decode
 from gandist.tune import main
 from tests.checkout import ROOT
 from tests.worlds import TINY
@@ -71,7 +71,7 @@ def run_of(folder: Path, name: str, trial: str) -> Path:
 
 BROKEN = """
 import torch
-from gandist.objectives import OBJECTIVES, Objective
+from gandist.gan.objectives import OBJECTIVES, Objective
 
 def fail(real, fake):
     raise RuntimeError("this loss was never finished")

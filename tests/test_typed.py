@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from gandist import compare
-from gandist.config import RunConfig, load
+from gandist.config.run import RunConfig, load
+from gandist.config.typed import Kind, Paths, read, word
 from gandist.errors import ConfigError
 from gandist.tune import sweep
-from gandist.typed import Kind, Paths, read, word
 
 WORDS = ["1.10", "010", "0x1F", "12:30", "1_000", "1e3", "yes", "off", "2024-01-01", "123", ".5", "null", "0b1", "-1"]
 """What YAML takes for something else than text."""

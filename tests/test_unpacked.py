@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from gandist import dataset
-from gandist.config import validate
+from gandist.data import dataset
+from gandist.config.run import validate
+from gandist.data.unpacked import unpacked
 from gandist.errors import DataError
-from gandist.gallery import png_bytes
+from gandist.media.gallery import png_bytes
 from gandist.pack import main as pack
-from gandist.shards.unpacked import unpacked
 from tests.sets import make_set, pixels
 
 N = 4

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from gandist.networks import dcgan, vae
-from gandist.networks.shape import Shape
-from gandist.networks.vae import ElboLoss, kl
+from gandist.gan.networks import dcgan, vae
+from gandist.gan.networks.shape import Shape
+from gandist.gan.networks.vae import ElboLoss, kl
 
 SHAPE = Shape(resolution=32, channels=3, z_dim=6, width=4)
 N, D, Z = 5, 4, 3

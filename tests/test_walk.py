@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gandist.data.sources import folder
+from gandist.data.walk import files_below
 from gandist.errors import DataError
-from gandist.shards.sources import folder
-from gandist.shards.walk import files_below
 from tests.test_pack import make_folder
 
 
@@ -35,7 +35,7 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: p
     if os.geteuid() == 0:  # root reads everything, so another user looks
         code = (
             "import os, sys; from pathlib import Path\n"
-            "from gandist.errors import DataError; from gandist.shards.walk import files_below\n"
+            "from gandist.errors import DataError; from gandist.data.walk import files_below\n"
             "os.setuid(65534)\n"
             "try: list(files_below(Path(sys.argv[1])))\n"
             "except DataError as error: print(error)\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gandist.config import load
+from gandist.config.run import load
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,8 +61,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_contents(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    data = "gandist/data/fashion-10k"
-    assert "gandist/data/classifier.safetensors" in names
+    data = "gandist/assets/fashion-10k"
+    assert "gandist/assets/classifier.safetensors" in names
     assert {"gandist/configs/demo.yaml", f"{data}/t10k-images-idx3-ubyte.gz", f"{data}/LICENSE"} <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     folders = {name.partition("/")[0] for name in names}

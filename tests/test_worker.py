@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from gandist import attempt
-from gandist.config import RunConfig, load
-from gandist.consensus import PREEMPTION_POLLS, Host, Outcome
-from gandist.objectives import OBJECTIVES
-from gandist.resumption import run_root
-from gandist.storage import Storage
-from gandist.worker import train
+from gandist.config.run import RunConfig, load
+from gandist.distributed.consensus import PREEMPTION_POLLS, Host, Outcome
+from gandist.gan.objectives import OBJECTIVES
+from gandist.launch.resumption import run_root
+from gandist.run import attempt
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
 from tests.worlds import tiny
 
 

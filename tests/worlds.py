@@ -16,11 +16,11 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gandist.config import RunConfig, validate
-from gandist.consensus import Host
-from gandist.resumption import run_root
-from gandist.storage import Storage
-from gandist.worker import train
+from gandist.config.run import RunConfig, validate
+from gandist.distributed.consensus import Host
+from gandist.launch.resumption import run_root
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
 
 TINY: dict[str, Any] = {
     "model": {"width": 4, "classes": 10, "z_dim": 8, "norm": "none"},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gandist.bench.measure import Case, Table, as_json
-from gandist.config import DEMO, load
+from gandist.config.run import DEMO, load
 from gandist.errors import GandistError, RunError
 from gandist.interrupts import interruptible
 from gandist.logs import show_messages

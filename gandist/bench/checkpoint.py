@@ -9,11 +9,11 @@ import numpy as np
 
 from gandist.bench.measure import Case, Record, block, synchronise, use_threads
 from gandist.bench.static import Static
-from gandist.checkpoint import Writer, Written, names, read
-from gandist.config import DEMO
-from gandist.methods import new_players
-from gandist.ranks import join
-from gandist.storage import Storage
+from gandist.config.methods import new_players
+from gandist.config.run import DEMO
+from gandist.distributed.ranks import join
+from gandist.run.checkpoint import Writer, Written, names, read
+from gandist.storage.storage import Storage
 
 DEFAULT = (DEMO,)
 COLUMNS = (

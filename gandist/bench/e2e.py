@@ -15,14 +15,14 @@ import numpy as np
 
 from gandist.bench.measure import Case, Record, block, changed, use_threads
 from gandist.bench.static import Static
-from gandist.config import DEMO, RunConfig
-from gandist.consensus import Host
+from gandist.config.run import DEMO, RunConfig
+from gandist.config.schedule import images_of
+from gandist.distributed.consensus import Host
+from gandist.distributed.ranks import join
 from gandist.errors import RunError
-from gandist.progress import METRICS_FILE, decode
-from gandist.ranks import join
-from gandist.resumption import prepare
-from gandist.schedule import images_of
-from gandist.worker import train
+from gandist.launch.resumption import prepare
+from gandist.run.progress import METRICS_FILE, decode
+from gandist.training.worker import train
 
 DEFAULT = (DEMO,)
 SECONDS = 20.0

@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gandist import dataset
+from gandist.data import dataset
 from gandist.bench.measure import Block, Case, Record, changed, in_turn
-from gandist.config import DEMO, RunConfig, validate
+from gandist.config.run import DEMO, RunConfig, validate
+from gandist.data.decode import decode
+from gandist.data.feed import Feed
+from gandist.data.index import Index, numbers
+from gandist.data.remote import is_remote
+from gandist.distributed.ranks import pick_device
 from gandist.errors import DataError
 from gandist.pack import pack
-from gandist.ranks import pick_device
-from gandist.shards.decode import decode
-from gandist.shards.feed import Feed
-from gandist.shards.index import Index, numbers
-from gandist.shards.remote import is_remote
 
 DEFAULT = (DEMO,)
 COLUMNS = ("data", "what", "batch", "threads", "img_per_s", "ms_per_step", "ratio", "mib_per_s", "bytes_per_image")

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from gandist.config import RunConfig, override, validate
-from gandist.ranks import pick_device
-from gandist.threads import set_up
+from gandist.config.run import RunConfig, override, validate
+from gandist.distributed.ranks import pick_device
+from gandist.distributed.threads import set_up
 
 KEYS = (
     *("bench", "config", "batch", "precision", "mode", "device", "img_per_s", "ms_per_step"),

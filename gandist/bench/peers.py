@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from gandist.bench.measure import Case, Record, block, changed, in_turn, use_threads
 from gandist.bench.static import WARM_UP, Static
+from gandist.distributed.ranks import join
 from gandist.errors import ConfigError
-from gandist.networks.dcgan import init_dcgan
-from gandist.ranks import join
+from gandist.gan.networks.dcgan import init_dcgan
 
 DEFAULT = ("dcgan-fashion",)
 COLUMNS = (

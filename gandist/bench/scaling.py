@@ -25,9 +25,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gandist.bench.measure import block
 from gandist.bench.static import Static
-from gandist.config import RunConfig, validate
+from gandist.config.run import RunConfig, validate
+from gandist.distributed.ranks import join
 from gandist.errors import RunError
-from gandist.ranks import join
 
 WARM_UP = 3
 

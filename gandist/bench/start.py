@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from gandist import dataset
+from gandist.data import dataset
 from gandist.bench.measure import Case, Record, changed, use_threads
-from gandist.config import DEMO, RunConfig
+from gandist.config.run import DEMO, RunConfig
+from gandist.distributed.ranks import pick_device
 from gandist.errors import RunError
-from gandist.progress import METRICS_FILE, decode
-from gandist.ranks import pick_device
+from gandist.run.progress import METRICS_FILE, decode
 
 DEFAULT = (DEMO,)
 COLUMNS = ("config", "launch", "device", "threads", "first_step_s", "resume_s", "parts")
@@ -42,9 +42,9 @@ mark("import gandist")
 from gandist.bench.measure import use_threads
 from gandist.bench.static import Static
 mark("bench")
-from gandist import dataset
-from gandist.config import load
-from gandist.ranks import join
+from gandist.data import dataset
+from gandist.config.run import load
+from gandist.distributed.ranks import join
 config = load(sys.argv[1])
 ranks = join(config.device)
 use_threads(config)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from gandist.bench.measure import Flops, block
-from gandist.captured import Eager, stepper
-from gandist.config import RunConfig
-from gandist.inputs import Inputs
-from gandist.methods import new_game, new_players
-from gandist.ranks import Ranks
-from gandist.shards.feed import RawBatch
+from gandist.config.methods import new_game, new_players
+from gandist.config.run import RunConfig
+from gandist.data.feed import RawBatch
+from gandist.distributed.ranks import Ranks
+from gandist.training.captured import Eager, stepper
+from gandist.training.inputs import Inputs
 
 WARM_UP = 5
 """Steps before the first that is timed, for each in which other penalties are due."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from gandist.bench.measure import Case, Peak, Record, all_in_turn, block, product, use_threads
 from gandist.bench.static import Static
-from gandist.ranks import join
+from gandist.distributed.ranks import join
 
 DEFAULT = ("demo", "dcgan-fashion", "hinge-sngan", "r3gan")
 """A small and a full-width DCGAN, residual networks with spectral norm, and two penalties on D's slope."""

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist import dataset
-from gandist.config import RunConfig
+from gandist.data import dataset
+from gandist.config.run import RunConfig
+from gandist.data.remote import is_remote
 from gandist.errors import GandistError
-from gandist.gallery import grid, png_bytes, slerp
-from gandist.shards.remote import is_remote
-from gandist.trained import Trained, open_trained
+from gandist.media.gallery import grid, png_bytes, slerp
+from gandist.run.trained import Trained, open_trained
 
 COLUMNS = 10
 MOST_CLASSES = 20

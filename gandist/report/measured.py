@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gandist.evaluations import COMPARABLE, Evaluation, best, distance
 from gandist.report.charts import number
 from gandist.report.recorded import Recorded
+from gandist.run.evaluations import COMPARABLE, Evaluation, best, distance
 
 Table = dict[str, list[str]]
 """Cells by row."""

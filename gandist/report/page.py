@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from gandist.config import RunConfig, leaves
+from gandist.config.run import RunConfig, leaves
 from gandist.report.charts import Chart, charts, number
 from gandist.report.document import document, duration
 from gandist.report.drawn import Picture, draw

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.fs as pafs
 
-from gandist import attempt, checkpoint, evaluations
-from gandist.config import parse
+from gandist.config.run import parse
+from gandist.data.remote import filesystem
 from gandist.errors import ConfigError
-from gandist.outputs import ROWS
-from gandist.progress import METRICS_FILE, decode
-from gandist.shards.remote import filesystem
-from gandist.storage import Storage
-from gandist.trained import open_run
+from gandist.run import attempt, checkpoint, evaluations
+from gandist.run.progress import METRICS_FILE, decode
+from gandist.run.trained import open_run
+from gandist.storage.storage import Storage
+from gandist.training.outputs import ROWS
 
 MOST_GRIDS = 24
 GAP_S = 2.0

@@ -11,14 +11,15 @@ from typing import Any
 import yaml
 from ray import tune
 
-from gandist import dataset, extensions
-from gandist.config import leaves
+from gandist.data import dataset
+from gandist.config import extensions
+from gandist.config.run import leaves
 from gandist.errors import ConfigError, RunError
-from gandist.evaluator import check_evaluation
-from gandist.launch import connect, resources_of, stop_on_signals
-from gandist.resumption import Resume, set_aside, writable
-from gandist.storage import Storage
-from gandist.telemetry import SweepTelemetry, announce, target
+from gandist.evaluation.evaluator import check_evaluation
+from gandist.launch.driver import connect, resources_of, stop_on_signals
+from gandist.launch.resumption import Resume, set_aside, writable
+from gandist.monitoring.telemetry import SweepTelemetry, announce, target
+from gandist.storage.storage import Storage
 from gandist.tune.page import page
 from gandist.tune.results import BEST, TABLE, findings, finished, terminal, write_best, write_table
 from gandist.tune.room import concurrent, limit, nodes, workers_of

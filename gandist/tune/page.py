@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from gandist.report.charts import number
 from gandist.report.document import document, duration
-from gandist.storage import Storage
+from gandist.storage.storage import Storage
 from gandist.tune.importance import importance
 from gandist.tune.lineage import lineage
 from gandist.tune.parameters import said

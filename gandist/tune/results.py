@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from gandist.schedule import images_of
-from gandist.storage import Storage
+from gandist.config.schedule import images_of
+from gandist.storage.storage import Storage
 from gandist.tune.sweep import Plan, trial_config
 from gandist.tune.trial import TRIALS, result_of, run_name
 from gandist.tune.trials import UNFINISHED, Findings, State, Trial, read_trial

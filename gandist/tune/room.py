@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from gandist.config import RunConfig
+from gandist.config.run import RunConfig
 from gandist.errors import ConfigError
 from gandist.tune.sweep import Plan
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from gandist.config import RunConfig
-from gandist.sections import Section, one_or_more
-from gandist.typed import Paths
+from gandist.config.run import RunConfig
+from gandist.config.sections import Section, one_or_more
+from gandist.config.typed import Paths
 
 Values = dict[str, Any]
 """A point of the space: the values of the paths that count there."""

@@ -10,18 +10,18 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from gandist.checks import choice, hint
-from gandist.config import RunConfig, assignment, field_paths, find, override, tree_of, validate
+from gandist.config.checks import choice, hint
+from gandist.config.run import RunConfig, assignment, field_paths, find, override, tree_of, validate
+from gandist.config.schedule import images_of
+from gandist.config.sections import Section
+from gandist.config.typed import Kind, Paths
 from gandist.errors import ConfigError
-from gandist.launch import absolute
-from gandist.metrics import MEASURES
-from gandist.quality.extractors import default_extractor
-from gandist.resumption import run_root
-from gandist.schedule import images_of
-from gandist.sections import Section
+from gandist.evaluation.extractors import default_extractor
+from gandist.launch.driver import absolute
+from gandist.launch.resumption import run_root
+from gandist.monitoring.metrics import MEASURES
 from gandist.tune.space import Domain, Values, draw, grid, outskirts
 from gandist.tune.trials import TRAIN_S, Mode
-from gandist.typed import Kind, Paths
 
 DEFAULTS: Values = {"health.diverged": "stop", "health.collapsing": "stop"}
 """A trial that comes apart makes room for the next."""

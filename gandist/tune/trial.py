@@ -9,16 +9,17 @@ from typing import Any
 
 from ray import tune
 
-from gandist import attempt, checkpoint, extensions
-from gandist.config import RunConfig
-from gandist.consensus import Outcome
+from gandist.config import extensions
+from gandist.config.run import RunConfig
+from gandist.config.schedule import images_of
+from gandist.distributed.consensus import Outcome
 from gandist.errors import GandistError
-from gandist.fork import fork
-from gandist.launch import launch, resources_of
-from gandist.progress import METRICS_FILE, RunLog, decode
-from gandist.resumption import prepare, run_root
-from gandist.schedule import images_of
-from gandist.storage import Storage
+from gandist.launch.driver import launch, resources_of
+from gandist.launch.fork import fork
+from gandist.launch.resumption import prepare, run_root
+from gandist.run import attempt, checkpoint
+from gandist.run.progress import METRICS_FILE, RunLog, decode
+from gandist.storage.storage import Storage
 from gandist.tune.search import KIMG, ROUND
 from gandist.tune.space import Values
 from gandist.tune.sweep import trial_config

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from gandist.progress import METRICS_FILE, decode
-from gandist.storage import Storage
+from gandist.run.progress import METRICS_FILE, decode
+from gandist.storage.storage import Storage
 
 Mode = Literal["min", "max"]
 State = Literal["pending", "running", "paused", "done", "stopped", "overfitting", "collapsing", "diverged", "crashed"]

@@ -1,0 +1,254 @@
+"""Fields that must agree with one another, and with the tables of methods: told before a worker starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from gandist.config.schedule import peak
+from gandist.data.remote import is_remote
+from gandist.errors import ConfigError
+from gandist.gan.augment import AUGMENTATIONS
+from gandist.gan.elbo import ELBO
+from gandist.gan.networks import NETWORKS, Pair, Shape
+from gandist.gan.networks.norms import has_batch_norm
+from gandist.gan.objectives import OBJECTIVES
+from gandist.gan.penalties import PENALTIES, CriticPenalty, GeneratorPenalty
+
+if TYPE_CHECKING:
+    from gandist.config.run import RunConfig
+
+
+def check(config: RunConfig) -> None:
+    """Refuse fields that do not go together.
+
+    Raises:
+        ConfigError: with the field and what mends it.
+    """
+    _imports(config)
+    _optimisers(config)
+    _workers(config)
+    _telemetry(config)
+    _augmentation(config)
+    choice("model.name", config.model.name, NETWORKS)
+    _shape(config, NETWORKS[config.model.name])
+    _game(config, NETWORKS[config.model.name])
+
+
+def warnings(config: RunConfig) -> list[str]:
+    """What is allowed, but is known to go wrong."""
+    game = config.game
+    penalties = [PENALTIES[name] for name in game.penalties]
+    sloped = any(isinstance(penalty, CriticPenalty) and penalty.slopes for penalty in penalties)
+    kept_lipschitz = sloped or peak(game.clip) > 0 or shapes(config)[1].norm == "spectral"
+    found = []
+    if game.objective == "wasserstein" and not kept_lipschitz:
+        found.append(
+            "game.objective: nothing keeps the critic of wasserstein Lipschitz, so its scores can grow without bound; "
+            "set game.penalties.gp.weight=10, game.clip=0.01 or model.norm_D=spectral"
+        )
+    if config.augment.target is not None and game.objective != ELBO and not OBJECTIVES[game.objective].centred:
+        found.append(
+            f"augment.target: 0 is not where scores of {game.objective} tell real from fake, so that their sign does "
+            "not tell overfitting and p will climb to 1; leave augment.target out and give augment.p a number or a "
+            "schedule"
+        )
+    return found
+
+
+def choice(path: str, value: str, choices: Iterable[str]) -> None:
+    """Raise ConfigError unless `value` is one of `choices`."""
+    choices = sorted(choices)
+    if value not in choices:
+        raise ConfigError(f"{path}: unknown value {value!r}; one of {', '.join(choices)}{hint(value, choices)}")
+
+
+def hint(word: str, choices: Iterable[str]) -> str:
+    match = difflib.get_close_matches(word, list(choices), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def shapes(config: RunConfig) -> tuple[Shape, Shape]:
+    """What G and D are built to; they differ in their normalisation."""
+    model, pair = config.model, NETWORKS[config.model.name]
+    shape = Shape(
+        resolution=model.resolution,
+        channels=config.data.channels,
+        z_dim=model.z_dim,
+        width=model.width,
+        classes=model.classes,
+        text_dim=model.text_dim,
+        widths=model.widths,
+        minibatch_std=model.minibatch_std,
+        stage_1_resolution=model.stage_1_resolution,
+    )
+    norm_G, norm_D = model.norm or pair.norms_G[0], model.norm_D or model.norm or pair.norms_D[0]
+    return shape._replace(norm=norm_G), shape._replace(norm=norm_D)
+
+
+def _imports(config: RunConfig) -> None:
+    names = [Path(path).name for path in config.imports]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"imports: a run keeps these files by their names, and two are {min(twice)}; rename one")
+
+
+def _optimisers(config: RunConfig) -> None:
+    optim = config.optim
+    for path, value in (("optim.lr_G", optim.lr_G), ("optim.lr_D", optim.lr_D)):
+        if peak(value) <= 0:
+            raise ConfigError(f"{path}: must be positive somewhere in the run, got {value}")
+    if peak(optim.betas[1]) >= 1:
+        raise ConfigError(f"optim.betas: beta2 must stay below 1, got {optim.betas[1]}")
+
+
+def _workers(config: RunConfig) -> None:
+    train, (low, high) = config.train, config.worker_range
+    if not 1 <= low <= high:
+        raise ConfigError(f"launch.workers: need 1 <= min <= max, got [{low}, {high}]")
+    if config.launch.kind == "ray":
+        step = low * train.accumulate
+        if train.batch % step:
+            nearest = max(step, round(train.batch / step) * step)
+            raise ConfigError(
+                f"train.batch: {train.batch} images do not divide into {low} workers x "
+                f"{train.accumulate} micro-batches (train.accumulate); set train.batch={nearest}"
+            )
+    elif train.batch % train.accumulate:
+        raise ConfigError(
+            f"train.batch: {train.batch} images do not divide into train.accumulate="
+            f"{train.accumulate} micro-batches; make one a multiple of the other"
+        )
+
+
+def _telemetry(config: RunConfig) -> None:
+    telemetry = config.telemetry
+    if telemetry.dir is None:
+        return
+    if not telemetry.port:
+        raise ConfigError(
+            "telemetry.dir: its metrics share one port, the same after a restart; set telemetry.port=9464"
+        )
+    if is_remote(telemetry.dir):
+        raise ConfigError("telemetry.dir: is a folder of each machine; set telemetry.dir=/tmp/gandist-metrics")
+
+
+def _augmentation(config: RunConfig) -> None:
+    augment = config.augment
+    choice("augment.kind", augment.kind, ["none", *AUGMENTATIONS])
+    if peak(augment.p) > 1:
+        raise ConfigError(f"augment.p: is a probability, at most 1, got {augment.p}")
+    if augment.kind == "none" and augment.target is not None:
+        raise ConfigError("augment.target: there is no augmentation to adapt; set augment.kind=ada")
+
+
+def _shape(config: RunConfig, pair: Pair) -> None:
+    model, name = config.model, config.model.name
+    if model.resolution not in pair.resolutions:
+        raise ConfigError(f"model.resolution: {name} is built for {_one_of(pair.resolutions)}, got {model.resolution}")
+    if model.classes and model.text_dim:
+        raise ConfigError("model.text_dim: a pair is conditioned on classes or on captions; set model.classes=0")
+    condition = "class" if model.classes else "text" if model.text_dim else "none"
+    if condition not in pair.conditions:
+        path = "model.text_dim" if model.text_dim else "model.classes"
+        raise ConfigError(f"{path}: {name} is conditioned on {_one_of(pair.conditions)}, not on {condition}")
+    G, D = shapes(config)
+    if G.norm not in pair.norms_G:
+        fix = "; set model.norm_D=spectral" if G.norm == "spectral" else ""
+        raise ConfigError(f"model.norm: the generator of {name} has {_one_of(pair.norms_G)}, not {G.norm!r}{fix}")
+    if D.norm not in pair.norms_D:
+        raise ConfigError(
+            f"model.norm_D: the discriminator of {name} has {_one_of(pair.norms_D)}, not {D.norm!r}; "
+            f"set model.norm_D={pair.norms_D[0]}"
+        )
+    if model.widths and not pair.levels:
+        raise ConfigError(f"model.widths: {name} is built by model.width; leave model.widths out")
+    if model.minibatch_std and not pair.minibatch_std:
+        raise ConfigError(f"model.minibatch_std: the discriminator of {name} has none; set it to 0")
+    if pair.second_stage:
+        if model.stage_1 is None or not 0 < model.stage_1_resolution < model.resolution:
+            raise ConfigError(
+                f"model.stage_1: {name} continues a run of the first stage; set model.stage_1=runs/NAME and "
+                f"model.stage_1_resolution to that run's model.resolution, below {model.resolution}"
+            )
+    elif model.stage_1 is not None or model.stage_1_resolution:
+        raise ConfigError(f"model.stage_1: {name} is no second stage; leave it and model.stage_1_resolution out")
+
+
+def _game(config: RunConfig, pair: Pair) -> None:
+    game, model = config.game, config.model
+    choice("game.objective", game.objective, [*OBJECTIVES, ELBO])
+    if pair.encodes != (game.objective == ELBO):
+        raise ConfigError(
+            f"game.objective: {model.name} has an encoder in D's seat: set game.objective={ELBO}"
+            if pair.encodes
+            else f"game.objective: {ELBO} needs an encoder in D's seat: set model.name=vae"
+        )
+    if game.label_smoothing and (game.objective == ELBO or OBJECTIVES[game.objective].smoothing is None):
+        labelled = [name for name, objective in OBJECTIVES.items() if objective.smoothing]
+        raise ConfigError(f"game.label_smoothing: {game.objective} has no labels; one of {', '.join(labelled)} has")
+    for name in game.penalties:
+        choice("game.penalties", name, PENALTIES)
+    if game.objective == ELBO:
+        _elbo(config)
+    with torch.device("meta"):
+        try:
+            G, D = (
+                build(shape) for build, shape in zip((pair.generator, pair.discriminator), shapes(config), strict=True)
+            )
+        except ValueError as error:
+            raise ConfigError(f"model: {error}") from error
+        except Exception as error:  # whatever a network of a user's own raises
+            raise ConfigError(f"model.name: {model.name} cannot be built on the meta device: {error}") from error
+    for name in game.penalties if game.objective != ELBO else ():
+        penalty = PENALTIES[name]
+        path = f"game.penalties.{name}"
+        if isinstance(penalty, GeneratorPenalty):
+            if not hasattr(G, penalty.method):
+                raise ConfigError(f"{path}: the generator of {model.name} samples no condition; leave it out")
+            continue
+        if penalty.conditional and not shapes(config)[1].condition_dim:
+            raise ConfigError(f"{path}: needs a pair that is conditioned; set model.classes or model.text_dim")
+        if penalty.slopes:
+            _slopes(path, penalty, config, D)
+
+
+def _elbo(config: RunConfig) -> None:
+    game = config.game
+    others = [name for name in game.penalties if name != "kl"]
+    if others or game.n_critic > 1 or config.augment.kind != "none" or peak(game.clip) > 0:
+        raise ConfigError(
+            f"game.objective: {ELBO} is no game: leave out game.n_critic, game.clip, augment and every penalty but kl"
+        )
+    if any(term.interval > 1 for term in game.penalties.values()):
+        raise ConfigError("game.penalties.kl.interval: the bound has its divergence in every update; set it to 1")
+    if config.precision == "fp16":
+        raise ConfigError(f"precision: {ELBO} has one loss for two scalers of fp16; set precision=bf16")
+
+
+def _slopes(path: str, penalty: CriticPenalty, config: RunConfig, D: torch.nn.Module) -> None:
+    """Refuse slopes of D that cannot be differentiated as configured, or not image by image."""
+    if config.game.differentiate == "double":
+        if config.precision == "fp16" and has_batch_norm(D):
+            raise ConfigError(
+                f"{path}: a second backward pass of BatchNorm takes the cube of 1/sigma, which fp16 cannot hold; set "
+                "precision=bf16, or model.norm_D=group"
+            )
+        return
+    if has_batch_norm(D):
+        raise ConfigError(
+            f"{path}: game.differentiate=jvp cannot pass the running statistics of BatchNorm in D; set "
+            "model.norm_D=none (or spectral, group), or game.differentiate=double"
+        )
+    if penalty.mixes and config.model.minibatch_std:
+        raise ConfigError(
+            f"{path}: with model.minibatch_std an image's slope depends on its batch, which game.differentiate=jvp "
+            "cannot tell apart; set game.differentiate=double, or model.minibatch_std=0"
+        )
+
+
+def _one_of(values: Iterable[object]) -> str:
+    return " or ".join(str(value) for value in values)

@@ -1,0 +1,70 @@
+"""From a configuration to its players and their game: names looked up in the tables."""
+
+import torch
+
+from gandist.config.checks import shapes
+from gandist.config.run import RunConfig
+from gandist.config.schedule import Ramp, value_at
+from gandist.distributed.ranks import Ranks
+from gandist.gan.adversarial import Game, Rules
+from gandist.gan.augment import AUGMENTATIONS
+from gandist.gan.elbo import ELBO, Elbo, traits
+from gandist.gan.networks import NETWORKS
+from gandist.gan.objectives import OBJECTIVES
+from gandist.gan.penalties import PENALTIES, CriticPenalty
+from gandist.gan.players import Players, build_players
+from gandist.monitoring.health import LIMITS, TUNED_AT, Method
+
+
+def latents_of(config: RunConfig) -> int:
+    """How many numbers G draws from for an image."""
+    return NETWORKS[config.model.name].latents(shapes(config)[0])
+
+
+def new_players(config: RunConfig, device: torch.device, on_device: bool | None = None) -> Players:
+    """The players as configured, at the start of a run; `on_device` as in `build_players`."""
+    pair, (shape_G, shape_D) = NETWORKS[config.model.name], shapes(config)
+    memory: dict[str, tuple[float, ...]] = {}
+    for name in config.game.penalties:
+        penalty = PENALTIES[name]
+        memory |= penalty.memory if isinstance(penalty, CriticPenalty) else {}
+    if config.augment.kind != "none":
+        memory["augment"] = (value_at(config.augment.p, 0), 0.0, 0.0)
+    return build_players(
+        lambda: pair.generator(shape_G),
+        lambda: pair.discriminator(shape_D),
+        seed=config.run.seed,
+        device=device,
+        precision=config.precision,
+        weight_decay=config.optim.weight_decay,
+        memory=memory,
+        on_device=on_device,
+        scheduled_beta2=isinstance(config.optim.betas[1], Ramp),
+    )
+
+
+def new_game(config: RunConfig, players: Players, ranks: Ranks) -> Game | Elbo:
+    """The game as configured, wrapped for the ranks."""
+    game, augment, precision = config.game, config.augment, ranks.precision(config.precision)
+    if game.objective == ELBO:
+        return Elbo(players, ranks, precision, config.train.accumulate)
+    rules = Rules(
+        OBJECTIVES[game.objective],
+        game.label_smoothing,
+        tuple(game.penalties),
+        game.differentiate,
+        None if augment.kind == "none" else AUGMENTATIONS[augment.kind],
+        augment.target,
+        augment.speed_kimg,
+        config.train.batch,
+    )
+    return Game(players, rules, ranks, precision, config.train.accumulate)
+
+
+def method_of(config: RunConfig) -> Method:
+    """What health has to know of the method, at the size of the run's pictures."""
+    values = config.data.channels * config.model.resolution**2 / TUNED_AT
+    if config.game.objective == ELBO:
+        return traits(values, latents_of(config))
+    objective = OBJECTIVES[config.game.objective]
+    return Method(objective.centred, dict.fromkeys(LIMITS, values**objective.grows))

@@ -1,0 +1,254 @@
+"""The sections of a configuration. A field's docstring is its help text and its description in the JSON schema.
+
+Every class forbids unknown keys.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from gandist.config.schedule import Schedule
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        protected_namespaces=(),
+    )
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def one_or_more(value: object) -> tuple[object, ...]:
+    """A list as a tuple, and one thing by itself as a tuple of it."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+Norm = Literal["batch", "sync", "group", "spectral", "none"]
+
+
+class RunSection(Section):
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run: its folder inside `run.dir`. The same name goes on with the same run."""
+    dir: str = "runs"
+    """Where runs are kept: a folder, or `s3://bucket/prefix`. Every worker must be able to reach it."""
+    seed: int = Field(0, ge=0)
+    """Decides the initial weights, the order of the images, and all noise."""
+
+
+class DataSection(Section):
+    path: str = "builtin:fashion-10k"
+    """Folder or URL of indexed shards (`python -m gandist.pack` makes them), or a `builtin:` set."""
+    channels: Literal[1, 3] = 3
+    """Colour channels the networks see; images are converted to it."""
+    flip: bool = False
+    """Mirror each image left to right with probability one half, on the device."""
+    on_damage: Literal["stop", "skip"] = "stop"
+    """A damaged sample stops the run with its shard's name, or is replaced by the next sound one and counted."""
+    cache_dir: str | None = None
+    """Node-local cache of fetched shards and decoded images (default: `$XDG_CACHE_HOME/gandist`)."""
+    cache_gib: float = Field(50.0, gt=0)
+    """Upper bound of the cache in GiB. Sets that decode to less than half of it are decoded once."""
+    decode_threads: int = Field(2, ge=1)
+    """Threads that decode images, per rank."""
+    prefetch: int = Field(3, ge=1)
+    """Batches kept ready ahead of the step, per rank."""
+    resident: Literal["auto", "always", "never"] = "auto"
+    """Whether each rank keeps all decoded images in its device's memory. `auto`: on a GPU, where they take at most a
+    quarter of what the networks leave free, and are not too many for the cache; `always` refuses a run for which the
+    memory does not suffice. The batches are the same."""
+
+
+class ModelSection(Section):
+    name: str = "dcgan"
+    """The network pair: one of the names in `gandist.gan.networks`."""
+    resolution: Literal[32, 64, 128, 256] = 32
+    """Height and width of the images in pixels."""
+    z_dim: int = Field(100, ge=1)
+    """Dimension of the latent z."""
+    width: int = Field(64, ge=1)
+    """Channels at the highest resolution; each halving of the resolution doubles them, as the pair's paper has it."""
+    classes: int = Field(0, ge=0)
+    """Number of classes the pair is conditioned on; 0 for an unconditional pair."""
+    text_dim: int = Field(0, ge=0)
+    """Dimension of the caption vectors that the pair is conditioned on (384 for those of `gandist.pack --captions`);
+    0 for a pair without captions."""
+    norm: Norm | None = None
+    """Normalisation inside both networks (default: that of the pair's paper)."""
+    norm_D: Norm | None = None
+    """Normalisation inside D, where it is another; `spectral` is of D's weights."""
+    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(one_or_more)] = ()
+    """Channels of every level from 4x4 up, for the pairs that take them one by one (`r3gan`)."""
+    minibatch_std: int = Field(0, ge=0)
+    """Images in a group of D's minibatch standard deviation; 0 for D without it."""
+    stage_1: str | None = None
+    """Run that a second stage (`stackgan-2`) takes its first from, for good: the folder `run.dir/run.name`."""
+    stage_1_resolution: Literal[0, 32, 64, 128] = 0
+    """Resolution of that run."""
+
+
+class Penalty(Section):
+    """A term added to a player's loss: `{weight, interval}`, or the weight alone."""
+
+    weight: Schedule = 1.0
+    """Its factor, in the symbol of its paper (gamma of R1, lambda of the gradient penalty): a number or a schedule."""
+    interval: int = Field(1, ge=1)
+    """Computed in one of so many updates, with so many times the weight (lazy regularisation)."""
+
+
+def _penalties(value: object) -> object:
+    """`{r1: 10}` for `{r1: {weight: 10}}`; a schedule likewise."""
+    if not isinstance(value, dict):
+        return value
+
+    def whole(term: object) -> object:
+        is_weight = isinstance(term, int | float | str) or (isinstance(term, dict) and "start" in term)
+        return {"weight": term} if is_weight else term
+
+    return {name: whole(term) for name, term in value.items()}
+
+
+class GameSection(Section):
+    objective: str = "ns"
+    """The two players' losses: one of the names in `gandist.gan.objectives.OBJECTIVES`, or `elbo` for a VAE."""
+    n_critic: int = Field(1, ge=1)
+    """Updates of D for each update of G; every one takes a fresh global batch."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """One-sided label smoothing: real images are labelled 1 minus this for D."""
+    penalties: Annotated[dict[str, Penalty], BeforeValidator(_penalties)] = Field(default_factory=dict)
+    """Terms added to the losses, by their names in `gandist.gan.penalties.PENALTIES`."""
+    differentiate: Literal["jvp", "double"] = "jvp"
+    """How penalties on D's slope are differentiated: by a Jacobian-vector product, or by a second backward pass, which
+    BatchNorm in D needs."""
+    clip: Schedule = 0.0
+    """WGAN's weight clipping: after each update every weight of D is cut to [-clip, clip]; 0 for none."""
+
+
+class AugmentSection(Section):
+    kind: str = "none"
+    """What D sees real and generated images through: `none`, or a name in `gandist.gan.augment.AUGMENTATIONS`."""
+    p: Schedule = 1.0
+    """Probability, of each transformation (`ada`) or of all of them together (the others): a number or a schedule;
+    where it adapts, what it starts from."""
+    target: float | None = Field(None, gt=0, lt=1)
+    """Adapt p so that the mean sign of D's scores of real images stays here (ADA; 0.6 in its paper). Not for `rp` and
+    `wasserstein`, by which only differences of scores count, nor for `ls`, whose scores go to 0 and 1."""
+    speed_kimg: float = Field(500.0, gt=0)
+    """Thousands of images in which an adapting p can go from 0 to 1."""
+
+
+class OptimSection(Section):
+    lr_G: Schedule = 2e-4
+    """Adam's learning rate for G: a number, or `{start, end, over_kimg, shape}`."""
+    lr_D: Schedule = 2e-4
+    """Adam's learning rate for D: a number, or `{start, end, over_kimg, shape}`."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Schedule] = (0.5, 0.999)
+    """Adam's beta1 and beta2; the second may be a schedule."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay (AdamW), for both players."""
+    ema_half_life_kimg: Schedule = 10.0
+    """Half-life, in thousands of images, of the running average of G's weights that samples are drawn from."""
+    ema_rampup: float | None = Field(None, gt=0)
+    """Early in the run the half-life is at most this share of the images seen (StyleGAN2's 0.05)."""
+
+
+class TrainSection(Section):
+    total_kimg: float = Field(1000.0, gt=0)
+    """Length of the run in thousands of real images shown to D, over all ranks."""
+    batch: int = Field(128, ge=1)
+    """Global batch: images of one update of D, over all ranks."""
+    accumulate: int = Field(1, ge=1)
+    """Micro-batches that each rank's share of a batch is computed in, one after the other."""
+    tick_kimg: float = Field(10.0, gt=0)
+    """A row of metrics every so many thousand images."""
+    sample_kimg: float = Field(50.0, gt=0)
+    """A grid of samples every so many thousand images."""
+    checkpoint_kimg: float = Field(100.0, gt=0)
+    """A checkpoint every so many thousand images, and one at the end."""
+    keep: int = Field(4, ge=1)
+    """How many of the newest checkpoints are kept."""
+    keep_every_kimg: float | None = Field(None, gt=0)
+    """Besides the newest, keep for good the first checkpoint of each such stretch of thousand images."""
+
+
+class EvalSection(Section):
+    every_kimg: float | None = Field(500.0, gt=0)
+    """Measure G's running average every so many thousand images, and at the end; a run that is shorter is not measured.
+    null: never."""
+    n: int = Field(5000, ge=12)
+    """Generated images that are measured."""
+    extractor: Literal["inception", "effnet-lite0", "classifier"] | None = None
+    """Network whose features are compared: `inception`, `effnet-lite0` or `classifier`; also what `gandist.evaluate`
+    takes (default: `effnet-lite0` where `gandist[eval]` is installed, else `classifier`)."""
+    weights: str | None = None
+    """File with the extractor's weights: of `inception`, which are not shipped, or of a classifier of your own."""
+
+
+Reaction = Literal["ignore", "warn", "roll_back", "stop"]
+
+
+class HealthSection(Section):
+    overfitting: Reaction = "warn"
+    """What to do when D knows the training images by heart, G repeats them, or quality gets worse for long."""
+    collapsing: Reaction = "warn"
+    """What to do when G draws ever fewer kinds of image."""
+    diverged: Reaction = "roll_back"
+    """What to do when losses, gradients or quality leave all bounds. `roll_back` goes back to the best checkpoint with
+    smaller learning rates; without one, or after `max_rollbacks`, the run stops."""
+    lr_factor: float = Field(0.5, gt=0, lt=1)
+    """What a roll-back multiplies both learning rates by."""
+    max_rollbacks: int = Field(2, ge=0)
+    """Roll-backs in a run, at most."""
+
+
+class LaunchSection(Section):
+    kind: Literal["ray", "local"] = "ray"
+    """`ray`: workers on the Ray cluster at hand (a local one is started where there is none);
+    `local`: this process, or the processes that `torchrun` started."""
+    workers: Annotated[int | tuple[int, int], BeforeValidator(_as_tuple)] = 1
+    """Number of workers, or `[min, max]` for an elastic run that uses what the cluster has."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Ray resources of each worker; by default one GPU (or one CPU where `device` is `cpu`)."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Ray node labels that workers are bound to, such as `ray.io/accelerator-type: H100`."""
+    max_failures: int = Field(3, ge=-1)
+    """Restarts after a lost worker before the run gives up; -1 for no limit."""
+    threads: int | None = Field(None, ge=1)
+    """Compute threads of each worker on CPUs. By default OMP_NUM_THREADS, which Ray sets to the CPUs that a worker
+    reserves, and torchrun to 1; else the fastest number of them, measured at the run's start and then kept."""
+    timeout_s: float = Field(600.0, ge=1)
+    """How long the workers wait for one that is not heard of before the run fails; above what an evaluation, or a
+    checkpoint on slow storage, takes one of them."""
+    resize_s: float = Field(60.0, gt=0)
+    """How often Ray is asked whether an elastic run could have more workers; each change costs a restart."""
+
+
+class TelemetrySection(Section):
+    enabled: bool = True
+    """Serve Prometheus metrics from every rank."""
+    port: int = Field(0, ge=0, le=65535)
+    """Port of the metrics; rank r takes `port + r`, or with `dir` all share it. 0: any free port. The run's
+    `prometheus.json` lists what became of it."""
+    host: str = "127.0.0.1"
+    """Address that the metrics are served on; `0.0.0.0` where Prometheus, or a worker, runs on another machine."""
+    dir: str | None = None
+    """Folder of each machine (not shared between them) in which its ranks, of several runs too, leave their metrics,
+    such as `/tmp/gandist-metrics`. One of them serves all on `port`; when it ends, another takes over."""
+
+
+class TrackSection(Section):
+    tensorboard: bool = True
+    """Write TensorBoard event files to `tensorboard/` in the run's folder. They need a local one: with `run.dir` in an
+    object store there are none, and a warning says so."""
+    mlflow: str | None = None
+    """Tracking URI of an MLflow server, such as `http://mlflow:5000` (`pip install 'gandist[mlflow]'`); its credentials
+    come from MLflow's own environment variables."""
+    wandb: str | None = None
+    """Weights & Biases project, or `entity/project` (`pip install 'gandist[wandb]'`); `WANDB_API_KEY` or `wandb login`
+    identifies you."""

@@ -1,0 +1,322 @@
+"""Decoded images by number, as uint8: from a memory-mapped file that a node's ranks share, or decoded on the way."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO, Literal, NamedTuple, Protocol
+from zlib import crc32
+
+import numpy as np
+from filelock import FileLock
+
+from gandist.data.decode import DECODER, decode
+from gandist.data.index import Index, numbers
+from gandist.data.remote import ShardCache, is_remote
+from gandist.data.room import allocate, room_for, sweep_decoded
+from gandist.errors import DataError, UnreachableError
+from gandist.monitoring.terminal import Counter
+
+log = logging.getLogger("gandist")
+
+
+PART = 64
+"""Samples that a thread decodes in one go: to hand over a task costs as much as a small image."""
+
+
+class Images(Protocol):
+    """Random access to a set at one resolution."""
+
+    @property
+    def damaged(self) -> int:
+        """Samples found damaged so far; each is replaced by the next sound one."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, R, R, C) of the whole set."""
+
+    def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Samples (N,) -> pixels (N, R, R, C) uint8, in `out` where it is given, and their rows of the set's conditions
+        (N, ...)."""
+
+
+def open_images(
+    index: Index,
+    resolution: int,
+    channels: int,
+    *,
+    cache_dir: Path,
+    cache_gib: float = 50.0,
+    threads: int = 2,
+    on_damage: Literal["stop", "skip"] = "stop",
+    conditions: np.ndarray | None = None,
+) -> Images:
+    """The images of a set: decoded once into a mapped file if that fits half the cache, else decoded as read.
+
+    Args:
+        conditions: what comes with each sample (n, ...), such as `index.vectors`; default `index.labels`.
+
+    Raises:
+        DataError: a shard is missing or damaged, and `on_damage` is `stop`; or no sample is sound.
+    """
+    half = int(cache_gib * 2**30 / 2)
+    cache = ShardCache(cache_dir / "shards", half)
+    conditions = index.labels if conditions is None else conditions
+    source = StreamedImages(index, resolution, channels, cache, threads, on_damage, conditions)
+    if index.n * resolution * resolution * channels > half:
+        return source
+    return MappedImages(source, cache_dir / "decoded", half)
+
+
+class Place(NamedTuple):
+    """Where a sample's bytes lie, and their checksum."""
+
+    shard: int
+    offset: int
+    size: int
+    crc: int
+
+
+class StreamedImages:
+    """Reads each sample from its shard, checks it and decodes it, on threads (the decoders release the GIL).
+
+    Threads that call `gather` at a time share out `threads` between them, and decode by themselves if that is one each.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        resolution: int,
+        channels: int,
+        cache: ShardCache,
+        threads: int,
+        on_damage: str,
+        conditions: np.ndarray,
+    ) -> None:
+        self.index, self.cache, self.on_damage = index, cache, on_damage
+        self.resolution, self.channels, self.conditions = resolution, channels, conditions
+        self.shape, self.threads = (index.n, resolution, resolution, channels), threads
+        self._places = tuple(numbers(index.samples[name]) for name in Place._fields)
+        self.shards = self._places[0]
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._gathering, self._lock = 0, Lock()
+        self.broken: set[int] = set()
+        # An evicted or closed file stays readable for a thread that still holds it.
+        self._open = lru_cache(maxsize=128)(self._open_shard)
+
+    @property
+    def damaged(self) -> int:
+        return len(self.broken)
+
+    def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        pixels = np.empty((len(numbers), *self.shape[1:]), np.uint8) if out is None else out
+
+        def decoded(rows: range) -> list[int]:
+            part = numbers[rows.start : rows.stop]
+            places = map(Place, *(column[part].tolist() for column in self._places))
+            return list(map(self._sound, part.tolist(), places, pixels[rows.start : rows.stop]))
+
+        with self._lock:
+            self._gathering += 1
+            # So many threads for each batch that is in the making. To hand over a task costs as much as a small image.
+            n_parts = -(-self.threads // self._gathering)
+        try:
+            step = max(1, -(-len(numbers) // n_parts))
+            parts = [range(len(numbers))[at : at + step] for at in range(0, len(numbers), step)]
+            found = self.pool.map(decoded, parts) if len(parts) > 1 else map(decoded, parts)
+            return pixels, self.conditions[[number for part in found for number in part]]
+        finally:
+            with self._lock:
+                self._gathering -= 1
+
+    def shard_path(self, shard: int) -> Path:
+        """The shard as a local file, fetched where it is remote."""
+        row = self.index.shards.slice(shard, 1).to_pylist()[0]
+        return self.cache.fetch(self.index.url(shard), row["sha256"], row["bytes"])
+
+    def _open_shard(self, shard: int) -> BinaryIO:
+        try:
+            return self.shard_path(shard).open("rb")
+        except OSError as error:
+            raise DataError(f"{self.index.url(shard)}: cannot be read: {error}") from error
+
+    def one(self, number: int, out: np.ndarray) -> None:
+        """The pixels of one sample, into `out` (R, R, C), which is contiguous.
+
+        Raises:
+            DataError: with the shard's name, if its bytes are not those that were indexed, or no image.
+        """
+        self._read(number, self._place(number), out)
+
+    def _place(self, number: int) -> Place:
+        return Place(*(int(column[number]) for column in self._places))
+
+    def _read(self, number: int, place: Place, out: np.ndarray) -> None:
+        file = self._open(place.shard)  # held, for it is closed where another thread opened it too
+        data = os.pread(file.fileno(), place.size, place.offset)
+        try:
+            if crc32(data) != place.crc:
+                raise DataError("its bytes are not those that were indexed (crc)")
+            decode(data, self.resolution, self.channels, out)
+        except DataError as error:
+            key = self.index.samples.column("key")[number].as_py()
+            raise DataError(
+                f"{self.index.url(place.shard)}: damaged at sample {key!r}: {error}; restore the shard, or set "
+                "data.on_damage=skip to go on without such samples"
+            ) from error
+
+    def _sound(self, number: int, place: Place, out: np.ndarray) -> int:
+        """The sample at this place, or the next sound one where damage is to be skipped, into `out`; its number."""
+        for _ in range(self.index.n):
+            if number not in self.broken:
+                try:
+                    self._read(number, place, out)
+                    return number
+                except UnreachableError:  # says nothing of the sample
+                    raise
+                except DataError as error:
+                    if self.on_damage == "stop":
+                        raise
+                    self.broken.add(number)
+                    log.warning("skipped: %s", error)
+            number = (number + 1) % self.index.n
+            place = self._place(number)
+        raise DataError(f"{self.index.base}: none of its {self.index.n} samples can be read")
+
+
+class MappedImages:
+    """The whole set decoded once into a file that is mapped into memory: gathering is a copy."""
+
+    def __init__(self, source: StreamedImages, folder: Path, max_bytes: int) -> None:
+        """Decodes where the file is not there yet; of several ranks one does it and the others wait.
+
+        Raises:
+            DataError: a shard's sha256 is not the indexed one, or a sample is damaged (unless damage is skipped).
+            UnreachableError: the disk has no room for the decoded set.
+        """
+        index = source.index
+        self.shape = shape = source.shape
+        name = f"{_identity(index)[:32]}-{source.resolution}px-{source.channels}ch"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / name
+        with FileLock(folder / f"{name}.lock"):
+            # What was skipped when the set was decoded may have been mended since: with `stop` it is looked at again.
+            if not self._decoded() or (self._decoded()[0] and source.on_damage == "stop"):
+                n_bytes = int(np.prod(shape))
+                sweep_decoded(folder, max_bytes - n_bytes, mine=name)
+                fix = f", or set data.cache_gib below {2 * n_bytes / 2**30:.3g} to decode images as they are read"
+                with room_for("the decoded set", n_bytes, folder, fix):
+                    self._decode_all(source, shape)
+            os.utime(self.path)
+            # As a plain array: a memmap's own methods cost more than the copy of a small batch.
+            self.pixels = np.asarray(np.memmap(self.path / "pixels", dtype=np.uint8, mode="r", shape=shape))
+            (self.broken,) = self._decoded()
+        if len(self.broken) == index.n:
+            raise DataError(f"{index.base}: none of its {index.n} samples can be read")
+        self.conditions = source.conditions
+        self.alias = _next_sound(index.n, self.broken)
+        source.pool.shutdown()
+
+    def _decoded(self) -> list[list[int]]:
+        """The damaged samples of the decoded set, in a list of one; an empty list where the set is not decoded."""
+        file, pixels = self.path / "damaged.json", self.path / "pixels"
+        whole = file.is_file() and pixels.is_file() and pixels.stat().st_size == np.prod(self.shape)
+        return [json.loads(file.read_text())] if whole else []
+
+    @property
+    def damaged(self) -> int:
+        return len(self.broken)
+
+    def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        numbers = self.alias[numbers]
+        # Without the interpreter lock, and straight into `out`, which `raise` would fill by way of another array.
+        pixels = np.take(self.pixels, numbers, axis=0, out=out, mode="clip")
+        return pixels, self.conditions[numbers]
+
+    def _decode_all(self, source: StreamedImages, shape: tuple[int, ...]) -> None:
+        index, scratch = source.index, self.path.with_name(f".{self.path.name}")
+
+        def into_place(numbers: list[int]) -> list[int]:
+            damaged = []
+            for number in numbers:
+                try:
+                    source.one(number, pixels[number])
+                except UnreachableError:
+                    raise
+                except DataError as error:
+                    if source.on_damage == "stop":
+                        raise
+                    log.warning("skipped: %s", error)
+                    damaged.append(number)
+            return damaged
+
+        broken: list[int] = []
+        counter = Counter("decoding", index.n)
+        try:
+            scratch.mkdir()
+            allocate(scratch / "pixels", int(np.prod(shape)))
+            pixels = np.memmap(scratch / "pixels", dtype=np.uint8, mode="r+", shape=shape)
+            for shard in range(index.shards.num_rows):
+                numbers = np.flatnonzero(source.shards == shard).tolist()
+                if not self._readable(source, shard):
+                    broken += numbers
+                    continue
+                parts = [numbers[at : at + PART] for at in range(0, len(numbers), PART)]
+                for part, damaged in zip(parts, source.pool.map(into_place, parts), strict=True):
+                    broken += damaged
+                    counter.add(len(part))
+            pixels.flush()
+            (scratch / "damaged.json").write_text(json.dumps(broken))
+            shutil.rmtree(self.path, ignore_errors=True)
+            scratch.rename(self.path)
+        finally:
+            counter.close()
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _readable(self, source: StreamedImages, shard: int) -> bool:
+        """Whether the shard is there at all; a local one whose sha256 is wrong still has sound samples."""
+        url, expected = source.index.url(shard), source.index.shards.column("sha256")[shard].as_py()
+        try:
+            with source.shard_path(shard).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except UnreachableError:
+            raise
+        except (OSError, DataError) as error:
+            found, damage = "", f"{url}: cannot be read: {error}"
+        else:
+            if found == expected:
+                return True
+            damage = f"{url}: damaged: its sha256 is {found[:12]}..., the index has {expected[:12]}..."
+        if source.on_damage == "stop":
+            raise DataError(
+                f"{damage}; restore the shard (or index it anew: python -m gandist.pack {source.index.base} "
+                "--index-only), or set data.on_damage=skip to go on without what is damaged"
+            )
+        log.warning("%s", damage)
+        return bool(found)
+
+
+def _identity(index: Index) -> str:
+    """Fingerprint of the set, of its local files' sizes and times (a shard that changed is decoded anew), and of
+    the version that decodes."""
+    digest = hashlib.sha256(f"{DECODER} {index.fingerprint}".encode())
+    for shard in range(index.shards.num_rows):
+        url = index.url(shard)
+        if not is_remote(url) and Path(url).exists():
+            stat = Path(url).stat()
+            digest.update(f"{url} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _next_sound(n: int, broken: Sequence[int]) -> np.ndarray:
+    """For each sample its own number, or that of the next one that is not broken (n,)."""
+    sound = np.ones(n, dtype=bool)
+    sound[list(broken)] = False
+    numbers = np.flatnonzero(sound)
+    return numbers[np.searchsorted(numbers, np.arange(n)) % max(1, len(numbers))]

@@ -1,0 +1,393 @@
+"""The Parquet index of a set of shards: which sample lies where, its label, caption and checksum; vectors of captions.
+
+It is all that order, even split, resume and integrity need: a rank reads its samples by their offsets.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from gandist.data.remote import ShardCache, filesystem, is_remote, join, printable, read_bytes
+from gandist.data.samples import LeftOut
+from gandist.data.tars import most_classes, scan_tar
+from gandist.errors import DataError
+
+SHARDS_FILE = "shards.parquet"
+SAMPLES_FILE = "samples.parquet"
+CAPTIONS_FILE = "captions.parquet"
+FORMAT_VERSION = 1
+LISTED_MAX = 100
+"""Broken samples that a message lists."""
+
+SHARDS_SCHEMA = pa.schema(
+    [
+        ("url", pa.string()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("n", pa.int32()),
+        ("class_counts", pa.list_(pa.int64())),
+    ]
+)
+SAMPLES_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("key", pa.string()),
+        ("ext", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int32()),
+        ("label", pa.int32()),
+        ("caption", pa.string()),
+        ("crc", pa.uint32()),
+    ]
+)
+
+
+COLUMNS = {
+    SHARDS_FILE: set(SHARDS_SCHEMA.names),
+    SAMPLES_FILE: set(SAMPLES_SCHEMA.names),
+    CAPTIONS_FILE: {"caption", "vector"},
+}
+
+
+class NoIndexError(DataError):
+    """There is no index, and perhaps nothing at all."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where each image of a set lies.
+
+    Attributes:
+        base: folder or URL that relative shard urls are resolved against.
+        shards: one row a shard: url, bytes, sha256, n (its samples), class_counts (a list, by label; null where
+            labels are so large that it would be much longer than the samples).
+        samples: one row a sample, in the order of the shards: shard (row in `shards`), key, ext, offset and
+            size of the image's bytes in the tar, label (-1: none), caption (nullable), crc (by zlib).
+        class_names: names of the classes in the order of their labels; empty where they have none.
+        embedded: one row a different caption: caption, vector (a list of float32 of fixed size). None where captions
+            were not embedded (`gandist.data.text.embed`).
+        encoder: name and sha256 of what made the vectors of the captions.
+    """
+
+    base: str
+    shards: pa.Table
+    samples: pa.Table
+    class_names: tuple[str, ...] = ()
+    embedded: pa.Table | None = None
+    encoder: str = ""
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return int(self.samples.num_rows)
+
+    @functools.cached_property
+    def classes(self) -> int:
+        """Largest label + 1; 0 for an unlabelled set."""
+        return int(pc.max(self.samples["label"]).as_py()) + 1 if self.n else 0
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of each sample (n,) int64, -1 where there is none."""
+        return np.asarray(numbers(self.samples["label"]), dtype=np.int64)
+
+    @property
+    def captions(self) -> list[str | None]:
+        """Caption of each sample."""
+        return list(self.samples["caption"].to_pylist())
+
+    @property
+    def text_dim(self) -> int:
+        """Dimension of the captions' vectors; 0 where there are none."""
+        return 0 if self.embedded is None else int(self.embedded["vector"].type.list_size)
+
+    @functools.cached_property
+    def vectors(self) -> np.ndarray | None:
+        """Vector of each sample's caption (n, text_dim) float32, 1.5 KB a sample; None where there are none."""
+        if self.embedded is None:
+            return None
+        rows = pc.index_in(self.samples["caption"], self.embedded["caption"].combine_chunks())
+        return np.asarray(_matrix(self.embedded["vector"])[numbers(rows)])
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the shards' sha256s, the sample table and the vectors: equal for equal data, wherever it lies."""
+        digest = hashlib.sha256(f"{self.n}\n".encode())
+        digest.update("\n".join(self.shards["sha256"].to_pylist()).encode())
+        for field in self.samples.schema:
+            column = self.samples[field.name]
+            if pa.types.is_string(field.type):
+                lengths = numbers(pc.fill_null(pc.binary_length(column), -1)).astype("<i4")
+                digest.update(np.ascontiguousarray(lengths).data)
+                for chunk in column.chunks:
+                    digest.update("".join(text for text in chunk.to_pylist() if text is not None).encode())
+            else:
+                values = numbers(column)
+                digest.update(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).data)
+        if self.embedded is not None:
+            digest.update(self.encoder.encode())
+            digest.update(_matrix(self.embedded["vector"]).astype("<f4", copy=False).data)
+        return digest.hexdigest()
+
+    def url(self, shard: int) -> str:
+        """Path or URL of the shard in that row of `shards`."""
+        url = str(self.shards["url"][shard].as_py())
+        return url if is_remote(url) else join(self.base, url)
+
+
+def numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers without nulls (n,). Arrow's own `to_numpy` imports pandas, where there is one, for half a
+    second."""
+    return np.from_dlpack(column.combine_chunks())
+
+
+def _matrix(vectors: pa.ChunkedArray) -> np.ndarray:
+    """A column of lists of one size as an array (n, size), without a copy where it is of one chunk."""
+    flat = np.from_dlpack(vectors.combine_chunks().flatten())
+    return np.asarray(flat.reshape(len(vectors), -1))
+
+
+def index_shards(
+    urls: Sequence[str],
+    cache: ShardCache,
+    base: str = "",
+    class_names: Sequence[str] = (),
+    workers: int | None = None,
+    progress: Callable[[int], object] = lambda n: None,
+    labelled: bool = True,
+    left_out: LeftOut | None = None,
+) -> Index:
+    """Read WebDataset shards, written by anyone, and note where their images lie.
+
+    Members group to samples as in WebDataset: consecutive ones, by their path up to the name's first dot.
+    Of a sample the image (png, jpg, jpeg or webp), the label (`.cls`, or "label" in `.json`) and the caption
+    (`.txt`) are taken, also where more than the first dot is in their names (a.5x.png, a.5x.cls); nothing is ever
+    unpickled.
+
+    Args:
+        urls: the shards in their order; remote ones go through `cache`.
+        base: folder or URL that the index will lie in: the shards inside are noted relative to it.
+        progress: called with the number of samples of each finished shard.
+        labelled: whether labels are read.
+        left_out: notes broken samples, which are then passed by, and whatever else is not taken.
+
+    Raises:
+        DataError: naming the shard: missing, truncated, without samples, or holding pickled members; without
+            `left_out` also: holding a broken sample.
+    """
+
+    def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]], LeftOut]:
+        lost = LeftOut()
+        taken = None if left_out is None else lost
+        shard, samples = scan_tar(cache.fetch(url, None, None), url, labelled=labelled, left_out=taken)
+        progress(shard["n"])
+        return shard, samples, lost
+
+    shards: list[dict[str, Any]] = []
+    tables: list[pa.Table] = []
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    try:
+        for shard, samples, lost in pool.map(scan, urls):
+            if left_out is not None:
+                left_out.add(lost)
+            if not shard["n"]:
+                continue
+            columns = {"shard": [len(shards)] * shard["n"], **samples}
+            tables.append(pa.Table.from_pydict(columns, schema=SAMPLES_SCHEMA))
+            shards.append({"url": _relative(shard.pop("url"), base), **shard})
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if not urls:
+        raise DataError(f"{base or 'index'}: no shards to index")
+    if not shards:
+        raise DataError(f"{base or 'index'}: no sample can be used{_first_of(left_out)}")
+    return Index(
+        base,
+        pa.Table.from_pylist(shards, schema=SHARDS_SCHEMA),
+        pa.concat_tables(tables),
+        tuple(class_names),
+    )
+
+
+def _first_of(left_out: LeftOut | None) -> str:
+    if left_out is None or not left_out.broken:
+        return ""
+    return ": " + "\n".join(f"{each.where}: {each.why}" for each in left_out.broken[:LISTED_MAX])
+
+
+def _relative(url: str, base: str) -> str:
+    """How the index in `base` names the shard at `url`."""
+    if is_remote(url):
+        folder, _, _ = base.partition("?")
+        inside = url.partition("?")[0].removeprefix(folder.rstrip("/") + "/")
+        return inside if is_remote(base) and join(base, inside) == url else url
+    path = os.path.abspath(url)  # noqa: PTH100 (resolve() would follow links)
+    if url != printable(url):
+        raise DataError(f"{printable(url)}: the shard's path is not UTF-8, and an index is; rename what is not")
+    if is_remote(base):
+        raise DataError(f"{url}: a shard on this machine cannot be used from an index at {base}; copy it there first")
+    with contextlib.suppress(ValueError):
+        return str(Path(path).relative_to(os.path.abspath(base)))  # noqa: PTH100
+    return path
+
+
+def write_index(index: Index, dest: str) -> None:
+    """Write `samples.parquet`, `captions.parquet` if there are vectors, and then `shards.parquet` to `dest`.
+
+    Without the last there is no index, and it holds the others' sha256: a half-written index is none.
+
+    Raises:
+        DataError: `dest` cannot be written, or would refer to shards of this machine from elsewhere.
+    """
+    if dest.startswith(("http://", "https://")):
+        raise DataError(f"{dest}: cannot be written to; give a local folder for the index")
+    urls = [_relative(index.url(i), dest) for i in range(index.shards.num_rows)]
+    files = {SAMPLES_FILE: _parquet(index.samples)}
+    notes = {
+        "format_version": FORMAT_VERSION,
+        "samples_sha256": hashlib.sha256(files[SAMPLES_FILE]).hexdigest(),
+        "class_names": list(index.class_names),
+    }
+    if index.embedded is not None:
+        # Floats of vectors neither repeat nor compress: a dictionary would only cost.
+        files[CAPTIONS_FILE] = _parquet(index.embedded, use_dictionary=False)
+        notes["captions_sha256"] = hashlib.sha256(files[CAPTIONS_FILE]).hexdigest()
+        notes["encoder"] = index.encoder
+    shards = index.shards.set_column(0, "url", pa.array(urls, pa.string()))
+    shards = shards.replace_schema_metadata({"gandist": json.dumps(notes, sort_keys=True)})
+    dest_fs, folder = filesystem(dest)
+    check_no_foreign_tables(dest)
+    try:
+        dest_fs.create_dir(folder, recursive=True)
+        remove_index(dest)
+        for name, content in {**files, SHARDS_FILE: _parquet(shards)}.items():
+            _write(dest_fs, f"{folder}/{name}", content)
+    except OSError as error:
+        raise DataError(f"{dest}: the index cannot be written: {error}") from error
+
+
+def check_no_foreign_tables(dest: str) -> None:
+    """Refuse a folder in which a table of somebody else's has a name that an index's files have.
+
+    Raises:
+        DataError: there is one.
+    """
+    dest_fs, folder = filesystem(dest)
+    for name, columns in COLUMNS.items():
+        try:
+            with dest_fs.open_input_file(f"{folder}/{name}") as file:
+                schema = pq.read_schema(file)
+        except (OSError, pa.ArrowException):
+            continue  # none, or damaged: those of others are refused by what they hold
+        if set(schema.names) != columns:
+            raise DataError(
+                f"{join(dest, name)}: is a table of something else ({', '.join(schema.names)}), and an index has a "
+                "file of this name; move it away, or give another DEST"
+            )
+
+
+def remove_index(dest: str) -> None:
+    """Remove what makes the index in `dest` one, if there is any."""
+    dest_fs, folder = filesystem(dest)
+    path = f"{folder}/{SHARDS_FILE}"
+    if dest_fs.get_file_info(path).type != pafs.FileType.NotFound:
+        dest_fs.delete_file(path)
+
+
+def _parquet(table: pa.Table, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", **options)
+    return sink.getvalue()
+
+
+def _write(dest_fs: pafs.FileSystem, path: str, content: bytes) -> None:
+    if not isinstance(dest_fs, pafs.LocalFileSystem):
+        with dest_fs.open_output_stream(path) as stream:  # an object store shows nothing before the end
+            stream.write(content)
+        return
+    final = Path(path)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(final)
+
+
+def index_command(path: str) -> str:
+    """The command that writes the index of the shards in a folder, or at a URL."""
+    if path.startswith(("http://", "https://")):  # which neither lists its files nor can be written to
+        return f"python -m gandist.pack {shlex.quote(join(path, '{000000..000009}.tar'))} FOLDER --index-only"
+    return f"python -m gandist.pack {shlex.quote(path)} --index-only"
+
+
+def read_index(path: str) -> Index:
+    """The index in a folder, or at an s3://, gs:// or http(s):// URL.
+
+    Raises:
+        NoIndexError: there is none.
+        DataError: it is half-written or damaged; the message says how to write it.
+    """
+    fix = f"write it: {index_command(path)}"
+    try:
+        shards = _shards_table(_fetched(path, SHARDS_FILE, fix))
+        notes = json.loads(shards.schema.metadata[b"gandist"])
+        version, sha256, names = notes["format_version"], notes["samples_sha256"], notes["class_names"]
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: {SHARDS_FILE} is damaged, or no index of ours; {fix}") from error
+    if version != FORMAT_VERSION:
+        raise DataError(f"{path}: an index of format {version}, this version reads {FORMAT_VERSION}; {fix}")
+    files, encoder = {SAMPLES_FILE: sha256}, notes.get("encoder", "")
+    if encoder:
+        fix += " --captions"
+        files[CAPTIONS_FILE] = notes["captions_sha256"]
+    tables = []
+    for name, expected in files.items():
+        content = _fetched(path, name, fix)
+        if (actual := hashlib.sha256(content).hexdigest()) != expected:
+            raise DataError(f"{path}: the sha256 of {name} is {actual}, {SHARDS_FILE} expects {expected}; {fix}")
+        tables.append(_table(content))
+    samples, embedded = tables if encoder else (*tables, None)
+    return Index(path, shards.replace_schema_metadata(None), samples, tuple(names), embedded, encoder)
+
+
+def _fetched(path: str, name: str, fix: str) -> bytes:
+    if not is_remote(path) and not Path(path).is_dir():
+        raise NoIndexError(f"{path}: no such folder")
+    try:
+        return read_bytes(join(path, name))
+    except FileNotFoundError as error:
+        kind = NoIndexError if name == SHARDS_FILE else DataError
+        raise kind(f"{path}: holds no index ({name} is missing); {fix}") from error
+
+
+def _table(content: bytes) -> pa.Table:
+    # Not pq.read_table: a thread of its scanner that lets go of our bytes while Python ends aborts it (status 134).
+    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+
+
+def _shards_table(content: bytes) -> pa.Table:
+    """Without counts of classes that would not be written today: a gigabyte, where labels are large."""
+    file = pq.ParquetFile(pa.BufferReader(content))
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    n_counts = sum(column.num_values for column in columns if column.path_in_schema.startswith("class_counts."))
+    table = file.read([name for name in file.schema_arrow.names if name != "class_counts"], use_threads=False)
+    if n_counts <= sum(map(most_classes, table["n"].to_pylist())):
+        return _table(content)
+    return table.append_column(SHARDS_SCHEMA.field("class_counts"), pa.nulls(table.num_rows, pa.list_(pa.int64())))

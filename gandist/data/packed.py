@@ -1,0 +1,115 @@
+"""What came of packing: images, classes, captions, and what was left out, for people and for programs."""
+
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from gandist.data.index import Index
+from gandist.data.remote import printable
+from gandist.data.samples import LeftOut, counts
+
+NAMED = 3
+"""Classes without images that are named."""
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """A class and how many images it has."""
+
+    name: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a set holds that was packed or indexed, and what did not come to be in it.
+
+    Attributes:
+        dest: folder or URL of the index.
+        classes: largest label + 1; 0 for a set without labels.
+        least, most: the classes with the fewest and the most images, of those that have any.
+        empty_classes: how many have none, and ...
+        empty_examples: ... the names of the first few.
+        unlabelled: images without a label, of a set with labels.
+        captions: images with a caption.
+        bytes: of all shards.
+        lost: labels, captions and names that were found and not taken, by reason.
+        skipped: files and members of other kinds, by extension.
+        broken: samples that were left out because they cannot be used, by reason.
+    """
+
+    dest: str
+    images: int
+    classes: int
+    least: ClassCount | None
+    most: ClassCount | None
+    empty_classes: int
+    empty_examples: list[str]
+    unlabelled: int
+    captions: int
+    shards: int
+    bytes: int
+    lost: dict[str, int]
+    skipped: dict[str, int]
+    broken: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as an object for `json.dumps`."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        left_out = f", {sum(self.broken.values())} broken images left out" if self.broken else ""
+        lines = [
+            f"{self.dest}: {self.images} images, {self.classes} classes, {self.shards} shards, "
+            f"{self.bytes / 1e6:.1f} MB{left_out}"
+        ]
+        if self.least is not None and self.most is not None:
+            least, most = (f"{each.images:,} ({each.name})" for each in (self.least, self.most))
+            line = f"images a class: least {least}, most {most}"
+            if self.empty_classes:
+                more = ", ..." if self.empty_classes > len(self.empty_examples) else ""
+                line += f"; {self.empty_classes:,} without any ({', '.join(self.empty_examples)}{more})"
+            lines.append(line)
+        if self.unlabelled:
+            lines.append(f"labels: {self.unlabelled:,} of {self.images:,} images have none")
+        if self.captions:
+            lines.append(f"captions: {self.captions:,} of {self.images:,} images have one")
+        for what, numbers in (("not taken", self.lost), ("skipped", self.skipped), ("broken", self.broken)):
+            if numbers:
+                lines.append(f"{what}: {counts(numbers)}")
+        return "\n".join(lines)
+
+
+def report(index: Index, left_out: LeftOut) -> Report:
+    """What `index` holds, and what of its source is not in it."""
+    numbers, images = np.unique(index.labels[index.labels >= 0], return_counts=True)
+    present = set(numbers.tolist())
+
+    def named(number: int) -> str:
+        return printable(index.class_names[number]) if number < len(index.class_names) else f"class {number}"
+
+    def count(i: int) -> ClassCount:
+        return ClassCount(named(int(numbers[i])), int(images[i]))
+
+    missing = [number for number in range(min(index.classes, len(numbers) + NAMED)) if number not in present]
+    return Report(
+        dest=index.base,
+        images=index.n,
+        classes=index.classes,
+        least=count(int(images.argmin())) if len(numbers) else None,
+        most=count(int(images.argmax())) if len(numbers) else None,
+        empty_classes=index.classes - len(numbers),
+        empty_examples=[named(number) for number in missing[:NAMED]],
+        unlabelled=int((index.labels < 0).sum()) if len(numbers) else 0,
+        captions=index.n - int(pc.sum(pc.is_null(index.samples["caption"])).as_py() or 0),
+        shards=index.shards.num_rows,
+        bytes=int(pc.sum(index.shards["bytes"]).as_py()),
+        lost=dict(left_out.lost),
+        skipped=dict(left_out.skipped),
+        # What differs from sample to sample within a reason are numbers.
+        broken=dict(Counter(re.sub(r"\d+", "N", each.why) for each in left_out.broken)),
+    )

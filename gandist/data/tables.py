@@ -1,0 +1,210 @@
+"""Parquet tables of images, labels and captions, as Hugging Face's and other tools write them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gandist.data.samples import MAX_CLASSES, LeftOut, Sample, Source, class_number
+from gandist.errors import DataError
+
+IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
+LABEL_COLUMNS = ("label", "labels", "class", "cls", "target", "y", "category", "fine_label", "coarse_label")
+CAPTION_COLUMNS = ("caption", "text", "captions", "prompt", "txt", "description")
+
+
+def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None) -> Source:
+    """Tables with a column of encoded images (bytes, or a struct of `bytes`), labels and captions if any.
+
+    Args:
+        paths: the parts of one table: they have the same columns, in any order.
+        scratch: an existing folder for a temporary file of the images' size.
+        labels: "column" if there must be one, "none" to leave it alone; None takes it if there is one.
+
+    Raises:
+        DataError: a part that cannot be read, or has other columns than the first; a label that cannot be used.
+    """
+    files = [_opened(path) for path in paths]
+    schema = files[0].schema_arrow
+    column = _image_column(schema, str(paths[0]))
+    label = _named(schema, LABEL_COLUMNS) if labels != "none" else None
+    caption = _named(schema, CAPTION_COLUMNS)
+    if labels == "column" and label is None:
+        raise DataError(
+            f"{paths[0]}: no column of labels among {', '.join(schema.names)}; name it 'label', or leave out --labels"
+        )
+    for path, file in zip(paths[1:], files[1:], strict=True):
+        if absent := [name for name in (column, label, caption) if name and name not in file.schema_arrow.names]:
+            raise DataError(
+                f"{path}: has no column {absent[0]!r}, as {paths[0].name} has (it has "
+                f"{', '.join(file.schema_arrow.names)}); give its columns the same names, or take it away"
+            )
+    left_out = LeftOut()
+    left_out.note("columns were not taken", (name for name in schema.names if name not in (column, label, caption)))
+    numbers, class_names = _labels(paths, files, label, left_out)
+    captions = [_column(path, file, caption) for path, file in zip(paths, files, strict=True)] if caption else []
+    encoded = _encoded(paths, files, column, scratch)
+    starts = np.cumsum([0, *(file.metadata.num_rows for file in files)])
+    if not starts[-1]:
+        raise DataError(f"{paths[0]}: holds no rows")
+
+    def place(i: int) -> tuple[int, int]:
+        part = int(np.searchsorted(starts, i, side="right")) - 1
+        return part, i - int(starts[part])
+
+    def read(i: int) -> Sample:
+        image = encoded[i].as_py()
+        if image is None:
+            raise ValueError("the table holds no bytes for it")
+        part, row = place(i)
+        text = captions[part][row].as_py() if captions else None
+        if isinstance(text, list):  # several captions of one image
+            text = text[0] if text else None
+        return Sample(image, int(numbers[i]), None if text is None else str(text))
+
+    def name(i: int) -> str:
+        part, row = place(i)
+        return f"{paths[part]}: row {row}"
+
+    return Source(int(starts[-1]), read, name, class_names, left_out)
+
+
+def holds_images(path: Path) -> bool:
+    """Whether a table has a column of image bytes; True for one that cannot be read, which is told when it is."""
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return True
+    try:
+        return bool(_image_column(schema, str(path)))
+    except DataError:
+        return False
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as a Parquet table of images: {error}") from error
+
+
+def _column(path: Path, file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
+    try:
+        values = file.read([name])[name]
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DataError(f"{path}: column {name!r} cannot be read: {error}") from error
+    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+
+
+def _named(schema: pa.Schema, names: Sequence[str], among: Sequence[str] | None = None) -> str | None:
+    """The first of the usual names that a column has, in capitals or not."""
+    found = {str(name).lower(): str(name) for name in reversed(schema.names if among is None else among)}
+    return next((found[name] for name in names if name in found), None)
+
+
+def _image_column(schema: pa.Schema, where: str) -> str:
+    def holds_bytes(kind: pa.DataType) -> bool:
+        if pa.types.is_struct(kind):
+            return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
+        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+    candidates = [str(field.name) for field in schema if holds_bytes(field.type)]
+    if name := _named(schema, IMAGE_COLUMNS, candidates):
+        return name
+    if len(candidates) == 1:
+        return candidates[0]
+    raise DataError(f"{where}: no column of image bytes among {', '.join(schema.names)}; name it 'image'")
+
+
+def _encoded(paths: Sequence[Path], files: Sequence[pq.ParquetFile], column: str, scratch: Path) -> pa.ChunkedArray:
+    """The images of all parts. Rows of a Parquet file cannot be read one by one; those of a memory-mapped Arrow file
+    can."""
+    spool = scratch / "images.arrow"
+    with pa.ipc.new_file(spool, pa.schema([("image", pa.large_binary())])) as writer:
+        for path, file in zip(paths, files, strict=True):
+            try:
+                for batch in file.iter_batches(batch_size=256, columns=[column]):
+                    images = batch.column(0)
+                    images = pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
+                    writer.write_batch(pa.record_batch([images.cast(pa.large_binary())], ["image"]))
+            except (OSError, pa.ArrowException) as error:
+                raise DataError(f"{path}: column {column!r} cannot be read as image bytes: {error}") from error
+    encoded = pa.ipc.open_file(pa.memory_map(str(spool))).read_all()["image"]
+    spool.unlink()  # the mapping keeps it until the source is done with
+    return encoded
+
+
+def _labels(
+    paths: Sequence[Path], files: Sequence[pq.ParquetFile], name: str | None, left_out: LeftOut
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Label of each row of all parts (n,) int64, -1 for none, and the names of the classes if they have any."""
+    if name is None:
+        return np.full(sum(file.metadata.num_rows for file in files), -1), ()
+    parts = [_column(path, file, name) for path, file in zip(paths, files, strict=True)]
+    as_names = [_is_text(part.type) for part in parts if not pa.types.is_null(part.type)]
+    others = "names" if any(as_names[:1]) else "numbers"
+    for path, part in zip(paths, parts, strict=True):
+        if not (pa.types.is_null(part.type) or _is_text(part.type) == as_names[0]):
+            raise DataError(
+                f"{path}: column {name!r} is {part.type}, where other parts have {others} of classes; write them "
+                "alike, or pass --labels none"
+            )
+    if any(as_names):
+        texts = [part.cast(pa.large_string()) for part in parts]
+        class_names = sorted({text for part in texts for text in pc.unique(part).drop_null().to_pylist()})
+        known = pa.array(class_names, pa.large_string())
+        numbers = [pc.fill_null(pc.index_in(part, known), -1).to_numpy().astype(np.int64) for part in texts]
+    else:
+        class_names = _hugging_face_names(paths, files, name)
+        numbers = [_whole(part, f"{path}: column {name!r}") for path, part in zip(paths, parts, strict=True)]
+    if any((part >= 0).any() for part in numbers):
+        for path, part in zip(paths, numbers, strict=True):
+            left_out.note("rows have no label", (f"{path.name}: row {row}" for row in np.flatnonzero(part < 0)))
+    return np.concatenate(numbers), tuple(class_names)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _whole(values: pa.ChunkedArray, where: str) -> np.ndarray:
+    """Class numbers (n,) int64 of a column of integers, or of the floats that pandas makes of integers with gaps."""
+    kind = values.type
+    if not (pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        if not pa.types.is_floating(kind):
+            raise DataError(f"{where} is {kind}, where labels are integers or strings; or pass --labels none")
+        values = values.cast(pa.float64())
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+    if not (pa.types.is_null(kind) or pa.types.is_boolean(kind)):
+        if pa.types.is_unsigned_integer(kind):
+            unusable = pc.greater_equal(values.cast(pa.uint64()), pa.scalar(MAX_CLASSES, pa.uint64()))
+        else:
+            unusable = pc.or_(pc.less(values, pa.scalar(-1)), pc.greater_equal(values, pa.scalar(MAX_CLASSES)))
+        if pa.types.is_floating(kind):
+            unusable = pc.or_(unusable, pc.not_equal(values, pc.floor(values)))
+        if (row := pc.index(pc.fill_null(unusable, False), True).as_py()) >= 0:
+            class_number(values[row].as_py(), f"{where}, row {row}")
+    return np.asarray(pc.fill_null(values.cast(pa.int64()), -1).to_numpy())
+
+
+def _hugging_face_names(paths: Sequence[Path], files: Sequence[pq.ParquetFile], column: str) -> list[str]:
+    """The names of the classes, on which all parts that have them must agree: a label counts through its own part's."""
+    names: list[str] = []
+    for path, file in zip(paths, files, strict=True):
+        try:
+            notes: Any = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])
+            own = [str(name) for name in notes["info"]["features"][column]["names"]]
+        except (KeyError, TypeError, ValueError):
+            continue
+        if names and own != names:
+            raise DataError(
+                f"{path}: names the classes of column {column!r} {', '.join(own)}, where an earlier part has "
+                f"{', '.join(names)}; write the parts with one list of names, or pack them apart"
+            )
+        names = own
+    return names

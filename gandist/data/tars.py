@@ -1,0 +1,282 @@
+"""WebDataset tars, written by anyone: where their images lie, with labels and captions.
+
+Nothing in a tar is ever unpickled, and a torn or damaged one is refused rather than read up to the damage.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+import re
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.fs as pafs
+
+from gandist.data.remote import filesystem, is_remote, join, printable, retrying
+from gandist.data.samples import MAX_CLASSES, Broken, LeftOut, caption_of
+from gandist.data.splits import files_of_split
+from gandist.errors import DataError
+
+COLUMNS = ("key", "ext", "offset", "size", "label", "caption", "crc")
+IMAGES = ("png", "jpg", "jpeg", "webp")
+PICKLES = {"pyd", "pickle", "pkl", "pth", "pt", "dill", "joblib"}
+APART = (
+    "its members are not side by side in the tar, and WebDataset takes consecutive ones for a sample; write the tar "
+    "again in the order of names: tar --sort=name -cf NEW.tar FOLDER"
+)
+META = re.compile(r"__[^/]*__(/|$)")  # WebDataset's own remarks, in no sample
+
+
+def list_shards(src: str, split: str | None = None) -> list[str]:
+    """Paths or URLs of the shards of `src`: a folder or bucket prefix of `*.tar`, one tar, or brace notation.
+
+    Args:
+        split: take the shards whose names say so (train-000000.tar); "all" takes those of every split.
+
+    Raises:
+        DataError: there are none, they cannot be listed, or they belong to several splits and none is named.
+    """
+    return files_of_split(src, _shards(src), split)
+
+
+def _shards(src: str) -> list[str]:
+    if "{" in src:
+        from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
+
+        try:
+            return list(braceexpand(src))
+        except UnbalancedBracesError as error:
+            raise DataError(f"{src}: the braces do not match; write name-{{000000..000009}}.tar") from error
+    if src.partition("?")[0].endswith(".tar"):
+        return [src]
+    if src.startswith(("http://", "https://")):
+        raise DataError(f"{src}: a web server does not list its files; write {src.rstrip('/')}/{{000000..000009}}.tar")
+    try:
+        found = retrying(src, lambda: _files(src))
+    except FileNotFoundError as error:
+        raise DataError(f"{src}: no such folder") from error
+    names = sorted(name for name in found if name.endswith(".tar"))
+    # Names that start with a dot are work in progress, or a file manager's litter.
+    names = [name for name in names if not name.startswith(".")]
+    if not names:
+        raise DataError(f"{src}: holds no shards (*.tar)")
+    return [join(src, name) for name in names]
+
+
+def _files(src: str) -> list[str]:
+    """Names of the files in a folder or under a bucket's prefix."""
+    if not is_remote(src):  # Arrow gives no names that are not UTF-8
+        return [entry.name for entry in os.scandir(src) if entry.is_file()]
+    src_fs, folder = filesystem(src)
+    return [info.base_name for info in src_fs.get_file_info(pafs.FileSelector(folder)) if info.is_file]
+
+
+def scan_tar(
+    path: Path, url: str, *, labelled: bool = True, left_out: LeftOut | None = None
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """The index's row of the shard at `path`, called `url`, and its columns for the samples (all but `shard`).
+
+    Args:
+        labelled: whether labels are read.
+        left_out: notes broken samples, which are then passed by, and whatever else is not taken.
+
+    Raises:
+        DataError: naming the shard: torn, pickled or empty; or without `left_out`, and naming the sample: broken, that
+            is without an image, or oddly labelled.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    notes = LeftOut() if left_out is None else left_out
+    if path.stat().st_size == 0:
+        raise DataError(f"{url}: an empty file, not a tar; fetch or write the shard again")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        samples = list(_samples(file, data, url, notes))
+        apart = _apart(samples)
+        for key, members, twice in samples:
+            where = f"{url}: sample {key!r}"
+            try:
+                if twice:
+                    raise ValueError(f"{key}.{twice} is there twice in one sample")
+                if key in apart:
+                    if apart[key] is not members:
+                        continue  # its first part says so
+                    raise ValueError(APART)
+                row = _row(key, members, data, where, notes, labelled)
+            except ValueError as error:
+                if left_out is None:
+                    raise DataError(f"{where}: {error}") from error
+                left_out.broken.append(Broken(where, str(error)))
+                continue
+            for name, value in row.items():
+                columns[name].append(value)
+        sha256 = hashlib.sha256(data).hexdigest()
+        numbers = np.array(columns["label"], np.int64)
+        counts: list[int] | None = None
+        if numbers.max(initial=-1) < most_classes(len(numbers)):
+            counts = np.bincount(numbers[numbers >= 0]).tolist()
+        shard = {"url": url, "bytes": len(data), "sha256": sha256, "n": len(numbers), "class_counts": counts}
+    if not samples:
+        raise DataError(f"{url}: holds no samples")
+    return shard, columns
+
+
+def most_classes(n: int) -> int:
+    """Up to how many classes a shard of n samples notes how many it has of each: labels may be any numbers, and the
+    list is not to be much longer than the samples."""
+    return max(1024, 4 * n)
+
+
+Members = dict[str, tuple[int, int]]
+"""Extension -> (offset, size) of one sample's members."""
+
+
+class _Grouped(NamedTuple):
+    """Consecutive members of one key; `twice` is an extension that came again."""
+
+    key: str
+    members: Members
+    twice: str
+
+
+def _samples(file: Any, data: mmap.mmap, url: str, left_out: LeftOut) -> Iterator[_Grouped]:
+    key, members, twice = "", Members(), ""
+    torn = DataError(f"{url}: a truncated or damaged tar; fetch or write the shard again")
+    try:
+        tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (closed by `with` below)
+        with tar:
+            for member in tar:
+                folder, slash, name = member.name.rpartition("/")
+                stem, dot, ext = name.partition(".")
+                if not member.isreg() or not stem or not dot or META.match(member.name):
+                    if not member.isdir() and not META.match(member.name):
+                        left_out.skip([printable(member.name)])
+                    continue
+                if PICKLES & set(ext.lower().split(".")):
+                    raise DataError(f"{url}: holds pickled data ({member.name}), which is never loaded; remove it")
+                if folder + slash + stem != key:
+                    if members:
+                        yield _Grouped(key, members, twice)
+                    key, members, twice = folder + slash + stem, {}, ""
+                twice = ext if ext.lower() in members else twice
+                members[ext.lower()] = (member.offset_data, member.size)
+            # tarfile takes a damaged header for the end, and does without the zeros that mark it.
+            if data[tar.offset : tar.offset + tarfile.BLOCKSIZE] != bytes(tarfile.BLOCKSIZE):
+                raise torn
+    except (tarfile.TarError, EOFError, OSError) as error:
+        if data[:2] == b"\x1f\x8b":
+            raise DataError(f"{url}: a compressed tar cannot be read by offset; decompress it (gunzip)") from error
+        raise torn from error
+    if members:
+        yield _Grouped(key, members, twice)
+
+
+def _apart(samples: Sequence[_Grouped]) -> dict[str, Members]:
+    """Keys whose members are not side by side, so that part of a sample has no image; with the first part of each."""
+    times = Counter(each.key for each in samples)
+    apart: dict[str, Members] = {}
+    again = [each for each in samples if times[each.key] > 1]
+    torn = {each.key for each in again if not _images(each.members)}
+    for each in again:
+        if each.key in torn:
+            apart.setdefault(each.key, each.members)
+    return apart
+
+
+def _row(key: str, members: Members, data: mmap.mmap, where: str, left_out: LeftOut, labelled: bool) -> dict[str, Any]:
+    """The index's columns for a sample.
+
+    Raises:
+        ValueError: it cannot be used.
+    """
+    image = _image(members)
+    text = _member(members, image, "txt", where, left_out)
+    label, named = _label(members, image, data, where, left_out) if labelled else (-1, None)
+    offset, size = members[image]
+    left_out.skip(ext if "." in ext else f"a.{ext}" for ext in members if ext not in (image, text, named))
+    return {
+        "key": printable(key),
+        "ext": image.rpartition(".")[2],
+        "offset": offset,
+        "size": size,
+        "label": label,
+        "caption": None if text is None else caption_of(_content(members, data, text), f"{where}: .{text}", left_out),
+        "crc": zlib.crc32(memoryview(data)[offset : offset + size]),
+    }
+
+
+def _content(members: Members, data: mmap.mmap, ext: str) -> bytes:
+    offset, size = members[ext]
+    return data[offset : offset + size]
+
+
+def _images(members: Members) -> list[str]:
+    return [ext for ext in members if ext in IMAGES] or [ext for ext in members if ext.rpartition(".")[2] in IMAGES]
+
+
+def _image(members: Members) -> str:
+    found = _images(members)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(
+            f"holds {len(found)} images ({', '.join(found)}), where one is expected; names that are the same up to "
+            "their first dot are one sample: rename or remove the others"
+        )
+    raise ValueError(f"holds no image ({', '.join(IMAGES)}), only {', '.join(members)}; remove it from the shard")
+
+
+def _member(members: Members, image: str, kind: str, where: str, left_out: LeftOut) -> str | None:
+    """The member that says something of the image, by its extension: "cls" itself, or as the image "5x.png" is named,
+    "5x.cls", or the only one that ends so."""
+    found = [ext for ext in members if ext.rpartition(".")[2] == kind]
+    beside = f"{image.rpartition('.')[0]}.{kind}"
+    for ext in (kind, beside):
+        if ext in found:
+            return ext
+    if len(found) > 1:
+        left_out.note(f"samples have several .{kind}, of which none was taken", [f"{where}: {', '.join(found)}"])
+    return found[0] if len(found) == 1 else None
+
+
+def _label(members: Members, image: str, data: mmap.mmap, where: str, left_out: LeftOut) -> tuple[int, str | None]:
+    """The label (-1: none), and the extension of the member that has it."""
+    text, ext = None, _member(members, image, "cls", where, left_out)
+    if ext is not None:
+        text = _text(members, data, ext, where, left_out)
+    if text is None and (ext := _member(members, image, "json", where, left_out)):
+        try:
+            content = json.loads(_text(members, data, ext, where, left_out) or "null")
+        except json.JSONDecodeError as error:
+            if "." in ext:
+                left_out.note("members are no JSON", [f"{where}: {ext}"])
+                return -1, None
+            raise ValueError(f"its .{ext} cannot be parsed: {error}") from error
+        label = content.get("label") if isinstance(content, dict) else None
+        text = None if label is None else str(label)
+    if text is None:
+        return -1, None
+    try:
+        label = int(text)
+    except ValueError:
+        label = MAX_CLASSES
+    if not -1 <= label < MAX_CLASSES:
+        raise ValueError(
+            f"its label is {text.strip()!r}, which is not a class number; write one of 0 to {MAX_CLASSES - 1}, or pass "
+            "--labels none"
+        )
+    return label, ext
+
+
+def _text(members: Members, data: mmap.mmap, ext: str, where: str, left_out: LeftOut) -> str | None:
+    try:
+        return _content(members, data, ext).decode()
+    except UnicodeDecodeError as error:
+        if "." in ext:  # a guess at what it holds
+            left_out.note("members are not UTF-8 text", [f"{where}: {ext}"])
+            return None
+        raise ValueError(f"its .{ext} is not UTF-8 text") from error

@@ -1,0 +1,106 @@
+"""What a rank's surroundings want, and how all ranks come to the same decision at the same step."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from gandist.distributed.ranks import Ranks
+
+POLL_S = 0.5
+"""How often, about, the ranks agree on whether to go on."""
+PREEMPTION_POLLS = 10
+"""At every so manieth poll the surroundings are asked about a pre-emption."""
+
+Verdict = Literal["go", "save", "stop"]
+
+
+class Host:
+    """What surrounds a rank; a launcher overrides it. All ranks make each call alike."""
+
+    start = ""
+    """What all attempts of one start of the run have in common; "" where there is one attempt only."""
+    report_every_s = 0.0
+    """Rows that come sooner after the one reported before are not reported; the last one always is."""
+
+    def joined(self) -> None:
+        """All ranks have found each other, and training is about to begin."""
+
+    def stopping(self) -> bool:
+        """Whether this process was asked to end."""
+        return False
+
+    def preempted(self) -> bool:
+        """Whether a rank's machine is about to be taken away."""
+        return False
+
+    def report(self, row: dict[str, Any]) -> None:
+        """Take a tick's row of metrics."""
+
+
+class Outcome(NamedTuple):
+    """How a rank's loop ended: `done`, `stopped` (asked to, after a last checkpoint, or overtaken by another attempt,
+    as the message says) or `refused` with a message."""
+
+    status: str
+    images_seen: int = 0
+    message: str = ""
+
+
+class Word(NamedTuple):
+    """What the ranks tell each other in a poll: integers, of which the largest counts."""
+
+    stop: int = 0
+    report: int = 0
+    done: int = 0
+    steps: int = 0
+    """Steps until the next poll."""
+
+
+class Consensus:
+    """Decisions that all ranks take at the same step, about every POLL_S seconds and at each tick.
+
+    Between polls a step costs no communication: the number of steps until the next poll is agreed in each.
+    """
+
+    def __init__(self, ranks: Ranks, host: Host) -> None:
+        self.ranks, self.host = ranks, host
+        self._preempted, self._notice = False, False
+        self._polls, self._steps_left, self._steps, self._since = 0, 1, 0, time.perf_counter()
+        self._reported = -math.inf
+
+    def step(self, row: dict[str, Any], done: bool, stop_asked: Callable[[], bool]) -> Verdict:
+        """After each step of a training rank, with the tick's row where one is due: how to go on.
+
+        `save` comes once for each notice of a pre-emption; a run that is done does not stop early.
+        """
+        self._steps, self._steps_left = self._steps + 1, self._steps_left - 1
+        if self._steps_left > 0 and not row:
+            return "go"
+        steps = max(1, round(POLL_S * self._steps / (time.perf_counter() - self._since)))
+        report = bool(row) and (done or time.perf_counter() - self._reported >= self.host.report_every_s)
+        word = self.poll(Word(self.host.stopping() or stop_asked(), report, done, steps), row)
+        self._steps_left, self._steps, self._since = word.steps, 0, time.perf_counter()
+        if word.stop and not word.done:
+            return "stop"
+        return "save" if self._notice else "go"
+
+    def poll(self, mine: Word, row: dict[str, Any]) -> Word:
+        """One exchange between all processes, surplus ones too."""
+        word = Word(*self.ranks.most([int(value) for value in mine]))
+        if word.report:
+            self._reported = time.perf_counter()
+            self.host.report(row)
+        self._polls, self._notice = self._polls + 1, False
+        if self._polls % PREEMPTION_POLLS == 0:
+            before, self._preempted = self._preempted, self.host.preempted()
+            self._notice = self._preempted and not before
+        return word
+
+
+def wait(consensus: Consensus) -> Outcome:
+    """The loop of a surplus rank: it takes part in the polls until the others end."""
+    while True:
+        word = consensus.poll(Word(), {})
+        if word.done or word.stop:
+            return Outcome("done" if word.done else "stopped")

@@ -1,0 +1,226 @@
+"""All measures of a generator against real images, with the protocol without which they say little."""
+
+import logging
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gandist.data import dataset
+from gandist.config.run import RunConfig
+from gandist.distributed.randomness import philox
+from gandist.distributed.ranks import Ranks
+from gandist.errors import DataError
+from gandist.evaluation.extractors import Extractor
+from gandist.evaluation.features import Reals, Seen, look_together, moments_of, real_features
+from gandist.evaluation.kernel import kernel_distance
+from gandist.evaluation.neighbours import (
+    K_DENSITY,
+    K_MANIFOLD,
+    manifold_measures,
+    novelty,
+    novelty_of_training,
+    smallest_distances,
+)
+from gandist.evaluation.paths import EPSILON, path_lengths
+from gandist.evaluation.statistics import Moments, distance_of
+from gandist.monitoring.health import WORST_DISTANCE
+from gandist.run.trained import Trained
+
+log = logging.getLogger("gandist")
+
+N_MIN = 2 * (K_DENSITY + 1)
+"""Images that there must be of either kind: two halves, each with neighbours."""
+N_PAIRS = 10_000
+"""Images whose distances to others are taken, at most: between all pairs of more, time would grow as their square."""
+N_PATHS = 1000
+"""Paths of latents whose length is taken."""
+CLASS_MIN = 50
+"""Images of a class that its distance is computed from: of fewer it says more of the draw than of the class."""
+
+
+class Result(NamedTuple):
+    """What a generator is worth."""
+
+    measures: dict[str, float]
+    images_seen: int
+    protocol: dict[str, Any]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it: a value that is not finite, such as the error of one estimate, is None."""
+        measures = {name: value if math.isfinite(value) else None for name, value in self.measures.items()}
+        return {"images_seen": self.images_seen, "measures": measures, "protocol": self.protocol}
+
+
+@dataclass
+class Yardstick:
+    """An extractor and the real images as it sees them: any number of checkpoints is measured against them."""
+
+    extractor: Extractor
+    ranks: Ranks
+    real: Reals
+    training: Reals | None
+    """The images that the generator was trained on; None where they cannot be read."""
+    resolution: int
+    moments: Moments = field(init=False)
+    floor: float = field(init=False)
+    """The Fréchet distance of one half of the real images to the other."""
+    _of_real: dict[int, Tensor] = field(default_factory=dict)
+    """Distances between neighbours among so many real images, which are the same at every evaluation."""
+    _new: dict[int, float] = field(default_factory=dict)
+    """How far so many real images are from the nearest training image."""
+
+    def __post_init__(self) -> None:
+        if self.ranks.leads:
+            halves = [moments_of(half) for half in self.real.seen.h.chunk(2)]
+            self.moments, self.floor = halves[0] + halves[1], distance_of(*halves)
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the real images are others than those that the generator was trained on."""
+        return self.training is not None and self.training.fingerprint != self.real.fingerprint
+
+    def evaluate(self, trained: Trained, n: int, seed: int = 0) -> Result:
+        """Measure n images of a generator; the same seed gives the same values, on every one of the ranks.
+
+        All ranks draw and look; the leading one compares. Memory and time grow linearly in n.
+        """
+        start = time.perf_counter()
+        y = self._conditions(trained.config, n, seed)
+        fake = self._look(trained, y, n, seed)
+        looked = time.perf_counter()
+        n_paths = min(n, N_PATHS)
+        ppl = self._path_length(trained, y, n_paths, seed)
+        result = None
+        if self.ranks.leads:
+            measures = self._compare(fake, y if trained.config.model.classes else None) | {"ppl": ppl}
+            result = Result(measures, trained.images_seen, self._protocol(n, n_paths, seed, start, looked))
+        found = self.ranks.gather(result)[0]
+        assert found is not None
+        return found
+
+    def _protocol(self, n: int, n_paths: int, seed: int, start: float, looked: float) -> dict[str, Any]:
+        return {
+            "extractor": self.extractor.name,
+            "extractor_sha256": self.extractor.sha256,
+            "n_real": len(self.real.seen.h),
+            "n_fake": n,
+            "resize": f"real images cropped to {self.resolution} px as in training, then {self.extractor.resize}",
+            "floor": self.floor,
+            "floor_is": f"{self.extractor.distance} of one half of the real images to the other",
+            "real_fingerprint": self.real.fingerprint,
+            "manifold": {"n": self._compared(n), "k_precision_recall": K_MANIFOLD, "k_density_coverage": K_DENSITY},
+            "memorisation_is": "nearest training image of generated ones, over that of "
+            + ("held out images" if self.held_out else "training images to one another")
+            + " (medians)",
+            "ppl": {"n": n_paths, "epsilon": EPSILON, "distance": "squared Euclidean, of features"},
+            "seed": seed,
+            "device": self.ranks.device.type,
+            "workers": self.ranks.world_size,
+            "seconds": round(time.perf_counter() - start, 3),
+            "seconds_looking": round(looked - start, 3),
+        }
+
+    def _conditions(self, config: RunConfig, n: int, seed: int) -> Tensor | None:
+        """Drawn from those of the real images, so that their classes come as often."""
+        if not (config.model.classes or config.model.text_dim):
+            return None
+        there = self.real.conditions
+        numbers = philox(seed, "evaluate/y").integers(len(there), size=n)
+        return torch.from_numpy(there[numbers]).to(self.ranks.device)
+
+    def _look(self, trained: Trained, y: Tensor | None, n: int, seed: int) -> Seen:
+        z = trained.latents(n, seed)
+
+        def images_of(numbers: np.ndarray) -> np.ndarray:
+            return trained.images(z[numbers], None if y is None else y[numbers]).transpose(0, 2, 3, 1)
+
+        return look_together(self.extractor, images_of, n, self.ranks)
+
+    def _compared(self, n: int) -> int:
+        """Of n generated images, how many are compared with as many real ones."""
+        return min(n, len(self.real.seen.h), N_PAIRS)
+
+    def _compare(self, fake: Seen, labels: Tensor | None) -> dict[str, float]:
+        """All that the features say."""
+        measures = self._distances(fake, labels)
+        measures["is"] = fake.predictions.inception_score
+        m = self._compared(len(fake.h))
+        real = self.real.seen.h[:m]
+        if m not in self._of_real:
+            self._of_real[m] = smallest_distances(real, real, max(K_MANIFOLD, K_DENSITY) + 1)
+        measures |= manifold_measures(real, fake.h[:m], of_real=self._of_real[m])
+        if self.training is not None:
+            measures["memorisation"] = self._memorisation(self.training.seen.h, fake.h)
+        return measures
+
+    def _distances(self, fake: Seen, labels: Tensor | None) -> dict[str, float]:
+        """Fréchet and kernel distance, and the first also class by class, with the largest of these."""
+        name = self.extractor.distance
+        found = {name: distance_of(self.moments, fake.moments)}
+        kid = kernel_distance(self.real.seen.h, fake.h)
+        found |= {"kid": kid.mean, "kid_se": kid.standard_error}
+        if labels is not None:
+            of_real = torch.from_numpy(self.real.labels).to(self.ranks.device)
+            by_class = {}
+            for label in range(int(of_real.max()) + 1):
+                real_h, fake_h = self.real.seen.h[of_real == label], fake.h[labels == label]
+                if min(len(real_h), len(fake_h)) >= CLASS_MIN:
+                    by_class[f"{name}/class-{label}"] = distance_of(moments_of(real_h), moments_of(fake_h))
+            found |= by_class
+            if by_class:
+                found[WORST_DISTANCE] = max(by_class.values())
+        return found
+
+    def _memorisation(self, training: Tensor, fake: Tensor) -> float:
+        """1: as far from the training images as new real ones are; 0: copies of them."""
+        n = min(len(fake), len(self.real.seen.h), N_PAIRS)
+        if n not in self._new:
+            real = self.real.seen.h[:n]
+            self._new[n] = novelty(real, training) if self.held_out else novelty_of_training(training, n)
+        return novelty(fake[:n], training) / self._new[n] if self._new[n] else math.nan
+
+    def _path_length(self, trained: Trained, y: Tensor | None, n: int, seed: int) -> float:
+        mine = slice(self.ranks.rank, n, self.ranks.world_size)
+        a, b = (ends[mine] for ends in trained.latents(2 * n, seed).chunk(2))
+        t = torch.from_numpy(philox(seed, "evaluate/t").random((n, 1))[mine]).to(self.ranks.device)
+        lengths = path_lengths(
+            lambda z, condition: self.extractor.features(trained.G(z, condition).float()),
+            a,
+            b,
+            t,
+            None if y is None else y[:n][mine],
+        )
+        return sum(self.ranks.gather(float(lengths.sum()))) / n
+
+
+def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str | None = None) -> Yardstick:
+    """Look at the real images of a run, or at those of `data` instead.
+
+    Raises:
+        DataError: they cannot be read, do not go with the run, or are too few.
+    """
+    with dataset.told_as("--data") if data else nullcontext():
+        real = real_features(_of(config, data or config.data.path), extractor, ranks)
+        if len(real.labels) < N_MIN:
+            said = data or config.data.path
+            raise DataError(f"data.path: {said}: {len(real.labels)} images; measures need {N_MIN}")
+    training: Reals | None = real
+    if data is not None:
+        try:
+            training = real_features(_of(config, config.data.path), extractor, ranks)
+        except DataError as error:
+            log.warning("memorisation is not measured: %s", error)
+            training = None
+    return Yardstick(extractor, ranks, real, training, config.model.resolution)
+
+
+def _of(config: RunConfig, path: str) -> RunConfig:
+    """The configuration, but of the images at `path`, which need not fill a batch."""
+    data, train = config.data.model_copy(update={"path": path}), config.train.model_copy(update={"batch": 1})
+    return config.model_copy(update={"data": data, "train": train})

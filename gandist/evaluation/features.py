@@ -1,0 +1,147 @@
+"""One pass over images: what an extractor sees in them. Of real images it is kept in this node's cache."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from gandist.data import dataset
+from gandist.config.run import RunConfig
+from gandist.data.decode import DECODER
+from gandist.data.feed import on_device
+from gandist.data.order import Order
+from gandist.distributed.ranks import Ranks
+from gandist.evaluation.extractors import Extractor
+from gandist.evaluation.statistics import Moments, Predictions
+from gandist.storage.storage import Storage
+
+log = logging.getLogger("gandist")
+
+N_REAL = 50_000
+"""Real images that are looked at, at most."""
+AT_A_TIME = 250
+
+
+class Seen(NamedTuple):
+    """What an extractor saw in n images."""
+
+    h: Tensor
+    """Features (n, F) float32, on the device: 4 n F bytes, the most that is held of the images."""
+    predictions: Predictions
+
+    @property
+    def moments(self) -> Moments:
+        return moments_of(self.h)
+
+
+def moments_of(h: Tensor) -> Moments:
+    """The moments of features (n, F), taken in part by part."""
+    moments = Moments(h.shape[1], h.device)
+    for at in range(0, len(h), 4096):
+        moments.add(h[at : at + 4096])
+    return moments
+
+
+@torch.no_grad()
+def look(extractor: Extractor, parts: Iterable[np.ndarray], n: int, device: torch.device) -> Seen:
+    """One pass over n images, that come in parts (any, R, R, C) uint8."""
+    h, at = torch.empty(n, extractor.dim, device=device), 0
+    predictions = Predictions(extractor.classes, device)
+    for part in parts:
+        x = on_device(torch.from_numpy(np.ascontiguousarray(part)), device, torch.float32)
+        seen = extractor.features(x)
+        predictions.add(extractor.probabilities(x, seen))
+        h[at : at + len(seen)] = seen
+        at += len(seen)
+    assert at == n
+    return Seen(h, predictions)
+
+
+def look_together(extractor: Extractor, images_of: Callable[[np.ndarray], np.ndarray], n: int, ranks: Ranks) -> Seen:
+    """One pass over images 0 to n - 1, shared among the ranks: all that was seen on the leading one, nothing elsewhere.
+
+    Args:
+        images_of: numbers (any,) -> images (any, R, R, C) uint8.
+    """
+    numbers = np.arange(ranks.rank, n, ranks.world_size)
+    parts = (images_of(numbers[at : at + AT_A_TIME]) for at in range(0, len(numbers), AT_A_TIME))
+    mine = look(extractor, parts, len(numbers), ranks.device)
+    predictions = Predictions(extractor.classes, ranks.device)
+    for sums in ranks.gather(mine.predictions.sums.cpu()):
+        predictions.sums += sums.to(ranks.device)
+    return Seen(ranks.interleave(mine.h, n), predictions)
+
+
+class Reals(NamedTuple):
+    """Real images of a set, in an order that is random but always the same."""
+
+    seen: Seen
+    """On the leading rank; nothing elsewhere."""
+    labels: np.ndarray
+    """(n,) int64; -1 where there is none."""
+    conditions: np.ndarray
+    """Of the whole set: labels, or vectors of captions."""
+    fingerprint: str
+    """Of the set's index."""
+
+
+def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: int = N_REAL) -> Reals:
+    """What an extractor sees in the images that `config` names, at most n_max of them: looked at once, by all ranks.
+
+    Raises:
+        DataError: the set cannot be read, or does not go with the configuration.
+    """
+    index = dataset.open_index(config)
+    numbers = Order([index.n], 0).take(0, min(index.n, n_max))
+    model = config.model
+    facts = [index.fingerprint, model.resolution, config.data.channels, len(numbers), DECODER]
+    identity = json.dumps([*facts, extractor.name, extractor.resize, extractor.sha256])
+    folder = dataset.cache_dir(config)
+    path = folder / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
+    with dataset.cached(folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # Several runs may want the same at once: the first looks, and the others wait.
+    with dataset.cached(folder), FileLock(path.with_suffix(".lock")) if ranks.leads else nullcontext():
+        seen = _kept(path, ranks.device) if ranks.leads else None
+        if not ranks.gather(seen is not None)[0]:
+            if ranks.leads:
+                log.info("looking at %d images of %s with %s, once", len(numbers), config.data.path, extractor.name)
+            images = dataset.open_set(config, index)
+            seen = look_together(extractor, lambda at: images.gather(numbers[at])[0], len(numbers), ranks)
+            if ranks.leads:
+                _keep(path, seen)
+    seen = seen or Seen(torch.empty(0, extractor.dim), Predictions(extractor.classes))
+    return Reals(seen, index.labels[numbers], dataset.conditions_of(config, index), index.fingerprint)
+
+
+def _keep(path: Path, seen: Seen) -> None:
+    tensors = {"h": seen.h.cpu(), "predictions": seen.predictions.sums.cpu()}
+    Storage(str(path.parent)).write_bytes(path.name, save_tensors(tensors, {"sha256": _digest(tensors)}))
+
+
+def _kept(path: Path, device: torch.device) -> Seen | None:
+    """What was kept; None where there is nothing, or it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            notes, tensors = file.metadata(), {name: file.get_tensor(name) for name in ("h", "predictions")}
+    except (OSError, SafetensorError):
+        return None
+    if _digest(tensors) != notes["sha256"]:
+        return None
+    predictions = Predictions(len(tensors["predictions"]) - 2, device)
+    predictions.sums += tensors["predictions"].to(device)
+    return Seen(tensors["h"].to(device), predictions)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    return hashlib.sha256(save_tensors(tensors)).hexdigest()

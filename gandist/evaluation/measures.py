@@ -1,0 +1,96 @@
+"""Measures by name: images -> scores, with what real images get and the protocol without which scores say little."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from gandist.data import dataset
+from gandist.config.run import RunConfig
+from gandist.errors import ConfigError
+from gandist.evaluation.classifier import RESOLUTION, Classifier, Facts, batches, classifier_of
+from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts
+from gandist.evaluation.statistics import Moments, distance_of
+
+STACKED = "builtin:stacked-fashion"
+GATHERED = 1000
+"""Real images that are in memory at a time."""
+
+
+class Measure(NamedTuple):
+    """How well images do, with what real ones would get."""
+
+    scores: Callable[[np.ndarray], dict[str, float]]
+    """uint8 (n, R, R, C) -> scores by name."""
+    real: dict[str, float]
+    """The same scores of real images: what a perfect generator gets."""
+    protocol: dict[str, Any]
+
+
+def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
+    """Modes of `builtin:stacked-fashion` that are covered, and the KL from the uniform distribution over them.
+
+    Raises:
+        ConfigError: the images are others.
+    """
+    if (config.data.path, config.data.channels) != (STACKED, 3):
+        raise ConfigError(f"measures: modes are those of data.path={STACKED} with data.channels=3; set both")
+    grey = config.data.model_copy(update={"path": "builtin:fashion-10k", "channels": 1})
+    classifier, facts = classifier_of(grey, config.model.resolution)
+    classifier.to(device)
+
+    def scores(images: np.ndarray) -> dict[str, float]:
+        counts = mode_counts(images, classifier, device)
+        return {"modes": covered(counts), "KL": kl_from_uniform(counts)}
+
+    index = dataset.open_index(config)
+    n_real = min(n_samples, index.n)
+    real, _ = dataset.open_set(config, index).gather(dataset.order_of(config, index).take(0, n_real))
+    protocol = {**_extractor(grey.path, facts, config.model.resolution), "n_real": n_real, "n_fake": n_samples}
+    return Measure(scores, scores(real), {**protocol, "real": "the training images"})
+
+
+def classifier_distance(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
+    """Fréchet distance between the features that a classifier of the real set has of it and of the images."""
+    classifier, facts = classifier_of(config.data, config.model.resolution)
+    classifier.to(device)
+    index = dataset.open_index(config)
+    images, order = dataset.open_set(config, index), dataset.order_of(config, index).take(0, index.n)
+
+    def moments_of(numbers: np.ndarray) -> Moments:
+        parts = np.array_split(numbers, -(-len(numbers) // GATHERED))
+        return _moments(classifier, (images.gather(part)[0] for part in parts), device)
+
+    halves = [moments_of(half) for half in np.array_split(order, 2)]
+    real = halves[0] + halves[1]
+
+    def scores(fakes: np.ndarray) -> dict[str, float]:
+        return {"fd-classifier": distance_of(real, _moments(classifier, [fakes], device))}
+
+    protocol = {**_extractor(config.data.path, facts, config.model.resolution), "n_real": index.n, "n_fake": n_samples}
+    return Measure(scores, {"fd-classifier": distance_of(*halves)}, {**protocol, "real": "one half against the other"})
+
+
+@torch.inference_mode()
+def _moments(classifier: Classifier, parts: Iterable[np.ndarray], device: torch.device) -> Moments:
+    moments = Moments(classifier.head.in_features, device)
+    for part in parts:
+        for x in batches(part, device):
+            moments.add(classifier.features(x))
+    return moments
+
+
+def _extractor(path: str, facts: Facts, resolution: int) -> dict[str, Any]:
+    return {
+        "extractor": f"classifier of {path}",
+        "accuracy": facts.accuracy,
+        "n_test": facts.n_test,
+        "resize": f"{resolution} px averaged to {RESOLUTION}" if resolution != RESOLUTION else "none",
+    }
+
+
+MEASURES: dict[str, Callable[[RunConfig, int, torch.device], Measure]] = {
+    "modes": mode_coverage,
+    "fd-classifier": classifier_distance,
+}

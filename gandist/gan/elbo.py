@@ -1,0 +1,73 @@
+"""The variational auto-encoder in the harness of the game: G decodes, and an encoder has D's seat.
+
+Both minimise one loss, the negative evidence lower bound (Kingma & Welling 2014, arXiv:1312.6114, eq. 10).
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from gandist.distributed.ranks import Ranks
+from gandist.gan.adversarial import Latents, Now, Reals, autocast, chunks, on_the_last
+from gandist.gan.networks.norms import synchronise
+from gandist.gan.networks.vae import ElboLoss
+from gandist.gan.penalties import Noise
+from gandist.gan.players import Players
+from gandist.monitoring.health import Method
+
+ELBO = "elbo"
+"""What `game.objective` calls it. The weight of the penalty `kl` is its beta."""
+
+
+def traits(values: float, latents: int) -> Method:
+    """What health has to know; `values`: of an image, in units of `TUNED_AT`.
+
+    The reconstruction is a sum over the image's values, and gradients are for the most part its; the divergence is a
+    sum over latents. It holds the exponential of what the encoder says of the variance, which one of the first steps
+    may throw off by so much that a tick's mean tells of nothing else.
+    """
+    units = {"loss/D": float(latents), **dict.fromkeys(("loss/G", "grad_norm/D", "grad_norm/G"), values)}
+    return Method(centred=False, units=units, ticks=2)
+
+
+class Elbo:
+    """The one loss, wrapped for the ranks once, and its step; to the loop it is a `Game`."""
+
+    statistics = ("loss/D", "grad_norm/D", "loss/G", "grad_norm/G")
+    """D's loss is the divergence of its codes, G's the reconstruction error."""
+
+    def __init__(self, players: Players, ranks: Ranks, precision: str, accumulate: int = 1) -> None:
+        for net in (players.G.net, players.D.net):
+            synchronise(net, ranks.gradients)
+        self.loss = ranks.distributed(ElboLoss(players.G.net, players.D.net))
+        self.autocast, self.accumulate = autocast(ranks.device, precision), accumulate
+
+    def noise_for(self, player: str, due: Iterable[str] = ()) -> dict[str, Noise]:
+        """Nothing: the codes are sampled by what the loop draws for D's fakes."""
+        return {}
+
+    def step(
+        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Now
+    ) -> Tensor:
+        """One update of both against the mean loss over `reals[0]`, then the decoder's running average.
+
+        Of the latents, `for_D[0].z` is what codes are sampled by; `for_G` is left alone.
+        """
+        G, E = players.G, players.D
+        for player in (G, E):
+            player.optimizer.zero_grad()
+        (x, y, _), eps = reals[0], for_D[0].z
+        beta = now.weights_G.get("kl", 1.0)
+        parts = list(zip(*(chunks(value, self.accumulate) for value in (x, y, eps)), strict=True))
+        sums = []
+        for i, part in enumerate(parts):
+            with on_the_last(self.loss, i + 1 == len(parts)):
+                with self.autocast():
+                    loss, statistics = self.loss(*part, beta)
+                (loss / len(parts)).backward()
+            sums.append(statistics)
+        reconstruction, divergence = torch.stack(sums).mean(0).float()
+        norm_E, norm_G = E.update().float(), G.update().float()
+        players.average(now.beta)
+        return torch.stack([divergence, norm_E, reconstruction, norm_G])

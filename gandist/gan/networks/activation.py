@@ -1,0 +1,122 @@
+"""Bias and leaky ReLU in one pass: y = leaky_relu(x + b[c]), with derivatives of every order in either mode.
+
+Piecewise linear, so two maps are all its derivatives. With the gate y > 0 held fixed, `_Gated` takes (x, b) to x + b
+or slope (x + b), pixel by pixel; its adjoint, `_Summed`, takes g to g or slope g, and to the sums of that by channel.
+Each is the other's derivative backwards, and its own forwards. The gate is read off the result, so x is not kept, and
+at 0 the slope is that of the negative side, as torch has it.
+
+One pass in place of two where a convolution adds its bias itself, and the gradient of b is summed in the pass that
+makes x's. Plain torch, the twin, is for tests: off the GPU layers do better with torch's own in-place operation.
+"""
+
+import torch
+from torch import Tensor
+
+from gandist.gan.kernels import usable
+from gandist.gan.networks.norms import at_least_float32
+
+Context = torch.autograd.function.FunctionCtx
+
+
+def bias_leaky_relu(x: Tensor, b: Tensor, slope: float) -> Tensor:
+    """x: (N, C, H, W), b: (C,) -> (N, C, H, W), in x's dtype and memory format; computed in float32 at least.
+
+    Raises:
+        ValueError: slope < 0, with which the result no longer shows the sign of x + b.
+    """
+    if slope < 0:
+        raise ValueError(f"a leaky ReLU's slope is not negative, as {slope} is")
+    y: Tensor = _Gated.apply(x, b, None, slope)  # type: ignore[no-untyped-call]
+    return y
+
+
+def _gated(x: Tensor, b: Tensor | None, gate: Tensor | None, slope: float) -> Tensor:
+    if usable(x):
+        from gandist.gan.kernels import device
+
+        return device.gated(x, b, gate, slope)
+    h = at_least_float32(x)
+    if b is not None:
+        h = h + b[:, None, None].to(h.dtype)
+    return torch.where((h if gate is None else gate) > 0, h, slope * h).to(x.dtype)
+
+
+def _summed(x: Tensor, gate: Tensor, slope: float) -> tuple[Tensor, Tensor]:
+    if usable(x):
+        from gandist.gan.kernels import device
+
+        return device.summed(x, gate, slope)
+    h = at_least_float32(x)
+    h = torch.where(gate > 0, h, slope * h)
+    return h.to(x.dtype), h.sum((0, 2, 3))
+
+
+class _Gated(torch.autograd.Function):
+    """(x, b or None, gate or None, slope) -> y; without a gate y is its own."""
+
+    @staticmethod
+    def forward(x: Tensor, b: Tensor | None, gate: Tensor | None, slope: float) -> Tensor:
+        return _gated(x, b, gate, slope)
+
+    @staticmethod
+    def setup_context(ctx: Context, inputs: tuple[Tensor, Tensor | None, Tensor | None, float], output: Tensor) -> None:
+        _, b, gate, slope = inputs
+        _keep(ctx, output if gate is None else gate, slope)
+        ctx.b_dtype = None if b is None else b.dtype  # type: ignore[attr-defined]
+
+    @staticmethod
+    def backward(ctx: Context, g: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
+        gate, slope = _kept(ctx)
+        if g is None:
+            return None, None, None, None
+        if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
+            dx, db = _Summed.apply(g, gate, slope)  # type: ignore[no-untyped-call]
+            return dx, db.to(ctx.b_dtype), None, None  # type: ignore[attr-defined]
+        return _Gated.apply(g, None, gate, slope), None, None, None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def jvp(ctx: Context, x: Tensor | None, b: Tensor | None, *_: object) -> Tensor:
+        gate, slope = _kept(ctx)
+        y: Tensor = _Gated.apply(_or_zeros(x, gate), b, gate, slope)  # type: ignore[no-untyped-call]
+        return y
+
+
+class _Summed(torch.autograd.Function):
+    """(x, gate, slope) -> y (N, C, H, W) and its sums by channel (C,)."""
+
+    @staticmethod
+    def forward(x: Tensor, gate: Tensor, slope: float) -> tuple[Tensor, Tensor]:
+        return _summed(x, gate, slope)
+
+    @staticmethod
+    def setup_context(ctx: Context, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]) -> None:
+        _keep(ctx, *inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Context, g: Tensor | None, g_sums: Tensor | None) -> tuple[Tensor, None, None]:
+        gate, slope = _kept(ctx)
+        return _Gated.apply(_or_zeros(g, gate), g_sums, gate, slope), None, None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def jvp(ctx: Context, x: Tensor | None, *_: object) -> tuple[Tensor, Tensor]:
+        gate, slope = _kept(ctx)
+        both: tuple[Tensor, Tensor] = _Summed.apply(_or_zeros(x, gate), gate, slope)  # type: ignore[no-untyped-call]
+        return both
+
+
+def _keep(ctx: Context, gate: Tensor, slope: float) -> None:
+    ctx.save_for_backward(gate)
+    ctx.save_for_forward(gate)
+    ctx.slope = slope  # type: ignore[attr-defined]
+    # The sums' gradient is mostly absent, and b's tangent always: no zeros to be filled and added for them.
+    ctx.set_materialize_grads(False)
+
+
+def _kept(ctx: Context) -> tuple[Tensor, float]:
+    """Detached: the gate's derivative is zero, and a graph behind it would be walked for nothing."""
+    (gate,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    return gate.detach(), ctx.slope  # type: ignore[attr-defined]
+
+
+def _or_zeros(x: Tensor | None, gate: Tensor) -> Tensor:
+    return torch.zeros_like(gate) if x is None else x

@@ -1,0 +1,166 @@
+"""The SNGAN pair (Miyato et al. 2018, arXiv:1802.05957, appendix B.4): residual networks, D spectrally normalised.
+
+At width 64 the channels are the paper's. At 32 pixels, as for CIFAR-10, all of G has 4 widths (256) and all of D has 2
+(128). At 64 and 128, as for STL-10 and ImageNet, they double with every level away from the image, from one width up to
+16: G has 1024-512-256-128-64 and D 64-128-256-512-1024 at 64 pixels, and each another 1024 inside at 128. D's last
+block, of 32 pixels its last two, keeps the resolution.
+
+Conditioned (Miyato & Koyama 2018, arXiv:1802.05637), the blocks of G take gains and biases of their norms from y, and
+D adds the projection of its features on an embedding of y. D's last layer has no bias, to which relativistic
+objectives would give no gradient.
+"""
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gandist.gan.networks.norms import norm, spectral
+from gandist.gan.networks.shape import Shape, condition, projection
+
+
+def channels_G(shape: Shape) -> list[int]:
+    """Channels of the features at 4x4, 8x8, ... up to the image's resolution."""
+    doublings = shape.resolution.bit_length() - 3
+    if shape.resolution == 32:
+        return [4 * shape.width] * (doublings + 1)
+    return [shape.width * min(2**k, 16) for k in reversed(range(doublings + 1))]
+
+
+def channels_D(shape: Shape) -> list[int]:
+    """Channels that each block gives, from the image on."""
+    halvings = shape.resolution.bit_length() - 3
+    if shape.resolution == 32:
+        return [2 * shape.width] * (halvings + 1)
+    return [shape.width * min(2**k, 16) for k in range(halvings + 1)]
+
+
+def convolution(before: int, after: int, size: int, gain: float = 1.0, bias: bool = True) -> nn.Conv2d:
+    """A convolution that keeps the resolution, Xavier-initialised with `gain`."""
+    made = nn.Conv2d(before, after, size, padding=size // 2, bias=bias)
+    nn.init.xavier_uniform_(made.weight, gain)
+    if made.bias is not None:
+        nn.init.zeros_(made.bias)
+    return made
+
+
+def upsample(x: Tensor) -> Tensor:
+    larger: Tensor = F.interpolate(x, scale_factor=2, mode="nearest")
+    return larger
+
+
+class ConditionalNorm(nn.Module):
+    """The norm of `shape` with gains and biases that y decides: 1 and 0 at first, whatever y; (x, y) -> like x."""
+
+    def __init__(self, shape: Shape, channels: int) -> None:
+        super().__init__()
+        self.norm = norm(shape.norm, channels, affine=not shape.condition_dim)
+        self.gain, self.bias = condition(shape, channels), condition(shape, channels)
+        for embed in (self.gain, self.bias):
+            if isinstance(embed, nn.Embedding | nn.Linear):
+                nn.init.zeros_(embed.weight)
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        h: Tensor = self.norm(x)
+        if self.gain is not None and self.bias is not None:
+            # Autocast leaves embeddings in float32: all that follows would be widened to it.
+            gain, bias = (1 + self.gain(y)).to(h.dtype), self.bias(y).to(h.dtype)
+            h = h * gain[:, :, None, None] + bias[:, :, None, None]
+        return h
+
+
+class BlockG(nn.Module):
+    """Twice the resolution: (x: (N, before, H, W), y) -> (N, after, 2 H, 2 W)."""
+
+    def __init__(self, shape: Shape, before: int, after: int) -> None:
+        super().__init__()
+        # BatchNorm takes from each channel what a bias gave it, there or some blocks later.
+        bias = shape.norm not in ("batch", "sync")
+        self.norm_1 = ConditionalNorm(shape, before)
+        self.conv_1 = convolution(before, after, 3, 2**0.5, bias)
+        self.norm_2 = ConditionalNorm(shape, after)
+        self.conv_2 = convolution(after, after, 3, 2**0.5, bias)
+        self.shortcut = convolution(before, after, 1, bias=bias)
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        h: Tensor = self.conv_1(upsample(F.relu(self.norm_1(x, y))))
+        h = self.conv_2(F.relu(self.norm_2(h, y)))
+        # The paper upsamples first: the same numbers for four times the work.
+        return h + upsample(self.shortcut(x))
+
+
+class Generator(nn.Module):
+    """z: (N, z_dim), y: (N,) or (N, text_dim) -> images (N, C, H, W) in [-1, 1]."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        channels = channels_G(shape)
+        self.dense = nn.Linear(shape.z_dim, 4 * 4 * channels[0])
+        nn.init.xavier_uniform_(self.dense.weight)
+        nn.init.zeros_(self.dense.bias)
+        self.blocks = nn.ModuleList(BlockG(shape, before, after) for before, after in pairwise(channels))
+        self.image = nn.Sequential(
+            norm(shape.norm, channels[-1]),
+            nn.ReLU(inplace=True),
+            convolution(channels[-1], shape.channels, 3),
+            nn.Tanh(),
+        )
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        h = self.dense(z).view(len(z), 4, 4, -1).permute(0, 3, 1, 2)  # born in channels_last order
+        for block in self.blocks:
+            h = block(h, y)
+        images: Tensor = self.image(h)
+        return images
+
+
+class BlockD(nn.Module):
+    """(N, before, H, W) -> (N, after, H, W), or (N, after, H / 2, W / 2) where it halves.
+
+    The first block, of the image, has neither norm nor ReLU in front.
+    """
+
+    def __init__(self, shape: Shape, before: int, after: int, halve: bool, first: bool) -> None:
+        super().__init__()
+        inside = after if first else before
+        front = [] if first else [norm(shape.norm, before), nn.ReLU()]
+        pool = [nn.AvgPool2d(2)] if halve else []
+        self.residual = nn.Sequential(
+            *front,
+            convolution(before, inside, 3, 2**0.5),
+            norm(shape.norm, inside),
+            nn.ReLU(inplace=True),
+            convolution(inside, after, 3, 2**0.5),
+            *pool,
+        )
+        # The paper pools last but for the first block: the same numbers for four times the work.
+        self.shortcut = nn.Sequential(*pool, *([convolution(before, after, 1)] if halve or before != after else []))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.residual(x) + self.shortcut(x)
+        return h
+
+
+class Discriminator(nn.Module):
+    """x: (N, C, H, W), y: (N,) or (N, text_dim) -> scores (N,)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        channels = channels_D(shape)
+        halving = 2 if shape.resolution == 32 else len(channels) - 1
+        blocks = [
+            BlockD(shape, before, after, halve=k < halving, first=k == 0)
+            for k, (before, after) in enumerate(pairwise([shape.channels, *channels]))
+        ]
+        self.features = nn.Sequential(*blocks, nn.ReLU(inplace=True))
+        self.score = nn.Linear(channels[-1], 1, bias=False)
+        self.embed = condition(shape, channels[-1])
+        for module in (self.score, self.embed):
+            if isinstance(module, nn.Embedding | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+        spectral(self, shape.norm)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        h = self.features(x).sum(dim=(2, 3))
+        scores: Tensor = self.score(h).flatten() + projection(self.embed, y, h)
+        return scores

@@ -1,0 +1,270 @@
+"""G, D, the running average of G, their optimisers, and how many images were seen: all that training changes."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+
+from gandist.distributed.randomness import key
+from gandist.errors import CheckpointError
+from gandist.gan.adam import ScheduledAdam
+
+
+@dataclass
+class Player:
+    """A network and what updates it."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: GradScaler
+    skipped: Tensor
+    """Updates left out because a gradient was not finite; float64 scalar on the device."""
+
+    def update(self) -> Tensor:
+        """The optimiser's step, left out where the gradient is not finite; the gradient's norm ().
+
+        Decided on the device: the fused optimisers take `found_inf` as GradScaler hands it to them.
+        """
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        found_inf = (~norm.isfinite()).float()
+        self.optimizer.found_inf = found_inf  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.skipped += found_inf
+        if self.scaler.is_enabled():
+            self.scaler.update()
+        return norm
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """What training changes: not what a network has frozen."""
+        return [weight for group in self.optimizer.param_groups for weight in group["params"]]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within, gradients are passed on and none is taken: the other player's turn."""
+        for weight in self.weights:
+            weight.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for weight in self.weights:
+                weight.requires_grad_(True)
+
+    @torch.no_grad()
+    def clip(self, bound: Tensor | float | None) -> None:
+        """Cut every weight to [-bound, bound] (WGAN, Arjovsky et al. 2017, algorithm 1); None leaves them."""
+        if bound is not None:
+            least, most = ([b] * len(self.weights) if isinstance(b, Tensor) else b for b in (-bound, bound))
+            torch._foreach_clamp_min_(self.weights, least)
+            torch._foreach_clamp_max_(self.weights, most)
+
+    def set_betas(self, betas: tuple[float, float]) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["betas"][1], Tensor):
+                group["betas"] = (betas[0], group["betas"][1].fill_(betas[1]))
+            else:
+                group["betas"] = betas
+
+    def set_lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+
+
+@dataclass
+class Players:
+    """Everything that training changes. A checkpoint is these fields, and nothing else is needed to go on."""
+
+    G: Player
+    D: Player
+    G_ema: nn.Module
+    images_seen: int = 0
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    """Small float64 tensors that methods keep between steps: an augmentation's p, running means of scores."""
+    rollbacks: int = 0
+    """How often the run was taken back to an earlier checkpoint."""
+    lr_scale: float = 1.0
+    """Factor of both learning rates, which each roll-back makes smaller."""
+
+    @torch.no_grad()
+    def average(self, beta: Tensor | float) -> None:
+        """G_ema <- beta G_ema + (1 - beta) G; BatchNorm's statistics and other buffers are copied.
+
+        A forward pass that was not finite leaves its mark in them, though the step is skipped: there G takes back
+        the last finite ones.
+        """
+        G, G_ema = ([weight.data for weight in net.parameters()] for net in (self.G.net, self.G_ema))
+        moves = torch._foreach_sub(G, G_ema)
+        torch._foreach_mul_(moves, 1 - beta)
+        torch._foreach_add_(G_ema, moves)
+        for ours, theirs in zip(self.G_ema.buffers(), self.G.net.buffers(), strict=True):
+            theirs.copy_(torch.where(theirs.isfinite(), theirs, ours))
+            ours.copy_(theirs)
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Every tensor by file and name. The tensors are the live ones: copy before training goes on."""
+        return {
+            "G": dict(self.G.net.state_dict()),
+            "D": dict(self.D.net.state_dict()),
+            "G_ema": dict(self.G_ema.state_dict()),
+            "optim_G": _optimizer_tensors(self.G),
+            "optim_D": _optimizer_tensors(self.D),
+        }
+
+    def scalars(self) -> dict[str, Any]:
+        """The rest as plain data. Reads from the device, once."""
+        numbers, plain = self.scalars_later()
+        return plain(numbers.cpu())
+
+    def scalars_later(self) -> tuple[Tensor, Callable[[Tensor], dict[str, Any]]]:
+        """`scalars()` in two halves: what of it is on the device, float64 (any,), and what makes it whole of a copy of
+        these numbers on the CPU, whatever became of the players since."""
+        scalers = {f"scaler_{name}": _state_of(player.scaler) for name, player in (("G", self.G), ("D", self.D))}
+        state = {"images_seen": self.images_seen, "rollbacks": self.rollbacks, "lr_scale": self.lr_scale}
+        scales = [number for _, numbers in scalers.values() for number in numbers]
+        live, names = [self.G.skipped, self.D.skipped, *scales, *self.memory.values()], list(self.memory)
+        shapes = [tensor.shape for tensor in live]
+
+        def plain(numbers: Tensor) -> dict[str, Any]:
+            parts = numbers.split_with_sizes([shape.numel() for shape in shapes])
+            read: Iterator[Any] = iter([part.view(shape).tolist() for part, shape in zip(parts, shapes, strict=True)])
+            skipped = {"skipped_G": next(read), "skipped_D": next(read)}
+            whole = {
+                name: {**settings, "scale": next(read), "_growth_tracker": int(next(read))} if numbers else settings
+                for name, (settings, numbers) in scalers.items()
+            }
+            return {**state, **skipped, **whole, "memory": dict(zip(names, read, strict=True))}
+
+        return torch.cat([tensor.double().flatten() for tensor in live]), plain
+
+    def load(self, tensors: dict[str, dict[str, Tensor]], scalars: dict[str, Any]) -> None:
+        """Become the players that `tensors()` and `scalars()` were taken from.
+
+        Raises:
+            CheckpointError: the tensors do not fit these networks.
+        """
+        for name, net in (("G", self.G.net), ("D", self.D.net), ("G_ema", self.G_ema)):
+            load_weights(net, tensors[name], name)
+        try:
+            self.images_seen = int(scalars["images_seen"])
+            self.rollbacks, self.lr_scale = int(scalars.get("rollbacks", 0)), float(scalars.get("lr_scale", 1.0))
+            for name, tensor in self.memory.items():
+                tensor.copy_(torch.tensor(scalars["memory"][name], dtype=tensor.dtype))
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"the state does not fit the configured game: {error!r}") from error
+        for name, player in (("G", self.G), ("D", self.D)):
+            try:
+                _load_optimizer(player, tensors[f"optim_{name}"])
+                player.skipped.fill_(scalars[f"skipped_{name}"])
+                if player.scaler.is_enabled():
+                    player.scaler.load_state_dict(scalars[f"scaler_{name}"])
+            except (RuntimeError, KeyError, ValueError) as error:
+                raise CheckpointError(
+                    f"optim_{name} or the state: does not fit the configured network: {error!r}"
+                ) from error
+
+
+def build_players(
+    generator: Callable[[], nn.Module],
+    discriminator: Callable[[], nn.Module],
+    *,
+    seed: int,
+    device: torch.device,
+    precision: str = "fp32",
+    weight_decay: float = 0.0,
+    memory: Mapping[str, tuple[float, ...]] = {},
+    on_device: bool | None = None,
+    scheduled_beta2: bool = False,
+) -> Players:
+    """New players, the same on every rank: initial weights are a function of `seed` alone.
+
+    Adam is the fused one, in its decoupled form (AdamW, Loshchilov & Hutter 2019), which without weight decay
+    is Adam itself. Learning rates start at 0: the loop sets them, and the betas, before each step.
+    Weights that a network has frozen are not updated.
+
+    Args:
+        on_device: whether the optimisers' numbers are tensors on the device, as a captured step needs them: by default
+            on a GPU.
+        scheduled_beta2: whether beta2 changes during the run.
+    """
+    on_device = device.type == "cuda" if on_device is None else on_device
+
+    def build(make: Callable[[], nn.Module], purpose: str) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(key(seed, purpose) % 2**63)
+            net = make()
+        net = net.to(device, torch.float64 if precision == "fp64" else torch.float32)
+        channels_last: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return channels_last
+
+    def player(net: nn.Module) -> Player:
+        weights = [p for p in net.parameters() if p.requires_grad]
+        lr = torch.zeros((), device=device) if on_device else 0.0
+        optimizer: torch.optim.Optimizer
+        if isinstance(lr, Tensor) and scheduled_beta2:
+            optimizer = ScheduledAdam(weights, lr, (0.0, torch.zeros_like(lr, dtype=torch.float64)), weight_decay)
+        else:
+            optimizer = torch.optim.AdamW(weights, lr, weight_decay=weight_decay, fused=True, capturable=on_device)
+        scaler = GradScaler(device.type, enabled=precision == "fp16")
+        return Player(net, optimizer, scaler, torch.zeros((), dtype=torch.float64, device=device))
+
+    G, D = build(generator, "weights/G"), build(discriminator, "weights/D")
+    kept = {name: torch.tensor(start, dtype=torch.float64, device=device) for name, start in memory.items()}
+    return Players(player(G), player(D), copy.deepcopy(G).requires_grad_(False), memory=kept)
+
+
+def load_weights(net: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Put the tensors of a network, called `name`, in place.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{name}: does not fit the configured network: {error}") from error
+
+
+def _state_of(scaler: GradScaler) -> tuple[dict[str, Any], list[Tensor]]:
+    """A scaler's `state_dict()`; its scale and growth tracker apart from it where they are on the device by now."""
+    if not scaler.is_enabled() or scaler._scale is None or scaler._growth_tracker is None:
+        return scaler.state_dict(), []
+    settings = {
+        "growth_factor": scaler.get_growth_factor(),
+        "backoff_factor": scaler.get_backoff_factor(),
+        "growth_interval": scaler.get_growth_interval(),
+    }
+    return settings, [scaler._scale, scaler._growth_tracker]
+
+
+def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
+    state = player.optimizer.state
+    return {
+        f"{name}.{field}": value
+        for name, parameter in player.net.named_parameters()
+        for field, value in state.get(parameter, {}).items()
+    }
+
+
+def _load_optimizer(player: Player, tensors: dict[str, Tensor]) -> None:
+    parameters = {name: p for name, p in player.net.named_parameters() if p.requires_grad}
+    numbers = {name: number for number, name in enumerate(parameters)}
+    state: dict[int, dict[str, Tensor]] = {}
+    for full, value in tensors.items():
+        name, field = full.rsplit(".", 1)
+        if value.dim():
+            # The fused optimisers walk weights and moments in memory order: both must lie alike.
+            value = torch.empty_like(parameters[name]).copy_(value)
+        state.setdefault(numbers[name], {})[field] = value
+    groups = player.optimizer.state_dict()["param_groups"]
+    player.optimizer.load_state_dict({"state": state, "param_groups": groups})

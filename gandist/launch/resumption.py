@@ -1,0 +1,107 @@
+"""Whether a start goes on with the run that is there, begins a new one, or must not happen."""
+
+import logging
+from typing import Any, Literal
+
+from gandist.data import dataset
+from gandist.config import extensions
+from gandist.config.run import RunConfig, differences
+from gandist.data.remote import is_remote, local_path
+from gandist.errors import CheckpointError, ConfigError, DataError
+from gandist.evaluation.evaluator import check_evaluation
+from gandist.monitoring.trackers import check_trackers
+from gandist.run import attempt, checkpoint
+from gandist.run.trained import check_stage_1
+from gandist.storage.storage import Storage
+
+log = logging.getLogger("gandist")
+
+Resume = Literal["auto", "never", "must"]
+
+
+def prepare(config: RunConfig, resume: Resume) -> Storage:
+    """Check configuration, data and what the run's folder holds, before a worker starts.
+
+    `auto` goes on where there is a checkpoint, `must` insists on one, `never` begins anew: what was there is
+    kept under another name.
+
+    Raises:
+        ConfigError: the run in the folder is of another configuration (the fields that differ are named), or the
+            folder cannot be written to.
+        DataError: the data cannot be used, or is not what the run was trained on.
+        GandistError: what the run is to be measured or tracked with cannot be had.
+        CheckpointError: `must`, and there is no checkpoint; or all are damaged.
+    """
+    index = dataset.open_index(config)
+    check_evaluation(config, index)
+    check_trackers(config)
+    root = run_root(config)
+    if resume == "never":
+        set_aside(writable(root))
+    storage = writable(root)
+    attempt.forget_stop(storage)
+    found = checkpoint.newest(storage)
+    if found is None:
+        if resume == "must":
+            raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint to resume from (--resume must)")
+        check_stage_1(config)
+        return storage
+    _compare(config, found.manifest, index.fingerprint, storage)
+    log.info("resume run=%s images_seen=%d", config.run.name, found.images_seen)
+    checkpoint.keep(storage, found)
+    return storage
+
+
+def writable(root: str) -> Storage:
+    """The storage of a run or a sweep, tried out: a bucket that is not there should not be found by the workers."""
+    try:
+        storage = Storage(root)
+        storage.write_bytes(".trial", b"")
+        storage.delete(".trial")
+    except (OSError, NotImplementedError) as error:  # the second for http, which cannot be written to
+        raise ConfigError(f"run.dir: {root} cannot be written to: {error}") from error
+    except DataError as error:
+        raise ConfigError(f"run.dir: {error}") from error
+    return storage
+
+
+def run_root(config: RunConfig) -> str:
+    """RUN: `run.dir/run.name`, absolute."""
+    if is_remote(config.run.dir):
+        base, question, options = config.run.dir.partition("?")
+        return f"{base.rstrip('/')}/{config.run.name}{question}{options}"
+    return str(local_path(config.run.dir, "run.dir").resolve() / config.run.name)
+
+
+def _compare(config: RunConfig, manifest: dict[str, Any], data_fingerprint: str, storage: Storage) -> None:
+    way_out = "change them back, choose another run.name, or begin anew with --resume never"
+    if manifest["config_fingerprint"] != config.fingerprint():
+        differing = differences(manifest["config"], config.resolved())
+        raise ConfigError(f"{storage.root}: was started with another configuration: {'; '.join(differing)}; {way_out}")
+    before, now = manifest.get("imports", {}), extensions.digests(config.imports)
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if changed:
+        raise ConfigError(f"imports: {', '.join(changed)}: changed since {storage.root} was started; {way_out}")
+    if manifest["data_fingerprint"] != data_fingerprint:
+        raise ConfigError(
+            f"data.path: {config.data.path} does not hold the images that {storage.root} was trained on; {way_out}"
+        )
+
+
+def set_aside(storage: Storage) -> None:
+    """Keep what the folder of a run, or of a sweep, holds under another name.
+
+    Raises:
+        ConfigError: an object store cannot.
+    """
+    if not storage.folders("") and not storage.exists("config.yaml"):
+        return
+    if storage.local is None:
+        raise ConfigError(
+            f"{storage.root}: is not empty, and an object store cannot rename it; choose another run.name"
+        )
+    number = 1
+    while (aside := storage.local.with_name(f"{storage.local.name}.{number}")).exists():
+        number += 1
+    storage.local.rename(aside)
+    log.warning("kept the run that was there as %s", aside)

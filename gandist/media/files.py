@@ -1,0 +1,143 @@
+"""Image after image into files: a folder of them, a zip, or shards to train from."""
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
+from PIL import Image
+
+from gandist.data.index import Index
+from gandist.data.making import alone, making, members, write_shard
+from gandist.data.sources import LISTING
+from gandist.errors import ConfigError
+from gandist.media.gallery import png_bytes
+from gandist.storage.storage import whole
+
+SHARD_SIZE = 1000
+"""Samples a shard, where a pattern leaves their number open."""
+COUNTED = re.compile(r"%0?\d*d")
+
+
+def pngs(batches: Iterable[np.ndarray]) -> Iterator[bytes]:
+    """PNG files of images uint8 (any, C, H, W), encoded on threads (zlib releases the interpreter lock)."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for batch in batches:
+            yield from pool.map(_png, batch.transpose(0, 2, 3, 1))
+
+
+def _png(image: np.ndarray) -> bytes:
+    return png_bytes(Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image))
+
+
+def check_empty(folder: Path) -> None:
+    """Refuse a folder whose files would be taken for those that are written now.
+
+    Raises:
+        ConfigError: there is something in it.
+    """
+    held = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    if held:
+        raise ConfigError(f"--out {folder}: holds {held[0]} already; empty it, or give another folder")
+
+
+def write_folder(folder: Path, images: Iterable[bytes]) -> None:
+    """Write `000000.png` and so on, each of which appears whole.
+
+    Raises:
+        ConfigError: there is something in the folder.
+        DataError: another command writes to it.
+    """
+    with alone(str(folder)):
+        check_empty(folder)
+        for i, image in enumerate(images):
+            with whole(folder / f"{i:06d}.png") as scratch:
+                scratch.write_bytes(image)
+
+
+def write_zip(
+    out: Path, images: Iterable[bytes], labels: Sequence[int] | None = None, captions: Sequence[str] | None = None
+) -> None:
+    """Write a zip of `000000.png` and so on. The labels are in `dataset.json`, as StyleGAN's tools have them, captions
+    in `000000.txt` and so on: `gandist.pack` reads both. Equal images, equal bytes."""
+
+    def add(name: str, content: str | bytes) -> None:
+        info = zipfile.ZipInfo(name)  # of 1980
+        info.external_attr = 0o644 << 16
+        archive.writestr(info, content)
+
+    names = []
+    with whole(out) as scratch, zipfile.ZipFile(scratch, "w") as archive:
+        for i, image in enumerate(images):
+            names.append(f"{i:06d}.png")
+            add(names[i], image)
+            if captions is not None:
+                add(f"{i:06d}.txt", captions[i])
+        if labels is not None:
+            add(str(LISTING), json.dumps({"labels": list(zip(names, labels, strict=True))}))
+
+
+def shard_names(pattern: str, n: int) -> tuple[str, list[tuple[str, int]]]:
+    """The folder of shards and (name, samples) of each, for n images.
+
+    Args:
+        pattern: `fakes.tar` for one, `fakes-{0000..0009}.tar` for as many as there are names, with equal shares,
+            `fakes-%06d.tar` for one every `SHARD_SIZE` images.
+
+    Raises:
+        ConfigError: the names are none of one folder each, or more than the images.
+    """
+    folder, _, name = pattern.rpartition("/")
+    if COUNTED.search(name):
+        sizes = [min(SHARD_SIZE, n - first) for first in range(0, n, SHARD_SIZE)]
+        return folder or ".", [(_numbered(name, i), size) for i, size in enumerate(sizes)]
+    try:
+        paths = list(map(Path, braceexpand(pattern)))
+    except UnbalancedBracesError as error:
+        raise ConfigError(f"--out {pattern}: the braces do not match; write fakes-{{0000..0009}}.tar") from error
+    if len({path.parent for path in paths}) > 1 or len(set(paths)) < len(paths):
+        raise ConfigError(f"--out {pattern}: gives no different names in one folder; write fakes-{{0000..0009}}.tar")
+    if n < len(paths):
+        raise ConfigError(f"--out {pattern}: {len(paths)} shards for {n} images; give fewer, or a larger --n")
+    sizes = [len(part) for part in np.array_split(np.arange(n), len(paths))]
+    return str(paths[0].parent), list(zip((path.name for path in paths), sizes, strict=True))
+
+
+def _numbered(name: str, number: int) -> str:
+    return COUNTED.sub(lambda found: found[0] % number, name)
+
+
+def write_shards(
+    pattern: str,
+    n: int,
+    images: Iterable[bytes],
+    labels: Sequence[int] | None = None,
+    captions: Sequence[str] | None = None,
+    *,
+    class_names: Sequence[str] = (),
+    embed: Callable[[Index], Index] = lambda index: index,
+) -> Index:
+    """Write n PNGs as WebDataset shards with their index, all shown at once, ready to be trained from.
+
+    Args:
+        embed: adds the captions' vectors to the index.
+
+    Raises:
+        ConfigError: see `shard_names`.
+        DataError: the folder holds shards already, or cannot be written.
+    """
+    folder, plan = shard_names(pattern, n)
+    samples = (
+        (f"{i:08d}", members(image, "png", -1 if labels is None else labels[i], captions[i] if captions else None))
+        for i, image in enumerate(images)
+    )
+    with making(folder) as made:
+        for name, size in plan:
+            write_shard(made.work / name, islice(samples, size))
+        return made.finish([made.work / name for name, _ in plan], class_names=class_names, embed=embed)

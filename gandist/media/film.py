@@ -1,0 +1,81 @@
+"""Images one after the other: animated WebP, and MP4 that browsers play."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gandist.errors import ConfigError, GandistError
+from gandist.media.gallery import enlarged
+from gandist.storage.storage import whole
+
+FRAME_PX = 256
+"""Smaller images are enlarged by the whole factor that keeps them within it."""
+WEBP_BYTES = 2 << 30
+"""Pixels that an animated WebP may hold: Pillow wants all of them at once."""
+
+
+def frames_of(batches: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Frames (H, W, 3) of images uint8 (any, C, H, W), of one channel or three."""
+    for batch in batches:
+        for frame in enlarged(batch, FRAME_PX):
+            yield np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))
+
+
+def write_webp(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) -> None:
+    """Write images uint8 (any, C, H, W) as an endless animation: without loss where they were enlarged.
+
+    Raises:
+        ConfigError: they are too many to be held in memory.
+    """
+    images: list[Image.Image] = []
+    lossless, held = False, 0
+    for batch in batches:
+        for frame in frames_of([batch]):
+            images.append(Image.fromarray(frame))
+            lossless, held = frame.shape[1] > batch.shape[3], held + frame.size
+            if held > WEBP_BYTES:
+                raise ConfigError(f"--out {out}: more than {len(images) - 1} frames for a .webp; write an .mp4")
+    # To the millisecond, as the format has it, and without drifting.
+    ends = np.round(np.arange(len(images) + 1) * 1000 / fps).astype(int)
+    options: dict[str, Any] = {"lossless": True} if lossless else {"quality": 90}
+    with whole(out) as scratch:
+        images[0].save(
+            scratch, "WEBP", save_all=True, append_images=images[1:], duration=np.diff(ends).tolist(), loop=0, **options
+        )
+
+
+def need_video(out: Path) -> None:
+    """Say early that an MP4 cannot be written.
+
+    Raises:
+        GandistError: the library is not installed.
+    """
+    try:
+        import av  # noqa: F401
+    except ImportError as error:
+        raise GandistError(f"--out {out}: needs PyAV: {error}; pip install 'gandist[video]', or write .webp") from error
+
+
+def write_mp4(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) -> None:
+    """Write images uint8 (any, C, H, W) as H.264, frame after frame; odd sizes get another row or column."""
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    fast = {"movflags": "+faststart"}  # so that it plays while it is fetched
+    with whole(out) as scratch, av.open(str(scratch), "w", format="mp4", options=fast) as file:
+        stream = file.add_stream("libx264", rate=fps, options={"crf": "14"})
+        for number, frame in enumerate(frames_of(batches)):
+            # Colour is kept at half the resolution, in whole numbers.
+            pixels = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
+            if number == 0:
+                stream.height, stream.width, stream.pix_fmt = *pixels.shape[:2], "yuv420p"
+                context = stream.codec_context
+                context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+                context.color_primaries = context.color_trc = Colorspace.ITU709  # one number for all three
+            picture = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            file.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)))
+        file.mux(stream.encode(None))

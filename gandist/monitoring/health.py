@@ -1,0 +1,232 @@
+"""Is the run well? A verdict from the rows of its metrics alone, and what is to be done about it.
+
+Nothing is kept between ticks: a run that is resumed reads its rows, and comes to the same verdicts.
+"""
+
+import itertools
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from gandist.config.sections import HealthSection
+
+State = Literal["healthy", "overfitting", "collapsing", "diverged"]
+Row = Mapping[str, Any]
+
+
+WORST, WORST_CLASS = "signal/diversity_worst", "worst_class"
+"""The least diversity within any class, and the class that has it."""
+WORST_DISTANCE = "fd_worst_class"
+"""Of an evaluation's measures: the largest Fréchet distance within a class."""
+SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diversity_within", WORST)
+"""Of each tick's row, besides losses, scores and gradient norms: what a `Probe` looks at (the last two in a run with
+classes only), and the share of steps in which a loss or a gradient was not finite."""
+TUNED_AT = 32 * 32
+"""Values of the images that limits were set on: 32 x 32 pixels in grey."""
+
+
+class Method(NamedTuple):
+    """What a verdict has to know of the run's method."""
+
+    centred: bool = True
+    """Whether 0 is where D's scores tell real from fake (`Objective.centred`)."""
+    units: Mapping[str, float] = {}
+    """What losses and gradients are measured in, by the row's key; 1 where it is missing. A loss that is a sum over a
+    picture's values grows with them, and its limits with it."""
+    ticks: int = 1
+    """Ticks in a row that are beyond a limit where a run has diverged."""
+
+
+class Verdict(NamedTuple):
+    state: State = "healthy"
+    reason: str = ""
+
+
+LOGITS = Method()
+
+
+def judge(rows: Sequence[Row], method: Method = LOGITS) -> Verdict:
+    """The verdict after the last of a run's rows.
+
+    Args:
+        rows: of `metrics.jsonl`, oldest first; a value that was not finite is None or NaN. What rows of an older
+            version do not have is not judged.
+    """
+    rules: dict[State, str] = {
+        "diverged": _diverged(rows, method),
+        "collapsing": _collapsing(rows),
+        "overfitting": _overfitting(rows, method.centred),
+    }
+    return next((Verdict(state, reason) for state, reason in rules.items() if reason), Verdict())
+
+
+def _values(rows: Sequence[Row], key: str) -> list[float]:
+    """The values of a key, in the rows that have it."""
+    return [math.nan if row[key] is None else float(row[key]) for row in rows if key in row]
+
+
+def _window(rows: Sequence[Row], ticks: int, steps: int) -> int:
+    """How many of the last rows make so many ticks and steps, for a tick of a large batch has few; more than there are
+    where all of them do not.
+
+    Rows that do not count their steps have enough of them.
+    """
+    taken = itertools.accumulate(row.get("steps", math.inf) for row in reversed(rows))
+    enough = (count for count, sum_ in enumerate(taken, 1) if count >= ticks and sum_ >= steps)
+    return next(enough, len(rows) + 1)
+
+
+LIMITS = {"loss/D": 1e3, "loss/G": 1e3, "grad_norm/D": 1e5, "grad_norm/G": 1e5}
+"""In the method's units. No run that learns comes near: losses are logarithms of probabilities, or small distances, or
+at most what a grey picture costs a VAE, twice over."""
+EXPLOSION = 100.0
+"""So many times what is usual, two ticks long, is an explosion."""
+USUAL_TICKS = 50
+"""What is usual is the median of at most so many ticks, and of at least five."""
+NONFINITE = 0.1
+"""Share of steps, two ticks long, that may not be finite."""
+NONFINITE_STEPS = 100
+"""So many steps are needed to tell: a scaler of fp16 seeks its level in the first dozen or two."""
+WORSE = 3.0
+"""So many times the best Fréchet distance, in two evaluations, is a run that has lost what it had learnt."""
+
+
+def _diverged(rows: Sequence[Row], method: Method) -> str:
+    for key in ("loss/D", "loss/G"):
+        if not all(map(math.isfinite, _values(rows[-1:], key))):
+            return f"{key} was finite in no step"
+    shares, steps = _values(rows, "signal/nonfinite")[-2:], sum(_values(rows, "steps")[-2:])
+    if len(shares) == 2 and min(shares) >= NONFINITE and steps >= NONFINITE_STEPS:
+        return f"{shares[-1]:.0%} of the steps were not finite"
+    for key, limit in LIMITS.items():
+        sizes = [abs(value) for value in _values(rows, key) if math.isfinite(value)]
+        unit = method.units.get(key, 1.0)
+        if len(sizes) >= method.ticks and min(sizes[-method.ticks :]) > limit * unit:
+            return f"{key} is {sizes[-1]:.3g}, above {limit * unit:.3g}"
+        before, now = sizes[:-2][-USUAL_TICKS:], sizes[-2:]
+        if len(before) >= 5:
+            usual = statistics.median(before)
+            if min(now) > EXPLOSION * max(unit, usual):
+                return f"{key} is {now[-1]:.3g}, and was {usual:.3g}"
+    return _grown(rows, WORSE)
+
+
+def _grown(rows: Sequence[Row], times: float, share: float = 0.0, worst_class: bool = False) -> str:
+    """What is to be said of a Fréchet distance, or that within the worst class, that is so many times its best: in the
+    last two evaluations, and in all of the last `share` of the run."""
+    name = next((key for row in reversed(rows) for key in row if key.startswith(("quality/fid", "quality/fd-"))), "")
+    key, said = (f"quality/{WORST_DISTANCE}", f"{name} of the worst class") if worst_class else (name, name)
+    measured = [row for row in rows if name in row and key in row]
+    since = (1 - share) * rows[-1]["images_seen"]
+    last = max(2, sum(row["images_seen"] > since for row in measured))
+    before, now = _values(measured[:-last], key), _values(measured[-last:], key)
+    if not before or not min(now) > times * min(before):
+        return ""
+    best = measured[before.index(min(before))]["images_seen"]
+    return f"{said} is {now[-1]:.3g}, and was {min(before):.3g} at {best:,} images"
+
+
+RECENT, RECENT_STEPS = 3, 50
+"""Ticks, and steps, over which a sign of collapse has to last."""
+VARIED = 0.5
+"""A diversity from which on G is taken to draw different images."""
+SAME = 0.25
+"""A diversity below which its images are hardly told apart."""
+PATIENCE_TICKS, PATIENCE_STEPS = 25, 500
+"""By then they should be told apart: early in a run all of G's images are alike."""
+ONE, ONE_TICKS, ONE_STEPS = 0.02, 5, 100
+"""A diversity at which they are one image, and so many ticks and steps that this may last."""
+DEAD = 1e-3
+"""Share of the largest gradient that G ever had, below which it learns nothing."""
+
+
+def _collapsing(rows: Sequence[Row]) -> str:
+    worst = f"class {rows[-1].get(WORST_CLASS)}"
+    for key, images in (
+        ("signal/diversity", "images"),
+        ("signal/diversity_within", "images of one class"),
+        (WORST, f"images of {worst}"),
+    ):
+        if key in rows[-1] and (reason := _alike([row for row in rows if key in row], key, f"two {images} of G")):
+            return reason
+    diversity, recent = _values(rows, "signal/diversity"), _window(rows, RECENT, RECENT_STEPS)
+    gradients = [value for value in _values(rows, "grad_norm/G") if math.isfinite(value)]
+    alike = len(diversity) >= recent and max(diversity[-recent:]) < VARIED
+    if alike and gradients and max(gradients[-recent:]) < DEAD * max(gradients):
+        return f"G's images are alike ({diversity[-1]:.2f}), and D leaves it no gradient ({gradients[-1]:.2g})"
+    coverage = _values(rows, "quality/coverage")
+    if len(coverage) >= 3 and max(coverage[-2:]) < max(coverage) / 2 and max(coverage) >= 0.1:
+        return f"coverage of the real images is {coverage[-1]:.2f}, and was {max(coverage):.2f}"
+    return ""
+
+
+def _alike(rows: Sequence[Row], key: str, what: str) -> str:
+    """What is to be said of a diversity that has fallen, or has never risen. All rows have the key."""
+    diversity = _values(rows, key)
+    recent, patience = _window(rows, RECENT, RECENT_STEPS), _window(rows, PATIENCE_TICKS, PATIENCE_STEPS)
+    one = _window(rows, ONE_TICKS, ONE_STEPS)
+    if len(diversity) <= recent:
+        return ""
+    now, before = max(diversity[-recent:]), max(diversity[:-recent])
+    said = f"{what} differ {now:.2f} times as much as real ones"
+    if before >= VARIED and now < before / 2:
+        return f"{said}, and differed {before:.2f} times as much"
+    if len(diversity) >= patience and now < SAME:
+        return said
+    if len(diversity) >= one and max(diversity[-one:]) < ONE:
+        return f"{said}: they are one"
+    return ""
+
+
+REPEATED = 0.5
+"""G's images lie so much nearer to training images than new real images do: it repeats them."""
+CERTAIN = 0.9
+"""A mean sign of D on real images from which on it knows them by heart."""
+STALE = 1.2
+"""So many times the best Fréchet distance, in two evaluations, is a run that gets worse."""
+RISEN, RISEN_SHARE = 1.25, 0.2
+"""So many times the best, in every evaluation of that share of the run and in two at least, is one that got worse for
+good, whatever D's scores say. Evaluations of 2,000 images, of a run at rest, have a deviation of a twentieth; the more
+there are, the more have to agree."""
+
+
+def _overfitting(rows: Sequence[Row], centred: bool) -> str:
+    repeats = _values(rows, "quality/memorisation")
+    if repeats and repeats[-1] < REPEATED:
+        return f"G's images lie {repeats[-1]:.2f} times as far from training images as other real images do"
+    signs = _values(rows, "sign/real")[-RECENT:]
+    if centred and (grown := _grown(rows, STALE)) and (sign := statistics.median(signs)) > CERTAIN:
+        return f"D knows the training images (their scores' mean sign is {sign:.2f}), and {grown}"
+    return _grown(rows, RISEN, RISEN_SHARE) or _grown(rows, RISEN, RISEN_SHARE, worst_class=True)
+
+
+class Action(NamedTuple):
+    """What is done about a verdict."""
+
+    kind: Literal["ignore", "warn", "roll_back", "stop"] = "ignore"
+    reason: str = ""
+    to: int = 0
+    """Images seen at the checkpoint that is gone back to."""
+
+
+def decide(verdict: Verdict, plan: HealthSection, rollbacks: int, refuge: int | None, done: bool) -> Action:
+    """What the plan wants done. `refuge`: images seen at the checkpoint that could be gone back to.
+
+    A run that is done anyway is neither stopped nor taken back.
+    """
+    if verdict.state == "healthy":
+        return Action()
+    wanted, reason = getattr(plan, verdict.state), f"{verdict.state}: {verdict.reason}"
+    if wanted in ("ignore", "warn"):
+        return Action(wanted, reason)
+    if done:
+        return Action("warn", reason)
+    mend = f"lower optim.lr_G and optim.lr_D, or set health.{verdict.state}=warn"
+    if wanted == "stop":
+        return Action("stop", f"{reason}; {mend}")
+    if refuge is None:
+        return Action("stop", f"{reason}; there is no sound checkpoint to go back to; {mend}")
+    if rollbacks >= plan.max_rollbacks:
+        return Action("stop", f"{reason}, again after {rollbacks} roll-backs (health.max_rollbacks); {mend}")
+    return Action("roll_back", reason, refuge)

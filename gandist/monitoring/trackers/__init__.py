@@ -1,0 +1,144 @@
+"""Where a run is shown besides its own files: TensorBoard event files, MLflow, Weights & Biases.
+
+Each tracker works on a thread of its own, so that a server that is slow or gone, or a full disk, costs one warning and
+never holds training up. Libraries are imported on that thread, of what is switched on only, in the leading rank only.
+"""
+
+import importlib.util
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from gandist.config.run import RunConfig
+from gandist.errors import ConfigError
+from gandist.monitoring.trackers.servers import MLflow, WandB
+from gandist.monitoring.trackers.tensorboard import TensorBoard
+from gandist.monitoring.trackers.tracker import Row, Start, Tracker
+from gandist.run.progress import METRICS_FILE, decode
+from gandist.storage.storage import Storage
+
+log = logging.getLogger("gandist")
+
+PENDING = 200
+"""Rows and pictures that may wait for a tracker; what comes while so many do is not tracked."""
+CLOSE_S = 10.0
+"""How long the end of a run waits for what was not sent yet."""
+
+
+def _tensorboard(start: Start) -> Tracker:
+    assert start.storage.local is not None
+    return TensorBoard(start.storage.local / TensorBoard.FOLDER, start.images_seen)
+
+
+TRACKERS: dict[str, Callable[[Start], Tracker]] = {
+    "tensorboard": _tensorboard,
+    "mlflow": lambda start: MLflow(start.config, start.storage, start.written),
+    "wandb": lambda start: WandB(start.config, start.storage, start.written),
+}
+"""By their fields in the section `track`."""
+EXTRAS = ("mlflow", "wandb")
+"""Trackers whose library, of the same name, is an extra of gandist."""
+
+
+class Aside:
+    """A tracker on its own thread: calls return at once, in their order, and never raise."""
+
+    def __init__(self, name: str, open_tracker: Callable[[], Tracker]) -> None:
+        self._name, self._open = name, open_tracker
+        self._warned = self._given_up = False
+        self._calls: queue.Queue[Callable[[Tracker], None] | None] = queue.Queue(PENDING)
+        self._thread = threading.Thread(target=self._work, name=f"track-{name}", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        tracker: Tracker | None = None
+        while True:
+            call = self._calls.get()
+            try:
+                if tracker is None:
+                    tracker = self._open()  # again with the next call, where the server was away
+                if call is None:
+                    tracker.close()
+                else:
+                    call(tracker)
+            except Exception as error:  # whatever a library raises
+                self._warn(f"{type(error).__name__}: {error}")
+            if call is None or self._given_up:
+                return
+
+    def _warn(self, what: str) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning("track.%s: %s; the run goes on, and not all of it is tracked", self._name, what)
+
+    def call(self, call: Callable[[Tracker], None]) -> None:
+        try:
+            self._calls.put_nowait(call)
+        except queue.Full:
+            self._warn(f"{PENDING} rows and pictures wait")
+
+    def close(self, until: float) -> None:
+        """Wait until all is sent, until that time at most."""
+        with suppress(queue.Full):
+            self._calls.put(None, timeout=max(0.0, until - time.monotonic()))
+        self._thread.join(max(0.0, until - time.monotonic()))
+        if self._thread.is_alive():
+            self._given_up = True
+            self._warn(f"does not answer for {CLOSE_S:g} s")
+
+
+class Trackers:
+    """All trackers of a run."""
+
+    def __init__(self, config: RunConfig, storage: Storage, images_seen: int) -> None:
+        """To be opened before the rows past `images_seen`, where the run takes up, are dropped."""
+        rows = decode(storage.read_bytes(METRICS_FILE) or b"")
+        start = Start(config, storage, images_seen, rows[-1]["images_seen"] if rows else -1)
+        self._all = [Aside(name, _opener(name, start)) for name in _wanted(config, storage)]
+
+    def row(self, row: Row) -> None:
+        kept = dict(row)
+        self._each(lambda tracker: tracker.row(kept))
+
+    def picture(self, images_seen: int, png: Callable[[], bytes]) -> None:
+        """`png` may take its time: it is called on the trackers' threads."""
+        self._each(lambda tracker: tracker.picture(images_seen, png()))
+
+    def retreat(self, images_seen: int) -> None:
+        self._each(lambda tracker: tracker.retreat(images_seen))
+
+    def _each(self, call: Callable[[Tracker], None]) -> None:
+        for tracker in self._all:
+            tracker.call(call)
+
+    def close(self) -> None:
+        until = time.monotonic() + CLOSE_S
+        for tracker in self._all:
+            tracker.close(until)
+
+
+def _opener(name: str, start: Start) -> Callable[[], Tracker]:
+    return lambda: TRACKERS[name](start)
+
+
+def _wanted(config: RunConfig, storage: Storage) -> list[str]:
+    """Names of the trackers that a run has; TensorBoard's files need a folder."""
+    names = [name for name in TRACKERS if getattr(config.track, name)]
+    if "tensorboard" in names and storage.local is None:
+        log.warning("track.tensorboard: %s is no local folder: this run writes no event files", storage.root)
+        names.remove("tensorboard")
+    return names
+
+
+def check_trackers(config: RunConfig) -> None:
+    """Refuse a run that is to be tracked by what is not installed here.
+
+    Raises:
+        ConfigError: with the field and what to install.
+    """
+    for name in EXTRAS:
+        if getattr(config.track, name) and importlib.util.find_spec(name) is None:
+            raise ConfigError(f"track.{name}: {name} is not installed; pip install 'gandist[{name}]'")

@@ -1,0 +1,136 @@
+"""MLflow and Weights & Biases: servers that take points, and take none back."""
+
+import io
+import json
+import os
+import tempfile
+import uuid
+
+from gandist.config.run import RunConfig, leaves
+from gandist.errors import ConfigError
+from gandist.monitoring.trackers.tracker import Row, notes, scalars
+from gandist.storage.storage import Storage
+
+FINISH_S = 5.0
+"""How long Weights & Biases may send what is left at a run's end; within CLOSE_S of all trackers."""
+
+
+class Appending:
+    """A server that takes no point back: after a resumption the points that it has are not sent again.
+
+    After a roll-back it shows both the points that are void and those that take their place.
+    """
+
+    def __init__(self, storage: Storage, name: str, where: str, written: int) -> None:
+        """`written`: images seen at the last row of this run before it stopped; -1 where there is none."""
+        self._storage, self._file, self._where = storage, f"{name}.json", where
+        kept = json.loads(storage.read_bytes(self._file) or b"{}")
+        self.id: str = kept["id"] if kept.get("where") == where else ""
+        # The rows tell of the last stop, of which less may be left after a second one.
+        self._written = max(written, kept.get("written", -1)) if self.id else -1
+        if self.id:
+            self._keep()
+
+    def keep_id(self, identity: str) -> None:
+        """Remember, in the run's folder, what the server knows the run by."""
+        self.id = identity
+        self._keep()
+
+    def _keep(self) -> None:
+        kept = {"where": self._where, "id": self.id, "written": self._written}
+        self._storage.write_bytes(self._file, json.dumps(kept).encode())
+
+    def new(self, images_seen: int) -> bool:
+        return images_seen > self._written
+
+    def retreat(self, images_seen: int) -> None:
+        self._written = -1
+        self._keep()
+
+
+class MLflow(Appending):
+    """A run of the experiment `$MLFLOW_EXPERIMENT_NAME` (default `gandist`) on a tracking server.
+
+    The configuration is its parameters, verdicts are its tags, grids are its artifacts in `samples/`.
+    """
+
+    def __init__(self, config: RunConfig, storage: Storage, written: int) -> None:
+        from mlflow.entities import Param
+        from mlflow.tracking import MlflowClient
+
+        uri = str(config.track.mlflow)
+        super().__init__(storage, "mlflow", uri, written)
+        self._client = MlflowClient(tracking_uri=uri)
+        self._tags: dict[str, str] = {}
+        if self.id:
+            self._client.update_run(self.id, status="RUNNING")
+            return
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "gandist")
+        found = self._client.get_experiment_by_name(name)
+        experiment = found.experiment_id if found else self._client.create_experiment(name)
+        self.keep_id(self._client.create_run(experiment, run_name=config.run.name).info.run_id)
+        params = [Param(path, str(value)) for path, value in leaves(config.resolved())]
+        for start in range(0, len(params), 100):  # MLflow takes no more at once
+            self._client.log_batch(self.id, params=params[start : start + 100])
+
+    def row(self, row: Row) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        if not self.new(row["images_seen"]):
+            return
+        at_ms, step = int(row["time_s"] * 1000), row["images_seen"]
+        metrics = [Metric(key, value, at_ms, step) for key, value in scalars(row).items()]
+        tags = {"health": str(row.get("verdict", "")), **notes(row)}
+        news = [RunTag(key, said) for key, said in tags.items() if self._tags.get(key) != said]
+        self._client.log_batch(self.id, metrics=metrics, tags=news)
+        self._tags |= tags
+
+    def picture(self, images_seen: int, png: bytes) -> None:
+        from PIL import Image
+
+        self._client.log_image(self.id, Image.open(io.BytesIO(png)), f"samples/{images_seen:08d}.png")
+
+    def close(self) -> None:
+        self._client.set_terminated(self.id)
+
+
+class WandB(Appending):
+    """A run of the project `track.wandb` (`project` or `entity/project`), with `images_seen` as its x axis."""
+
+    def __init__(self, config: RunConfig, storage: Storage, written: int) -> None:
+        import wandb
+
+        where = str(config.track.wandb)
+        super().__init__(storage, "wandb", where, written)
+        # Asked before init() would: that prompts for a key, on the terminal of the training.
+        if wandb.setup().settings.mode == "online" and not wandb.login(prompt=False):
+            raise ConfigError("not logged in: set WANDB_API_KEY, run `wandb login`, or set WANDB_MODE=offline")
+        if not self.id:
+            self.keep_id(uuid.uuid4().hex[:12])
+        entity, _, project = where.rpartition("/")
+        self._run = wandb.init(
+            entity=entity or None,
+            project=project,
+            name=config.run.name,
+            id=self.id,
+            resume="allow",
+            dir=storage.local or tempfile.mkdtemp(prefix="gandist-wandb-"),
+            config=config.resolved(),
+            settings=wandb.Settings(console="off", silent=True, finish_timeout=FINISH_S, finish_timeout_raises=True),
+        )
+        self._run.define_metric("*", step_metric="images_seen")
+
+    def row(self, row: Row) -> None:
+        if self.new(row["images_seen"]):
+            said = {"verdict": str(row.get("verdict", "")), **notes(row)}
+            self._run.log({"images_seen": row["images_seen"], **scalars(row), **said})
+
+    def picture(self, images_seen: int, png: bytes) -> None:
+        import wandb
+        from PIL import Image
+
+        if self.new(images_seen):
+            self._run.log({"images_seen": images_seen, "samples": wandb.Image(Image.open(io.BytesIO(png)))})
+
+    def close(self) -> None:
+        self._run.finish()

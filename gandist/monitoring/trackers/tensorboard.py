@@ -1,0 +1,99 @@
+"""TensorBoard's event files, from which a run that takes up earlier cuts what came after."""
+
+import io
+import os
+import socket
+import struct
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gandist.monitoring.trackers.tracker import Row, notes, scalars
+
+
+class TensorBoard:
+    """Event files in `RUN/tensorboard/`, one an attempt or roll-back.
+
+    tensorboardX's `SummaryWriter` is not used: once its thread has met a full disk, the next call waits for ever.
+    """
+
+    FOLDER = "tensorboard"
+
+    def __init__(self, folder: Path, images_seen: int) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._open(images_seen)
+
+    def _open(self, images_seen: int) -> None:
+        """Begin a file, after the events past `images_seen` were cut from those before it."""
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.record_writer import RecordWriter
+
+        for path in self.folder.glob("events.out.tfevents.*"):
+            _cut(path, images_seen)
+        # Two files may be begun in one second, and the name of the first must not be taken again.
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{uuid.uuid4().hex[:8]}"
+        self._records = RecordWriter(str(self.folder / name))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if images_seen:  # a TensorBoard that runs meanwhile has read what was cut: it is to forget it
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=time.time(), step=images_seen + 1, session_log=start))
+
+    def _write(self, event: Any) -> None:
+        self._records.write(event.SerializeToString())
+        self._records.flush()
+
+    def row(self, row: Row) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.summary import text
+
+        values = [Summary.Value(tag=key, simple_value=value) for key, value in scalars(row).items()]
+        values += [each for key, said in notes(row).items() for each in text(key, said).value]
+        self._write(Event(wall_time=row["time_s"], step=row["images_seen"], summary=Summary(value=values)))
+
+    def picture(self, images_seen: int, png: bytes) -> None:
+        from PIL import Image
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        width, height = Image.open(io.BytesIO(png)).size
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        summary = Summary(value=[Summary.Value(tag="samples", image=image)])
+        self._write(Event(wall_time=time.time(), step=images_seen, summary=summary))
+
+    def retreat(self, images_seen: int) -> None:
+        self._records.close()
+        self._open(images_seen)
+
+    def close(self) -> None:
+        self._records.close()
+
+
+def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(start, content) of the records of an event file, until its end or where it is torn."""
+    at = 0  # length (8 bytes), its checksum (4), content, its checksum (4)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from("<Q", data, at)
+        if at + 16 + length > len(data):
+            return
+        yield at, data[at + 12 : at + 12 + length]
+        at += 16 + length
+
+
+def _cut(path: Path, images_seen: int) -> None:
+    """Drop the events past `images_seen` (all, where that is 0: the run begins anew) and a torn end."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    data, end, shown = path.read_bytes(), 0, False
+    for at, content in _records(data):
+        event = Event.FromString(content)
+        if event.step > images_seen or (event.HasField("summary") and not images_seen):
+            break
+        end, shown = at + 16 + len(content), shown or event.HasField("summary")
+    if not shown:
+        path.unlink()
+    elif end < len(data):
+        os.truncate(path, end)

@@ -1,0 +1,50 @@
+"""What a tracker is, and what of a row they show."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from gandist.config.run import RunConfig
+from gandist.storage.storage import Storage
+
+Row = Mapping[str, Any]
+
+
+class Start(NamedTuple):
+    """Where a run takes up."""
+
+    config: RunConfig
+    storage: Storage
+    images_seen: int
+    written: int
+
+
+class Tracker(Protocol):
+    """What is shown a run. Any of these may fail: the run goes on."""
+
+    def row(self, row: Row) -> None:
+        """Take a row of `metrics.jsonl`, with `images_seen` as the step."""
+
+    def picture(self, images_seen: int, png: bytes) -> None:
+        """Take a grid of samples."""
+
+    def retreat(self, images_seen: int) -> None:
+        """The run goes on from an earlier checkpoint: what came after it is void."""
+
+    def close(self) -> None:
+        """Send the rest."""
+
+
+def scalars(row: Row) -> dict[str, float]:
+    """The finite numbers of a row, but for its step and its time."""
+    return {
+        key: float(value)
+        for key, value in row.items()
+        if key not in ("images_seen", "time_s") and isinstance(value, int | float) and math.isfinite(value)
+    }
+
+
+def notes(row: Row) -> dict[str, str]:
+    """What a row says in words: why a run is not healthy, and that it was rolled back."""
+    said = {"health": f"{row.get('verdict')}: {row['reason']}"} if row.get("reason") else {}
+    return said | ({"rollback": str(row["rollback"])} if row.get("rollback") else {})

@@ -1,1 +1,0 @@
-"""How good generated images are: features, and what is computed from them."""

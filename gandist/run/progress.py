@@ -1,0 +1,65 @@
+"""The rows of `metrics.jsonl`, in which a run records what it measures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from gandist.storage.storage import Storage
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class RunLog:
+    """`metrics.jsonl` of a run: one JSON object a line, each flushed as it is written.
+
+    Opening drops the rows past `images_seen`, where the run takes up again, and a line that a crash tore. The first
+    row puts a new file in place of the old one: what an older attempt that holds that one open still appends is lost.
+    A storage that cannot append gets the whole file anew with each row.
+    """
+
+    def __init__(self, storage: Storage, images_seen: int = 0, name: str = METRICS_FILE):
+        self._storage = storage
+        self._name = name
+        self._file: BinaryIO | None = None
+        found = storage.read_bytes(name) or b""
+        self._data = b"".join(encode(row) for row in decode(found) if row["images_seen"] <= images_seen)
+        if self._data != found or not storage.exists(name):
+            storage.write_bytes(name, self._data)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row; it must hold `images_seen`."""
+        if self._file is not None:
+            self._storage.check()
+            self._file.write(encode(row))
+            self._file.flush()
+            return
+        self._data += encode(row)
+        self._storage.write_bytes(self._name, self._data)
+        if self._storage.local is not None:
+            self._file, self._data = (self._storage.local / self._name).open("ab"), b""
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def encode(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of strict JSON, in which a number that is not finite is null."""
+    row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
+
+
+def decode(data: bytes) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`, without lines that are not whole."""
+    rows: list[dict[str, Any]] = []
+    for text in data.split(b"\n"):
+        try:
+            row = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("images_seen"), int):
+            rows.append(row)
+    return rows

@@ -1,0 +1,165 @@
+"""Where a run's files live: a folder, or a prefix of an object store, behind the few calls a run needs."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.fs as pafs
+
+from gandist.data.remote import filesystem, is_remote, join
+from gandist.errors import ConfigError
+
+
+class Storage:
+    """Named files under one root. Names use forward slashes; every write appears whole or not at all."""
+
+    def __init__(self, root: str, check: Callable[[], None] = lambda: None) -> None:
+        """`root`: a folder or `s3://bucket/prefix`; a folder is made where it is missing.
+
+        `check` comes right before each change that a reader would see, and raises what forbids it.
+
+        Raises:
+            ConfigError: it cannot be made.
+        """
+        self.root, self.check = root.rstrip("/"), check
+        self.local: Path | None = None if is_remote(root) else Path(root)
+        if self.local is not None:
+            try:
+                self.local.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"run.dir: {root} cannot be made: {error.strerror}; choose another") from error
+        self.filesystem, self.path = filesystem(self.root)
+
+    def uri(self, name: str) -> str:
+        """The full path of `name`, for people to read."""
+        return join(self.root, name)
+
+    def _at(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+    def read_bytes(self, name: str) -> bytes | None:
+        """The content of a file; None where there is none."""
+        try:
+            with self.filesystem.open_input_file(self._at(name)) as file:
+                return bytes(file.read())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def exists(self, name: str) -> bool:
+        return bool(self.filesystem.get_file_info(self._at(name)).type != pafs.FileType.NotFound)
+
+    def write_bytes(self, name: str, data: bytes | memoryview) -> None:
+        """Create or replace a file; a reader sees the old content or the new, also after a power cut."""
+        if self.local is None:
+            self.check()
+            with self.filesystem.open_output_stream(self._at(name)) as stream:
+                stream.write(data)
+            return
+        target = self.local / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = _scratch(target)
+        _write_synced(scratch, data)
+        try:
+            self.check()
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+
+    def write_folder(self, name: str, files: Mapping[str, bytes | memoryview], last: str) -> None:
+        """Create or replace the folder `name` with `files`.
+
+        A local folder is filled under a name that starts with a dot, then renamed. An object store has no
+        rename: there the file `last` is written after all others (and deleted first where the folder is
+        replaced), so that a folder counts only if it holds `last`.
+        """
+        if self.local is None:
+            self.delete(f"{name}/{last}")
+            for file in sorted(files, key=lambda file: (file == last, file)):
+                self.write_bytes(f"{name}/{file}", files[file])
+            return
+        target = self.local / name
+        scratch = _scratch(target)
+        scratch.mkdir(parents=True)
+        for file, data in files.items():
+            _write_synced(scratch / file, data)
+        _sync_folder(scratch)
+        old = target.with_name(f"{scratch.name}.old")
+        try:
+            self.check()
+            if target.exists():
+                target.rename(old)  # not removed in place: killed half-way, that would leave a part of it
+            scratch.rename(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        _sync_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def folders(self, name: str) -> list[str]:
+        """Names of the folders directly under `name`, sorted; those that start with a dot are unfinished."""
+        selector = pafs.FileSelector(self._at(name), allow_not_found=True, recursive=False)
+        infos = self.filesystem.get_file_info(selector)
+        names = (info.base_name for info in infos if info.type == pafs.FileType.Directory)
+        return sorted(name for name in names if not name.startswith("."))
+
+    def files(self, name: str) -> list[str]:
+        """Names of the files directly under `name`, sorted."""
+        selector = pafs.FileSelector(self._at(name), allow_not_found=True, recursive=False)
+        return sorted(info.base_name for info in self.filesystem.get_file_info(selector) if info.is_file)
+
+    def sweep(self, name: str) -> None:
+        """Delete what writers that were killed left unfinished in the folder `name`."""
+        if self.local is None:
+            return
+        found = list((self.local / name).glob(".*"))
+        self.check()  # once it is known what there is: what a later attempt begins from here on is not in it
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def delete_folder(self, name: str, last: str | None = None) -> None:
+        """Delete a folder; `last`, the file that makes it count, goes first."""
+        if last is not None:
+            self.delete(f"{name}/{last}")
+        self.check()
+        self.filesystem.delete_dir(self._at(name))
+
+    def delete(self, name: str) -> None:
+        """Delete a file; nothing happens where there is none."""
+        if self.exists(name):
+            self.check()
+            self.filesystem.delete_file(self._at(name))
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write a file to, which becomes `path` once the block ends well, and is gone otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _scratch(path)
+    try:
+        yield scratch
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _scratch(target: Path) -> Path:
+    """A name beside `target` that no other writer has, on this machine or another."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}")
+
+
+def _write_synced(path: Path, data: bytes | memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

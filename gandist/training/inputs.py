@@ -1,0 +1,145 @@
+"""What a step is given: images on the device, latents, noise, and the scheduled numbers."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gandist.config.methods import latents_of
+from gandist.config.run import RunConfig
+from gandist.config.schedule import ema_beta, peak, value_at
+from gandist.data.feed import RawBatch, on_device
+from gandist.data.index import Index
+from gandist.distributed.background import sent
+from gandist.distributed.randomness import Draws, philox
+from gandist.distributed.ranks import Ranks
+from gandist.gan.adversarial import Game, Latents, Now, Reals
+from gandist.gan.elbo import Elbo
+from gandist.gan.penalties import PENALTIES, CriticPenalty, Noise
+from gandist.gan.players import Players
+
+
+class Inputs:
+    """Everything random and everything scheduled of a run, as functions of the images seen."""
+
+    def __init__(self, config: RunConfig, ranks: Ranks, conditions: np.ndarray, game: Game | Elbo) -> None:
+        """`conditions` are those of all real images, from which captions of fakes are drawn."""
+        self.config, self.ranks, self.conditions = config, ranks, conditions
+        self.draws = Draws(config.run.seed, ranks.device, ranks.rank, ranks.world_size)
+        self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
+        self.latents, self.game = latents_of(config), game
+
+    def of(self, players: Players, raw: Sequence[RawBatch]) -> tuple[list[Reals], list[Latents], Latents, Now]:
+        """What the step takes, from a real batch for each update of D; sets the players' scheduled numbers."""
+        seen = players.images_seen
+        self._schedule(players)
+        now = self._now(seen)
+        return (
+            [self._reals(part, now.weights_D[sub], seen, sub) for sub, part in enumerate(raw)],
+            [self._latents("D", seen, sub) for sub in range(len(raw))],
+            self._latents("G", seen, 0),
+            now,
+        )
+
+    def of_samples(self, rows: int, columns: int) -> tuple[Tensor, Tensor | None]:
+        """Latents and conditions that stay the same during a run: a class, or a caption, a row."""
+        z = self.draws.fixed_normal("samples", (rows * columns, self.latents)).to(self.dtype)
+        if self.config.model.classes:
+            return z, torch.arange(rows, device=z.device).repeat_interleave(columns)
+        if self.config.model.text_dim:
+            y = self.conditions[np.repeat(self.sample_numbers(rows), columns)]
+            return z, self._condition(torch.from_numpy(y))
+        return z, None
+
+    def of_probe(self, pixels: np.ndarray, conditions: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Real images (N, R, R, C) uint8 for a `Probe`, with latents that stay the same and their conditions."""
+        x = on_device(torch.from_numpy(pixels), self.ranks.device, self.dtype)
+        z = self.draws.fixed_normal("probe", (len(pixels), self.latents)).to(self.dtype)
+        return x, z, self._condition(torch.from_numpy(conditions))
+
+    def sample_numbers(self, rows: int) -> np.ndarray:
+        """Real images (rows,) whose captions the rows of the samples are drawn to."""
+        return philox(self.config.run.seed, "samples/captions").integers(len(self.conditions), size=rows)
+
+    def sample_captions(self, index: Index, rows: int) -> list[str]:
+        """Those captions (rows,), where the run is conditioned on captions."""
+        if not self.config.model.text_dim:
+            return []
+        captions = index.captions
+        return [captions[number] or "" for number in self.sample_numbers(rows)]
+
+    def _schedule(self, players: Players) -> None:
+        """Set what the players and the augmentation carry of the scheduled numbers."""
+        optim, augment = self.config.optim, self.config.augment
+        seen = players.images_seen
+        for player, lr in ((players.G, optim.lr_G), (players.D, optim.lr_D)):
+            player.set_lr(players.lr_scale * value_at(lr, seen))
+            player.set_betas((optim.betas[0], value_at(optim.betas[1], seen)))
+        if augment.kind != "none" and augment.target is None:
+            players.memory["augment"][0] = value_at(augment.p, seen)
+
+    def _now(self, seen: int) -> Now:
+        """The scheduled numbers that the step takes once `seen` images were shown."""
+        game, optim = self.config.game, self.config.optim
+        images = self.config.train.batch * game.n_critic
+        half_life_kimg = value_at(optim.ema_half_life_kimg, seen)
+        update_D, update_G = seen // self.config.train.batch, seen // images
+
+        terms = game.penalties
+        numbers = [term.interval * value_at(term.weight, seen) for term in terms.values()]
+        numbers += [ema_beta(half_life_kimg, images, seen, optim.ema_rampup), value_at(game.clip, seen) or math.inf]
+        exact = torch.tensor(numbers, dtype=torch.float64).to(self.ranks.device, non_blocking=True)
+        *weights, _, clip = exact.to(self.dtype).unbind()
+
+        def due(update: int, of_D: bool) -> dict[str, Tensor]:
+            return {
+                name: weight
+                for (name, term), weight in zip(terms.items(), weights, strict=True)
+                if isinstance(PENALTIES[name], CriticPenalty) == of_D and update % term.interval == 0
+            }
+
+        return Now(
+            beta=exact[-2],
+            weights_D=[due(update_D + sub, of_D=True) for sub in range(game.n_critic)],
+            weights_G=due(update_G, of_D=False),
+            clip=clip if peak(game.clip) > 0 else None,
+        )
+
+    def _reals(self, raw: RawBatch, due: Iterable[str], seen: int, sub: int) -> Reals:
+        mirrored = None
+        if self.config.data.flip:
+            shape = (self.config.train.batch,)
+            mirrored = self.draws.uniform("flip", seen, sub, shape) < 0.5
+        x = on_device(raw.pixels, self.ranks.device, self.dtype, mirrored)
+        return Reals(x, self._condition(raw.conditions), self._noise("D", due, seen, sub))
+
+    def _latents(self, player: str, seen: int, sub: int) -> Latents:
+        batch = self.config.train.batch
+        z = self.draws.normal(f"fakes/{player}/z", seen, sub, (batch, self.latents)).to(self.dtype)
+        y = None
+        if self.config.model.classes:
+            y = self.draws.labels(f"fakes/{player}/y", seen, sub, batch, self.config.model.classes)
+        elif self.config.model.text_dim:  # the captions of images drawn at random
+            numbers = self.draws.numbers(f"fakes/{player}/y", seen, sub, batch, len(self.conditions))
+            y = self._condition(sent(torch.from_numpy(self.conditions[numbers]), self.ranks.device))
+        return Latents(z, y, self._noise("G", (), seen, sub) if player == "G" else {})
+
+    def _condition(self, y: Tensor) -> Tensor | None:
+        model = self.config.model
+        if not model.classes and not model.text_dim:
+            return None
+        y = y.to(self.ranks.device, non_blocking=True)
+        return y.to(self.dtype) if model.text_dim else y
+
+    def _noise(self, player: str, due: Iterable[str], seen: int, sub: int) -> dict[str, Tensor]:
+        """What augmentation, and the penalties that are due in an update, are drawn from."""
+        config = self.config
+        image = (config.data.channels, config.model.resolution, config.model.resolution)
+
+        def draw(name: str, noise: Noise) -> Tensor:
+            drawn = self.draws.normal if noise.kind == "normal" else self.draws.uniform
+            return drawn(f"{player}/{name}", seen, sub, (config.train.batch, *noise.shape(image))).to(self.dtype)
+
+        return {name: draw(name, noise) for name, noise in self.game.noise_for(player, due).items()}

@@ -1,0 +1,166 @@
+"""What the leading rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor
+
+from gandist.config import extensions
+from gandist.config.run import RunConfig
+from gandist.config.schedule import images_of
+from gandist.distributed.background import Background, arrival, to_host
+from gandist.evaluation.evaluation import Result
+from gandist.gan.players import Players
+from gandist.media.gallery import as_uint8, grid, png_bytes
+from gandist.monitoring.health import Row
+from gandist.monitoring.telemetry import Silent
+from gandist.monitoring.trackers import Trackers
+from gandist.run.attempt import Attempt
+from gandist.run.checkpoint import FOLDER, MANIFEST, Writer, names
+from gandist.run.evaluations import Evaluations
+from gandist.run.progress import METRICS_FILE, RunLog, decode, encode
+from gandist.training.inputs import Inputs
+
+ROWS = COLUMNS = 10
+
+
+class Outputs:
+    """The files of one attempt at a run."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        attempt: Attempt,
+        telemetry: Silent,
+        *,
+        images_seen: int,
+        world_size: int,
+        precision: str,
+        data_fingerprint: str,
+        encoder: str = "",
+        captions: Sequence[str] = (),
+    ) -> None:
+        """`captions` are those that the rows of the samples are drawn to, by vectors that `encoder` made."""
+        self.config = config
+        self.storage = storage = attempt.fenced
+        storage.write_bytes("config.yaml", yaml.safe_dump(config.resolved(), sort_keys=False).encode())
+        for path, source in extensions.sources(config.imports).items():
+            storage.write_bytes(f"{extensions.FOLDER}/{Path(path).name}", source.encode())
+        if captions:
+            storage.write_bytes("samples/captions.txt", "\n".join([*captions, ""]).encode())
+        storage.sweep(FOLDER)
+        self.trackers = Trackers(config, storage, images_seen)
+        self._open(images_seen)
+        self._drawing = Background("samples")
+        keep_every = config.train.keep_every_kimg
+        self.writer = Writer(
+            storage,
+            facts={
+                "config_fingerprint": config.fingerprint(),
+                "data_fingerprint": data_fingerprint,
+                "attempt": attempt.number,
+                "encoder": encoder,
+                "imports": extensions.digests(config.imports),
+                "world_size": world_size,
+                "threads": torch.get_num_threads(),
+                "precision": precision,
+                "config": config.resolved(),
+            },
+            keep=config.train.keep,
+            keep_every=images_of(keep_every) if keep_every else None,
+            best=lambda images_seen: self.evaluations.best(images_seen),
+            written=lambda written: telemetry.checkpoint(written.write_s, written.stall_s, written.bytes),
+        )
+
+    def _open(self, images_seen: int) -> None:
+        self._log, self.evaluations = RunLog(self.storage, images_seen), Evaluations(self.storage, images_seen)
+        self._rows: list[Row] = list(decode(self.storage.read_bytes(METRICS_FILE) or b""))
+
+    def row(self, row: Row) -> None:
+        """Append a row to `metrics.jsonl`.
+
+        Raises:
+            OSError: a checkpoint or a grid of samples could not be written.
+            OvertakenError: another attempt has taken over, as from all that follows.
+        """
+        self.writer.check()
+        self._drawing.check()
+        self._log.append(row)
+        self._rows.append(row)
+        self.trackers.row(row)
+
+    @torch.no_grad()
+    def samples(self, players: Players, inputs: Inputs) -> None:
+        """Write `samples/NNNNNNNN.png`: G_ema on latents that stay the same; one class, or one caption, a row.
+
+        What comes after drawing the images goes on in the background; that of the grid before is waited for.
+        """
+        z, y = inputs.of_samples(min(self.config.model.classes, ROWS) or ROWS, COLUMNS)
+        images, seen = as_uint8(players.G_ema.eval()(z, y)), players.images_seen
+        pixels, arrived = to_host(images), arrival(images.device)
+        written = self._drawing.start(lambda: self._write_grid(pixels, arrived, seen))
+        self.trackers.picture(seen, written.result)
+
+    def _write_grid(self, pixels: Tensor, arrived: Callable[[], object], images_seen: int) -> bytes:
+        arrived()
+        image = png_bytes(grid(pixels.numpy(), COLUMNS))
+        self.storage.write_bytes(f"samples/{images_seen:08d}.png", image)
+        return image
+
+    def evaluation(self, result: Result) -> bool:
+        """Record an evaluation; whether it is the best so far, so that its checkpoint is to be kept."""
+        self.evaluations.add(result)
+        return self.evaluations.best() == result.images_seen
+
+    def recent(self, row: Row) -> list[Row]:
+        """The rows of the run until now, this one last; from storage after a restart."""
+        return [*self._rows, row]
+
+    def refuge(self) -> int | None:
+        """Images seen at the checkpoint to go back to: the best, else the newest from when all was well; None where
+        there is none."""
+        self.writer.wait()
+        there = [int(name) for name in names(self.storage)]
+        best = self.evaluations.best()
+        if best in there:
+            return best
+        well = max((row["images_seen"] for row in self._rows if row.get("verdict") == "healthy"), default=0)
+        return max((seen for seen in there if seen <= well), default=None)
+
+    def retreat(self, images_seen: int, number: int) -> None:
+        """Take the run's files back to the checkpoint at `images_seen`; later rows go to `rolled-back-NUMBER.jsonl`."""
+        self.wait()
+        for name in names(self.storage):
+            if int(name) > images_seen:
+                self.storage.delete_folder(f"{FOLDER}/{name}", last=MANIFEST)
+        self._log.close()
+        self.evaluations.close()
+        lost = [row for row in decode(self.storage.read_bytes(METRICS_FILE) or b"") if row["images_seen"] > images_seen]
+        self.storage.write_bytes(f"rolled-back-{number}.jsonl", b"".join(map(encode, lost)))
+        self.trackers.retreat(images_seen)
+        self._open(images_seen)
+
+    def save(self, players: Players) -> float:
+        """Start writing a checkpoint; how long training stood still for it, in seconds."""
+        return self.writer.save(players)
+
+    def wait(self) -> None:
+        """Wait until checkpoints and samples are on storage."""
+        self.writer.wait()
+        self._drawing.wait()
+
+    def close(self) -> None:
+        """Wait until everything is on storage.
+
+        Raises:
+            OSError: the last checkpoint or grid of samples could not be written.
+        """
+        self._log.close()
+        self.evaluations.close()
+        with ExitStack() as closing:  # each of them, whatever the one before raised
+            closing.callback(self.trackers.close)
+            closing.callback(self._drawing.close)
+            closing.callback(self.writer.close)
