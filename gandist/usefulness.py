@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gandist.data import dataset
 from gandist.config.run import RunConfig
+from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError, DataError, GandistError

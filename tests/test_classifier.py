@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gandist.data import dataset
 from gandist.config.run import validate
 from gandist.config.sections import DataSection
+from gandist.data import dataset
 from gandist.data.index import read_index
 from gandist.errors import DataError
 from gandist.evaluation import classifier as module

@@ -10,7 +10,17 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from gandist.config.run import MAY_CHANGE, RunConfig, differences, field_paths, find, load, may_change, override, validate
+from gandist.config.run import (
+    MAY_CHANGE,
+    RunConfig,
+    differences,
+    field_paths,
+    find,
+    load,
+    may_change,
+    override,
+    validate,
+)
 from gandist.config.schedule import Ramp, value_at
 from gandist.config.sections import Penalty, Section
 from gandist.errors import ConfigError

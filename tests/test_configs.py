@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from gandist import sample, train
-from gandist.data import dataset
 from gandist.config.methods import new_players
 from gandist.config.run import DEMO, RunConfig, load
 from gandist.config.schedule import images_of
+from gandist.data import dataset
 from gandist.evaluation.statistics import Moments, frechet_distance
 from gandist.run.trained import Trained, open_trained
 from tests.checkout import ROOT

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gandist.data import dataset
 from gandist.config.run import RunConfig, validate
+from gandist.data import dataset
 from gandist.errors import ConfigError, DataError
 from tests.sets import far_labels, make_set
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
-from gandist.data import dataset
 from gandist.config.run import RunConfig, validate
+from gandist.data import dataset
 from gandist.distributed.ranks import Ranks
 from gandist.evaluation import evaluation
 from gandist.evaluation.evaluation import Yardstick, yardstick

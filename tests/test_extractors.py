@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gandist.data import dataset
 from gandist.config.run import validate
+from gandist.data import dataset
 from gandist.errors import ConfigError, DataError, GandistError
 from gandist.evaluation.classifier import Classifier, Facts, load, save
 from gandist.evaluation.extractors import SHIPPED, default_extractor, open_extractor

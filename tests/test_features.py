@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist.data import dataset
 from gandist.config.run import RunConfig, validate
+from gandist.data import dataset
 from gandist.distributed.ranks import Ranks
 from gandist.evaluation.extractors import Extractor, open_extractor
 from gandist.evaluation.features import look, real_features

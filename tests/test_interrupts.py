@@ -18,7 +18,7 @@ from tests.sets import make_set
 LINE = "gandist: interrupted\n"
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "quality.classifier"])
+@pytest.mark.parametrize("name", [*COMMANDS, "classifier", "quality.classifier"])
 def test_in_every_command(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

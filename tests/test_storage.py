@@ -11,8 +11,8 @@ import pytest
 
 from gandist.data.remote import join
 from gandist.errors import ConfigError
+from gandist.storage import storage as module
 from gandist.storage.storage import Storage
-from gandist.storage.storage import storage as module
 from tests.s3 import serve_bucket
 
 
@@ -104,7 +104,7 @@ def test_a_place_that_cannot_be_a_folder(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from gandist.storage.storage import storage as module
+from gandist.storage import storage as module
 from gandist.storage.storage import Storage
 storage = Storage(sys.argv[1])
 print("ready", flush=True)

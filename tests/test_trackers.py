@@ -309,7 +309,8 @@ def test_without_a_login_wandb_asks_nobody(
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     code = (
-        "import gandist.monitoring.trackers as t, sys, pathlib; from gandist.storage.storage import Storage; t.CLOSE_S = 50;"
+        "import gandist.monitoring.trackers as t, sys, pathlib; from gandist.storage.storage import Storage;"
+        "t.CLOSE_S = 50;"
         "from gandist.config.run import validate;"
         "c = validate({'run': {'dir': sys.argv[1]}, 'track': {'tensorboard': False, 'wandb': 'p'}});"
         "a = t.Trackers(c, Storage(sys.argv[1] + '/run'), 0);"

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from gandist.data import dataset
 from gandist.config.run import validate
+from gandist.data import dataset
 from gandist.data.unpacked import unpacked
 from gandist.errors import DataError
 from gandist.media.gallery import png_bytes

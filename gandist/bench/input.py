@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gandist.data import dataset
 from gandist.bench.measure import Block, Case, Record, changed, in_turn
 from gandist.config.run import DEMO, RunConfig, validate
+from gandist.data import dataset
 from gandist.data.decode import decode
 from gandist.data.feed import Feed
 from gandist.data.index import Index, numbers

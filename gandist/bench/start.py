@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from gandist.data import dataset
 from gandist.bench.measure import Case, Record, changed, use_threads
 from gandist.config.run import DEMO, RunConfig
+from gandist.data import dataset
 from gandist.distributed.ranks import pick_device
 from gandist.errors import RunError
 from gandist.run.progress import METRICS_FILE, decode

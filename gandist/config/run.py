@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ValidationError, model_validator
 
-from gandist.config.checks import hint
 from gandist.config import checks, extensions, typed
+from gandist.config.checks import hint
 from gandist.config.sections import (
     AugmentSection,
     DataSection,

@@ -1,6 +1,6 @@
 """A small classifier of images, trained where it is needed: it counts modes, and its features compare sets.
 
-`python -m gandist.evaluation.classifier DATA OUT` trains one on any labelled set of shards.
+`python -m gandist.classifier DATA OUT` trains one on any labelled set of shards.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from gandist.data import dataset
 from gandist.config.run import validate
 from gandist.config.sections import DataSection
+from gandist.data import dataset
 from gandist.data.decode import DECODER
 from gandist.data.feed import on_device
 from gandist.data.order import Order
@@ -224,7 +224,7 @@ def classifier_of(data: DataSection, resolution: int = RESOLUTION) -> tuple[Clas
 
 @interruptible
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m gandist.evaluation.classifier", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m gandist.classifier", description=__doc__)
     parser.add_argument("data", metavar="DATA", help="folder or URL of indexed, labelled shards, or builtin:NAME")
     parser.add_argument("out", metavar="OUT", type=Path, help="file to write (.safetensors)")
     parser.add_argument("--channels", type=int, choices=(1, 3), default=3, help="1: grey, 3: RGB (default: 3)")

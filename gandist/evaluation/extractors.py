@@ -18,7 +18,7 @@ from gandist.errors import ConfigError, DataError, GandistError
 from gandist.evaluation.classifier import RESOLUTION, load
 
 SHIPPED = DATA / "classifier.safetensors"
-"""The classifier of `builtin:fashion-10k`, made by `python -m gandist.evaluation.classifier` with `--channels 1`."""
+"""The classifier of `builtin:fashion-10k`, made by `python -m gandist.classifier` with `--channels 1`."""
 EFFNET_PX = 128
 """Height and width that EfficientNet sees images in: at its own 224 pixels it takes four times as long, for images
 that mostly are smaller."""

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from gandist.data import dataset
 from gandist.config.run import RunConfig
+from gandist.data import dataset
 from gandist.data.decode import DECODER
 from gandist.data.feed import on_device
 from gandist.data.order import Order

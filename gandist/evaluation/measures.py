@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from gandist.data import dataset
 from gandist.config.run import RunConfig
+from gandist.data import dataset
 from gandist.errors import ConfigError
 from gandist.evaluation.classifier import RESOLUTION, Classifier, Facts, batches, classifier_of
 from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts

@@ -5,10 +5,10 @@ import logging
 
 import torch
 
-from gandist.data import dataset
-from gandist.config.methods import new_players
 from gandist.config import extensions
+from gandist.config.methods import new_players
 from gandist.config.run import RunConfig, leaves
+from gandist.data import dataset
 from gandist.errors import CheckpointError, ConfigError
 from gandist.run import checkpoint
 from gandist.run.checkpoint import FOLDER, MANIFEST

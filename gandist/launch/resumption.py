@@ -3,9 +3,9 @@
 import logging
 from typing import Any, Literal
 
-from gandist.data import dataset
 from gandist.config import extensions
 from gandist.config.run import RunConfig, differences
+from gandist.data import dataset
 from gandist.data.remote import is_remote, local_path
 from gandist.errors import CheckpointError, ConfigError, DataError
 from gandist.evaluation.evaluator import check_evaluation

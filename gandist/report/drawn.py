@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.data import dataset
 from gandist.config.run import RunConfig
+from gandist.data import dataset
 from gandist.data.remote import is_remote
 from gandist.errors import GandistError
 from gandist.media.gallery import grid, png_bytes, slerp

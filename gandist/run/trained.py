@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gandist.data import dataset
+from gandist.config import extensions
 from gandist.config.checks import shapes
 from gandist.config.methods import latents_of
-from gandist.config import extensions
 from gandist.config.run import RunConfig, parse, validate
+from gandist.data import dataset
 from gandist.data.remote import is_remote, local_path
 from gandist.distributed.randomness import philox
 from gandist.errors import CheckpointError, ConfigError

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from gandist.data import dataset
 from gandist.config.methods import method_of, new_game, new_players
 from gandist.config.run import RunConfig
 from gandist.config.schedule import due, images_of, value_at
+from gandist.data import dataset
 from gandist.data.feed import Feed
 from gandist.data.resident import settle
 from gandist.distributed import memory

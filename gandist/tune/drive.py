@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 from ray import tune
 
-from gandist.data import dataset
 from gandist.config import extensions
 from gandist.config.run import leaves
+from gandist.data import dataset
 from gandist.errors import ConfigError, RunError
 from gandist.evaluation.evaluator import check_evaluation
 from gandist.launch.driver import connect, resources_of, stop_on_signals

@@ -10,9 +10,9 @@ itself. (Replicated pixels would come back as border pixels counted more than on
 the border: `down2` gives 3/4 of them in the first row and column, `up2` 1/2 in the last ones.
 
 On a GPU both are Triton kernels, which sum in float32 and write each pixel once (`gandist.gan.kernels`). As plain
-torch, everywhere else, `down2` is a depthwise convolution and `up2` shifted sums: on one core, in channels_last, forward and
-backward at (64, 64, 32, 32) take 2 to 3 ms in float32 and 1.6 in bfloat16. With sums alone it is twice that, and with a
-transposed convolution for `up2` as much in float32, but over 50 in bfloat16.
+torch, everywhere else, `down2` is a depthwise convolution and `up2` shifted sums: on one core, in channels_last,
+forward and backward at (64, 64, 32, 32) take 2 to 3 ms in float32 and 1.6 in bfloat16. With sums alone it is twice
+that, and with a transposed convolution for `up2` as much in float32, but over 50 in bfloat16.
 """
 
 from contextlib import AbstractContextManager, nullcontext

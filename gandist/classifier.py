@@ -1,0 +1,8 @@
+"""`python -m gandist.classifier DATA OUT`: train a classifier of a labelled set, whose features measure quality."""
+
+import sys
+
+from gandist.evaluation.classifier import main
+
+if __name__ == "__main__":
+    sys.exit(main())

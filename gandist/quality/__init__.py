@@ -1,0 +1,1 @@
+"""Where `gandist.evaluation` was. Holds the old name of a command."""
