@@ -2,9 +2,10 @@
 
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable
-from types import TracebackType
+from types import FrameType
 from typing import ParamSpec
 
 STATUS = 130
@@ -18,6 +19,8 @@ def interruptible(main: Callable[P, int]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        if signal.getsignal(signal.SIGINT) is _end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return main(*args, **kwargs)
         except KeyboardInterrupt:
@@ -28,16 +31,15 @@ def interruptible(main: Callable[P, int]) -> Callable[P, int]:
 
 
 def while_importing() -> None:
-    """Let Ctrl-C end this process likewise before there is a `main`: torch and Ray take seconds to import."""
+    """Let Ctrl-C end this process likewise before there is a `main`: torch and Ray take seconds to import. Not by an
+    exception, which torch would swallow where it imports NumPy."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as behind nohup
+        signal.signal(signal.SIGINT, _end)
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, trace)
-            return
-        _say()
-        os._exit(STATUS)
 
-    sys.excepthook = hook
+def _end(signum: int, frame: FrameType | None) -> None:
+    _say()
+    os._exit(STATUS)
 
 
 def _say() -> None:
