@@ -1,6 +1,6 @@
 """Whether two checkouts train the same, bit for bit: what a change of form alone has to show.
 
-    python -m tests.equal OLD NEW FOLDER     # two checkouts, each with its .venv; where the runs are left
+    python -m tests.equal OLD NEW FOLDER [CASE ...]    # two checkouts, each with its .venv; where the runs are left
 
 Each case trains 30 steps in both. Compared are the tensors of all checkpoints, the grids of samples, and the rows of
 `metrics.jsonl` without what is measured in time or memory.
@@ -22,7 +22,7 @@ CASES = {
     "dcgan, rp, r1, r2": "demo",
     "ada": "demo augment.kind=ada augment.p=0.3",
     "diffaugment": "demo augment.kind=diffaugment",
-    "accumulation": "demo train.micro_batch=8",
+    "accumulation": "demo train.accumulate=2",
     "mlp, minimax": "configs/gan.yaml",
     "least squares": "configs/lsgan.yaml",
     "clipping": "configs/wgan.yaml",
@@ -54,10 +54,12 @@ def trained(checkout: Path, arguments: list[str], folder: Path) -> str:
     return f"{state[:16]} {hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
-def main(old: str, new: str, folder: str) -> int:
-    """Print a line a case; how many differ or fail."""
+def main(old: str, new: str, folder: str, *cases: str) -> int:
+    """Print a line for each of these cases, by default all; how many differ or fail."""
     different = 0
     for number, (name, arguments) in enumerate(CASES.items()):
+        if cases and name not in cases:
+            continue
         a, b = (
             trained(Path(checkout), arguments.split(), Path(folder).absolute() / which / f"case-{number}")
             for which, checkout in (("old", old), ("new", new))
