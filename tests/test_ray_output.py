@@ -89,7 +89,7 @@ def test_within_it_stands_for_both_streams(
 
 
 def test_a_terminal_that_is_gone_is_no_endless_loop(capfd: pytest.CaptureFixture[str]) -> None:
-    """A message that cannot be shown is told on the process's own standard error, not on the stream that leads back."""
+    """Why a message cannot be shown goes to the process's own standard error, not to the stream that leads back."""
     gone = io.StringIO()
     show_messages()
     shown = terminal()

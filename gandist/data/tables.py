@@ -75,7 +75,7 @@ def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None) -> 
 
 
 def holds_images(path: Path) -> bool:
-    """Whether a table has a column of image bytes; True for one that cannot be read, which is told when it is."""
+    """Whether a table has a column of image bytes; True for one that cannot be read."""
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException):
