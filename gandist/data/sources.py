@@ -194,7 +194,7 @@ def _tree(
             left_out.skip([f".{name.name}"])
             continue
         if name in files:
-            left_out.note("names are there twice, of which the last was taken", [name])
+            left_out.note("names occur twice; the last was taken", [name])
         files[name] = path
     if wrapped or split is not None:
         files = _unwrapped(files, split)
