@@ -12,7 +12,6 @@ from typing import Any
 from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
 from gandist.data.making import alone, making
 from gandist.data.packed import report
-from gandist.data.picture import ENCODINGS, Picture
 from gandist.data.remote import ShardCache, default_cache_dir, is_remote
 from gandist.data.samples import LeftOut
 from gandist.data.sources import LABELS, open_source
@@ -22,6 +21,7 @@ from gandist.data.writing import check_broken, permutation, write_shards
 from gandist.errors import DataError, GandistError
 from gandist.interrupts import interruptible
 from gandist.logs import show_messages
+from gandist.media.picture import ENCODINGS, Picture
 from gandist.monitoring.terminal import Counter
 
 log = logging.getLogger("gandist")

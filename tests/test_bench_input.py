@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from gandist.bench.input import Encoded, make_jpegs
-from gandist.data.decode import decode
 from gandist.data.index import read_index
+from gandist.media.decode import decode
 from tests.sets import make_set
 from tests.test_bench_step import records, tiny_file
 

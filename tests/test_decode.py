@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gandist.data.decode import decode
 from gandist.errors import DataError
+from gandist.media.decode import decode
 
 
 def encoded(image: Image.Image | np.ndarray, format: str = "PNG", **options: Any) -> bytes:

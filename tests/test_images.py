@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from gandist.data.decode import decode
 from gandist.data.images import Images, MappedImages, StreamedImages, open_images
 from gandist.data.index import Index, read_index
 from gandist.data.remote import ShardCache
 from gandist.errors import DataError, UnreachableError
+from gandist.media.decode import decode
 from tests.sets import damage, make_set, pixels
 
 N = 40

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from gandist.data import pixels
-from gandist.data.decode import decode
-from gandist.data.picture import Picture
 from gandist.errors import DataError
+from gandist.media.decode import decode
+from gandist.media.picture import Picture
 from gandist.pack import main
 
 GREY = np.linspace(0, 1, 256).reshape(16, 16)

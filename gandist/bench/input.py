@@ -25,12 +25,12 @@ from PIL import Image
 from gandist.bench.measure import Block, Case, Record, changed, in_turn
 from gandist.config.run import DEMO, RunConfig, validate
 from gandist.data import dataset
-from gandist.data.decode import decode
 from gandist.data.feed import Feed
 from gandist.data.index import Index, numbers
 from gandist.data.remote import is_remote
 from gandist.distributed.ranks import pick_device
 from gandist.errors import DataError
+from gandist.media.decode import decode
 from gandist.pack import pack
 
 DEFAULT = (DEMO,)

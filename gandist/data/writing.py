@@ -9,9 +9,9 @@ import numpy as np
 
 from gandist.data.index import LISTED_MAX
 from gandist.data.making import members, write_shard
-from gandist.data.picture import Picture
 from gandist.data.samples import Broken, Source
 from gandist.errors import DataError
+from gandist.media.picture import Picture
 from gandist.monitoring.terminal import Counter
 
 

@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from gandist.config.run import validate
 from gandist.config.sections import DataSection
 from gandist.data import dataset
-from gandist.data.decode import DECODER
 from gandist.data.feed import on_device
 from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
 from gandist.errors import DataError, GandistError
 from gandist.interrupts import interruptible
 from gandist.logs import show_messages
+from gandist.media.decode import DECODER
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from gandist.config.run import RunConfig
 from gandist.data import dataset
-from gandist.data.decode import DECODER
 from gandist.data.feed import on_device
 from gandist.data.order import Order
 from gandist.distributed.ranks import Ranks
 from gandist.evaluation.extractors import Extractor
 from gandist.evaluation.statistics import Moments, Predictions
+from gandist.media.decode import DECODER
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")

@@ -7,8 +7,8 @@ import simplejpeg
 from PIL import Image
 
 from gandist import __version__
-from gandist.data.pixels import open_picture, orientation, plain
 from gandist.errors import DataError
+from gandist.media.pixels import open_picture, orientation, plain
 
 DECODER = f"{__version__}-2"
 """Another one wherever the same bytes give other pixels: what was kept of decoded images is then made anew."""

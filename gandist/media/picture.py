@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from gandist.data.pixels import open_picture, orientation, plain
+from gandist.media.pixels import open_picture, orientation, plain
 
 ENCODINGS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
