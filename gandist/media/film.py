@@ -19,14 +19,14 @@ WEBP_BYTES = 2 << 30
 
 
 def frames_of(batches: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
-    """Frames (H, W, 3) of images uint8 (any, C, H, W), of one channel or three."""
+    """Frames (H, W, 3) of images uint8 (any, H, W, C), of one channel or three."""
     for batch in batches:
         for frame in enlarged(batch, FRAME_PX):
             yield np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))
 
 
 def write_webp(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) -> None:
-    """Write images uint8 (any, C, H, W) as an endless animation: without loss where they were enlarged.
+    """Write images uint8 (any, H, W, C) as an endless animation: without loss where they were enlarged.
 
     Raises:
         ConfigError: they are too many to be held in memory.
@@ -36,7 +36,7 @@ def write_webp(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) ->
     for batch in batches:
         for frame in frames_of([batch]):
             images.append(Image.fromarray(frame))
-            lossless, held = frame.shape[1] > batch.shape[3], held + frame.size
+            lossless, held = frame.shape[1] > batch.shape[2], held + frame.size
             if held > WEBP_BYTES:
                 raise ConfigError(f"--out {out}: more than {len(images) - 1} frames for a .webp; write an .mp4")
     # To the millisecond, as the format has it, and without drifting.
@@ -61,7 +61,7 @@ def need_video(out: Path) -> None:
 
 
 def write_mp4(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) -> None:
-    """Write images uint8 (any, C, H, W) as H.264, frame after frame; odd sizes get another row or column."""
+    """Write images uint8 (any, H, W, C) as H.264, frame after frame; odd sizes get another row or column."""
     import av
     from av.video.reformatter import ColorRange, Colorspace
 

@@ -16,7 +16,7 @@ def grid(images: npt.NDArray[np.uint8], columns: int, gap: int = 2) -> Image.Ima
     """Lay images out row by row on white, small ones enlarged pixel by pixel.
 
     Args:
-        images: uint8, (N, C, H, W) with C = 1 (grey) or 3 (RGB); for one class a row, `columns` images of
+        images: uint8, (N, H, W, C) with C = 1 (grey) or 3 (RGB); for one class a row, `columns` images of
             each class in turn.
         columns: images in a row; the last row may be short.
         gap: pixels between the images.
@@ -24,8 +24,8 @@ def grid(images: npt.NDArray[np.uint8], columns: int, gap: int = 2) -> Image.Ima
     Raises:
         ValueError: images of another shape or type, none at all, or `columns` below 1.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8 or images.size == 0:
-        raise ValueError(f"images: need uint8 (N, 1 or 3, H, W), got {images.dtype} {images.shape}")
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or images.dtype != np.uint8 or images.size == 0:
+        raise ValueError(f"images: need uint8 (N, H, W, 1 or 3), got {images.dtype} {images.shape}")
     if columns < 1:
         raise ValueError(f"columns: need at least 1, got {columns}")
     cells = enlarged(images, CELL_PX)
@@ -39,9 +39,9 @@ def grid(images: npt.NDArray[np.uint8], columns: int, gap: int = 2) -> Image.Ima
 
 
 def enlarged(images: npt.NDArray[np.uint8], within_px: int) -> npt.NDArray[np.uint8]:
-    """Images (N, C, H, W) as (N, s H, s W, C), by the largest whole factor s that keeps them within so many pixels."""
-    scale = max(1, within_px // max(images.shape[2:]))
-    return images.transpose(0, 2, 3, 1).repeat(scale, axis=1).repeat(scale, axis=2)
+    """Images (N, H, W, C) as (N, s H, s W, C), by the largest whole factor s that keeps them within `within_px`."""
+    scale = max(1, within_px // max(images.shape[1:3]))
+    return images.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def as_uint8(x: Tensor) -> Tensor:
@@ -49,16 +49,16 @@ def as_uint8(x: Tensor) -> Tensor:
     return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def as_pixels(x: Tensor) -> npt.NDArray[np.uint8]:
-    """`as_uint8` of images on any device, in row-major order on the CPU."""
-    return np.ascontiguousarray(as_uint8(x).cpu().numpy())
-
-
 def png_bytes(image: Image.Image) -> bytes:
     """The image as a PNG file; equal images give equal bytes."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def png_of(image: npt.NDArray[np.uint8]) -> bytes:
+    """One image (H, W, C) as a PNG file."""
+    return png_bytes(Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image))
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

@@ -1,0 +1,96 @@
+"""What a sample is: the interface between the data and the networks.
+
+The loop, the loader, the caches and the evaluation see rows of a fixed shape and type and nothing else of a sample; what
+the rows mean is known to the medium alone.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Row(NamedTuple):
+    """A decoded sample as it is cached, loaded and sent to the device."""
+
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
+
+    @property
+    def values(self) -> int:
+        """How many numbers it holds."""
+        return int(np.prod(self.shape))
+
+    @property
+    def n_bytes(self) -> int:
+        return self.values * np.dtype(self.dtype).itemsize
+
+
+class Preview(NamedTuple):
+    """Several samples in one file that a browser shows."""
+
+    content: bytes
+    suffix: str
+    """With its dot: ".png"."""
+
+
+class Medium(Protocol):
+    """A kind of sample. N below is any number of them."""
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Of the files in a WebDataset sample, those that hold one, without the dot."""
+
+    @property
+    def row(self) -> Row:
+        """A decoded sample."""
+
+    @property
+    def network_shape(self) -> tuple[int, ...]:
+        """What G makes and D sees of a sample, without N."""
+
+    @property
+    def uniforms(self) -> tuple[str, ...]:
+        """Names of the uniform numbers in [0, 1) that are drawn for each sample outside the step, one each."""
+
+    @property
+    def name(self) -> str:
+        """Of the decoded rows in a cache: rows of the same name and decoder are the same."""
+
+    @property
+    def decoder(self) -> str:
+        """Another one wherever the same bytes give other rows."""
+
+    @property
+    def prepared(self) -> str:
+        """What is done to a real sample, in words, for the protocol of an evaluation."""
+
+    def decode(self, data: bytes, out: np.ndarray) -> None:
+        """One encoded sample into `out`, a contiguous row. By a fixed list of formats, never a pickle.
+
+        Raises:
+            DataError: the bytes are no whole sample.
+        """
+
+    def to_network(
+        self, rows: Tensor, uniforms: Mapping[str, Tensor] = {}, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Rows (N, *row.shape) to what D sees (N, *network_shape), of type `dtype`, on the rows' device.
+
+        Args:
+            uniforms: (N,) for each name in `uniforms`; without them nothing random is done.
+        """
+
+    def from_network(self, x: Tensor) -> Tensor:
+        """What G makes (N, *network_shape) to rows (N, *row.shape), on the same device."""
+
+    def coarse(self, x: Tensor) -> Tensor:
+        """(N, *network_shape) to (N, F): features between which the diversity of samples is measured."""
+
+    def preview(self, rows: np.ndarray, columns: int) -> Preview:
+        """Rows (N, *row.shape) side by side, `columns` of them in a line."""
+
+    def encode(self, row: np.ndarray) -> Mapping[str, bytes]:
+        """One row as the files of a sample, by their extensions."""
