@@ -9,10 +9,10 @@ from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from gandist.data.cache import ShardCache, default_cache_dir
 from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
 from gandist.data.making import alone, making
 from gandist.data.packed import report
-from gandist.data.remote import ShardCache, default_cache_dir, is_remote
 from gandist.data.samples import LeftOut
 from gandist.data.sources import LABELS, open_source
 from gandist.data.tars import list_shards
@@ -23,6 +23,7 @@ from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.media.picture import ENCODINGS, Picture
 from gandist.monitoring.terminal import Counter
+from gandist.storage.remote import is_remote
 
 log = logging.getLogger("gandist")
 

@@ -18,7 +18,6 @@ import yaml
 
 from gandist.config import checks
 from gandist.config.run import DEMO, RunConfig, load
-from gandist.data.remote import is_remote
 from gandist.distributed.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.interrupts import interruptible
@@ -30,6 +29,7 @@ from gandist.logs import kept, show_messages
 from gandist.run import checkpoint, evaluations
 from gandist.run.checkpoint import FOLDER
 from gandist.run.progress import METRICS_FILE
+from gandist.storage.remote import is_remote
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")

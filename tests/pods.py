@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gandist.config.run import RunConfig, load
-from gandist.data.remote import is_remote
 from gandist.errors import GandistError
+from gandist.storage.remote import is_remote
 from gandist.tune.sweep import read, sweep_root
 from tests.checkout import ROOT
 from tests.manifests import Manifest

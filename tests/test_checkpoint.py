@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from gandist.data.remote import join
 from gandist.distributed.randomness import Draws
 from gandist.distributed.ranks import Ranks
 from gandist.errors import CheckpointError, OvertakenError
@@ -20,6 +19,7 @@ from gandist.gan.networks import NETWORKS, Shape
 from gandist.gan.players import Players, build_players
 from gandist.run.attempt import Attempt
 from gandist.run.checkpoint import FILES, Writer, Written, expendable, names, newest, read
+from gandist.storage.remote import join
 from gandist.storage.storage import Storage
 from tests.blind import Blind
 from tests.s3 import serve_bucket

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from gandist.data.cache import ShardCache
 from gandist.data.images import Images, MappedImages, StreamedImages, open_images
 from gandist.data.index import Index, read_index
-from gandist.data.remote import ShardCache
 from gandist.errors import DataError, UnreachableError
 from gandist.media.decode import decode
 from tests.sets import damage, make_set, pixels
@@ -301,7 +301,7 @@ def test_storage_that_does_not_answer_is_no_damage(
     packed: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where damage is skipped: nothing is known of the samples, and nothing is written down."""
-    monkeypatch.setattr("gandist.data.remote.WAITS_S", ())
+    monkeypatch.setattr("gandist.storage.remote.WAITS_S", ())
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         far = replace(packed, base=f"http://127.0.0.1:{nobody.getsockname()[1]}")

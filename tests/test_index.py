@@ -18,9 +18,9 @@ import pytest
 import webdataset
 from PIL import Image
 
+from gandist.data.cache import ShardCache
 from gandist.data.index import SAMPLES_SCHEMA, SHARDS_SCHEMA, Index, index_shards, read_index, write_index
 from gandist.data.making import write_shard
-from gandist.data.remote import ShardCache
 from gandist.data.tars import list_shards
 from gandist.errors import DataError
 from gandist.pack import main

@@ -15,8 +15,8 @@ import pytest
 
 from gandist.config.run import RunConfig
 from gandist.data.builtin import builtin
+from gandist.data.cache import default_cache_dir
 from gandist.data.index import read_index
-from gandist.data.remote import default_cache_dir
 from gandist.errors import DataError, RunError
 from gandist.launch.driver import launch
 from gandist.launch.resumption import prepare, run_root

@@ -22,9 +22,9 @@ import pytest
 import webdataset
 from PIL import Image
 
+from gandist.data.cache import ShardCache
 from gandist.data.index import Index, index_shards, read_index
 from gandist.data.making import MOVING, WORK
-from gandist.data.remote import ShardCache
 from gandist.data.text import encoder
 from gandist.errors import DataError
 from gandist.pack import main, pack

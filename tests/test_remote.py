@@ -25,12 +25,13 @@ from filelock import FileLock
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from gandist.data import remote
+from gandist.data.cache import ShardCache, default_cache_dir
 from gandist.data.index import read_index, write_index
-from gandist.data.remote import ShardCache, default_cache_dir, filesystem, is_remote, join, local_path
 from gandist.data.room import FullError
 from gandist.errors import ConfigError, DataError, UnreachableError
 from gandist.pack import main, pack
+from gandist.storage import remote
+from gandist.storage.remote import filesystem, is_remote, join, local_path
 
 MB = 1 << 20
 
@@ -400,7 +401,7 @@ def test_cache_without_room(web: Web, tmp_path: Path, monkeypatch: pytest.Monkey
 FETCH = """
 import sys
 from pathlib import Path
-from gandist.data.remote import ShardCache
+from gandist.data.cache import ShardCache
 url, folder, *shas = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gandist.data.remote import join
 from gandist.errors import ConfigError
 from gandist.storage import storage as module
+from gandist.storage.remote import join
 from gandist.storage.storage import Storage
 from tests.s3 import serve_bucket
 

@@ -24,10 +24,10 @@ from gandist.config.methods import new_game
 from gandist.config.run import load
 from gandist.data.feed import on_device
 from gandist.data.index import Index
-from gandist.data.remote import join
 from gandist.distributed.randomness import Draws
 from gandist.distributed.ranks import Ranks
 from gandist.launch.resumption import prepare
+from gandist.storage.remote import join
 from gandist.storage.storage import Storage
 from gandist.train import main
 from gandist.training.inputs import Inputs

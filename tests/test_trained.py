@@ -16,10 +16,10 @@ from torch import Tensor
 from gandist import train
 from gandist.config.run import RunConfig
 from gandist.data.index import write_index
-from gandist.data.remote import join
 from gandist.errors import CheckpointError, ConfigError, DataError, GandistError
 from gandist.launch.resumption import prepare, run_root
 from gandist.run.trained import Trained, open_trained
+from gandist.storage.remote import join
 from tests.s3 import serve_bucket
 from tests.sets import make_set
 from tests.worlds import final_tensors, tiny

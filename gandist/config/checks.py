@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from gandist.config.schedule import peak
-from gandist.data.remote import is_remote
 from gandist.errors import ConfigError
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.elbo import ELBO
@@ -18,6 +17,7 @@ from gandist.gan.networks import NETWORKS, Pair, Shape
 from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES, CriticPenalty, GeneratorPenalty
+from gandist.storage.remote import is_remote
 
 if TYPE_CHECKING:
     from gandist.config.run import RunConfig

@@ -10,8 +10,8 @@ import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gandist.data.remote import local_path
 from gandist.errors import ConfigError
+from gandist.storage.remote import local_path
 
 FOLDER = "imports"
 """Of a run: keeps the files that its configuration imports."""

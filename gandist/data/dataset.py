@@ -11,13 +11,13 @@ import numpy as np
 
 from gandist.config.run import RunConfig
 from gandist.data.builtin import builtin
+from gandist.data.cache import default_cache_dir
 from gandist.data.images import Images, open_images
 from gandist.data.index import Index, NoIndexError, index_command, read_index
 from gandist.data.order import Order
-from gandist.data.remote import default_cache_dir, is_remote, local_path, printable
-from gandist.data.room import FULL
 from gandist.data.unpacked import unpacked
 from gandist.errors import DataError
+from gandist.storage.remote import FULL, is_remote, local_path, printable
 
 
 def cache_dir(config: RunConfig) -> Path:

@@ -16,12 +16,13 @@ from zlib import crc32
 import numpy as np
 from filelock import FileLock
 
+from gandist.data.cache import ShardCache
 from gandist.data.index import Index, numbers
-from gandist.data.remote import ShardCache, is_remote
 from gandist.data.room import allocate, room_for, sweep_decoded
 from gandist.errors import DataError, UnreachableError
 from gandist.media.decode import DECODER, decode
 from gandist.monitoring.terminal import Counter
+from gandist.storage.remote import is_remote
 
 log = logging.getLogger("gandist")
 

@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from gandist.data.remote import ShardCache, filesystem, is_remote, join, printable, read_bytes
+from gandist.data.cache import ShardCache
 from gandist.data.samples import LeftOut
 from gandist.data.tars import most_classes, scan_tar
 from gandist.errors import DataError
+from gandist.storage.remote import filesystem, is_remote, join, printable, read_bytes
 
 SHARDS_FILE = "shards.parquet"
 SAMPLES_FILE = "samples.parquet"

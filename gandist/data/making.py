@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from gandist.data.cache import ShardCache
 from gandist.data.index import (
     CAPTIONS_FILE,
     SHARDS_FILE,
@@ -24,8 +25,8 @@ from gandist.data.index import (
     remove_index,
     write_index,
 )
-from gandist.data.remote import ShardCache, is_remote
 from gandist.errors import DataError
+from gandist.storage.remote import is_remote
 
 WORK = ".packing"
 """Folder in DEST that shards are written in: while it is there, DEST was not finished."""

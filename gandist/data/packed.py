@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from gandist.data.index import Index
-from gandist.data.remote import printable
 from gandist.data.samples import LeftOut, counts
+from gandist.storage.remote import printable
 
 NAMED = 3
 """Classes without images that are named."""

@@ -5,7 +5,6 @@ So whatever lies under a free lock is a dead process's.
 """
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,8 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gandist.errors import DataError, UnreachableError
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from gandist.storage.remote import FULL
 
 
 class FullError(UnreachableError):

@@ -11,15 +11,16 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from gandist.data import splits
+from gandist.data.cache import ShardCache
 from gandist.data.classes import by_folder, captions_beside, listed
 from gandist.data.idx import IDX_IMAGES, idx
 from gandist.data.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_shards, numbers
-from gandist.data.remote import ShardCache, is_remote
 from gandist.data.samples import LeftOut, Sample, Source, caption_of, counts
 from gandist.data.tables import holds_images, parquet
 from gandist.data.tars import list_shards
 from gandist.data.walk import files_below
 from gandist.errors import DataError
+from gandist.storage.remote import is_remote
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 INDEX = (SHARDS_FILE, SAMPLES_FILE, CAPTIONS_FILE)

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.fs as pafs
 
-from gandist.data.remote import filesystem, is_remote, join, printable, retrying
 from gandist.data.samples import MAX_CLASSES, Broken, LeftOut, caption_of
 from gandist.data.splits import files_of_split
 from gandist.errors import DataError
+from gandist.storage.remote import filesystem, is_remote, join, printable, retrying
 
 COLUMNS = ("key", "ext", "offset", "size", "label", "caption", "crc")
 IMAGES = ("png", "jpg", "jpeg", "webp")

@@ -10,9 +10,9 @@ from pathlib import Path
 from gandist.data import tars
 from gandist.data.idx import IDX_IMAGES
 from gandist.data.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_command
-from gandist.data.remote import is_remote
 from gandist.data.sources import IMAGES
 from gandist.errors import DataError
+from gandist.storage.remote import is_remote
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 LOOKED_AT = 100_000

@@ -8,13 +8,13 @@ import torch
 from gandist.config.run import RunConfig
 from gandist.config.schedule import due
 from gandist.data.index import Index
-from gandist.data.remote import local_path
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError, GandistError
 from gandist.evaluation.evaluation import N_MIN, Result, Yardstick, yardstick
 from gandist.evaluation.extractors import Extractor, default_extractor, open_extractor
 from gandist.gan.players import Players
 from gandist.run.trained import Trained
+from gandist.storage.remote import local_path
 
 
 def extractor_of(config: RunConfig, device: torch.device, weights: Path | None = None) -> Extractor:

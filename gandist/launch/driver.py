@@ -16,7 +16,6 @@ from typing import Any, TextIO
 from gandist.config import extensions
 from gandist.config.run import RunConfig, validate
 from gandist.config.schedule import images_of
-from gandist.data.remote import is_remote, local_path
 from gandist.distributed.consensus import Host, Outcome
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.launch.ray_output import WORKER
@@ -24,6 +23,7 @@ from gandist.logs import show_messages, terminal
 from gandist.monitoring.terminal import Progress, waiting
 from gandist.run import attempt, checkpoint
 from gandist.run.progress import METRICS_FILE, decode
+from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 

@@ -6,12 +6,12 @@ from typing import Any, Literal
 from gandist.config import extensions
 from gandist.config.run import RunConfig, differences
 from gandist.data import dataset
-from gandist.data.remote import is_remote, local_path
 from gandist.errors import CheckpointError, ConfigError, DataError
 from gandist.evaluation.evaluator import check_evaluation
 from gandist.monitoring.trackers import check_trackers
 from gandist.run import attempt, checkpoint
 from gandist.run.trained import check_stage_1
+from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")

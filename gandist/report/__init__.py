@@ -7,12 +7,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from gandist.data.remote import is_remote
 from gandist.errors import ConfigError, GandistError
 from gandist.interrupts import interruptible
 from gandist.logs import show_messages
 from gandist.report.page import page
 from gandist.run.trained import open_run
+from gandist.storage.remote import is_remote
 
 FILE = "report.html"
 

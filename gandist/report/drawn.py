@@ -8,10 +8,10 @@ from torch import Tensor
 
 from gandist.config.run import RunConfig
 from gandist.data import dataset
-from gandist.data.remote import is_remote
 from gandist.errors import GandistError
 from gandist.media.gallery import grid, png_bytes, slerp
 from gandist.run.trained import Trained, open_trained
+from gandist.storage.remote import is_remote
 
 COLUMNS = 10
 MOST_CLASSES = 20

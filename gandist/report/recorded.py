@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow.fs as pafs
 
 from gandist.config.run import parse
-from gandist.data.remote import filesystem
 from gandist.errors import ConfigError
 from gandist.run import attempt, checkpoint, evaluations
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_run
+from gandist.storage.remote import filesystem
 from gandist.storage.storage import Storage
 from gandist.training.outputs import ROWS
 

@@ -17,13 +17,13 @@ from gandist.config.checks import shapes
 from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig, parse, validate
 from gandist.data import dataset
-from gandist.data.remote import is_remote, local_path
 from gandist.distributed.randomness import philox
 from gandist.errors import CheckpointError, ConfigError
 from gandist.gan.networks import NETWORKS
 from gandist.gan.players import Players, load_weights
 from gandist.media.gallery import as_pixels
 from gandist.run import checkpoint, evaluations
+from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage
 from gandist.training.captured import captured
 

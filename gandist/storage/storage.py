@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from gandist.data.remote import filesystem, is_remote, join
 from gandist.errors import ConfigError
+from gandist.storage.remote import filesystem, is_remote, join
 
 
 class Storage:
