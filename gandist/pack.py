@@ -16,7 +16,8 @@ from gandist.data.packed import report
 from gandist.data.samples import LeftOut
 from gandist.data.sources import LABELS, open_source
 from gandist.data.tars import list_shards
-from gandist.data.text import embed, encoder
+from gandist.conditions.encoder import encoder
+from gandist.data.text import embed
 from gandist.data.writing import check_broken, permutation, write_shards
 from gandist.errors import DataError, GandistError
 from gandist.interrupts import interruptible

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gandist.data.index import Index
-from gandist.data.text import encoder, with_vectors
+from gandist.data.text import with_vectors
 from gandist.errors import ConfigError, GandistError
 from gandist.interrupts import interruptible
 from gandist.media import files, film

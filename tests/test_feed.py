@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from gandist.data.feed import Feed, on_device
-from gandist.data.images import Images, open_images
+from gandist.data.sets import Images, open_samples
 from gandist.data.index import Index
 from gandist.data.order import Order
-from gandist.data.resident import ResidentImages
+from gandist.data.resident import ResidentSet
 from gandist.errors import DataError
 from tests.sets import damage, make_set
 
@@ -24,9 +24,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 
 KINDS: dict[str, Callable[[Index, Path], Images]] = {
-    "mapped": lambda index, cache: open_images(index, 32, 3, cache_dir=cache),
-    "streamed": lambda index, cache: open_images(index, 32, 3, cache_dir=cache, cache_gib=2**-30),
-    "resident": lambda index, cache: ResidentImages(open_images(index, 32, 3, cache_dir=cache), torch.device("cpu")),
+    "mapped": lambda index, cache: open_samples(index, 32, 3, cache_dir=cache),
+    "streamed": lambda index, cache: open_samples(index, 32, 3, cache_dir=cache, cache_gib=2**-30),
+    "resident": lambda index, cache: ResidentSet(open_samples(index, 32, 3, cache_dir=cache), torch.device("cpu")),
 }
 
 
@@ -105,7 +105,7 @@ def test_on_a_gpu_the_batches_are_the_same(packed: Index, order: Order, tmp_path
     gpu = torch.device("cuda", torch.cuda.current_device())
     images = KINDS[kind](packed, tmp_path)
     host = Feed(images, order, batch=BATCH, images_seen=0)
-    there: Images = ResidentImages(images, gpu) if kind == "resident" else images
+    there: Images = ResidentSet(images, gpu) if kind == "resident" else images
     feed = Feed(there, order, batch=BATCH, images_seen=0, device=gpu)
     taken = []
     for _ in range(50):
@@ -130,7 +130,7 @@ def test_damage_comes_out_of_next_in_its_turn(tmp_path: Path) -> None:
     index = make_set(tmp_path / "set", N, size=16)
     order = Order(index.shards["n"].to_pylist(), seed=0)
     shard = damage(index, int(order.take(2 * BATCH, 1)[0]))
-    streamed = open_images(index, 32, 3, cache_dir=tmp_path, cache_gib=2**-30)
+    streamed = open_samples(index, 32, 3, cache_dir=tmp_path, cache_gib=2**-30)
     feed = Feed(streamed, order, batch=BATCH, images_seen=0, prefetch=4)
     feed.next()
     feed.next()

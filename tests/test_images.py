@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from gandist.data.cache import ShardCache
-from gandist.data.images import Images, MappedImages, StreamedImages, open_images
+from gandist.data.sets import Images, MappedSet, StreamedSet, open_samples
 from gandist.data.index import Index, read_index
 from gandist.errors import DataError, UnreachableError
 from gandist.media.decode import decode
@@ -50,10 +50,10 @@ def opened(
     conditions: np.ndarray | None = None,
 ) -> Images:
     cache_gib = (way * 10 * N * 32 * 32 * 3 + 10_000) * GIB_OF
-    images = open_images(
+    images = open_samples(
         index, resolution, channels, cache_dir=cache, cache_gib=cache_gib, on_damage=damage, conditions=conditions
     )
-    assert isinstance(images, MappedImages if way else StreamedImages)
+    assert isinstance(images, MappedSet if way else StreamedSet)
     return images
 
 
@@ -121,9 +121,9 @@ def test_a_number_outside_the_set_is_an_error(packed: Index, tmp_path: Path) -> 
 OPEN = """
 import sys
 from pathlib import Path
-from gandist.data.images import open_images
+from gandist.data.sets import open_samples
 from gandist.data.index import read_index
-images = open_images(read_index(sys.argv[1]), 32, 3, cache_dir=Path(sys.argv[2]))
+images = open_samples(read_index(sys.argv[1]), 32, 3, cache_dir=Path(sys.argv[2]))
 images.gather(__import__("numpy").arange(40))
 print(next(line for line in open("/proc/self/maps") if line.strip().endswith("/pixels")), flush=True)
 sys.stdin.read()
@@ -259,13 +259,13 @@ def test_decoded_sets_are_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
     def open_one(index: Index) -> Images:
         time.sleep(0.02)  # file systems note times in steps of some milliseconds
         bound = 2 * (2.5 * bytes_each) * GIB_OF
-        return open_images(index, 32, 3, cache_dir=tmp_path / "cache", cache_gib=bound)
+        return open_samples(index, 32, 3, cache_dir=tmp_path / "cache", cache_gib=bound)
 
     def held() -> set[str]:
         return {path.name for path in decoded.iterdir() if path.is_dir()}
 
     first = open_one(sets[0])
-    assert isinstance(first, MappedImages)
+    assert isinstance(first, MappedSet)
     before, _ = first.gather(np.arange(10))
     open_one(sets[1])
     assert len(held()) == 2
@@ -305,11 +305,11 @@ def test_storage_that_does_not_answer_is_no_damage(
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         far = replace(packed, base=f"http://127.0.0.1:{nobody.getsockname()[1]}")
-        streamed = StreamedImages(
+        streamed = StreamedSet(
             far, 32, 3, ShardCache(tmp_path / "shards", 1 << 30), threads=1, on_damage="skip", conditions=far.labels
         )
         with pytest.raises(UnreachableError, match="cannot be read"):
             streamed.gather(np.arange(4))
         with pytest.raises(UnreachableError, match="cannot be read"):
-            MappedImages(streamed, tmp_path / "decoded", 1 << 30)
+            MappedSet(streamed, tmp_path / "decoded", 1 << 30)
     assert not list(tmp_path.glob("decoded/*/damaged.json"))

@@ -25,7 +25,7 @@ from PIL import Image
 from gandist.data.cache import ShardCache
 from gandist.data.index import Index, index_shards, read_index
 from gandist.data.making import MOVING, WORK
-from gandist.data.text import encoder
+from gandist.conditions.encoder import encoder
 from gandist.errors import DataError
 from gandist.pack import main, pack
 

@@ -8,9 +8,9 @@ import torch
 
 from gandist.config.run import RunConfig
 from gandist.data import resident
-from gandist.data.images import Images, open_images
+from gandist.data.sets import Images, open_samples
 from gandist.data.index import Index
-from gandist.data.resident import ResidentImages, settle
+from gandist.data.resident import ResidentSet, settle
 from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
 from gandist.launch.resumption import prepare, run_root
@@ -33,10 +33,10 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 @pytest.fixture
 def mapped(packed: Index, tmp_path: Path) -> Images:
-    return open_images(packed, 32, 3, cache_dir=tmp_path)
+    return open_samples(packed, 32, 3, cache_dir=tmp_path)
 
 
-def selected(images: ResidentImages, numbers: np.ndarray) -> list[np.ndarray]:
+def selected(images: ResidentSet, numbers: np.ndarray) -> list[np.ndarray]:
     return [tensor.numpy() for tensor in images.select(torch.from_numpy(numbers))]
 
 
@@ -51,8 +51,8 @@ def test_they_are_the_images_of_the_set(
     damage(index, 3)
     damage(index, N - 1)
     vectors = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
-    images = open_images(index, 32, 3, cache_dir=tmp_path, cache_gib=cache_gib, on_damage="skip", conditions=vectors)
-    there = ResidentImages(images, CPU)
+    images = open_samples(index, 32, 3, cache_dir=tmp_path, cache_gib=cache_gib, on_damage="skip", conditions=vectors)
+    there = ResidentSet(images, CPU)
     numbers = np.array([3, 0, N - 1, 3, 7])
     for found, expected, given in zip(
         selected(there, numbers), images.gather(numbers), there.gather(numbers), strict=True
@@ -74,7 +74,7 @@ def test_on_a_cpu_the_map_serves_unless_they_are_asked_for(mapped: Images) -> No
         assert images is mapped
         assert said == f"data=mapped n={N} resolution=32 bytes={BYTES}: they fit half of data.cache_gib"
     images, said = settle(mapped, "always", CPU)
-    assert isinstance(images, ResidentImages)
+    assert isinstance(images, ResidentSet)
     assert said.startswith(f"data=resident n={N} resolution=32 bytes={BYTES}: they take 0.0% of ")
     again, said = settle(images, "always", CPU)
     assert again is images, "after a roll-back"
@@ -86,7 +86,7 @@ def test_on_a_gpu_they_are_kept_where_they_take_a_quarter_of_what_is_free(
 ) -> None:
     """The choice alone, which is made before a byte is taken there."""
     taken = []
-    monkeypatch.setattr(resident, "ResidentImages", type("Taken", (), {"__init__": lambda *of: taken.append(of[1:])}))
+    monkeypatch.setattr(resident, "ResidentSet", type("Taken", (), {"__init__": lambda *of: taken.append(of[1:])}))
     with_free(4 * BYTES - 1, monkeypatch)
     images, said = settle(mapped, "auto", GPU)
     assert (images, taken) == (mapped, [])
@@ -103,7 +103,7 @@ def test_sets_too_large_for_the_cache_are_streamed_to_a_gpu_too(
 ) -> None:
     """Decoding all of it each time is left to who asks for it."""
     with_free(100 * BYTES, monkeypatch)
-    streamed = open_images(packed, 32, 3, cache_dir=tmp_path, cache_gib=STREAMED_GIB)
+    streamed = open_samples(packed, 32, 3, cache_dir=tmp_path, cache_gib=STREAMED_GIB)
     images, said = settle(streamed, "auto", GPU)
     assert images is streamed
     assert said == f"data=streamed n={N} resolution=32 bytes={BYTES}: they do not fit half of data.cache_gib"
@@ -114,7 +114,7 @@ def test_what_is_asked_for_and_does_not_fit_is_refused(mapped: Images, monkeypat
     with pytest.raises(ConfigError, match=r"data\.resident: always, but the images take .* GiB free on cpu; set"):
         settle(mapped, "always", CPU)
     with_free(BYTES, monkeypatch)
-    assert isinstance(settle(mapped, "always", CPU)[0], ResidentImages)
+    assert isinstance(settle(mapped, "always", CPU)[0], ResidentSet)
 
 
 def play(config: RunConfig) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gandist.data.builtin import builtin
-from gandist.data.images import MappedImages, open_images
+from gandist.data.sets import MappedSet, open_samples
 from gandist.data.index import Index, read_index
 from gandist.data.room import FullError, allocate, room_for
 from gandist.errors import DataError
@@ -70,8 +70,8 @@ def test_a_disk_without_room_for_the_decoded_set(packed: Index, tmp_path: Path, 
 
 
 def test_it_fits_with_room(packed: Index, tmp_path: Path) -> None:
-    images = open_images(packed, 32, 3, cache_dir=tmp_path)
-    assert isinstance(images, MappedImages)
+    images = open_samples(packed, 32, 3, cache_dir=tmp_path)
+    assert isinstance(images, MappedSet)
     status = (images.path / "pixels").stat()
     assert status.st_blocks * 512 >= status.st_size == N * 32 * 32 * 3
 
@@ -104,8 +104,8 @@ def one(self, number, out):
     print(number, flush=True)
     time.sleep(600)
 
-images.StreamedImages.one = one
-images.open_images(read_index(sys.argv[1]), 32, 3, cache_dir=Path(sys.argv[2]))
+images.StreamedSet.one = one
+images.open_samples(read_index(sys.argv[1]), 32, 3, cache_dir=Path(sys.argv[2]))
 """
 
 
@@ -140,7 +140,7 @@ def test_killed_decodes_leave_nothing_after_the_next(packed: Index, tmp_path: Pa
     (cache / "decoded/.gone-32px-3ch.4711/pixels").write_bytes(bytes(1000))
     living = decoding(copies[0], cache)
     try:
-        open_images(packed, 32, 3, cache_dir=cache)
+        open_samples(packed, 32, 3, cache_dir=cache)
         assert len(scratch(cache)) == 1
         assert living.poll() is None
         size = sum(file.stat().st_size for path in cache.glob("decoded/.*") for file in path.iterdir())
@@ -148,18 +148,18 @@ def test_killed_decodes_leave_nothing_after_the_next(packed: Index, tmp_path: Pa
     finally:
         end(living)
     for index in copies:
-        images = open_images(index, 32, 3, cache_dir=cache)
+        images = open_samples(index, 32, 3, cache_dir=cache)
         assert images.gather(np.arange(3))[0].any()
     assert scratch(cache) == []
     assert len([path for path in (cache / "decoded").iterdir() if path.is_dir()]) == 3
 
 
 def test_a_set_cut_short_is_decoded_anew(packed: Index, tmp_path: Path) -> None:
-    first = open_images(packed, 32, 3, cache_dir=tmp_path)
-    assert isinstance(first, MappedImages)
+    first = open_samples(packed, 32, 3, cache_dir=tmp_path)
+    assert isinstance(first, MappedSet)
     expected = first.gather(np.arange(N))[0]
     os.truncate(first.path / "pixels", 0)
-    found = open_images(packed, 32, 3, cache_dir=tmp_path).gather(np.arange(N))[0]
+    found = open_samples(packed, 32, 3, cache_dir=tmp_path).gather(np.arange(N))[0]
     np.testing.assert_array_equal(found, expected)
 
 

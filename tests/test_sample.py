@@ -16,7 +16,7 @@ from PIL import Image, ImageSequence
 from gandist import train
 from gandist.config.run import RunConfig
 from gandist.data.index import Index, read_index
-from gandist.data.text import encoder
+from gandist.conditions.encoder import encoder
 from gandist.launch.resumption import run_root
 from gandist.media.decode import decode
 from gandist.pack import pack

@@ -12,7 +12,7 @@ import pytest
 from gandist.config.run import RunConfig, load
 from gandist.data.dataset import conditions_of, open_index, open_set
 from gandist.data.index import Index, read_index
-from gandist.data.text import Encoder, encoder
+from gandist.conditions.encoder import Encoder, encoder
 from gandist.errors import DataError
 from gandist.pack import main
 from tests.sets import CAPTIONS, make_set
@@ -62,7 +62,7 @@ def nobody(*args): raise AssertionError("a look-up")
 socket.socket.connect = socket.getaddrinfo = nobody
 import torch
 torch.set_num_threads(2)
-from gandist.data.text import encoder
+from gandist.conditions.encoder import encoder
 model = encoder()
 print(model.id)
 print(hashlib.sha256(model.encode(json.loads(sys.argv[1])).tobytes()).hexdigest(), torch.get_num_threads())

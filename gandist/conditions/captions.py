@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gandist.conditions.encoder import encoder
 from gandist.conditions.condition import Described, Kind, Nothing, Wish, Written
 from gandist.distributed.background import sent
 from gandist.distributed.randomness import Draws, philox
@@ -65,8 +66,6 @@ class Captions(Nothing):
     def asked(self, wish: Wish, n: int, trained_encoder: str) -> np.ndarray | None:
         if wish.caption is None:
             return super().asked(wish, n, trained_encoder)
-        from gandist.data.text import encoder  # an extra
-
         if trained_encoder and trained_encoder != encoder().id:
             raise ConfigError(f"--caption: the run's captions were embedded by {trained_encoder}, not {encoder().id}")
         return np.broadcast_to(encoder().encode([wish.caption]), (n, self.dim))

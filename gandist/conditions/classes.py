@@ -10,7 +10,7 @@ from torch import Tensor
 from gandist.conditions.condition import Described, Kind, Nothing, Wish, Written
 from gandist.distributed.randomness import Draws
 from gandist.errors import ConfigError, DataError
-from gandist.storage.text import printable
+from gandist.storage.remote import printable
 
 
 class Classes(Nothing):

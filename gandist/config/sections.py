@@ -3,22 +3,16 @@
 Every class forbids unknown keys.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from gandist.config.schedule import Schedule
+from gandist.options import Options
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-        validate_default=True,
-        protected_namespaces=(),
-    )
+class Section(Options):
+    """A part of the configuration."""
 
 
 def _as_tuple(value: object) -> object:
@@ -45,6 +39,11 @@ class RunSection(Section):
 class DataSection(Section):
     path: str = "builtin:fashion-10k"
     """Folder or URL of indexed shards (`python -m gandist.pack` makes them), or a `builtin:` set."""
+    medium: str = "image"
+    """What a sample is: one of the names in `gandist.media.MEDIA`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the medium, beside those that have fields of their own (`data.channels`, `data.flip`,
+    `model.resolution`)."""
     channels: Literal[1, 3] = 3
     """Colour channels the networks see; images are converted to it."""
     flip: bool = False
@@ -68,6 +67,8 @@ class DataSection(Section):
 class ModelSection(Section):
     name: str = "dcgan"
     """The network pair: one of the names in `gandist.gan.networks`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the pair, beside those that several pairs share and that have fields of their own."""
     resolution: Literal[32, 64, 128, 256] = 32
     """Height and width of the images in pixels."""
     z_dim: int = Field(100, ge=1)

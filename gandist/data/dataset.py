@@ -1,4 +1,4 @@
-"""The images a configuration names: found, checked against it, and opened."""
+"""The samples a configuration names: found, checked against it, and opened."""
 
 import os
 import re
@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
+from gandist.config.methods import condition_of, medium_of
 from gandist.config.run import RunConfig
 from gandist.data.builtin import builtin
 from gandist.data.cache import default_cache_dir
-from gandist.data.images import Images, open_images
+from gandist.data.sets import SampleSet, open_samples
 from gandist.data.index import Index, NoIndexError, index_command, read_index
 from gandist.data.order import Order
 from gandist.data.unpacked import unpacked
 from gandist.errors import DataError
-from gandist.storage.remote import FULL, is_remote, local_path, printable
+from gandist.storage.remote import FULL, is_remote, local_path
 
 
 def cache_dir(config: RunConfig) -> Path:
@@ -94,64 +93,15 @@ def open_index(config: RunConfig) -> Index:
     said = f"data.path: {config.data.path}"
     if index.n < config.train.batch:
         raise DataError(f"{said}: holds {index.n} images, fewer than one global batch; set train.batch <= {index.n}")
-    classes = config.model.classes
-    if classes and index.classes != classes:
-        present = len(np.unique(index.labels[index.labels >= 0]))
-        costly = (
-            f", which gives a row of weights also to the {index.classes - present} classes without images; or pack the "
-            f"images with labels from 0 to {present - 1}"
-        )
-        raise DataError(
-            f"{said}: its labels make {index.classes} classes, the network has model.classes={classes}; "
-            f"set model.classes={index.classes}{costly if index.classes > index.n else ''}"
-        )
-    if classes and min(index.samples.column("label").to_pylist()) < 0:
-        raise DataError(f"{said}: some images have no label; label them, or set model.classes=0")
-    text_dim = config.model.text_dim
-    if text_dim and not index.text_dim:
-        raise DataError(
-            f"{said}: holds no vectors of captions, and the network has model.text_dim={text_dim}; make "
-            f"them: {index_command(index.base)} --captions"
-        )
-    if text_dim and index.text_dim != text_dim:
-        raise DataError(
-            f"{said}: the vectors of its captions have {index.text_dim} dimensions, the network has "
-            f"model.text_dim={text_dim}; set model.text_dim={index.text_dim}"
-        )
+    condition_of(config).check(index, said, index_command(index.base))
     if config.data.on_damage == "stop":
         _check_sizes(index)
     return index
 
 
-def class_warnings(config: RunConfig, index: Index) -> list[str]:
-    """What is allowed, but is known to go wrong: classes of the network with no images, or with few."""
-    classes = config.model.classes
-    if not classes:
-        return []
-    counts = np.bincount(index.labels[index.labels >= 0], minlength=classes)
-    rows = config.train.batch / classes
-    said = f"data.path: {config.data.path}"
-    found = []
-    if empty := np.flatnonzero(counts == 0).tolist():
-        found.append(
-            f"{said}: {len(empty)} of {classes} classes {'have' if len(empty) > 1 else 'has'} no images "
-            f"({_named(empty, index)}), and what G draws of them means nothing; pack images with labels from 0 to "
-            f"{classes - len(empty) - 1}"
-        )
-    if few := np.flatnonzero((counts > 0) & (counts < rows)).tolist():
-        found.append(
-            f"{said}: {len(few)} of {classes} classes {'have' if len(few) > 1 else 'has'} fewer images than a batch "
-            f"draws of a class, {rows:.0f} ({_named(few, index, counts)}); G may learn them by heart: pack more of them"
-        )
-    return found
-
-
-def _named(classes: list[int], index: Index, counts: np.ndarray | None = None) -> str:
-    """The first few of some classes, with their counts."""
-    names = [printable(index.class_names[k]) if k < len(index.class_names) else f"class {k}" for k in classes[:3]]
-    if counts is not None:
-        names = [f"{name}: {counts[k]}" for name, k in zip(names, classes, strict=False)]
-    return ", ".join(names) + (", ..." if len(classes) > 3 else "")
+def condition_warnings(config: RunConfig, index: Index) -> list[str]:
+    """What is allowed of a set's conditions, but is known to go wrong."""
+    return condition_of(config).warnings(index, f"data.path: {config.data.path}", config.train.batch)
 
 
 def _check_sizes(index: Index) -> None:
@@ -170,25 +120,18 @@ def _check_sizes(index: Index) -> None:
             raise DataError(f"data.path: {url}: damaged: {size} bytes, the index has {expected}; restore the shard")
 
 
-def conditions_of(config: RunConfig, index: Index) -> np.ndarray:
-    """What goes with each image: the vector of its caption (n, text_dim) float32, or its label (n,) int64."""
-    vectors = index.vectors if config.model.text_dim else None
-    return index.labels if vectors is None else vectors
-
-
-def open_set(config: RunConfig, index: Index) -> Images:
-    """The decoded images of the set at the network's resolution, with their conditions."""
+def open_set(config: RunConfig, index: Index) -> SampleSet:
+    """The decoded samples of the set, as the run's medium has them, with their conditions."""
     folder = cache_dir(config)
     with cached(folder):
-        return open_images(
+        return open_samples(
             index,
-            config.model.resolution,
-            config.data.channels,
+            medium_of(config),
             cache_dir=folder,
             cache_gib=config.data.cache_gib,
             threads=config.data.decode_threads,
             on_damage=config.data.on_damage,
-            conditions=conditions_of(config, index),
+            conditions=condition_of(config).stored(index),
         )
 
 

@@ -8,22 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.data.images import Images, StreamedImages
+from gandist.data.sets import SampleSet, StreamedSet
 from gandist.data.order import Order
-from gandist.data.resident import ResidentImages
+from gandist.data.resident import ResidentSet
 from gandist.distributed.background import sent
 from gandist.distributed.randomness import split
 
 CPU = torch.device("cpu")
 THREADS = 2
-"""Batches that are prepared at a time, at most: while the last of one's images are decoded, the next begins."""
+"""Batches that are prepared at a time, at most: while the last of one's samples are decoded, the next begins."""
 
 
 class RawBatch(NamedTuple):
-    """pixels (n, R, R, C) uint8 and conditions, labels (n,) int64 or caption vectors (n, text_dim) float32; on the
-    device."""
+    """Rows (n, ...) of the set's medium and their conditions (n, ...), as they are stored but on the device."""
 
-    pixels: Tensor
+    rows: Tensor
     conditions: Tensor
 
 
@@ -36,7 +35,7 @@ class Feed:
 
     def __init__(
         self,
-        images: Images,
+        samples: SampleSet,
         order: Order,
         *,
         batch: int,
@@ -46,12 +45,12 @@ class Feed:
         prefetch: int = 3,
         device: torch.device = CPU,
     ) -> None:
-        self.images, self.order, self.batch = images, order, batch
+        self.samples, self.order, self.batch = samples, order, batch
         self.rows, self.device = split(batch, rank, world_size), device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._position = images_seen
         # Each batch has a place in the queue from the start.
-        threads = min(THREADS, images.threads) if isinstance(images, StreamedImages) else THREADS
+        threads = min(THREADS, samples.threads) if isinstance(samples, StreamedSet) else THREADS
         self._threads = ThreadPoolExecutor(threads, "feed", initializer=self._begin)
         self._ready: deque[Future[tuple[RawBatch, torch.cuda.Event | None]]] = deque()
         for _ in range(prefetch):
@@ -69,21 +68,22 @@ class Feed:
         """A batch, and on a GPU what comes after its arrival."""
         numbers = self.order.take(position, self.batch)[self.rows]
         with torch.cuda.stream(self._stream):  # on a CPU, none
-            if isinstance(self.images, ResidentImages):
-                batch = RawBatch(*self.images.select(sent(torch.from_numpy(numbers), self.device)))
+            if isinstance(self.samples, ResidentSet):
+                batch = RawBatch(*self.samples.select(sent(torch.from_numpy(numbers), self.device)))
             else:
                 room = self._room(len(numbers))
-                pixels, found = self.images.gather(numbers, None if room is None else room.numpy())
+                rows, found = self.samples.gather(numbers, None if room is None else room.numpy())
                 conditions = torch.from_numpy(np.ascontiguousarray(found))
-                given = torch.from_numpy(pixels) if room is None else room
+                given = torch.from_numpy(rows) if room is None else room
                 batch = RawBatch(sent(given, self.device), sent(conditions, self.device))
         return batch, None if self._stream is None else self._stream.record_event()
 
     def _room(self, n: int) -> Tensor | None:
-        """Pinned memory for n images; on a CPU none, as numpy's own is faulted in less often."""
+        """Pinned memory for n samples; on a CPU none, as numpy's own is faulted in less often."""
         if self._stream is None:
             return None
-        return torch.empty((n, *self.images.shape[1:]), dtype=torch.uint8, pin_memory=True)
+        row = self.samples.medium.row
+        return torch.empty((n, *row.shape), dtype=row.tensor_dtype, pin_memory=True)
 
     def next(self) -> RawBatch:
         """The next batch; waits where it is not ready. On a GPU it is to be used on the stream that is current now.
@@ -102,14 +102,3 @@ class Feed:
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
-
-
-def on_device(pixels: Tensor, device: torch.device, dtype: torch.dtype, mirrored: Tensor | None = None) -> Tensor:
-    """uint8 (n, R, R, C) -> (n, C, R, R) in [-1, 1] on the device, channels last; rows of `mirrored` flipped.
-
-    The transfer carries uint8: a quarter of the bytes, and no float arithmetic on the CPU.
-    """
-    x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
-    if mirrored is not None:
-        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
-    return x.to(dtype, memory_format=torch.channels_last).div_(127.5).sub_(1)

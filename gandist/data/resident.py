@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.data.images import Images, MappedImages
+from gandist.data.sets import SampleSet, MappedSet
 from gandist.distributed import memory
 from gandist.errors import ConfigError
 
@@ -14,21 +14,22 @@ the optimisers' state and evaluations come later."""
 STEP_BYTES = 64 << 20
 
 
-class ResidentImages:
-    """Another kind of images, copied to the device once."""
+class ResidentSet:
+    """A set of another kind, copied to the device once."""
 
-    def __init__(self, images: Images, device: torch.device) -> None:
+    def __init__(self, samples: SampleSet, device: torch.device) -> None:
         """Read all of them.
 
         Raises:
             DataError: a sample is damaged, unless damage is skipped.
         """
-        self.images, self.shape = images, images.shape
-        self.pixels = torch.empty(self.shape, dtype=torch.uint8, device=device)
-        step, conditions = max(1, STEP_BYTES * self.shape[0] // self.pixels.nbytes), []
-        for numbers in np.array_split(np.arange(self.shape[0]), -(-self.shape[0] // step)):
-            pixels, found = images.gather(numbers)
-            self.pixels[int(numbers[0]) : int(numbers[-1]) + 1] = torch.from_numpy(pixels)
+        self.samples, self.medium, self.n = samples, samples.medium, samples.n
+        row = self.medium.row
+        self.rows = torch.empty((self.n, *row.shape), dtype=row.tensor_dtype, device=device)
+        step, conditions = max(1, STEP_BYTES // row.n_bytes), []
+        for numbers in np.array_split(np.arange(self.n), -(-self.n // step)):
+            rows, found = samples.gather(numbers)
+            self.rows[int(numbers[0]) : int(numbers[-1]) + 1] = torch.from_numpy(rows)
             conditions.append(found)
         self.conditions = torch.from_numpy(np.concatenate(conditions)).to(device)
         if device.type == "cuda":
@@ -36,40 +37,42 @@ class ResidentImages:
 
     @property
     def damaged(self) -> int:
-        return self.images.damaged
+        return self.samples.damaged
 
     def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        return self.images.gather(numbers, out)
+        return self.samples.gather(numbers, out)
 
     def select(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """What `gather` gives, on the device; so are the numbers (N,) int64."""
-        return self.pixels.index_select(0, numbers), self.conditions.index_select(0, numbers)
+        return self.rows.index_select(0, numbers), self.conditions.index_select(0, numbers)
 
 
-def settle(images: Images, resident: str, device: torch.device) -> tuple[Images, str]:
-    """The images from where a feed is to take them, and a line that says where that is, and why.
+def settle(samples: SampleSet, resident: str, device: torch.device) -> tuple[SampleSet, str]:
+    """The set from where a feed is to take it, and a line that says where that is, and why.
 
     Args:
         resident: `data.resident`.
 
     Raises:
-        ConfigError: they are to be resident, and the device has not the memory.
+        ConfigError: it is to be resident, and the device has not the memory.
     """
     kind, why = "streamed", "they do not fit half of data.cache_gib"
-    if isinstance(images, MappedImages):
+    if isinstance(samples, MappedSet):
         kind, why = "mapped", "they fit half of data.cache_gib"
-    (n, resolution, *_), n_bytes = images.shape, int(np.prod(images.shape))
-    if isinstance(images, ResidentImages):
+    row = samples.medium.row
+    n_bytes = samples.n * row.n_bytes
+    if isinstance(samples, ResidentSet):
         kind, why = "resident", "they are there already"
     elif resident == "always" or (resident == "auto" and device.type == "cuda" and kind == "mapped"):
         free = memory.limit_bytes(device) - memory.used_bytes(device)
         room = f"of {free / 2**30:.3g} GiB free on {device}"
         if resident == "always" and n_bytes > free:
             raise ConfigError(
-                f"data.resident: always, but the images take {n_bytes / 2**30:.3g} GiB {room}; set data.resident=auto"
+                f"data.resident: always, but the samples take {n_bytes / 2**30:.3g} GiB {room}; set data.resident=auto"
             )
         if resident == "always" or n_bytes <= SHARE * free:
-            images, kind, why = ResidentImages(images, device), "resident", f"they take {n_bytes / free:.1%} {room}"
+            samples, kind, why = ResidentSet(samples, device), "resident", f"they take {n_bytes / free:.1%} {room}"
         else:
             why += f", and take {n_bytes / free:.0%} {room}"
-    return images, f"data={kind} n={n} resolution={resolution} bytes={n_bytes}: {why}"
+    shape = "x".join(map(str, row.shape))
+    return samples, f"data={kind} n={samples.n} shape={shape} bytes={n_bytes}: {why}"

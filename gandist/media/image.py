@@ -6,21 +6,21 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from gandist.media.decode import DECODER, decode
 from gandist.media.gallery import as_uint8, grid, png_bytes, png_of
-from gandist.media.medium import Preview, Row
-from gandist.options import Options
+from gandist.media.medium import Medium, Preview, Row
 
 COARSE_PX = 8
 """Height and width at which images are compared: fine detail differs between any two, and its position decides."""
 
 
-class Image(Options):
+class Image(Medium):
     """Rows (R, R, C) uint8; networks see (C, R, R) in [-1, 1], black at -1 and white at 1."""
 
-    resolution: Literal[32, 64, 128, 256] = 32
+    resolution: int = Field(32, ge=1)
     """Height and width in pixels."""
     channels: Literal[1, 3] = 3
     """Colour channels; images are converted to it."""

@@ -7,6 +7,7 @@ from torch import nn
 
 from gandist.gan.networks import dcgan, mlp, r3gan, sngan, stackgan, vae
 from gandist.gan.networks.shape import Shape
+from gandist.options import Options
 
 
 def _z_dim(shape: Shape) -> int:
@@ -38,6 +39,10 @@ class Pair(NamedTuple):
     """Whether D can have a minibatch standard deviation."""
     second_stage: bool = False
     """Whether G builds on the generator of a first stage's run."""
+    medium: str = "image"
+    """Of which samples it is: a name in `gandist.media.MEDIA`."""
+    options: type[Options] = Options
+    """The class of the options that are its own; `model.options` holds their values."""
     encodes: bool = False
     """Whether D's seat is taken by an encoder (x, y) -> (mean, log variance) of z, as in a VAE."""
 

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from gandist.options import Options
+
 
 class Shape(NamedTuple):
     """What both networks of a pair are built from."""
@@ -28,6 +30,10 @@ class Shape(NamedTuple):
     """Images in a group of D's minibatch standard deviation; 0 for D without it."""
     stage_1_resolution: int = 0
     """Height and width of the images that a second stage takes from the first."""
+    sample: tuple[int, ...] = ()
+    """What G makes and D sees of a sample, without N (`Medium.network_shape`)."""
+    options: Options | None = None
+    """Those of the pair's own class, `Pair.options`."""
 
     @property
     def condition_dim(self) -> int:

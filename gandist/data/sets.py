@@ -1,4 +1,4 @@
-"""Decoded images by number, as uint8: from a memory-mapped file that a node's ranks share, or decoded on the way."""
+"""Decoded samples by number: from a memory-mapped file that a node's ranks share, or decoded on the way."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from gandist.data.cache import ShardCache
 from gandist.data.index import Index, numbers
 from gandist.data.room import allocate, room_for, sweep_decoded
 from gandist.errors import DataError, UnreachableError
-from gandist.media.decode import DECODER, decode
+from gandist.media.medium import Medium
 from gandist.monitoring.terminal import Counter
 from gandist.storage.remote import is_remote
 
@@ -28,37 +28,40 @@ log = logging.getLogger("gandist")
 
 
 PART = 64
-"""Samples that a thread decodes in one go: to hand over a task costs as much as a small image."""
+"""Samples that a thread decodes in one go: to hand over a task costs as much as a small one."""
 
 
-class Images(Protocol):
-    """Random access to a set at one resolution."""
+class SampleSet(Protocol):
+    """Random access to the decoded samples of a set."""
 
     @property
     def damaged(self) -> int:
         """Samples found damaged so far; each is replaced by the next sound one."""
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(n, R, R, C) of the whole set."""
+    def medium(self) -> Medium:
+        """What a sample is."""
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
 
     def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Samples (N,) -> pixels (N, R, R, C) uint8, in `out` where it is given, and their rows of the set's conditions
+        """Samples (N,) -> their rows (N, *medium.row.shape), in `out` where it is given, and their conditions
         (N, ...)."""
 
 
-def open_images(
+def open_samples(
     index: Index,
-    resolution: int,
-    channels: int,
+    medium: Medium,
     *,
     cache_dir: Path,
     cache_gib: float = 50.0,
     threads: int = 2,
     on_damage: Literal["stop", "skip"] = "stop",
     conditions: np.ndarray | None = None,
-) -> Images:
-    """The images of a set: decoded once into a mapped file if that fits half the cache, else decoded as read.
+) -> SampleSet:
+    """The samples of a set: decoded once into a mapped file if that fits half the cache, else decoded as read.
 
     Args:
         conditions: what comes with each sample (n, ...), such as `index.vectors`; default `index.labels`.
@@ -69,10 +72,10 @@ def open_images(
     half = int(cache_gib * 2**30 / 2)
     cache = ShardCache(cache_dir / "shards", half)
     conditions = index.labels if conditions is None else conditions
-    source = StreamedImages(index, resolution, channels, cache, threads, on_damage, conditions)
-    if index.n * resolution * resolution * channels > half:
+    source = StreamedSet(index, medium, cache, threads, on_damage, conditions)
+    if index.n * medium.row.n_bytes > half:
         return source
-    return MappedImages(source, cache_dir / "decoded", half)
+    return MappedSet(source, cache_dir / "decoded", half)
 
 
 class Place(NamedTuple):
@@ -84,7 +87,7 @@ class Place(NamedTuple):
     crc: int
 
 
-class StreamedImages:
+class StreamedSet:
     """Reads each sample from its shard, checks it and decodes it, on threads (the decoders release the GIL).
 
     Threads that call `gather` at a time share out `threads` between them, and decode by themselves if that is one each.
@@ -93,16 +96,15 @@ class StreamedImages:
     def __init__(
         self,
         index: Index,
-        resolution: int,
-        channels: int,
+        medium: Medium,
         cache: ShardCache,
         threads: int,
         on_damage: str,
         conditions: np.ndarray,
     ) -> None:
         self.index, self.cache, self.on_damage = index, cache, on_damage
-        self.resolution, self.channels, self.conditions = resolution, channels, conditions
-        self.shape, self.threads = (index.n, resolution, resolution, channels), threads
+        self.medium, self.conditions = medium, conditions
+        self.n, self.threads = index.n, threads
         self._places = tuple(numbers(index.samples[name]) for name in Place._fields)
         self.shards = self._places[0]
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
@@ -116,22 +118,23 @@ class StreamedImages:
         return len(self.broken)
 
     def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        pixels = np.empty((len(numbers), *self.shape[1:]), np.uint8) if out is None else out
+        row = self.medium.row
+        room = np.empty((len(numbers), *row.shape), row.dtype) if out is None else out
 
         def decoded(rows: range) -> list[int]:
             part = numbers[rows.start : rows.stop]
             places = map(Place, *(column[part].tolist() for column in self._places))
-            return list(map(self._sound, part.tolist(), places, pixels[rows.start : rows.stop]))
+            return list(map(self._sound, part.tolist(), places, room[rows.start : rows.stop]))
 
         with self._lock:
             self._gathering += 1
-            # So many threads for each batch that is in the making. To hand over a task costs as much as a small image.
+            # Threads for each batch that is in the making. To hand over a task costs as much as a small sample.
             n_parts = -(-self.threads // self._gathering)
         try:
             step = max(1, -(-len(numbers) // n_parts))
             parts = [range(len(numbers))[at : at + step] for at in range(0, len(numbers), step)]
             found = self.pool.map(decoded, parts) if len(parts) > 1 else map(decoded, parts)
-            return pixels, self.conditions[[number for part in found for number in part]]
+            return room, self.conditions[[number for part in found for number in part]]
         finally:
             with self._lock:
                 self._gathering -= 1
@@ -148,10 +151,10 @@ class StreamedImages:
             raise DataError(f"{self.index.url(shard)}: cannot be read: {error}") from error
 
     def one(self, number: int, out: np.ndarray) -> None:
-        """The pixels of one sample, into `out` (R, R, C), which is contiguous.
+        """One sample decoded into `out`, a contiguous row.
 
         Raises:
-            DataError: with the shard's name, if its bytes are not those that were indexed, or no image.
+            DataError: with the shard's name, if its bytes are not those that were indexed, or no sample.
         """
         self._read(number, self._place(number), out)
 
@@ -164,7 +167,7 @@ class StreamedImages:
         try:
             if crc32(data) != place.crc:
                 raise DataError("its bytes are not those that were indexed (crc)")
-            decode(data, self.resolution, self.channels, out)
+            self.medium.decode(data, out)
         except DataError as error:
             key = self.index.samples.column("key")[number].as_py()
             raise DataError(
@@ -191,10 +194,10 @@ class StreamedImages:
         raise DataError(f"{self.index.base}: none of its {self.index.n} samples can be read")
 
 
-class MappedImages:
+class MappedSet:
     """The whole set decoded once into a file that is mapped into memory: gathering is a copy."""
 
-    def __init__(self, source: StreamedImages, folder: Path, max_bytes: int) -> None:
+    def __init__(self, source: StreamedSet, folder: Path, max_bytes: int) -> None:
         """Decodes where the file is not there yet; of several ranks one does it and the others wait.
 
         Raises:
@@ -202,21 +205,23 @@ class MappedImages:
             UnreachableError: the disk has no room for the decoded set.
         """
         index = source.index
-        self.shape = shape = source.shape
-        name = f"{_identity(index)[:32]}-{source.resolution}px-{source.channels}ch"
+        self.medium, self.n = source.medium, source.n
+        medium, row = self.medium, self.medium.row
+        self._whole = (index.n, *row.shape)
+        name = f"{_identity(index, medium)[:32]}-{medium.name}"
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / name
         with FileLock(folder / f"{name}.lock"):
             # What was skipped when the set was decoded may have been mended since: with `stop` it is looked at again.
             if not self._decoded() or (self._decoded()[0] and source.on_damage == "stop"):
-                n_bytes = int(np.prod(shape))
+                n_bytes = index.n * row.n_bytes
                 sweep_decoded(folder, max_bytes - n_bytes, mine=name)
-                fix = f", or set data.cache_gib below {2 * n_bytes / 2**30:.3g} to decode images as they are read"
+                fix = f", or set data.cache_gib below {2 * n_bytes / 2**30:.3g} to decode samples as they are read"
                 with room_for("the decoded set", n_bytes, folder, fix):
-                    self._decode_all(source, shape)
+                    self._decode_all(source)
             os.utime(self.path)
             # As a plain array: a memmap's own methods cost more than the copy of a small batch.
-            self.pixels = np.asarray(np.memmap(self.path / "pixels", dtype=np.uint8, mode="r", shape=shape))
+            self.rows = np.asarray(np.memmap(self.path / "rows", dtype=row.dtype, mode="r", shape=self._whole))
             (self.broken,) = self._decoded()
         if len(self.broken) == index.n:
             raise DataError(f"{index.base}: none of its {index.n} samples can be read")
@@ -226,8 +231,8 @@ class MappedImages:
 
     def _decoded(self) -> list[list[int]]:
         """The damaged samples of the decoded set, in a list of one; an empty list where the set is not decoded."""
-        file, pixels = self.path / "damaged.json", self.path / "pixels"
-        whole = file.is_file() and pixels.is_file() and pixels.stat().st_size == np.prod(self.shape)
+        file, rows = self.path / "damaged.json", self.path / "rows"
+        whole = file.is_file() and rows.is_file() and rows.stat().st_size == self.n * self.medium.row.n_bytes
         return [json.loads(file.read_text())] if whole else []
 
     @property
@@ -237,17 +242,17 @@ class MappedImages:
     def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         numbers = self.alias[numbers]
         # Without the interpreter lock, and straight into `out`, which `raise` would fill by way of another array.
-        pixels = np.take(self.pixels, numbers, axis=0, out=out, mode="clip")
-        return pixels, self.conditions[numbers]
+        rows = np.take(self.rows, numbers, axis=0, out=out, mode="clip")
+        return rows, self.conditions[numbers]
 
-    def _decode_all(self, source: StreamedImages, shape: tuple[int, ...]) -> None:
+    def _decode_all(self, source: StreamedSet) -> None:
         index, scratch = source.index, self.path.with_name(f".{self.path.name}")
 
         def into_place(numbers: list[int]) -> list[int]:
             damaged = []
             for number in numbers:
                 try:
-                    source.one(number, pixels[number])
+                    source.one(number, rows[number])
                 except UnreachableError:
                     raise
                 except DataError as error:
@@ -261,8 +266,8 @@ class MappedImages:
         counter = Counter("decoding", index.n)
         try:
             scratch.mkdir()
-            allocate(scratch / "pixels", int(np.prod(shape)))
-            pixels = np.memmap(scratch / "pixels", dtype=np.uint8, mode="r+", shape=shape)
+            allocate(scratch / "rows", self.n * self.medium.row.n_bytes)
+            rows = np.memmap(scratch / "rows", dtype=self.medium.row.dtype, mode="r+", shape=self._whole)
             for shard in range(index.shards.num_rows):
                 numbers = np.flatnonzero(source.shards == shard).tolist()
                 if not self._readable(source, shard):
@@ -272,7 +277,7 @@ class MappedImages:
                 for part, damaged in zip(parts, source.pool.map(into_place, parts), strict=True):
                     broken += damaged
                     counter.add(len(part))
-            pixels.flush()
+            rows.flush()
             (scratch / "damaged.json").write_text(json.dumps(broken))
             shutil.rmtree(self.path, ignore_errors=True)
             scratch.rename(self.path)
@@ -280,7 +285,7 @@ class MappedImages:
             counter.close()
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _readable(self, source: StreamedImages, shard: int) -> bool:
+    def _readable(self, source: StreamedSet, shard: int) -> bool:
         """Whether the shard is there at all; a local one whose sha256 is wrong still has sound samples."""
         url, expected = source.index.url(shard), source.index.shards.column("sha256")[shard].as_py()
         try:
@@ -303,10 +308,10 @@ class MappedImages:
         return bool(found)
 
 
-def _identity(index: Index) -> str:
+def _identity(index: Index, medium: Medium) -> str:
     """Fingerprint of the set, of its local files' sizes and times (a shard that changed is decoded anew), and of
     the version that decodes."""
-    digest = hashlib.sha256(f"{DECODER} {index.fingerprint}".encode())
+    digest = hashlib.sha256(f"{medium.decoder} {index.fingerprint}".encode())
     for shard in range(index.shards.num_rows):
         url = index.url(shard)
         if not is_remote(url) and Path(url).exists():
