@@ -25,9 +25,10 @@ from PIL import Image
 from gandist.data.cache import ShardCache
 from gandist.data.index import Index, index_shards, read_index
 from gandist.data.making import MOVING, WORK
+from gandist.data.packing import pack
 from gandist.data.text import encoder
 from gandist.errors import DataError
-from gandist.pack import main, pack
+from gandist.pack import main
 
 
 def pixels(seed: int, shape: tuple[int, ...] = (6, 8, 3)) -> np.ndarray:

@@ -17,9 +17,9 @@ from gandist import train
 from gandist.config.run import RunConfig
 from gandist.data.decode import decode
 from gandist.data.index import Index, read_index
+from gandist.data.packing import pack
 from gandist.data.text import encoder
 from gandist.launch.resumption import run_root
-from gandist.pack import pack
 from gandist.run.trained import BATCH, Trained, open_trained
 from gandist.sample import condition_of, main
 from tests.sets import CAPTIONS, make_set
