@@ -26,9 +26,9 @@ from gandist.monitoring.telemetry import announce, open_telemetry, target
 from gandist.run import attempt, checkpoint
 from gandist.run.trained import take_stage_1
 from gandist.storage.storage import Storage
-from gandist.training.captured import stepper
 from gandist.training.inputs import Inputs
 from gandist.training.outputs import ROWS, Outputs
+from gandist.training.stepper import stepper
 from gandist.training.tick import Tick
 
 log = logging.getLogger("gandist")
