@@ -12,7 +12,6 @@ from gandist.config import extensions
 from gandist.config.run import RunConfig
 from gandist.config.schedule import images_of
 from gandist.distributed.background import Background, arrival, to_host
-from gandist.evaluation.evaluation import Result
 from gandist.gan.players import Players
 from gandist.media.gallery import as_uint8, grid, png_bytes
 from gandist.monitoring.health import Row
@@ -20,7 +19,7 @@ from gandist.monitoring.telemetry import Silent
 from gandist.monitoring.trackers import Trackers
 from gandist.run.attempt import Attempt
 from gandist.run.checkpoint import FOLDER, MANIFEST, Writer, names
-from gandist.run.evaluations import Evaluations
+from gandist.run.evaluations import Evaluations, Result
 from gandist.run.progress import METRICS_FILE, RunLog, decode, encode
 from gandist.training.inputs import Inputs
 
