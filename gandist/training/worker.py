@@ -107,7 +107,7 @@ class Run:
         self.config, self.storage, self.ranks = config, storage, ranks
         self._message = ""
         self.players = new_players(config, ranks.device)
-        set_up(config, ranks.device, self._take_up(resume).get("threads"))
+        set_up(ranks.device, config.launch.threads, config.tf32, self._take_up(resume).get("threads"))
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
         first = dataset.order_of(config, self.index).take(0, min(signals.CANDIDATES, self.index.n))
