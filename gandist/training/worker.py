@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gandist.config.methods import method_of, new_game, new_players
+from gandist.config.methods import new_game, new_players
 from gandist.config.run import RunConfig
 from gandist.config.schedule import due, images_of, value_at
 from gandist.data import dataset
@@ -22,6 +22,7 @@ from gandist.errors import GandistError, OvertakenError, RunError
 from gandist.evaluation.evaluator import Evaluator
 from gandist.monitoring import signals
 from gandist.monitoring.health import Action, State, Verdict, decide, judge
+from gandist.monitoring.method import method_of
 from gandist.monitoring.telemetry import announce, open_telemetry, target
 from gandist.run import attempt, checkpoint
 from gandist.run.trained import take_stage_1
