@@ -1,4 +1,4 @@
-"""What a sample looks like outside the networks: grids, image files, shards of samples, films.
+"""What a sample looks like outside the networks: grids and films.
 
-May import: `gandist.storage`, and of `gandist.data` what writes shards.
+May import: `gandist.storage`, `gandist.errors`.
 """
