@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gandist.data import files
 from gandist.data.index import Index
 from gandist.data.text import with_vectors
 from gandist.errors import ConfigError, GandistError
 from gandist.interrupts import interruptible
-from gandist.media import files, film
+from gandist.media import film
 from gandist.media.gallery import circuit, grid, png_bytes
 from gandist.pack import natural, positive
 from gandist.run.drawing import devices_of, drawn

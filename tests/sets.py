@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from gandist.data.index import Index, write_index
-from gandist.pack import pack
+from gandist.data.packing import pack
 
 EMOJI = Path(__file__).parent.parent / "data/emoji/node_modules"
 """Where `make emoji` lays the npm packages of `configs/emoji.py`."""

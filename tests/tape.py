@@ -13,8 +13,8 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gandist.distributed.captured import Play, Record
 from gandist.gan.players import Players
-from gandist.training.captured import Play, Record
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -15,10 +15,11 @@ from gandist.config.methods import new_game, new_players
 from gandist.config.run import RunConfig
 from gandist.data.dataset import open_index, open_set, order_of
 from gandist.data.feed import Feed
+from gandist.distributed.captured import WARM_UP, Captured, Eager, Play, Record, captured, rebuilt, tensors, wait
 from gandist.distributed.ranks import Ranks
 from gandist.gan.players import Players
-from gandist.training.captured import WARM_UP, Captured, Eager, Play, Record, captured, rebuilt, stepper, tensors, wait
 from gandist.training.inputs import Inputs
+from gandist.training.stepper import stepper
 from tests.tape import Tape, taped
 from tests.worlds import tiny
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from gandist.data.feed import Feed, on_device
-from gandist.data.sets import Images, open_samples
 from gandist.data.index import Index
 from gandist.data.order import Order
 from gandist.data.resident import ResidentSet
+from gandist.data.sets import Images, open_samples
 from gandist.errors import DataError
 from tests.sets import damage, make_set
 

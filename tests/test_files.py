@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gandist.data.files import check_empty, pngs, shard_names, write_folder, write_shards, write_zip
 from gandist.data.index import Index, read_index
+from gandist.data.packing import pack
 from gandist.errors import ConfigError, DataError
 from gandist.media.decode import decode
-from gandist.media.files import check_empty, pngs, shard_names, write_folder, write_shards, write_zip
 from gandist.pack import main as pack_main
-from gandist.pack import pack
 from tests.sets import make_set, pixels
 
 N = 12

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from gandist.config.methods import method_of
 from gandist.config.run import load
 from gandist.config.sections import HealthSection
 from gandist.monitoring.health import LOGITS, Action, Method, Verdict, decide, judge
+from gandist.monitoring.method import method_of
 
 RECORDED = Path(__file__).parent / "recorded"
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from gandist.data.cache import ShardCache
-from gandist.data.sets import Images, MappedSet, StreamedSet, open_samples
 from gandist.data.index import Index, read_index
+from gandist.data.sets import Images, MappedSet, StreamedSet, open_samples
 from gandist.errors import DataError, UnreachableError
 from gandist.media.decode import decode
 from tests.sets import damage, make_set, pixels

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gandist.data.files import write_folder
 from gandist.data.index import read_index
 from gandist.data.making import alone
 from gandist.errors import DataError
-from gandist.media.files import write_folder
 from gandist.pack import main
 from tests.test_labels import enc, make
 

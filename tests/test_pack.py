@@ -22,12 +22,13 @@ import pytest
 import webdataset
 from PIL import Image
 
+from gandist.conditions.encoder import encoder
 from gandist.data.cache import ShardCache
 from gandist.data.index import Index, index_shards, read_index
 from gandist.data.making import MOVING, WORK
-from gandist.conditions.encoder import encoder
+from gandist.data.packing import pack
 from gandist.errors import DataError
-from gandist.pack import main, pack
+from gandist.pack import main
 
 
 def pixels(seed: int, shape: tuple[int, ...] = (6, 8, 3)) -> np.ndarray:

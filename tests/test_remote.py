@@ -27,9 +27,10 @@ from PIL import Image
 
 from gandist.data.cache import ShardCache, default_cache_dir
 from gandist.data.index import read_index, write_index
+from gandist.data.packing import pack
 from gandist.data.room import FullError
 from gandist.errors import ConfigError, DataError, UnreachableError
-from gandist.pack import main, pack
+from gandist.pack import main
 from gandist.storage import remote
 from gandist.storage.remote import filesystem, is_remote, join, local_path
 

@@ -8,9 +8,9 @@ import torch
 
 from gandist.config.run import RunConfig
 from gandist.data import resident
-from gandist.data.sets import Images, open_samples
 from gandist.data.index import Index
 from gandist.data.resident import ResidentSet, settle
+from gandist.data.sets import Images, open_samples
 from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
 from gandist.launch.resumption import prepare, run_root

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from gandist.data.builtin import builtin
-from gandist.data.sets import MappedSet, open_samples
 from gandist.data.index import Index, read_index
 from gandist.data.room import FullError, allocate, room_for
+from gandist.data.sets import MappedSet, open_samples
 from gandist.errors import DataError
 from tests.sets import make_set
 

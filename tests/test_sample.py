@@ -14,12 +14,12 @@ import torch
 from PIL import Image, ImageSequence
 
 from gandist import train
+from gandist.conditions.encoder import encoder
 from gandist.config.run import RunConfig
 from gandist.data.index import Index, read_index
-from gandist.conditions.encoder import encoder
+from gandist.data.packing import pack
 from gandist.launch.resumption import run_root
 from gandist.media.decode import decode
-from gandist.pack import pack
 from gandist.run.trained import BATCH, Trained, open_trained
 from gandist.sample import condition_of, main
 from tests.sets import CAPTIONS, make_set

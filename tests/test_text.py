@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gandist.conditions.encoder import Encoder, encoder
 from gandist.config.run import RunConfig, load
 from gandist.data.dataset import conditions_of, open_index, open_set
 from gandist.data.index import Index, read_index
-from gandist.conditions.encoder import Encoder, encoder
 from gandist.errors import DataError
 from gandist.pack import main
 from tests.sets import CAPTIONS, make_set

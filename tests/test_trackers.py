@@ -27,7 +27,7 @@ from gandist.monitoring.health import Method, Verdict
 from gandist.monitoring.trackers import TRACKERS, Trackers, servers
 from gandist.monitoring.trackers.tensorboard import TensorBoard
 from gandist.monitoring.trackers.tracker import Start
-from gandist.run.progress import METRICS_FILE, RunLog, decode
+from gandist.run.progress import METRICS_FILE, RunLog, decode, last_images_seen
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.worlds import tiny
@@ -79,7 +79,7 @@ def config_of(folder: Path, **track: Any) -> RunConfig:
 def tracked(config: RunConfig, images_seen: int, act: Callable[[Callable[..., None], Trackers], None]) -> Storage:
     """An attempt that takes up at `images_seen`, with rows both to its log and to its trackers, as a run has it."""
     storage = Storage(run_root(config))
-    all_of_them = Trackers(config, storage, images_seen)
+    all_of_them = Trackers(config, storage, images_seen, last_images_seen(storage))
     rows = RunLog(storage, images_seen)
 
     def tick(images_seen: int, **more: Any) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from gandist import train
 from gandist.data.builtin import DATA
+from gandist.data.packing import pack
 from gandist.errors import DataError
 from gandist.launch.resumption import run_root
-from gandist.pack import pack
 from gandist.run.trained import Trained, open_trained
 from gandist.usefulness import Labelled, _of, digests_of, main, take, together, unseen, usefulness
 from tests.worlds import tiny

@@ -27,10 +27,10 @@ from gandist.config.run import DEMO, RunConfig, validate
 from gandist.data import dataset
 from gandist.data.feed import Feed
 from gandist.data.index import Index, numbers
+from gandist.data.packing import pack
 from gandist.distributed.ranks import pick_device
 from gandist.errors import DataError
 from gandist.media.decode import decode
-from gandist.pack import pack
 from gandist.storage.remote import is_remote
 
 DEFAULT = (DEMO,)

@@ -60,7 +60,7 @@ def changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
 
 def use_threads(config: RunConfig) -> int:
     """Compute as a run does from here on; its threads on the CPU."""
-    set_up(config, pick_device(config.device))
+    set_up(pick_device(config.device), config.launch.threads, config.tf32)
     return torch.get_num_threads()
 
 

@@ -11,9 +11,10 @@ from gandist.bench.measure import Flops, block
 from gandist.config.methods import new_game, new_players
 from gandist.config.run import RunConfig
 from gandist.data.feed import RawBatch
+from gandist.distributed.captured import Eager
 from gandist.distributed.ranks import Ranks
-from gandist.training.captured import Eager, stepper
 from gandist.training.inputs import Inputs
+from gandist.training.stepper import stepper
 
 WARM_UP = 5
 """Steps before the first that is timed, for each in which other penalties are due."""

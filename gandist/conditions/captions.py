@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.conditions.encoder import encoder
 from gandist.conditions.condition import Described, Kind, Nothing, Wish, Written
+from gandist.conditions.encoder import encoder
 from gandist.distributed.background import sent
 from gandist.distributed.randomness import Draws, philox
 from gandist.errors import ConfigError, DataError

@@ -1,15 +1,13 @@
 """Fields that must agree with one another, and with the tables of methods: told before a worker starts."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from gandist.config.schedule import peak
+from gandist.config.sections import Tree
 from gandist.errors import ConfigError
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.elbo import ELBO
@@ -19,11 +17,8 @@ from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES, CriticPenalty, GeneratorPenalty
 from gandist.storage.remote import is_remote
 
-if TYPE_CHECKING:
-    from gandist.config.run import RunConfig
 
-
-def check(config: RunConfig) -> None:
+def check(config: Tree) -> None:
     """Refuse fields that do not go together.
 
     Raises:
@@ -39,7 +34,7 @@ def check(config: RunConfig) -> None:
     _game(config, NETWORKS[config.model.name])
 
 
-def warnings(config: RunConfig) -> list[str]:
+def warnings(config: Tree) -> list[str]:
     """What is allowed, but is known to go wrong."""
     game = config.game
     penalties = [PENALTIES[name] for name in game.penalties]
@@ -72,7 +67,7 @@ def hint(word: str, choices: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def shapes(config: RunConfig) -> tuple[Shape, Shape]:
+def shapes(config: Tree) -> tuple[Shape, Shape]:
     """What G and D are built to; they differ in their normalisation."""
     model, pair = config.model, NETWORKS[config.model.name]
     shape = Shape(
@@ -90,13 +85,13 @@ def shapes(config: RunConfig) -> tuple[Shape, Shape]:
     return shape._replace(norm=norm_G), shape._replace(norm=norm_D)
 
 
-def _imports(config: RunConfig) -> None:
+def _imports(config: Tree) -> None:
     names = [Path(path).name for path in config.imports]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"imports: a run keeps these files by their names, and two are {min(twice)}; rename one")
 
 
-def _optimisers(config: RunConfig) -> None:
+def _optimisers(config: Tree) -> None:
     optim = config.optim
     for path, value in (("optim.lr_G", optim.lr_G), ("optim.lr_D", optim.lr_D)):
         if peak(value) <= 0:
@@ -105,7 +100,7 @@ def _optimisers(config: RunConfig) -> None:
         raise ConfigError(f"optim.betas: beta2 must stay below 1, got {optim.betas[1]}")
 
 
-def _workers(config: RunConfig) -> None:
+def _workers(config: Tree) -> None:
     train, (low, high) = config.train, config.worker_range
     if not 1 <= low <= high:
         raise ConfigError(f"launch.workers: need 1 <= min <= max, got [{low}, {high}]")
@@ -124,7 +119,7 @@ def _workers(config: RunConfig) -> None:
         )
 
 
-def _telemetry(config: RunConfig) -> None:
+def _telemetry(config: Tree) -> None:
     telemetry = config.telemetry
     if telemetry.dir is None:
         return
@@ -136,7 +131,7 @@ def _telemetry(config: RunConfig) -> None:
         raise ConfigError("telemetry.dir: is a folder of each machine; set telemetry.dir=/tmp/gandist-metrics")
 
 
-def _augmentation(config: RunConfig) -> None:
+def _augmentation(config: Tree) -> None:
     augment = config.augment
     choice("augment.kind", augment.kind, ["none", *AUGMENTATIONS])
     if peak(augment.p) > 1:
@@ -145,7 +140,7 @@ def _augmentation(config: RunConfig) -> None:
         raise ConfigError("augment.target: there is no augmentation to adapt; set augment.kind=ada")
 
 
-def _shape(config: RunConfig, pair: Pair) -> None:
+def _shape(config: Tree, pair: Pair) -> None:
     model, name = config.model, config.model.name
     if model.resolution not in pair.resolutions:
         raise ConfigError(f"model.resolution: {name} is built for {_one_of(pair.resolutions)}, got {model.resolution}")
@@ -178,7 +173,7 @@ def _shape(config: RunConfig, pair: Pair) -> None:
         raise ConfigError(f"model.stage_1: {name} is no second stage; leave it and model.stage_1_resolution out")
 
 
-def _game(config: RunConfig, pair: Pair) -> None:
+def _game(config: Tree, pair: Pair) -> None:
     game, model = config.game, config.model
     choice("game.objective", game.objective, [*OBJECTIVES, ELBO])
     if pair.encodes != (game.objective == ELBO):
@@ -216,7 +211,7 @@ def _game(config: RunConfig, pair: Pair) -> None:
             _slopes(path, penalty, config, D)
 
 
-def _elbo(config: RunConfig) -> None:
+def _elbo(config: Tree) -> None:
     game = config.game
     others = [name for name in game.penalties if name != "kl"]
     if others or game.n_critic > 1 or config.augment.kind != "none" or peak(game.clip) > 0:
@@ -229,7 +224,7 @@ def _elbo(config: RunConfig) -> None:
         raise ConfigError(f"precision: {ELBO} has one loss for two scalers of fp16; set precision=bf16")
 
 
-def _slopes(path: str, penalty: CriticPenalty, config: RunConfig, D: torch.nn.Module) -> None:
+def _slopes(path: str, penalty: CriticPenalty, config: Tree, D: torch.nn.Module) -> None:
     """Refuse slopes of D that cannot be differentiated as configured, or not image by image."""
     if config.game.differentiate == "double":
         if config.precision == "fp16" and has_batch_norm(D):

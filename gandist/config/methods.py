@@ -9,13 +9,12 @@ from gandist.config.schedule import Ramp, value_at
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Game, Rules
 from gandist.gan.augment import AUGMENTATIONS
-from gandist.gan.elbo import ELBO, Elbo, traits
+from gandist.gan.elbo import ELBO, Elbo
 from gandist.gan.networks import NETWORKS
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES, CriticPenalty
 from gandist.gan.players import Players, build_players
 from gandist.media import MEDIA, Medium
-from gandist.monitoring.health import LIMITS, TUNED_AT, Method
 
 
 def medium_of(config: RunConfig) -> Medium:
@@ -76,12 +75,3 @@ def new_game(config: RunConfig, players: Players, ranks: Ranks) -> Game | Elbo:
         config.train.batch,
     )
     return Game(players, rules, ranks, precision, config.train.accumulate)
-
-
-def method_of(config: RunConfig) -> Method:
-    """What health has to know of the method, at the size of the run's samples."""
-    values = medium_of(config).row.values / TUNED_AT
-    if config.game.objective == ELBO:
-        return traits(values, latents_of(config))
-    objective = OBJECTIVES[config.game.objective]
-    return Method(objective.centred, dict.fromkeys(LIMITS, values**objective.grows))

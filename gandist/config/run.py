@@ -10,29 +10,14 @@ import json
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
 from gandist.config import checks, extensions, typed
 from gandist.config.checks import hint
-from gandist.config.sections import (
-    AugmentSection,
-    DataSection,
-    EvalSection,
-    GameSection,
-    HealthSection,
-    LaunchSection,
-    ModelSection,
-    OptimSection,
-    RunSection,
-    Section,
-    TelemetrySection,
-    TrackSection,
-    TrainSection,
-    one_or_more,
-)
+from gandist.config.sections import Section, Tree, one_or_more
 from gandist.config.typed import Kind
 from gandist.errors import ConfigError
 
@@ -69,46 +54,13 @@ images, but that damaged ones may be let go of, and a diverged run be taken back
 the fingerprint of its index: shards may move.)"""
 
 
-class RunConfig(Section):
-    """Everything a run is decided by."""
-
-    run: RunSection = RunSection()
-    data: DataSection = DataSection()
-    model: ModelSection = ModelSection()
-    game: GameSection = GameSection()
-    augment: AugmentSection = AugmentSection()
-    optim: OptimSection = OptimSection()
-    train: TrainSection = TrainSection()
-    eval: EvalSection = EvalSection()
-    health: HealthSection = HealthSection()
-    launch: LaunchSection = LaunchSection()
-    telemetry: TelemetrySection = TelemetrySection()
-    track: TrackSection = TrackSection()
-    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
-    """Arithmetic of the networks: autocast to bf16 or fp16 (with a gradient scaler per player), fp32, or fp64. `auto`
-    is bf16 where every worker's device computes in it, else fp32: a CPU that has to emulate bf16 is 20 times slower."""
-    step: Literal["auto", "graph", "eager", "compile"] = "auto"
-    """How a step is played. `graph`: captured once as a CUDA graph and replayed; `eager` has Python launch every
-    kernel; `auto` is `graph` on a GPU and `eager` on a CPU. `compile` fuses the networks by
-    torch.compile besides, after a long warm-up, and rounds otherwise. What cannot be captured is played eagerly, and
-    the log says why."""
-    tf32: bool = True
-    """Multiply in TF32 (10 bits of mantissa) where `precision` is fp32 on a GPU; false: in true fp32."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes the GPU where there is one."""
-    imports: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
-    """Python files that add networks, objectives, penalties or augmentations of your own to the tables."""
+class RunConfig(Tree):
+    """Everything a run is decided by, its fields in agreement."""
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         checks.check(self)
         return self
-
-    @property
-    def worker_range(self) -> tuple[int, int]:
-        """Smallest and largest number of workers that the run accepts."""
-        workers = self.launch.workers
-        return (workers, workers) if isinstance(workers, int) else workers
 
     def resolved(self) -> dict[str, Any]:
         """The whole tree as plain data, as it stands in a run's `config.yaml`."""

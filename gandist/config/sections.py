@@ -253,3 +253,40 @@ class TrackSection(Section):
     wandb: str | None = None
     """Weights & Biases project, or `entity/project` (`pip install 'gandist[wandb]'`); `WANDB_API_KEY` or `wandb login`
     identifies you."""
+
+
+class Tree(Section):
+    """All sections, each of them valid by itself."""
+
+    run: RunSection = RunSection()
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    game: GameSection = GameSection()
+    augment: AugmentSection = AugmentSection()
+    optim: OptimSection = OptimSection()
+    train: TrainSection = TrainSection()
+    eval: EvalSection = EvalSection()
+    health: HealthSection = HealthSection()
+    launch: LaunchSection = LaunchSection()
+    telemetry: TelemetrySection = TelemetrySection()
+    track: TrackSection = TrackSection()
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
+    """Arithmetic of the networks: autocast to bf16 or fp16 (with a gradient scaler per player), fp32, or fp64. `auto`
+    is bf16 where every worker's device computes in it, else fp32: a CPU that has to emulate bf16 is 20 times slower."""
+    step: Literal["auto", "graph", "eager", "compile"] = "auto"
+    """How a step is played. `graph`: captured once as a CUDA graph and replayed; `eager` has Python launch every
+    kernel; `auto` is `graph` on a GPU and `eager` on a CPU. `compile` fuses the networks by
+    torch.compile besides, after a long warm-up, and rounds otherwise. What cannot be captured is played eagerly, and
+    the log says why."""
+    tf32: bool = True
+    """Multiply in TF32 (10 bits of mantissa) where `precision` is fp32 on a GPU; false: in true fp32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the GPU where there is one."""
+    imports: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
+    """Python files that add networks, objectives, penalties or augmentations of your own to the tables."""
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """Smallest and largest number of workers that the run accepts."""
+        workers = self.launch.workers
+        return (workers, workers) if isinstance(workers, int) else workers

@@ -1,4 +1,3 @@
-"""Sets of samples: packing, the index, order, caches, the decoded store, and the loader of a rank's batches.
-
-May import: `gandist.config`, `gandist.storage`, `gandist.errors`.
+"""Sets of samples: packing, the index, order, caches, the decoded store, the loader of a rank's batches, and samples
+written as files. May import: `gandist.monitoring` (its bars), `gandist.config`, and what lies below.
 """

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from gandist.data.index import FORMAT_VERSION, SHARDS_FILE
+from gandist.data.packing import pack
 from gandist.data.room import room_for
 from gandist.data.sources import open_source
 from gandist.distributed.randomness import philox
 from gandist.errors import DataError
-from gandist.pack import pack
 
 log = logging.getLogger("gandist")
 

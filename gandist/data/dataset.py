@@ -11,9 +11,9 @@ from gandist.config.methods import condition_of, medium_of
 from gandist.config.run import RunConfig
 from gandist.data.builtin import builtin
 from gandist.data.cache import default_cache_dir
-from gandist.data.sets import SampleSet, open_samples
 from gandist.data.index import Index, NoIndexError, index_command, read_index
 from gandist.data.order import Order
+from gandist.data.sets import SampleSet, open_samples
 from gandist.data.unpacked import unpacked
 from gandist.errors import DataError
 from gandist.storage.remote import FULL, is_remote, local_path

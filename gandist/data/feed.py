@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.data.sets import SampleSet, StreamedSet
 from gandist.data.order import Order
 from gandist.data.resident import ResidentSet
+from gandist.data.sets import SampleSet, StreamedSet
 from gandist.distributed.background import sent
 from gandist.distributed.randomness import split
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.data.sets import SampleSet, MappedSet
+from gandist.data.sets import MappedSet, SampleSet
 from gandist.distributed import memory
 from gandist.errors import ConfigError
 

@@ -12,20 +12,24 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from gandist.config.run import RunConfig
-
 GAIN = 1.2
 """So much faster, at least, twice the threads must be."""
 REPEATS = 5
 
 
-def set_up(config: RunConfig, device: torch.device, before: int | None = None) -> None:
-    """Have this process compute as configured; `before`: how many threads the run has had until now."""
+def set_up(device: torch.device, threads: int | None, tf32: bool, before: int | None = None) -> None:
+    """Have this process compute on a device.
+
+    Args:
+        threads: on a CPU; None has `choose` find their number.
+        tf32: on a GPU, multiply in TF32 where numbers are float32.
+        before: how many threads the run has had until now.
+    """
     if device.type == "cpu":
-        torch.set_num_threads(choose(config.launch.threads, before))
+        torch.set_num_threads(choose(threads, before))
     else:
-        torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = config.tf32
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
 
 
 def choose(asked: int | None, before: int | None) -> int:

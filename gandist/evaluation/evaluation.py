@@ -5,7 +5,7 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from gandist.evaluation.neighbours import (
 from gandist.evaluation.paths import EPSILON, path_lengths
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.monitoring.health import WORST_DISTANCE
+from gandist.run.evaluations import Result
 from gandist.run.trained import Trained
 
 log = logging.getLogger("gandist")
@@ -42,19 +43,6 @@ N_PATHS = 1000
 """Paths of latents whose length is taken."""
 CLASS_MIN = 50
 """Images of a class that its distance is computed from: of fewer it says more of the draw than of the class."""
-
-
-class Result(NamedTuple):
-    """What a generator is worth."""
-
-    measures: dict[str, float]
-    images_seen: int
-    protocol: dict[str, Any]
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON has it: a value that is not finite, such as the error of one estimate, is None."""
-        measures = {name: value if math.isfinite(value) else None for name, value in self.measures.items()}
-        return {"images_seen": self.images_seen, "measures": measures, "protocol": self.protocol}
 
 
 @dataclass

@@ -10,9 +10,10 @@ from gandist.config.schedule import due
 from gandist.data.index import Index
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError, GandistError
-from gandist.evaluation.evaluation import N_MIN, Result, Yardstick, yardstick
+from gandist.evaluation.evaluation import N_MIN, Yardstick, yardstick
 from gandist.evaluation.extractors import Extractor, default_extractor, open_extractor
 from gandist.gan.players import Players
+from gandist.run.evaluations import Result
 from gandist.run.trained import Trained
 from gandist.storage.remote import local_path
 

@@ -14,21 +14,9 @@ from gandist.gan.networks.norms import synchronise
 from gandist.gan.networks.vae import ElboLoss
 from gandist.gan.penalties import Noise
 from gandist.gan.players import Players
-from gandist.monitoring.health import Method
 
 ELBO = "elbo"
 """What `game.objective` calls it. The weight of the penalty `kl` is its beta."""
-
-
-def traits(values: float, latents: int) -> Method:
-    """What health has to know; `values`: of an image, in units of `TUNED_AT`.
-
-    The reconstruction is a sum over the image's values, and gradients are for the most part its; the divergence is a
-    sum over latents. It holds the exponential of what the encoder says of the variance, which one of the first steps
-    may throw off by so much that a tick's mean tells of nothing else.
-    """
-    units = {"loss/D": float(latents), **dict.fromkeys(("loss/G", "grad_norm/D", "grad_norm/G"), values)}
-    return Method(centred=False, units=units, ticks=2)
 
 
 class Elbo:

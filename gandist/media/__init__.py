@@ -1,7 +1,6 @@
 """What a sample is: `medium.Medium` is the interface, and each kind of sample a file here.
 
-Also what a sample looks like outside the networks: grids, image files, films. May import `gandist.storage` and what lies
-below it.
+Also what a sample looks like outside the networks: grids and films. May import `gandist.storage` and what lies below.
 """
 
 from gandist.media.image import Image

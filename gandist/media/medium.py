@@ -4,8 +4,8 @@ The loop, the loader, the caches and the evaluation see rows of a fixed shape an
 what the rows mean is known to the medium alone.
 """
 
-from collections.abc import Mapping
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np

@@ -22,8 +22,6 @@ WORST_DISTANCE = "fd_worst_class"
 SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diversity_within", WORST)
 """Of each tick's row, besides losses, scores and gradient norms: what a `Probe` looks at (the last two in a run with
 classes only), and the share of steps in which a loss or a gradient was not finite."""
-TUNED_AT = 32 * 32
-"""Values of the images that limits were set on: 32 x 32 pixels in grey."""
 
 
 class Method(NamedTuple):

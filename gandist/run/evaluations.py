@@ -1,14 +1,10 @@
 """The evaluations of a run: `evaluations.jsonl` on its storage, a measurement with its protocol a line."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any, NamedTuple
 
 from gandist.run.progress import RunLog, decode
 from gandist.storage.storage import Storage
-
-if TYPE_CHECKING:
-    from gandist.evaluation.evaluation import Result
 
 FILE = "evaluations.jsonl"
 COMPARABLE = ("extractor", "extractor_sha256", "n_real", "n_fake", "resize", "real_fingerprint", "seed")
@@ -16,6 +12,19 @@ COMPARABLE = ("extractor", "extractor_sha256", "n_real", "n_fake", "resize", "re
 
 Evaluation = dict[str, Any]
 """`images_seen`, `measures` by name, and the `protocol`."""
+
+
+class Result(NamedTuple):
+    """What a generator is worth."""
+
+    measures: dict[str, float]
+    images_seen: int
+    protocol: dict[str, Any]
+
+    def plain(self) -> Evaluation:
+        """As JSON has it: a value that is not finite, such as the error of one estimate, is None."""
+        measures = {name: value if math.isfinite(value) else None for name, value in self.measures.items()}
+        return {"images_seen": self.images_seen, "measures": measures, "protocol": self.protocol}
 
 
 def read(storage: Storage) -> list[Evaluation]:

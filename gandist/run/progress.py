@@ -46,6 +46,12 @@ class RunLog:
             self._file.close()
 
 
+def last_images_seen(storage: Storage) -> int:
+    """Images seen at the last row of a run's `metrics.jsonl`; -1 where there is none."""
+    rows = decode(storage.read_bytes(METRICS_FILE) or b"")
+    return int(rows[-1]["images_seen"]) if rows else -1
+
+
 def encode(row: Mapping[str, Any]) -> bytes:
     """A row as a line of strict JSON, in which a number that is not finite is null."""
     row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

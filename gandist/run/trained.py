@@ -17,6 +17,7 @@ from gandist.config.checks import shapes
 from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig, parse, validate
 from gandist.data import dataset
+from gandist.distributed.captured import captured
 from gandist.distributed.randomness import philox
 from gandist.errors import CheckpointError, ConfigError
 from gandist.gan.networks import NETWORKS
@@ -25,7 +26,6 @@ from gandist.media.gallery import as_pixels
 from gandist.run import checkpoint, evaluations
 from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage
-from gandist.training.captured import captured
 
 BATCH = 25
 """Images that G draws at a time, always: on a CPU as fast as more of them, and who wants one waits for few."""

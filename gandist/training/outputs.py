@@ -12,7 +12,6 @@ from gandist.config import extensions
 from gandist.config.run import RunConfig
 from gandist.config.schedule import images_of
 from gandist.distributed.background import Background, arrival, to_host
-from gandist.evaluation.evaluation import Result
 from gandist.gan.players import Players
 from gandist.media.gallery import as_uint8, grid, png_bytes
 from gandist.monitoring.health import Row
@@ -20,8 +19,8 @@ from gandist.monitoring.telemetry import Silent
 from gandist.monitoring.trackers import Trackers
 from gandist.run.attempt import Attempt
 from gandist.run.checkpoint import FOLDER, MANIFEST, Writer, names
-from gandist.run.evaluations import Evaluations
-from gandist.run.progress import METRICS_FILE, RunLog, decode, encode
+from gandist.run.evaluations import Evaluations, Result
+from gandist.run.progress import METRICS_FILE, RunLog, decode, encode, last_images_seen
 from gandist.training.inputs import Inputs
 
 ROWS = COLUMNS = 10
@@ -52,7 +51,7 @@ class Outputs:
         if captions:
             storage.write_bytes("samples/captions.txt", "\n".join([*captions, ""]).encode())
         storage.sweep(FOLDER)
-        self.trackers = Trackers(config, storage, images_seen)
+        self.trackers = Trackers(config, storage, images_seen, last_images_seen(storage))
         self._open(images_seen)
         self._drawing = Background("samples")
         keep_every = config.train.keep_every_kimg

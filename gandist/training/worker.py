@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gandist.config.methods import method_of, new_game, new_players
+from gandist.config.methods import new_game, new_players
 from gandist.config.run import RunConfig
 from gandist.config.schedule import due, images_of, value_at
 from gandist.data import dataset
@@ -22,13 +22,14 @@ from gandist.errors import GandistError, OvertakenError, RunError
 from gandist.evaluation.evaluator import Evaluator
 from gandist.monitoring import signals
 from gandist.monitoring.health import Action, State, Verdict, decide, judge
+from gandist.monitoring.method import method_of
 from gandist.monitoring.telemetry import announce, open_telemetry, target
 from gandist.run import attempt, checkpoint
 from gandist.run.trained import take_stage_1
 from gandist.storage.storage import Storage
-from gandist.training.captured import stepper
 from gandist.training.inputs import Inputs
 from gandist.training.outputs import ROWS, Outputs
+from gandist.training.stepper import stepper
 from gandist.training.tick import Tick
 
 log = logging.getLogger("gandist")
@@ -107,7 +108,7 @@ class Run:
         self.config, self.storage, self.ranks = config, storage, ranks
         self._message = ""
         self.players = new_players(config, ranks.device)
-        set_up(config, ranks.device, self._take_up(resume).get("threads"))
+        set_up(ranks.device, config.launch.threads, config.tf32, self._take_up(resume).get("threads"))
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
         first = dataset.order_of(config, self.index).take(0, min(signals.CANDIDATES, self.index.n))

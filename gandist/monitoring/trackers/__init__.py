@@ -17,7 +17,6 @@ from gandist.errors import ConfigError
 from gandist.monitoring.trackers.servers import MLflow, WandB
 from gandist.monitoring.trackers.tensorboard import TensorBoard
 from gandist.monitoring.trackers.tracker import Row, Start, Tracker
-from gandist.run.progress import METRICS_FILE, decode
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")
@@ -93,10 +92,14 @@ class Aside:
 class Trackers:
     """All trackers of a run."""
 
-    def __init__(self, config: RunConfig, storage: Storage, images_seen: int) -> None:
-        """To be opened before the rows past `images_seen`, where the run takes up, are dropped."""
-        rows = decode(storage.read_bytes(METRICS_FILE) or b"")
-        start = Start(config, storage, images_seen, rows[-1]["images_seen"] if rows else -1)
+    def __init__(self, config: RunConfig, storage: Storage, images_seen: int, written: int = -1) -> None:
+        """Open those that the configuration names.
+
+        Args:
+            images_seen: where the run takes up.
+            written: images seen at the last row that an attempt before has written, even past that; -1 for none.
+        """
+        start = Start(config, storage, images_seen, written)
         self._all = [Aside(name, _opener(name, start)) for name in _wanted(config, storage)]
 
     def row(self, row: Row) -> None:

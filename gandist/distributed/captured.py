@@ -1,4 +1,4 @@
-"""The step on a GPU: recorded as one CUDA graph for each form of its arguments, and replayed.
+"""A function on a GPU, such as the step: recorded as one CUDA graph for each form of its arguments, and replayed.
 
 A step launches some hundred kernels, most of them shorter than their launch: eagerly the GPU waits for Python. A graph
 launches them all at once. What changes from step to step lies in buffers that are filled before the replay: images,
@@ -18,11 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gandist.config.run import RunConfig
-from gandist.distributed.ranks import Ranks, on
-from gandist.gan.adversarial import Game
-from gandist.gan.elbo import Elbo
-from gandist.gan.players import Players
+from gandist.distributed.ranks import on
 
 log = logging.getLogger("gandist")
 
@@ -135,38 +131,6 @@ class Captured(Eager):
         buffers = [x.clone() for x in given]
         its_own = rebuilt(arguments, iter(buffers))
         return Recorded(buffers, self._record(lambda: self.function(*its_own)))
-
-
-def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks) -> Eager:
-    """The step as `config.step` asks for it, or eagerly where that cannot be; the log says why."""
-    if config.step == "compile":
-        compile_networks(game, players)
-    obstacle = ""
-    if ranks.stream is None:
-        obstacle = "there is no GPU"
-    elif ranks.gradients is not None and (backend := dist.get_backend(ranks.gradients)) != "nccl":
-        obstacle = f"gradients are averaged by {backend}, which cannot be captured"
-    found: Eager
-    if ranks.stream is not None and not obstacle and config.step != "eager":
-        warm_up, timeout_s = (WARM_UP_DDP, config.launch.timeout_s) if ranks.gradients else (WARM_UP, math.inf)
-        found = captured(game.step, ranks.stream, warm_up, timeout_s)
-    else:
-        if config.step == "graph" and ranks.leads:
-            log.warning("step=eager: %s", obstacle)
-        # DDP wants its steps on the stream that it was made on.
-        found = Eager(game.step, ranks.stream if ranks.gradients else None)
-    if config.step == "compile":
-        found.mode = "compile"
-    return found
-
-
-def compile_networks(game: Game | Elbo, players: Players) -> None:
-    """Let torch.compile fuse what the networks do: D only where no penalty differentiates it twice, or forward."""
-    slopes = isinstance(game, Game) and any(penalty.slopes for penalty in game.rules.critic_penalties.values())
-    if slopes:
-        log.info("step=compile: not of D, whose slope a penalty needs: compiled functions have no second derivative")
-    for net in [players.G.net] if slopes else [players.G.net, players.D.net]:
-        net.compile()
 
 
 def captured(

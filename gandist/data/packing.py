@@ -1,0 +1,167 @@
+"""Images -> indexed WebDataset shards; or shards that are there already, indexed."""
+
+import logging
+import os
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+
+from gandist.conditions.encoder import encoder
+from gandist.data.cache import ShardCache, default_cache_dir
+from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
+from gandist.data.making import alone, making
+from gandist.data.samples import LeftOut
+from gandist.data.sources import open_source
+from gandist.data.tars import list_shards
+from gandist.data.text import embed
+from gandist.data.writing import check_broken, permutation, write_shards
+from gandist.errors import DataError
+from gandist.media.picture import Picture
+from gandist.monitoring.terminal import Counter
+from gandist.storage.remote import is_remote
+
+log = logging.getLogger("gandist")
+
+CACHE_BYTES = 50 << 30
+
+
+def pack(
+    src: str,
+    dest: str,
+    *,
+    size: int | None = None,
+    crop: str = "center",
+    format: str = "png",
+    quality: int = 95,
+    channels: int | None = None,
+    shard_size: int = 1000,
+    n: int | None = None,
+    seed: int = 0,
+    max_broken: int = 0,
+    workers: int | None = None,
+    overwrite: bool = False,
+    captions: bool = False,
+    class_names: Sequence[str] = (),
+    labels: str | None = None,
+    split: str | None = None,
+    progress: bool = False,
+) -> tuple[Index, LeftOut]:
+    """Pack the images of `src` into shards and an index in the folder `dest`: equal input, equal bytes.
+
+    Keys are the samples' numbers in the source; their order is a permutation drawn by `seed`. Shards are
+    written in a hidden folder inside `dest`, moved when all are there, and indexed last.
+
+    Returns:
+        The index, and what of the source is not in it.
+
+    Args:
+        size: height and width in pixels to which images are brought; None leaves them.
+        crop: "center" cuts the middle square, "none" squeezes the whole image into it.
+        format: "png", "jpeg" or "webp"; `quality` is for the latter two.
+        channels: 1 (grey) or 3 (RGB); None leaves them.
+        shard_size: samples a shard.
+        n: images that are taken, the first of the permutation; None takes all.
+        max_broken: broken images that are tolerated.
+        workers: threads (default: one a core).
+        captions: whether captions are embedded; an image without one then counts as broken.
+        class_names: names of the classes, where the source has none.
+        labels: where labels come from: "folders", "listing", "column" or "none"; None takes those that are there.
+        split: the split that is taken, of a source that holds several; "all" takes every one.
+
+    Raises:
+        DataError: the source cannot be read, `dest` holds a set already, or too many images are broken.
+        GandistError: captions are to be embedded, and the text encoder is not installed.
+    """
+    if captions:
+        encoder()  # before the work is done, say that it is not installed
+    fix = "pass --overwrite, or --index-only to index them"
+    with making(dest, overwrite=overwrite, sources=(src,), fix=fix) as made:
+        source = open_source(src, made.work, labels=labels, split=split)
+        told = _tell(src, source.left_out)
+        order = permutation(source.n, seed)
+        if n is not None and n > source.n:
+            raise DataError(f"{src}: holds {source.n} images; --n {n} are more")
+        written = write_shards(
+            source,
+            made.work,
+            Picture(size, crop, format, quality, channels),
+            shard_size=shard_size,
+            order=order[:n],
+            max_broken=max_broken,
+            captions=captions,
+            workers=workers or os.cpu_count() or 1,
+            progress=progress,
+        )
+        index = made.finish(
+            written,
+            class_names=source.class_names or class_names,
+            workers=workers,
+            embed=(lambda index: embed(index, src, progress)) if captions else lambda index: index,
+        )
+        _tell(src, source.left_out, told)
+    return index, source.left_out
+
+
+def _tell(src: str, left_out: LeftOut, told: Collection[str] = ()) -> Collection[str]:
+    """Warn of labels, captions and names that are lost, for reasons that were not told yet; the reasons."""
+    lines = left_out.lines()
+    for reason, line in lines.items():
+        if reason not in told:
+            log.warning("%s: %s", src, line)
+    return lines
+
+
+def index_only(
+    src: str,
+    dest: str | None,
+    *,
+    workers: int | None = None,
+    captions: bool = False,
+    labels: str | None = None,
+    split: str | None = None,
+    max_broken: int = 0,
+    progress: bool = False,
+) -> tuple[Index, LeftOut]:
+    """Index the WebDataset shards at `src` (folder, URL, tar, or brace notation), into `dest` or beside them.
+
+    Returns:
+        The index, and what of the shards is not in it.
+
+    Raises:
+        DataError: shards that cannot be listed, read or used, or a `dest` that cannot be written; more than
+            `max_broken` samples are broken; captions are to be embedded, and a sample has none.
+        GandistError: captions are to be embedded, and the text encoder is not installed.
+    """
+    if labels not in (None, "none"):
+        raise DataError(f"{src}: --labels {labels} is not for tars; pass --labels none, or nothing")
+    urls = list_shards(src, split)
+    if dest is None:
+        dest = src if "{" not in src and not src.partition("?")[0].endswith(".tar") else _folder(urls[0])
+    if dest.startswith(("http://", "https://")):
+        raise DataError(f"{dest}: a web server cannot be written to; give a local folder as DEST")
+    if captions:
+        encoder()
+    check_no_foreign_tables(dest)
+    cache = ShardCache(default_cache_dir() / "shards", CACHE_BYTES)
+    with nullcontext() if is_remote(dest) else alone(dest):
+        left_out = LeftOut()
+        with Counter("indexing", None, shown=progress) as bar:
+            index = index_shards(
+                urls,
+                cache,
+                base=dest,
+                workers=workers,
+                progress=bar.add,
+                labelled=labels != "none",
+                left_out=left_out,
+            )
+        check_broken(left_out.broken, max_broken)
+        _tell(src, left_out)
+        if captions:
+            index = embed(index, src, progress)
+        write_index(index, dest)
+    return index, left_out
+
+
+def _folder(url: str) -> str:
+    path, question, options = url.partition("?")
+    return f"{path.rpartition('/')[0] or '.'}{question}{options}"
