@@ -49,7 +49,8 @@ def own_logger() -> None:
     log.setLevel(logging.NOTSET)
 
 
-RAY = {file.name for file in Path(__file__).parent.glob("test_*.py") if "mark.ray" in file.read_text()}
+TESTS = Path(__file__).parent
+RAY = {str(file.relative_to(TESTS.parent)) for file in TESTS.rglob("test_*.py") if "mark.ray" in file.read_text()}
 """Files that start Ray clusters, two of which meet on one machine."""
 
 
@@ -57,7 +58,7 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
     """What one of several pytest processes runs together: all of `RAY`, or another file, whose tests share fixtures."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0].rpartition("/")[2]
+        file = nodeid.split("::")[0]
         return "ray" if file in RAY else file
 
 
@@ -67,7 +68,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest groups first."""
-    items.sort(key=lambda item: (item.path.name not in RAY, item.path.stem != "test_configs"))
+    items.sort(key=lambda item: (item.nodeid.split("::")[0] not in RAY, item.path.stem != "test_configs"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,94 @@
+"""Several configurations trained one after the other by the same ranks.
+
+    torchrun ... -m tests.helpers.train_on_ranks FILE
+
+FILE holds resolved configurations as a JSON list; starting the processes once for all of them keeps tests fast.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gandist.config.run import RunConfig, validate
+from gandist.distributed.consensus import Host
+from gandist.launch.resumption import run_root
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
+
+TINY: dict[str, Any] = {
+    "model": {"width": 4, "classes": 10, "z_dim": 8, "norm": "none"},
+    "data": {"channels": 1},
+    "optim": {"lr_G": 1e-3, "lr_D": 1e-3},
+    "train": {"batch": 12, "total_kimg": 0.12, "tick_kimg": 0.06, "sample_kimg": 1, "checkpoint_kimg": 0.06},
+    "launch": {"kind": "local", "threads": 1},
+    "telemetry": {"enabled": False},
+    "precision": "fp64",
+}
+"""Ten steps of a small pair without BatchNorm, in float64."""
+
+
+def tiny(folder: Path, name: str, **changes: Any) -> RunConfig:
+    """TINY under another name, with changes written `section__key=value`."""
+    tree = json.loads(json.dumps(TINY))
+    tree["run"] = {"name": name, "dir": str(folder)}
+    for path, value in changes.items():
+        section, _, field = path.partition("__")
+        if field:
+            tree.setdefault(section, {})[field] = value
+        else:
+            tree[section] = value
+    return validate(tree)
+
+
+def torchrun(world_size: int, *arguments: str) -> subprocess.Popen[str]:
+    """Start `world_size` processes on this machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world_size)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*command, *arguments], env=environment, text=True)
+
+
+def train_all(world_size: int, configs: Sequence[RunConfig], folder: Path) -> None:
+    """Train the configurations with so many ranks, to their ends."""
+    file = folder / f"worlds-{world_size}.json"
+    file.write_text(json.dumps([config.resolved() for config in configs]))
+    ranks = torchrun(world_size, "-m", "tests.helpers.train_on_ranks", str(file))
+    try:
+        assert ranks.wait(timeout=300) == 0
+    finally:
+        ranks.terminate()  # which torchrun hands on; nothing happens where it has ended
+
+
+def final_tensors(config: RunConfig) -> dict[str, Tensor]:
+    """Every tensor of the newest checkpoint, by file and name."""
+    folder = sorted((Path(run_root(config)) / "checkpoints").iterdir())[-1]
+    return {
+        f"{file.stem}/{name}": tensor
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+
+
+def final_digests(config: RunConfig) -> tuple[str, dict[str, str]]:
+    """Name of the newest checkpoint, and the sha256 of its files of tensors."""
+    folder = sorted((Path(run_root(config)) / "checkpoints").iterdir())[-1]
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    return folder.name, {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    for tree in json.loads(Path(sys.argv[1]).read_text()):
+        config = validate(tree)
+        outcome = train(config, Storage(run_root(config)), Host())
+        assert outcome.status == "done", outcome
+    dist.destroy_process_group()

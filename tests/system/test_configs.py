@@ -1,0 +1,176 @@
+"""Every shipped configuration: the commands at its head work, it takes its steps, and it learns."""
+
+import contextlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gandist import sample, train
+from gandist.config.methods import new_players
+from gandist.config.run import DEMO, RunConfig, load
+from gandist.config.schedule import images_of
+from gandist.data import dataset
+from gandist.evaluation.statistics import Moments, frechet_distance
+from gandist.run.trained import Trained, open_trained
+from tests.helpers.checkout_copy import ROOT
+from tests.helpers.small_datasets import EMOJI
+
+CONFIGS = sorted(path for path in ROOT.glob("configs/*.yaml") if not path.stem.startswith(("compare-", "sweep-")))
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+SMALL = {
+    "r3gan": ["model.widths=[32,32,32,32]", "train.batch=16"],
+    "r3gan-64": ["model.widths=[16,16,16,8,8]", "train.batch=8"],
+    "r3gan-cifar10": ["model.widths=[16,16,16,16]", "train.batch=8", "precision=fp32"],
+    "r3gan-ffhq64": ["model.widths=[16,16,16,8,8]", "train.batch=8", "precision=fp32"],
+    "r3gan-ffhq256": ["model.widths=[16,16,16,8,8,8,8]", "train.batch=4", "precision=fp32"],
+    "hinge-sngan": ["model.width=8"],
+    "dcgan-fashion": ["model.width=16"],
+}
+"""What a CPU needs of the larger networks."""
+FASTER = ["optim.lr_G=3e-3", "optim.lr_D=3e-3", "optim.ema_half_life_kimg=0.2"]
+SMALLER = {
+    "r3gan-cifar10": [*SMALL["r3gan-cifar10"], *FASTER],
+    "r3gan-ffhq64": [*SMALL["r3gan-ffhq64"], *FASTER],
+    "r3gan-ffhq256": [*SMALL["r3gan-ffhq64"], *FASTER, "model.resolution=64"],
+}
+"""And for hundreds of steps: at their own rates, made for 20 million images, the presets hardly move in two hundred."""
+
+MAINS = {"gandist.train": train.main, "gandist.sample": sample.main}
+
+
+def head(config: Path) -> str:
+    """The comment that a configuration opens with."""
+    found = re.match(r"(#.*\n)+", config.read_text())
+    assert found, f"{config.name} does not open with its command, duration and what was seen"
+    return found[0]
+
+
+def commands(config: Path) -> list[list[str]]:
+    """The indented commands of that comment that Python runs."""
+    return [shlex.split(line) for line in re.findall(r"^#   python (\S.*?)(?:\s\s.*)?$", head(config), re.M)]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to type the commands in, with the images that they speak of: stand-ins where they are not to be had."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    if EMOJI.exists():
+        (folder / "data/emoji").mkdir(parents=True)
+        (folder / "data/emoji/node_modules").symlink_to(EMOJI)
+    noise = np.random.default_rng(0)
+    for name, size in (("cifar10", 32), ("ffhq", 64)):
+        for i in range(60):
+            path = folder / name / f"class{i % 10}" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            y, x = np.mgrid[:size, :size] / size  # a disc of some colour, so that there is something to learn
+            disc = (y - 0.5) ** 2 + (x - 0.5) ** 2 < noise.uniform(0.02, 0.2)
+            colours = noise.integers(0, 256, (2, 3), np.uint8)
+            Image.fromarray(np.where(disc[:, :, None], colours[0], colours[1])).save(path)
+    return folder
+
+
+def run(workspace: Path, command: list[str]) -> None:
+    """Run what would follow `python`: training and sampling in this process, whose imports are made."""
+    module = command[1] if command[0] == "-m" else ""
+    if module in MAINS:
+        with contextlib.chdir(workspace):
+            assert MAINS[module](command[2:]) == 0, command
+        return
+    done = subprocess.run(
+        [sys.executable, *command], cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+
+
+def prepare(workspace: Path, config: Path) -> None:
+    """Run what makes the configuration's data, unless another one has."""
+    if "emoji" in head(config) and not EMOJI.exists():
+        pytest.skip("the emoji of the npm registry are not installed (make emoji)")
+    if str(DEBIAN) in head(config) and not DEBIAN.exists():
+        pytest.skip("Debian's dataset-fashion-mnist is not installed")
+    for command in commands(config):
+        made = {"gandist.pack": 3, "configs/emoji.py": 2}.get(command[1] if command[0] == "-m" else command[0])
+        if made is not None and not (workspace / command[made]).exists():
+            run(workspace, command)
+
+
+def brief(config: RunConfig, rounds: int) -> list[str]:
+    kimg = rounds * config.train.batch * config.game.n_critic / 1000
+    return ["launch.kind=local", "launch.threads=1", "eval.every_kimg=null", f"train.total_kimg={kimg}"]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_head(config: Path) -> None:
+    assert any(command[1] == "gandist.train" for command in commands(config))
+    assert re.search(r"(\d+|two|three|eight) (minutes|hours|GPUs)", head(config)), "its duration"
+    assert re.search(r"[Ss]een|[Ss]core|FID", head(config)), "what was seen"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_two_steps(config: Path, workspace: Path) -> None:
+    """The commands as written, in their order, but for two steps instead of all."""
+    prepare(workspace, config)
+    for command in commands(config):
+        if command[1] == "gandist.train":
+            name = Path(command[2]).stem if len(command) > 2 else DEMO
+            plan = load(name, SMALL.get(name))
+            overrides = brief(plan, 2)
+            run(workspace, [*command, *SMALL.get(name, []), *overrides])
+            seen = images_of(float(overrides[-1].partition("=")[2]))
+            folder = workspace / "runs" / plan.run.name
+            assert (folder / "checkpoints" / f"{seen:08d}").is_dir()
+            assert (folder / "samples" / f"{seen:08d}.png").is_file()
+        elif command[1] == "gandist.sample":
+            run(workspace, command)
+            assert (workspace / command[-1]).is_file()
+
+
+def distance(trained: Trained, config: RunConfig) -> float:
+    """Fréchet distance between 500 generated and 500 real images, each averaged to 8x8 pixels."""
+    index = dataset.open_index(config)
+    n = min(index.n, 500)
+    real, _ = dataset.open_set(config, index).gather(np.arange(n))
+
+    def moments(pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        images = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).double() / 255
+        found = Moments(8 * 8 * images.shape[1])
+        found.add(torch.nn.functional.adaptive_avg_pool2d(images, 8).flatten(1))
+        return found.mean, found.covariance
+
+    return float(frechet_distance(*moments(trained.draw(n)), *moments(real)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_learns(config: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few hundred steps bring the images nearer to the real ones, by a measure that nothing was tuned to."""
+    prepare(workspace, config)
+    monkeypatch.chdir(workspace)
+    small = [
+        "optim.ema_half_life_kimg=0.5",
+        *SMALLER.get(config.stem, SMALL.get(config.stem, [])),
+        "run.name=learns",
+        "train.sample_kimg=1000",
+    ]
+    if config.stem == "stackgan-2" and not (workspace / "runs/stackgan-1").exists():
+        first = load("configs/stackgan-1.yaml")
+        run(workspace, ["-m", "gandist.train", "configs/stackgan-1.yaml", *brief(first, 2)])
+    plan = load(str(config), small)
+    overrides = [*small, *brief(plan, 200 // plan.game.n_critic)]
+    run(workspace, ["-m", "gandist.train", f"configs/{config.name}", "--resume", "never", *overrides])
+    cpu = torch.device("cpu")
+    before = Trained(plan, new_players(plan, cpu).G_ema.float().eval(), 0, cpu)
+    after = open_trained("runs/learns", cpu)
+    assert distance(after, plan) < 0.8 * distance(before, plan)
+    shutil.rmtree(workspace / "runs/learns")

@@ -1,0 +1,67 @@
+"""The promise: N workers train the same weights as one, to rounding."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gandist.config.run import RunConfig
+from gandist.gan.objectives import OBJECTIVES
+from gandist.gan.penalties import PENALTIES, CriticPenalty
+from tests.helpers.train_on_ranks import final_tensors, tiny, train_all
+
+CASES: dict[str, dict[str, Any]] = {
+    **{objective: {"game__objective": objective} for objective in OBJECTIVES},
+    "accumulated": {"train__accumulate": 2},
+    "n_critic": {"game__n_critic": 2},
+    "flipped": {"data__flip": True, "model__classes": 0},
+    # Heavy, for fresh networks hardly have a slope.
+    **{name: {"game__penalties": {name: 1e3}} for name, row in PENALTIES.items() if isinstance(row, CriticPenalty)},
+    "double": {"game__penalties": {"r1": 1e3, "gp": 10.0}, "game__differentiate": "double"},
+    "lazy": {"game__penalties": {"r1": {"weight": 1e3, "interval": 3}, "r2": 500}, "train__accumulate": 2},
+    "clipped": {"game__objective": "wasserstein", "game__clip": 0.02},
+    "smoothed": {"game__label_smoothing": 0.1},
+    "spectral": {"model__norm_D": "spectral", "game__penalties": {"gp": 10.0}},
+    "sync": {"model__norm": "sync"},
+    "grouped": {"model__norm": "group"},
+    "diffaugment": {"augment__kind": "diffaugment", "game__objective": "rp"},
+    "ada": {"augment__kind": "ada", "augment__p": 0.2, "augment__target": 0.6, "augment__speed_kimg": 0.1},
+    "elbo": {"model__name": "vae", "game__objective": "elbo"},
+    "elbo-sync": {"model__name": "vae", "game__objective": "elbo", "model__norm": "sync", "train__accumulate": 2},
+    "kl": {"model__name": "stackgan-1", "game__penalties": {"kl": 1.0, "mismatch": 1.0}},
+    "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
+}
+WORLDS = (1, 2, 3)
+LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl")
+"""Whose D begins alike, since the losses are, or are where scores are near 0; or whose weights have other names."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], RunConfig]:
+    folder: Path = tmp_path_factory.mktemp("worlds")
+    configs = {
+        (world, case): tiny(folder, f"{case}-{world}", **changes) for world in WORLDS for case, changes in CASES.items()
+    }
+    for world in WORLDS:
+        train_all(world, [config for (size, _), config in configs.items() if size == world], folder)
+    return configs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS[1:])
+@pytest.mark.parametrize("case", CASES)
+def test_ddp_equals_single(runs: dict[tuple[int, str], RunConfig], case: str, world: int) -> None:
+    alone, together = final_tensors(runs[1, case]), final_tensors(runs[world, case])
+    assert alone.keys() == together.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(together[name], tensor, rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case not in LIKE_NS])
+def test_cases_differ(runs: dict[tuple[int, str], RunConfig], case: str) -> None:
+    """The comparison above can fail: what is compared does change D's weights."""
+    weights, plain = final_tensors(runs[1, case]), final_tensors(runs[1, "ns"])
+    first = "D/features.0.weight"
+    assert not torch.allclose(weights[first], plain[first], atol=1e-5)

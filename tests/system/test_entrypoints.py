@@ -1,0 +1,112 @@
+"""What the pods of `k8s/` would run, run for real: each RayJob's command with its files, on a Ray cluster."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from cluster.local import free_port
+from gandist import train, tune
+from tests.helpers.kubernetes_manifests import load
+from tests.helpers.kubernetes_pods import command, pods
+
+ray = pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.filterwarnings("default")]
+
+JOBS = {each.name: each for each in load() if each.kind == "RayJob"}
+MAINS = {"gandist.train": train.main, "gandist.tune": tune.main}
+SMALLER = ["launch.resources={CPU: 1}"]
+ON_CPU = ["device=cpu", "precision=fp32"]
+R3GAN = ["model.widths=[8,8,8,8]", "train.batch=16", "train.total_kimg=0.064"]
+MEASURED = ["eval.n=24", "eval.every_kimg=0.064"]
+CALM = ["health.collapsing=ignore", "health.diverged=ignore"]
+BRIEF = {
+    "gandist": [*R3GAN, "launch.workers=[1,2]"],
+    "gandist-queued": [*R3GAN, "launch.workers=1"],
+    "gandist-demo": ["model.width=4", "train.total_kimg=0.128"],
+    "gandist-sweep": [*CALM, *MEASURED, "trials=1", "scheduler=none", "model.width=4", "train.total_kimg=0.064"],
+}
+"""Overrides for two CPUs and a few steps; all else is the manifest's."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """As in the manifests: a head without CPUs, and a worker with room for two ranks."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        # With a short name: Ray keeps sockets there, and the address by which others would find this cluster.
+        home = tempfile.mkdtemp(prefix="gandist-")
+        patch.setenv("RAY_TMPDIR", home)
+        here = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "dashboard_port": free_port()})
+        here.add_node(wait=False, num_cpus=2)
+        here.wait_for_nodes(timeout=120)
+        ray.init(address=here.address, log_to_driver=False)
+        yield here
+        ray.shutdown()
+        here.shutdown()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_entrypoint(name: str, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "etc").mkdir()
+    _, _, module, *words = command(JOBS[name], list(load()), tmp_path / "etc")
+    metrics = tmp_path / "metrics"
+    folders = [f"telemetry.dir={metrics}", f"telemetry.port={free_port()}"]
+    is_sweep = module == "gandist.tune"
+    folders += [f"dir={tmp_path}/sweeps"] if is_sweep else [f"run.dir={tmp_path}/runs"]
+    on_cpu = [f"set.{each}" if is_sweep else each for each in ON_CPU]
+    assert MAINS[module]([*words, *SMALLER, *on_cpu, *BRIEF[name], *folders]) == 0
+    if is_sweep:
+        rows = pq.read_table(tmp_path / "sweeps/garments/trials.parquet").to_pylist()
+        assert [row["state"] for row in rows] == ["done"]
+        return
+    (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    assert run.name == {"gandist": "garments", "gandist-queued": "queued", "gandist-demo": "demo"}[name]
+    assert [each.name for each in (run / "checkpoints").iterdir()] == [f"{128 if name == 'gandist-demo' else 64:08d}"]
+    assert metrics.is_dir()
+
+
+@pytest.mark.skipif(not shutil.which("wget"), reason="wget is not installed")
+def test_the_submitters_probe(cluster: Any) -> None:
+    """It knows a head that answers from one that is gone, and from one that takes connections and is silent."""
+    probe = next(pod for pod in pods([JOBS["gandist"]]) if pod.role == "submitter").container["livenessProbe"]
+
+    def alive(address: str) -> bool:
+        environment = {**os.environ, "RAY_DASHBOARD_ADDRESS": address}
+        return (
+            subprocess.run(probe["exec"]["command"], env=environment, timeout=probe["timeoutSeconds"]).returncode == 0
+        )
+
+    assert alive(cluster.webui_url)
+    assert not alive(f"127.0.0.1:{free_port()}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not alive(f"127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_prestop_of_a_worker_is_a_notice(cluster: Any) -> None:
+    """The command is one that this Ray takes: the node counts as being taken away."""
+    (worker,) = (pod for pod in pods([JOBS["gandist"]]) if pod.role.startswith("workers"))
+    script = worker.container["lifecycle"]["preStop"]["exec"]["command"][-1].replace("\\\n", " ")
+    (notice,) = re.findall(r"ray drain-node.*", script)
+    (node,) = (each["NodeID"] for each in ray.nodes() if each["Resources"].get("CPU"))
+    scripts = sysconfig.get_path("scripts")
+    done = subprocess.run(
+        ["bash", "-c", f"{notice} --node-id {node}"],
+        env={**os.environ, "RAY_ADDRESS": cluster.address, "PATH": f"{scripts}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,124 @@
+"""The README's commands, each as it is written, in a copy of the checkout."""
+
+import math
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.fs as pafs
+import pytest
+from moto.server import ThreadedMotoServer
+from PIL import Image
+
+from gandist.data.builtin import builtin
+from tests.helpers.checkout_copy import ROOT, copy_checkout, environment, readme_commands
+
+NOT_HERE = {
+    "ray get-auth-token --generate": "tests/system/test_ray_job.py runs it",
+    "RAY_AUTH_MODE=token ray start --head": "needs a cluster; tests/system/test_ray_job.py starts one on free ports",
+    "RAY_AUTH_MODE=token ray job submit --working-dir . -- python -m gandist.train configs/demo.yaml "
+    "run.dir=/shared/runs": "needs a cluster; tests/system/test_ray_job.py runs it",
+}
+"""Commands that this test leaves out, and why."""
+COMMANDS = [command for command in readme_commands() if command not in NOT_HERE]
+KIMG, LONGER_KIMG = 0.2, 0.4
+
+
+def test_what_is_left_out_is_there() -> None:
+    assert NOT_HERE.keys() <= set(readme_commands())
+
+
+def test_links() -> None:
+    """Files that README and the documents name are there."""
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+@pytest.fixture(scope="module")
+def bucket(own_cache: Path) -> Iterator[dict[str, str]]:
+    """The environment that reaches an object store with `my-bucket`, the demo's shards in it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    store = pafs.S3FileSystem(
+        access_key="key",
+        secret_key="secret",
+        region="us-east-1",
+        endpoint_override=f"{host}:{port}",
+        scheme="http",
+        allow_bucket_creation=True,
+    )
+    store.create_dir("my-bucket")
+    shards = builtin("fashion-10k", own_cache)
+    pafs.copy_files(shards, "my-bucket/shards", pafs.LocalFileSystem(), store)
+    yield {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout, and the folder of photographs that the README speaks of."""
+    folder = copy_checkout(tmp_path_factory.mktemp("readme") / "gandist")
+    pixels = np.random.default_rng(0).integers(0, 256, (36, 80, 60, 3), np.uint8)
+    for i, image in enumerate(pixels):
+        path = folder / "photos" / "abc"[i % 3] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shell(checkout: Path, bucket: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The environment that the commands run in. Its home has a short name, for Ray keeps sockets there."""
+    home = Path(tempfile.mkdtemp(prefix="gandist-"))
+    yield {**environment(checkout, home), **bucket}
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def shortened(command: str) -> str:
+    """The command as written, with an override at its end that makes it a matter of seconds."""
+    kimg = LONGER_KIMG if "total_kimg" in command else KIMG
+    if "gandist.train" in command:
+        return f"{command} train.total_kimg={kimg}"
+    if "gandist.tune" in command:
+        return f"{command} trials=2 scheduler=none train.total_kimg={kimg} eval.every_kimg={kimg} eval.n=64"
+    return f"{command} ARGS=train.total_kimg={kimg}" if command == "make demo" else command
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command: str, checkout: Path, shell: dict[str, str]) -> None:
+    bash = ["bash", "-euo", "pipefail", "-c", shortened(command)]
+    done = subprocess.run(
+        bash,
+        cwd=checkout,
+        env=shell,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=550,
+    )
+    assert done.returncode == 0, done.stdout
+    if "gandist.train" not in command or "--dry-run" in command or "s3://" in command:
+        return
+    name = re.search(r"run\.name=(\S+)", command)
+    checkpoints = checkout / "runs" / (name[1] if name else "demo") / "checkpoints"
+    kimg = LONGER_KIMG if "total_kimg" in command else KIMG
+    batch = 32 if "train.batch=32" in command else 64
+    assert (checkpoints / f"{math.ceil(kimg * 1000 / batch) * batch:08d}").is_dir(), done.stdout
+    assert os.fspath(checkpoints) in done.stdout
+    if "torchrun" in command:  # has long lines of its own
+        return
+    assert max(map(len, done.stdout.splitlines())) <= 200
+    if "launch.kind=local" not in command:  # what Ray says at each start: kept, not shown
+        assert "PreemptionWatcher" not in done.stdout
+        assert any("PreemptionWatcher" in file.read_text() for file in checkpoints.parent.glob("logs/*"))

@@ -1,0 +1,210 @@
+"""The promise: killed at any moment and started again, a run ends with the same weights, bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from gandist.config.methods import new_players
+from gandist.config.run import RunConfig
+from gandist.distributed.consensus import Host
+from gandist.errors import ConfigError
+from gandist.launch.resumption import prepare, run_root
+from gandist.run import checkpoint
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
+from tests.helpers.train_on_ranks import final_digests, tiny
+
+KIMG = {"train__total_kimg": 8, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}
+
+
+def start(config: RunConfig) -> subprocess.Popen[str]:
+    """`python -m gandist.train` on the configuration, as a user would start it."""
+    file = Path(config.run.dir) / f"{config.run.name}.yaml"
+    file.write_text(config.model_dump_json())
+    environment = {**os.environ, "RAY_ADDRESS": "local", "RAY_AUTH_MODE": "disabled"}
+    return subprocess.Popen([sys.executable, "-m", "gandist.train", str(file)], env=environment, text=True)
+
+
+def checkpoints(config: RunConfig) -> int:
+    """How many images the newest checkpoint has seen; 0 before the first."""
+    folder = Path(run_root(config)) / "checkpoints"
+    names = [path.name for path in folder.iterdir() if path.name.isdigit()] if folder.exists() else []
+    return max(map(int, names), default=0)
+
+
+def wait_for_progress(config: RunConfig, process: subprocess.Popen[str], past: int, timeout_s: float = 300) -> int:
+    """Wait until there is a checkpoint past `past` images; its images."""
+    end = time.monotonic() + timeout_s
+    while (seen := checkpoints(config)) <= past:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < end, f"no checkpoint past {past} images within {timeout_s} s"
+        time.sleep(0.02)
+    return seen
+
+
+def worker_processes(driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Ray Train's workers below a driver that started its own cluster."""
+    found = []
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        try:
+            if "RayTrainWorker" in "".join(process.cmdline()[:1]):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def end_all(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        if process.is_running():
+            process.kill()
+    psutil.wait_procs(processes, timeout=20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_resume_bitwise_alone(tmp_path: Path, precision: str) -> None:
+    """One process, killed three times at random moments; in fp16 the gradient scalers' state is part of it."""
+    changes: dict[str, Any] = {**KIMG, "precision": precision, "model__norm": "batch", "train__total_kimg": 4}
+    whole, killed = (tiny(tmp_path, name, **changes) for name in ("whole", "killed"))
+    assert start(whole).wait(timeout=600) == 0
+    seen = 0
+    for _ in range(2):
+        process = start(killed)
+        seen = wait_for_progress(killed, process, seen)
+        time.sleep(random.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+    assert start(killed).wait(timeout=600) == 0
+    assert final_digests(killed) == final_digests(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(1500)
+def test_resume_bitwise_on_ray(tmp_path: Path) -> None:
+    """Two workers: `kill -9` of one of them, then of the driver, at random moments; the same command each time."""
+    changes: dict[str, Any] = {
+        **KIMG,
+        "precision": "bf16",
+        "model__norm": "batch",
+        "launch__kind": "ray",
+        "launch__workers": 2,
+        "train__total_kimg": 24,
+    }
+    whole, killed = (tiny(tmp_path, name, **changes) for name in ("whole", "killed"))
+    assert start(whole).wait(timeout=600) == 0
+
+    driver = start(killed)
+    cluster: list[psutil.Process] = []
+    try:
+        seen = wait_for_progress(killed, driver, 0)
+        time.sleep(random.uniform(0, 0.5))
+        random.choice(worker_processes(driver)).send_signal(signal.SIGKILL)
+        seen = wait_for_progress(killed, driver, checkpoints(killed))
+        time.sleep(random.uniform(0, 0.5))
+        cluster = psutil.Process(driver.pid).children(recursive=True)
+    finally:
+        driver.kill()
+        driver.wait()
+    _, alive = psutil.wait_procs(cluster, timeout=30)
+    end_all(alive)
+    assert seen < 24_000
+    assert start(killed).wait(timeout=600) == 0
+    assert final_digests(killed) == final_digests(whole)
+
+
+MEMORY: dict[str, dict[str, Any]] = {
+    "lecam-and-ada": {
+        "game__penalties": {"lecam": 0.3, "r1": {"weight": 1.0, "interval": 3}},
+        "augment__kind": "ada",
+        "augment__p": 0.3,
+        "augment__target": 0.6,
+        "augment__speed_kimg": 0.5,
+    },
+    "fp16": {"precision": "fp16", "game__n_critic": 2, "game__penalties": {"gp": 10.0}, "augment__kind": "diffaugment"},
+    "ramps": {
+        "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}],
+        "optim__ema_rampup": 0.05,
+        "game__clip": {"start": 0.1, "end": 0.02, "over_kimg": 0.1},
+        "augment__kind": "color",
+        "augment__p": {"start": 0, "end": 1, "over_kimg": 0.1},
+    },
+    "spectral": {"model__norm_D": "spectral", "game__objective": "hinge", "game__penalties": {"dragan": 1.0}},
+    "vae": {"model__name": "vae", "game__objective": "elbo"},
+}
+"""What a method keeps between steps, and numbers that change during a run."""
+
+
+@pytest.mark.parametrize("case", MEMORY)
+def test_resume_bitwise_with_what_methods_remember(tmp_path: Path, case: str) -> None:
+    """Stopped in the middle, between two moves of ADA's p, and gone on with: by checkpoints at 60 and 120 images."""
+    whole, halves = (tiny(tmp_path, name, **MEMORY[case]) for name in ("whole", "halves"))
+    half = tiny(tmp_path, "halves", **MEMORY[case], train__total_kimg=0.06)
+    for config in (whole, half, halves):
+        assert train(config, Storage(run_root(config)), Host()).status == "done"
+    assert final_digests(halves) == final_digests(whole)
+
+    def state(config: RunConfig, images_seen: int) -> dict[str, Any]:
+        file = Path(run_root(config)) / f"checkpoints/{images_seen:08d}/state.json"
+        return dict(json.loads(file.read_text()))
+
+    last = int(final_digests(whole)[0])
+    assert state(halves, last) == state(whole, last)
+    if case == "lecam-and-ada":
+        middle, end = (state(whole, seen)["memory"] for seen in (60, 120))
+        assert middle.keys() == end.keys() == {"lecam", "augment"}
+        assert middle["augment"][2] == 1, "p moves with every fourth update: the middle is between two moves"
+        assert middle["augment"][0] != end["augment"][0]
+        assert all(a != b for a, b in zip(middle["lecam"], end["lecam"], strict=True))
+
+
+def test_what_methods_remember_counts(tmp_path: Path) -> None:
+    """The comparison above can fail: a run that goes on without its memory ends with other weights."""
+    whole, halves = (tiny(tmp_path, name, **MEMORY["lecam-and-ada"]) for name in ("whole", "halves"))
+    half = tiny(tmp_path, "halves", **MEMORY["lecam-and-ada"], train__total_kimg=0.06)
+    for config in (whole, half):
+        assert train(config, Storage(run_root(config)), Host()).status == "done"
+    storage, players = Storage(run_root(halves)), new_players(halves, torch.device("cpu"))
+    checkpoint.read(storage, "00000060").restore(players)
+    for tensor in players.memory.values():
+        tensor.zero_()
+    writer = checkpoint.Writer(storage, facts={}, keep=4)
+    writer.save(players)
+    writer.close()
+    assert train(halves, storage, Host()).status == "done"
+    assert final_digests(halves) != final_digests(whole)
+
+
+def test_files_of_ones_own_may_move_and_nothing_else(tmp_path: Path) -> None:
+    """A file that a run imports may have replaced what a name stands for: to leave it out is another run."""
+    file, moved, other = tmp_path / "mine.py", tmp_path / "moved" / "mine.py", tmp_path / "other.py"
+    moved.parent.mkdir()
+    for path in (file, moved, other):
+        path.write_text("ANSWER = 42\n")
+
+    def config(*imports: Path) -> RunConfig:
+        return tiny(tmp_path, "mine", imports=[str(path) for path in imports], train__total_kimg=0.012)
+
+    assert train(config(file), Storage(run_root(config(file))), Host()).status == "done"
+    prepare(config(file), "must")
+    prepare(config(moved), "must")
+    for refused, name in (
+        (config(), "mine.py"),
+        (config(other), "mine.py, other.py"),
+        (config(file, other), "other.py"),
+    ):
+        with pytest.raises(ConfigError, match=f"imports: {name}: changed since .*--resume never"):
+            prepare(refused, "must")
+    with pytest.raises(ConfigError, match=r"imports: .* two are mine\.py; rename one"):
+        config(file, moved)

@@ -1,0 +1,142 @@
+"""The promise: a Prometheus beside a run finds its ranks by the run's own file, and sees what they do, over a crash
+too: no rate is above what was trained, none is negative, and the restart is counted."""
+
+import json
+import signal
+import subprocess
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cluster.alerts import ALERTS
+from cluster.dashboard import marks, panels
+from cluster.local import free_port
+from cluster.monitoring import rules
+from gandist.launch.resumption import run_root
+from gandist.monitoring.metrics import METRICS
+from gandist.monitoring.telemetry import SweepTelemetry, announce
+from tests.helpers.prometheus_server import Prometheus, filled, fired, needs_prometheus, prometheus
+from tests.helpers.train_on_ranks import tiny, torchrun
+
+SPEED = 60.0
+"""How many times shorter the durations of the alerts are here."""
+
+
+@needs_prometheus
+@pytest.mark.slow
+def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
+    config = tiny(
+        tmp_path,
+        "scraped",
+        telemetry={"port": free_port(), "dir": str(tmp_path / "metrics")},
+        # Healthy to the end, as a tiny G is with BatchNorm and without classes: of each it would soon draw one image.
+        model={"width": 4, "classes": 0, "z_dim": 8, "norm": "batch"},
+        train__total_kimg=1000,
+        train__tick_kimg=0.12,
+        train__checkpoint_kimg=0.24,
+        eval={"every_kimg": 4, "n": 60, "extractor": "classifier"},
+    )
+    root = Path(run_root(config))
+    root.mkdir()
+    (root / "config.yaml").write_text(config.model_dump_json())
+    command = (2, "-m", "gandist.train", str(root / "config.yaml"))
+    run = torchrun(*command)
+    sweep = SweepTelemetry("losses", "127.0.0.1", 0)
+    sweep.tell({"running": 1}, 4000, 11.5)
+    (tmp_path / "losses").mkdir()
+    announce(tmp_path / "losses", [f"127.0.0.1:{sweep.port}"])
+    try:
+        with prometheus(tmp_path / "*.prometheus.json", tmp_path / "prometheus", rules(SPEED)) as api:
+            api.wait_for('gandist_images_total{run="scraped"} > 0', n=2, timeout_s=180)
+            began = time.time()  # What was counted before a series was first scraped is no increase of it.
+            api.wait_for("rate(gandist_images_total[5s]) > 0", n=2)
+            api.wait_for("gandist_checkpoint_timestamp_seconds > 0")
+            (quantile,) = {value for _, value in api.wait_for(
+                "histogram_quantile(0.5, sum by (le) (rate(gandist_step_seconds_bucket[5s])))")}  # fmt: skip
+            assert 0 < quantile < 10
+            assert len(api.wait_for('gandist_loss{player="G"}', n=2)) == 2
+            (total,) = (value for _, value in api.wait_for("sum(gandist_images_total)"))
+            (position,) = (value for _, value in api.wait_for("max(gandist_images_seen)"))
+            assert abs(total - position) < 10_000
+            api.wait_for('gandist_quality{measure="fd-classifier"} > 0', n=2, timeout_s=180)
+            for metric in METRICS:
+                api.wait_for(f'{{__name__=~"{metric.name}(_count)?"}}')
+            memory = api.wait_for("gandist_device_memory_used_bytes / gandist_device_memory_limit_bytes", n=2)
+            assert all(0 < share < 1 for _, share in memory)
+            assert len(memory) == 2
+
+            for query in queries():
+                api.wait_for(filled(query))
+            assert fired(api) == set()
+            loaded = api.get("/api/v1/rules")["data"]["groups"][0]["rules"]
+            assert [(rule["name"], rule["health"]) for rule in loaded] == [(alert.name, "ok") for alert in ALERTS]
+
+            ((_, position),) = api.wait_for("max(gandist_images_seen)")
+            run = killed_and_again(run, command)
+            api.wait_for(
+                "gandist_restarts_total == 1 and time() - gandist_start_timestamp_seconds > 4", 2, timeout_s=180
+            )
+            # Far enough that what a rank trains in a second, after which it leaves its counts, is little of it.
+            api.wait_for(f"max(gandist_images_seen) > {position + 10_000}", timeout_s=180)
+            ((_, restarts),) = api.wait_for("increase((max by (run) (gandist_restarts_total))[5m:1s])")
+            assert 0.9 < restarts < 1.2
+            # As many images as the run's position advanced by, in both attempts together. A counter that went on from
+            # the checkpoint would count all that came before it once more.
+            ((_, seen),) = api.history("max by (run) (gandist_images_seen)", began, 0.2).items()
+            trained = sum(max(0, after - before) for before, after in pairwise(seen))
+            ((_, increase),) = api.wait_for(f"sum(increase(gandist_images_total[{time.time() - began:.0f}s]))")
+            assert 0.8 * trained < increase < 1.2 * trained
+            speeds = api.history("rate(gandist_images_total[5s])", began)
+            assert min(min(values) for values in speeds.values()) >= 0
+
+            stop_one(run, int(config.telemetry.port), api)
+            api.wait_for('ALERTS{alertstate="firing", alertname="GandistRunStalled", run="scraped"}')
+            kill(run)
+            api.wait_for('ALERTS{alertstate="firing", alertname="GandistRunGone", run="scraped"}')
+    finally:
+        sweep.close()
+        run.send_signal(signal.SIGTERM)
+        run.wait(timeout=60)
+    assert len(json.loads((root / "prometheus.json").read_text())[0]["targets"]) == 1
+
+
+def queries() -> list[str]:
+    """Of the dashboard: of every panel, and what is marked where a process started."""
+    _, starts = marks()["Starts"]
+    shown = [query for panel in panels() for query in panel.expressions.values()]
+    return [*shown, f"max_over_time(({starts})[2m:1s])"]
+
+
+def killed_and_again(run: subprocess.Popen[str], command: tuple[Any, ...]) -> subprocess.Popen[str]:
+    """The run's ranks end by `kill -9`, and the command is given again."""
+    kill(run)
+    return torchrun(*command)
+
+
+def kill(run: subprocess.Popen[str]) -> None:
+    for rank in psutil.Process(run.pid).children():
+        rank.kill()
+    run.wait(timeout=60)
+
+
+def stop_one(run: subprocess.Popen[str], port: int, api: Prometheus) -> None:
+    """The rank that does not serve the metrics of both stops, so that the other waits for it: not in an evaluation,
+    during which a run is not told to be stalled."""
+    ranks = psutil.Process(run.pid).children()
+    serving = [
+        rank
+        for rank in ranks
+        if any(each.laddr.port == port for each in rank.net_connections("tcp") if each.status == "LISTEN")
+    ]
+    (idle,) = set(ranks) - set(serving)
+    idle.suspend()
+    time.sleep(2)  # some scrapes
+    while api.query('gandist_phase{gandist_phase="evaluating", run="scraped"} == 1'):
+        idle.resume()
+        time.sleep(0.2)
+        idle.suspend()
+        time.sleep(2)

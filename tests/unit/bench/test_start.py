@@ -1,0 +1,60 @@
+"""`bench start` and `bench checkpoint`: processes that really start and go on, files that are really written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gandist.bench.start import seconds
+from gandist.config.run import load
+from gandist.errors import RunError
+from tests.helpers.small_datasets import make_set
+from tests.unit.bench.test_step import records, tiny_file
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("start")
+    make_set(folder, channels=1)
+    data: dict[str, Any] = {"data__path": str(folder / "shards"), "data__cache_dir": str(folder / "cache")}
+    return tiny_file(folder, **data)
+
+
+@pytest.mark.slow
+def test_a_start_and_its_parts(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = records(capsys, "start", "--config", file, "--repeats", "1")
+    parts = found["parts"]
+    assert {"import torch", "import gandist", "data", "networks", "first step"} < parts.keys()
+    assert "bench" not in parts
+    assert parts["import torch"] > parts["interpreter"] > 0
+    assert all(each >= 0 for each in parts.values())
+    assert found["warmup_s"] == found["first_step_s"] > parts["import torch"]
+    assert found["resume_s"] > parts["import torch"]
+    assert found["launch"] == "local"
+
+
+@pytest.mark.slow
+def test_the_second_start_goes_on(file: str, tmp_path: Path) -> None:
+    config = load(file, ["launch.kind=local"])
+    taken = [seconds(config, tmp_path, "run", "local", steps) for steps in (1, 2)]
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [(row["images_seen"], row["attempt"], row["steps"]) for row in rows] == [(12, 1, 1), (24, 2, 1)]
+    assert 0 < min(taken) < max(taken) < rows[1]["time_s"] - rows[0]["time_s"] + taken[0] + 60
+
+
+def test_a_run_that_fails_is_told(file: str, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")  # no folder
+    with pytest.raises(RunError, match="cannot be made"):
+        seconds(load(file), tmp_path, "run", "local", 1)
+
+
+def test_a_checkpoint(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = records(capsys, "checkpoint", "--config", file, "--seconds", "0.1", "--dir", str(tmp_path))
+    assert found["ratio"] == pytest.approx(found["stall_ms"] / found["ms_per_step"])
+    assert found["mb_per_s"] == pytest.approx(found["mib"] * 2**20 / 1e6 / found["write_s"])
+    # Both nets, the average, and two moments of each weight of both, in float32; and the notes besides.
+    weights_G, weights_D = 8 * 16 * 16 + 16 * 8 * 16 + 8 * 4 * 16 + 4 * 16, 4 * 16 + 4 * 8 * 16 + 8 * 16 * 16 + 16 * 16
+    assert 1 < found["mib"] * 2**20 / (4 * (4 * weights_G + 3 * weights_D)) < 1.2
+    assert min(found[key] for key in ("stall_ms", "write_s", "load_s", "busy_ms_per_step")) > 0
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,100 @@
+"""Files of a user's own: the example of the documents, and what goes wrong with such files."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gandist.config import extensions
+from gandist.config.run import load
+from gandist.errors import CheckpointError, ConfigError
+from gandist.run.trained import open_trained
+from tests.helpers.checkout_copy import ROOT
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the two files of docs/methods.md, under the names they begin with."""
+    folder = tmp_path_factory.mktemp("mine")
+    for text in re.findall(r"```(?:python|yaml)\n(# \S+\n.*?)```", (ROOT / "docs/methods.md").read_text(), re.DOTALL):
+        (folder / text.split()[1]).write_text(text)
+    assert {path.name for path in folder.iterdir()} == {"my_methods.py", "mine.yaml"}
+    return folder
+
+
+def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gandist.train", "mine.yaml", "train.total_kimg=0.5", *overrides]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_the_example_of_the_documents(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = train(example)
+    assert done.returncode == 0, done.stderr
+    row = (example / "runs/mine/metrics.jsonl").read_text()
+    assert '"penalty/drift"' in row
+    assert (example / "runs/mine/imports/my_methods.py").read_text() == (example / "my_methods.py").read_text()
+    again = train(example, "train.total_kimg=0.7")
+    assert again.returncode == 0, again.stderr
+    assert "resume run=mine" in again.stderr
+
+    # Drawn from where the file is no longer: the run has kept its own.
+    monkeypatch.setattr(extensions, "_sources", {})
+    (example / "my_methods.py").rename(example / "moved.py")
+    images = open_trained(str(example / "runs/mine"), torch.device("cpu")).draw(3)
+    (example / "moved.py").rename(example / "my_methods.py")
+    assert images.shape == (3, 32, 32, 1)
+    assert images.dtype == np.uint8
+
+    kept = example / "runs/mine/imports/my_methods.py"
+    kept.write_text(kept.read_text() + "\nraise SystemExit\n")
+    monkeypatch.setattr(extensions, "_sources", {})
+    with pytest.raises(CheckpointError, match=r"my_methods\.py: damaged: its sha256"):
+        open_trained(str(example / "runs/mine"), torch.device("cpu"))
+
+    (example / "my_methods.py").write_text((example / "my_methods.py").read_text() + "\n# changed\n")
+    refused = train(example)
+    assert refused.returncode == 2
+    assert "my_methods.py: changed since" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_workers_on_ray_get_the_text(example: Path) -> None:
+    done = train(example, "launch.kind=ray", "launch.workers=2", "run.name=far")
+    assert done.returncode == 0, done.stderr
+    assert (example / "runs/far/checkpoints").is_dir()
+
+
+def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """The one beside the configuration counts, and a second one of that name in this process is refused."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "nets.py").write_text(f"WHICH = {folder!r}\n")
+        (tmp_path / folder / "mine.yaml").write_text("imports: nets.py\n")
+    load(str(tmp_path / "a/mine.yaml"))
+    load(str(tmp_path / "a/mine.yaml"))
+    assert sys.modules["gandist_imports_nets"].WHICH == "a"
+    with pytest.raises(ConfigError, match="another file of this name"):
+        load(str(tmp_path / "b/mine.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, ["no such file", "beside the configuration"]),
+        ("import nothing_of_that_name", ["ModuleNotFoundError", "nothing_of_that_name"]),
+        ("def f(:", ["SyntaxError"]),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, text: str | None, words: list[str]) -> None:
+    if text is not None:
+        (tmp_path / "broken.py").write_text(text)
+    (tmp_path / "mine.yaml").write_text("imports: [broken.py]\n")
+    with pytest.raises(ConfigError) as caught:
+        load(str(tmp_path / "mine.yaml"))
+    for word in ["mine.yaml", "imports: broken.py", *words]:
+        assert word in str(caught.value)

@@ -1,0 +1,167 @@
+"""The images a configuration names: where they are kept, and what is said of what is wrong."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gandist.config.run import RunConfig, validate
+from gandist.data import dataset
+from gandist.errors import ConfigError, DataError
+from tests.helpers.small_datasets import far_labels, make_set
+
+UID = 54_321
+"""Of nobody on this machine."""
+
+
+def configured(path: Path | str, **data: str) -> RunConfig:
+    return validate({"data": {"path": str(path), **data}, "train": {"batch": 1}, "launch": {"kind": "local"}})
+
+
+def complaint(config: RunConfig) -> str:
+    with pytest.raises((DataError, ConfigError)) as refused:
+        dataset.open_set(config, dataset.open_index(config))
+    return str(refused.value)
+
+
+def test_every_message_names_its_key(tmp_path: Path) -> None:
+    index = make_set(tmp_path, 20)
+    base, shard = Path(index.base), Path(index.url(2))
+    config = configured(base)
+    large = config.train.model_copy(update={"batch": 64})
+    classes = config.model.model_copy(update={"classes": 5})
+    text = config.model.model_copy(update={"text_dim": 5})
+    for changed, said in [
+        (config.model_copy(update={"train": large}), "holds 20 images, fewer than one global batch"),
+        (config.model_copy(update={"model": classes}), "its labels make 2 classes"),
+        (config.model_copy(update={"model": text}), "holds no vectors of captions"),
+    ]:
+        assert complaint(changed).startswith(f"data.path: {base}: {said}")
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    assert complaint(config).startswith(f"data.path: {shard}: damaged: ")
+    shard.unlink()
+    assert complaint(config).startswith(f"data.path: {shard}: the index names this shard, but it cannot be read: ")
+    (base / "samples.parquet").write_bytes(b"")
+    assert complaint(config).startswith(f"data.path: {base}: the sha256 of samples.parquet is ")
+    assert complaint(configured(tmp_path / "none")) == f"data.path: {tmp_path / 'none'}: no such folder"
+    assert complaint(configured("~nobody-of-this-name/x")).startswith(
+        "data.path: ~nobody-of-this-name/x: there is no home"
+    )
+    assert complaint(configured("builtin:none")).startswith("data.path: no embedded set")
+
+
+@pytest.mark.parametrize("inside", ["", "decoded", "builtin"])
+@pytest.mark.parametrize("chosen", [True, False])
+def test_a_cache_that_cannot_be_used(
+    tmp_path: Path, inside: str, chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in its place stands for a folder of somebody else's, which root might write to."""
+    place = tmp_path / "cache/gandist" / inside
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = {"cache_dir": str(tmp_path / "cache/gandist")} if chosen else {}
+    path = "builtin:fashion-10k" if inside == "builtin" else make_set(tmp_path, 20).base
+    message = complaint(configured(path, **data))
+    assert message.startswith(f"data.cache_dir: {place}")
+    assert message.endswith("; set data.cache_dir to a folder that can be")
+
+
+def test_what_fails_elsewhere_is_no_fault_of_the_cache(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), dataset.cached(tmp_path / "cache"):
+        (tmp_path / "none").read_bytes()
+    with pytest.raises(OSError, match="Input/output error"), dataset.cached(tmp_path / "cache"):
+        raise OSError(5, "Input/output error")
+    with (
+        pytest.raises(DataError, match=r"data\.cache_dir: .*cache cannot be written to: No space left"),
+        dataset.cached(tmp_path / "cache"),
+    ):
+        raise OSError(28, "No space left on device")
+
+
+NOBODY = """
+import contextlib, os, sys
+from gandist import pack, train
+with contextlib.redirect_stdout(None):  # what is imported late may lie where only root may read
+    train.main(["demo", "--dry-run"])
+os.setgroups([]), os.setgid({uid}), os.setuid({uid})
+sys.exit({command}.main(sys.argv[1:]))
+"""
+
+
+def as_nobody(command: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command of a user without a passwd entry."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+    return subprocess.run(
+        [sys.executable, "-c", NOBODY.format(uid=UID, command=command), *arguments],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that others can reach, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_user_without_a_home(open_to_all: Path) -> None:
+    index = make_set(open_to_all, 20)
+    mine, theirs = open_to_all / "mine", open_to_all / "theirs"
+    mine.mkdir()
+    theirs.mkdir(mode=0o755)
+    os.chown(mine, UID, UID)
+    indexed = as_nobody("pack", index.base, str(mine / "index"), "--index-only", TMPDIR=str(mine))
+    assert (indexed.returncode, indexed.stderr) == (0, "")
+    small = ["train.batch=4", "train.total_kimg=0.008", "model.width=2", "model.classes=0", "data.channels=3"]
+    command = [f"data.path={mine}/index", f"run.dir={mine}/runs", "launch.kind=local", "eval.every_kimg=null", *small]
+    done = as_nobody("train", "demo", *command, "track.tensorboard=false", TMPDIR=str(mine))
+    assert done.returncode == 0, done.stderr
+    assert (mine / f"gandist-{UID}/decoded").is_dir()
+    (theirs / "gandist").mkdir(mode=0o755)
+    for changes in ([f"data.cache_dir={theirs}/gandist"], []):
+        refused = as_nobody("train", "demo", *command, "run.name=other", *changes, XDG_CACHE_HOME=str(theirs))
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"gandist: data.cache_dir: {theirs}/gandist cannot be written to: Permission")
+        assert refused.stderr.count("\n") == 1
+    mine.chmod(0o700)
+    os.chown(mine, 0, 0)
+    refused = as_nobody("train", "demo", *command, TMPDIR=str(theirs))
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        f"gandist: data.path: {mine}/index: cannot be read: Permission denied\n",
+    )
+
+
+def test_classes_that_disagree_say_what_far_labels_cost(tmp_path: Path) -> None:
+    index = make_set(tmp_path, 10)
+    tree = {"data": {"path": index.base}, "model": {"classes": 3}, "train": {"batch": 8}}
+    with pytest.raises(DataError, match=r"make 2 classes, .* set model\.classes=2$"):
+        dataset.open_index(validate(tree))
+    far_labels(index)
+    with pytest.raises(DataError, match=r"set model\.classes=1000002, .* the 1000000 classes without images.* 0 to 1$"):
+        dataset.open_index(validate(tree))
+
+
+def test_classes_with_no_images_or_few_are_warned_of(tmp_path: Path) -> None:
+    index = make_set(tmp_path, 10, classes=3)  # 4, 3 and 3 of them
+    tree = {"data": {"path": index.base}, "model": {"classes": 3}, "train": {"batch": 9}}
+    assert dataset.class_warnings(validate(tree), index) == []
+    assert dataset.class_warnings(validate({**tree, "model": {"classes": 0}}), index) == []
+    (few,) = dataset.class_warnings(validate({**tree, "train": {"batch": 10}}), index)
+    assert "2 of 3 classes have fewer images than a batch draws of a class, 3 (class1: 3, class2: 3)" in few
+    far = far_labels(index, 2)
+    (empty,) = dataset.class_warnings(validate({**tree, "model": {"classes": 5}}), far)
+    assert "2 of 5 classes have no images (class0, class1)" in empty
+    assert "labels from 0 to 2" in empty

@@ -1,0 +1,173 @@
+"""Room in the cache: a full disk is one message, and what killed processes left goes with the next."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gandist.data.builtin import builtin
+from gandist.data.index import Index, read_index
+from gandist.data.room import FullError, allocate, room_for
+from gandist.data.sets import MappedSet, open_samples
+from gandist.errors import DataError
+from tests.helpers.small_datasets import make_set
+
+N, ROOM = 40, 60 << 10
+"""Images of 32 x 32 x 3 bytes, twice as many as there is room for."""
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return make_set(tmp_path_factory.mktemp("set"), N, seed=1)
+
+
+def may_mount() -> bool:
+    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return bool(shutil.which("unshare")) and subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a limit on a file's size",
+        pytest.param("a full disk", marks=pytest.mark.mounts),
+    ],
+)
+def test_a_disk_without_room_for_the_decoded_set(packed: Index, tmp_path: Path, how: str) -> None:
+    """One message names the field, the need and the room: no SIGBUS with an empty log."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    command = [sys.executable, "-m", "gandist.train", "configs/demo.yaml", f"data.path={packed.base}"]
+    command += [f"data.cache_dir={cache}", f"run.dir={tmp_path}/runs", "launch.kind=local", "data.channels=3"]
+    command += ["model.classes=2", "train.batch=8", "launch.threads=1"]
+    before = None
+    if how == "a full disk":
+        if not may_mount():
+            pytest.skip("mounting is not permitted here")
+        mounted = f'mount -t tmpfs -o size={ROOM} none {cache} && exec "$@"'
+        command = ["unshare", "-rm", "sh", "-c", mounted, "sh", *command]
+    else:
+
+        def before() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM))
+
+    done = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=before)
+    assert done.returncode == 2, done
+    (line,) = [line for line in done.stderr.splitlines() if "data.cache_dir" in line]
+    assert str(cache) in line
+    assert f"takes {N * 32 * 32 * 3:,} bytes" in line
+    assert "are free" in line
+    assert "Traceback" not in done.stderr
+    if how == "a full disk":
+        assert f" {ROOM:,} are free" in line, "what was allocated is given back"
+    assert not list(cache.glob("decoded/.*"))
+
+
+def test_it_fits_with_room(packed: Index, tmp_path: Path) -> None:
+    images = open_samples(packed, 32, 3, cache_dir=tmp_path)
+    assert isinstance(images, MappedSet)
+    status = (images.path / "pixels").stat()
+    assert status.st_blocks * 512 >= status.st_size == N * 32 * 32 * 3
+
+
+def test_any_full_disk_below_names_the_field(tmp_path: Path) -> None:
+    """Whether it was met at first hand or as another error's cause, and by its own name alone."""
+    full = OSError(28, os.strerror(28))
+    for error in (full, DataError("cannot be written")):
+        if error is not full:
+            error.__cause__ = full
+        told = pytest.raises(FullError, match=r"data\.cache_dir: .* room for the set .*: it takes 5,000 bytes, and ")
+        with told, room_for("the outer", 7, tmp_path), room_for("the set", 5000, tmp_path):
+            raise error
+    with pytest.raises(PermissionError), room_for("the set", 5000, tmp_path):
+        raise PermissionError(13, "no")
+
+
+def test_room_is_taken_before_it_is_used(tmp_path: Path) -> None:
+    allocate(tmp_path / "file", 1 << 20)
+    assert (tmp_path / "file").stat().st_blocks * 512 >= 1 << 20
+
+
+STALL = """
+import os, sys, time
+from pathlib import Path
+from gandist.data import images
+from gandist.data.index import read_index
+
+def one(self, number, out):
+    print(number, flush=True)
+    time.sleep(600)
+
+images.StreamedSet.one = one
+images.open_samples(read_index(sys.argv[1]), 32, 3, cache_dir=Path(sys.argv[2]))
+"""
+
+
+def decoding(index: Index, cache: Path) -> subprocess.Popen[str]:
+    """A process in the middle of decoding."""
+    command = [sys.executable, "-c", STALL, index.base, str(cache)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def scratch(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.glob("decoded/.*"))
+
+
+def test_killed_decodes_leave_nothing_after_the_next(packed: Index, tmp_path: Path) -> None:
+    """Of the same set and of others; what a living process works on stays, whatever its number."""
+    copies = []
+    for name in ("a", "b"):
+        shutil.copytree(packed.base, tmp_path / name)
+        copies.append(read_index(str(tmp_path / name)))
+    cache = tmp_path / "cache"
+    for index in (packed, packed, *copies):
+        end(decoding(index, cache))
+    (cache / "decoded/.gone-32px-3ch.4711").mkdir()  # as it was named before
+    (cache / "decoded/.gone-32px-3ch.4711/pixels").write_bytes(bytes(1000))
+    living = decoding(copies[0], cache)
+    try:
+        open_samples(packed, 32, 3, cache_dir=cache)
+        assert len(scratch(cache)) == 1
+        assert living.poll() is None
+        size = sum(file.stat().st_size for path in cache.glob("decoded/.*") for file in path.iterdir())
+        assert size == N * 32 * 32 * 3
+    finally:
+        end(living)
+    for index in copies:
+        images = open_samples(index, 32, 3, cache_dir=cache)
+        assert images.gather(np.arange(3))[0].any()
+    assert scratch(cache) == []
+    assert len([path for path in (cache / "decoded").iterdir() if path.is_dir()]) == 3
+
+
+def test_a_set_cut_short_is_decoded_anew(packed: Index, tmp_path: Path) -> None:
+    first = open_samples(packed, 32, 3, cache_dir=tmp_path)
+    assert isinstance(first, MappedSet)
+    expected = first.gather(np.arange(N))[0]
+    os.truncate(first.path / "pixels", 0)
+    found = open_samples(packed, 32, 3, cache_dir=tmp_path).gather(np.arange(N))[0]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_embedded_set_without_room(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, hard))
+        with pytest.raises(FullError, match=r"data\.cache_dir: .*/builtin has no room for builtin:fashion-10k"):
+            builtin("builtin:fashion-10k", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,0 +1,111 @@
+"""A run is measured while it goes on: alike on any number of ranks, without being changed, and the best is kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gandist.config.run import RunConfig, validate
+from gandist.errors import CheckpointError, GandistError
+from gandist.evaluation.evaluator import evaluates
+from gandist.launch.resumption import prepare, run_root
+from gandist.run import checkpoint, evaluations
+from gandist.run.progress import METRICS_FILE, decode
+from gandist.run.trained import open_trained
+from gandist.storage.storage import Storage
+from tests.helpers.small_datasets import make_set
+from tests.helpers.train_on_ranks import final_digests, tiny, torchrun, train_all
+
+EVAL = {"every_kimg": 0.036, "n": 60, "extractor": "classifier"}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_set(tmp_path_factory.mktemp("set"), 40, classes=10, channels=1).base
+
+
+@pytest.mark.slow
+def test_any_number_of_ranks_measures_the_same(shards: str, tmp_path: Path) -> None:
+    """203 images, which no two ranks share evenly; G has BatchNorm, whose statistics differ from rank to rank."""
+    config = tiny(tmp_path, "any", data={"path": shards, "channels": 1}, model__norm="batch", eval={**EVAL, "n": 203})
+    (tmp_path / "config.json").write_text(json.dumps(config.resolved()))
+    found: dict[int, dict[str, Any]] = {}
+    for world_size in (1, 2, 3):
+        # Each looks at the real images itself.
+        cache = {"data": {**config.resolved()["data"], "cache_dir": str(tmp_path / f"cache-{world_size}")}}
+        (tmp_path / "config.json").write_text(json.dumps({**config.resolved(), **cache}))
+        files = [str(tmp_path / "config.json"), str(tmp_path / "out.json")]
+        ranks = torchrun(world_size, "-m", "tests.helpers.evaluate_on_ranks", *files)
+        try:
+            assert ranks.wait(timeout=300) == 0
+        finally:
+            ranks.terminate()
+        found[world_size] = json.loads((tmp_path / "out.json").read_text())
+    alone = found[1]["measures"]
+    assert {"fd-classifier", "kid", "is", "recall", "coverage", "memorisation", "ppl"} <= alone.keys()
+    for world_size in (2, 3):
+        assert found[world_size]["measures"] == pytest.approx(alone, rel=1e-6), world_size
+        assert found[world_size]["protocol"]["floor"] == pytest.approx(found[1]["protocol"]["floor"], rel=1e-6)
+        assert found[world_size]["protocol"]["workers"] == world_size
+
+
+def rows_of(config: RunConfig) -> list[dict[str, Any]]:
+    return decode(Storage(run_root(config)).read_bytes(METRICS_FILE) or b"")
+
+
+def test_a_run_is_measured_and_none_the_worse(shards: str, tmp_path: Path) -> None:
+    data = {"path": shards, "channels": 1}
+    plain = tiny(tmp_path, "plain", data=data)
+    measured = tiny(tmp_path, "measured", data=data, eval=EVAL, train__keep=1)
+    train_all(1, [plain, measured], tmp_path)
+    assert final_digests(plain) == final_digests(measured)
+    rows = [row for row in rows_of(measured) if "quality/fd-classifier" in row]
+    assert [row["images_seen"] for row in rows] == [36, 72, 108, 120]
+    assert all(row["eval_s"] > 0 and row["quality/coverage"] is not None for row in rows)
+    assert not any("quality/fd-classifier/class-0" in row for row in rows), "single classes are in evaluations.jsonl"
+    storage = Storage(run_root(measured))
+    recorded = evaluations.read(storage)
+    assert [each["images_seen"] for each in recorded] == [36, 72, 108, 120]
+    assert recorded[0]["protocol"]["n_fake"] == 60
+    distances = {each["images_seen"]: each["measures"]["fd-classifier"] for each in recorded}
+    best = min(distances, key=lambda seen: distances[seen])
+    assert evaluations.best(recorded) == best
+    assert [int(name) for name in checkpoint.names(storage)] == sorted({best, 120})
+    assert open_trained(storage.root, torch.device("cpu"), "best").images_seen == best
+    with pytest.raises(CheckpointError, match="was not measured"):
+        open_trained(run_root(plain), torch.device("cpu"), "best")
+
+
+def entry(images_seen: int, distance: float | None, **protocol: Any) -> dict[str, Any]:
+    return {"images_seen": images_seen, "measures": {"fid": distance, "kid": 0.0}, "protocol": protocol}
+
+
+def test_the_best_is_of_those_that_can_be_compared() -> None:
+    assert evaluations.best([]) is None
+    same = [entry(1, 9.0, n_fake=10), entry(2, 3.0, n_fake=10), entry(3, None, n_fake=10), entry(4, 5.0, n_fake=10)]
+    assert evaluations.best(same) == 2
+    assert evaluations.best([*same, entry(5, 8.0, n_fake=20)]) == 5, "of more images: another measure"
+    assert evaluations.best([entry(3, None)]) == 3
+
+
+def test_a_run_that_is_shorter_than_a_period_is_not_measured() -> None:
+    def long(total_kimg: float, every_kimg: float | None) -> bool:
+        return evaluates(validate({"train": {"total_kimg": total_kimg}, "eval": {"every_kimg": every_kimg}}))
+
+    assert (long(99, 100), long(100, 100), long(100, None)) == (False, True, False)
+
+
+def test_what_cannot_be_measured_is_refused_first(shards: str, tmp_path: Path) -> None:
+    data = {"path": shards, "channels": 1}
+    config = tiny(tmp_path, "inception", data=data, eval={**EVAL, "extractor": "inception"})
+    with pytest.raises(GandistError, match=r"eval.extractor: inception: .*eval.weights"):
+        prepare(config, "auto")
+    absent = {**EVAL, "weights": str(tmp_path / "absent.safetensors")}
+    with pytest.raises(GandistError, match=r"eval.extractor: .*absent.safetensors"):
+        prepare(tiny(tmp_path, "absent", data=data, eval=absent), "auto")
+    few = make_set(tmp_path, 10, classes=10, channels=1).base
+    with pytest.raises(GandistError, match=r"10 images; measures need 12; set eval.every_kimg=null"):
+        prepare(tiny(tmp_path, "few", data={"path": few, "channels": 1}, train__batch=10, eval=EVAL), "auto")
+    assert not (tmp_path / "few").exists()

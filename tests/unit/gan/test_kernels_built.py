@@ -1,0 +1,171 @@
+"""Kernels where there is no GPU: run by Triton's interpreter, compiled for GPUs, and left alone where not wanted."""
+
+import importlib.util
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from gandist.gan import kernels
+
+CODE = Path(__file__).parents[3]
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=CODE, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+def test_in_the_interpreter() -> None:
+    """tests/unit/gan/test_kernels.py in a process of its own: Triton settles on its interpreter when it is imported."""
+    pytest.importorskip("triton")
+    ran = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/gan/test_kernels.py", TRITON_INTERPRET="1")
+    print(ran.stdout, ran.stderr)
+    assert ran.returncode == 0
+    passed = re.search(r"(\d+) passed", ran.stdout)
+    assert passed is not None
+    assert int(passed[1]) > 100
+
+
+class Launched:
+    """Stands in for a kernel, and compiles for a GPU what Triton would on a launch."""
+
+    def __init__(self, kernel: Any, capability: int) -> None:
+        self.kernel, self.capability = kernel, capability
+        self.built: list[dict[str, Any]] = []
+
+    def __getitem__(self, grid: tuple[int, int]) -> Callable[..., None]:
+        return self.compile
+
+    def compile(self, *arguments: Any, **named: Any) -> None:
+        """Its specialisation: an integer is a constant if it is 1, and else known to divide by 16, as addresses are."""
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource, compile
+
+        options = {name: named.pop(name) for name in tuple(named) if name not in self.kernel.arg_names}
+        given = dict(zip(self.kernel.arg_names, arguments, strict=False)) | named
+        signature, constants, known = {}, {}, {}
+        for i, (name, value) in enumerate(given.items()):
+            if isinstance(value, torch.Tensor):
+                signature[name] = "*" + TYPES[value.dtype]
+                known[i,] = [["tt.divisibility", 16]]
+            elif name in named or value is None or value == 1:
+                signature[name], constants[name] = "constexpr", value
+            else:
+                signature[name] = "i32"
+                known.update({(i,): [["tt.divisibility", 16]]} if value % 16 == 0 else {})
+        source = ASTSource(self.kernel, signature, constants, known)
+        self.built.append(compile(source, target=GPUTarget("cuda", self.capability, 32), options=options).asm)
+
+
+TYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.float64: "fp64"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_compile_for_gpus(capability: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """To machine code, every form that the launchers ask for; in channels_last all is loaded 16 bytes at a time."""
+    pytest.importorskip("triton")
+    from gandist.gan.kernels import device
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    names = ("up_kernel", "down_kernel", "gated_kernel", "summed_kernel")
+    launched = {name: Launched(getattr(device, name), capability) for name in names}
+    for name, stand_in in launched.items():
+        monkeypatch.setattr(device, name, stand_in)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        x = torch.zeros(2, 64, 32, 32, dtype=dtype).contiguous(memory_format=memory_format)
+        b = torch.zeros(64)
+        device.up(x)
+        device.down(x)
+        for bias, gate in ((b, None), (b, x), (None, x)):
+            device.gated(x, bias, gate, 0.2)
+        device.summed(x, x, 0.2)
+        device.gated(x[:, :3, ::2], b[:3], None, 0.2)
+        device.up(x[:1, :3, :1, :1].expand(1, 3, 7, 5))
+    assert [len(stand_in.built) for stand_in in launched.values()] == [4, 2, 8, 2]
+    for name, stand_in in launched.items():
+        half = len(stand_in.built) // 2
+        for asm in stand_in.built:
+            assert asm["cubin"]
+            assert ".local" not in asm["ptx"], "registers are spilled"
+            if dtype == torch.float64 and name in ("gated_kernel", "summed_kernel"):
+                assert "0d3FC999999999999A" in asm["ptx"], "0.2 to all its digits"
+        for asm in stand_in.built[half : half + (3 if name == "gated_kernel" else 1)]:
+            transfers = re.findall(r"(?:ld|st)\.global\.\S*?(?:v(\d)\.)?b(\d+) ", asm["ptx"])
+            widths = {int(n or 1) * int(bits) for n, bits in transfers}
+            assert max(widths) == 128
+            # What is narrower are the biases, and the sums by channel.
+            assert widths == {128} or name in ("gated_kernel", "summed_kernel")
+
+
+def test_cost_nothing_without_a_gpu() -> None:
+    """Neither Triton nor the kernels are imported, by a forward pass and a backward one either."""
+    program = """
+import sys, torch
+from gandist.gan.networks import NETWORKS, Shape
+D = NETWORKS["r3gan"].discriminator(Shape(8, 3, z_dim=4, width=4))
+D(torch.zeros(1, 3, 8, 8)).sum().backward()
+print([m for m in sys.modules if m.split(".")[0] == "triton" or m == "gandist.gan.kernels.device"])
+"""
+    ran = python("-c", program)
+    assert ran.stdout == "[]\n", ran.stderr
+
+
+@pytest.fixture
+def anew(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """As if no kernel had been asked for yet, but would be on the CPU."""
+    monkeypatch.setattr(kernels, "EVERYWHERE", True)
+    kernels._works.cache_clear()
+    yield
+    kernels._works.cache_clear()
+
+
+def test_without_triton(anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The twins, and not a word."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not kernels.usable(torch.zeros(1, 1, 1, 1))
+    assert not caplog.records
+
+
+def test_with_a_triton_that_fails(
+    anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The twins, and one warning: a Triton that finds no C compiler starts nothing."""
+
+    def probe(device: str) -> None:
+        raise RuntimeError("Failed to find C compiler.")
+
+    module = ModuleType("gandist.gan.kernels.device")
+    module.probe = probe  # type: ignore[attr-defined]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "gandist.gan.kernels.device", module)
+    monkeypatch.setattr(kernels, "device", module, raising=False)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert not kernels.usable(torch.zeros(1, 1, 1, 1))
+    assert [record.message for record in caplog.records] == [
+        "Triton is installed and does not work, so layers are slower: Failed to find C compiler."
+    ]
+
+
+def test_what_is_not_theirs(anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_works", lambda: True)
+    x = torch.zeros(1, 1, 1, 1)
+    assert kernels.usable(x)
+    assert not kernels.usable(x.long())
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert not kernels.usable(x)
+    monkeypatch.undo()
+    assert not kernels.usable(x), "a tensor on the CPU"

@@ -1,0 +1,214 @@
+"""A comparison as its command runs it: trained once, measured, written; and what is refused before anything runs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from gandist.compare import main, plan, read, side_by_side, table
+from gandist.config.sections import DataSection
+from gandist.data import builtin
+from gandist.errors import ConfigError
+from gandist.evaluation import classifier
+from gandist.evaluation.classifier import Classifier, Facts, fit
+from tests.helpers.checkout_copy import ROOT
+from tests.helpers.small_datasets import make_set
+from tests.helpers.train_on_ranks import TINY
+
+Tree = dict[str, Any]
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    """A comparison of two losses on the tiny run, and the configuration of that beside it."""
+    # Without a running average, ten steps show in the images.
+    tiny = {**TINY, "optim": {**TINY["optim"], "ema_half_life_kimg": 0}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    config = str(folder / "tiny.yaml")
+    tree = {
+        "name": "pair",
+        "variants": {
+            "ns": {"config": config, "game.objective": "ns"},
+            "rp+r1": {"config": config, "game.objective": "rp", "game.penalties": {"r1": {"weight": 0.5}}},
+        },
+        "seeds": [3],
+        "measures": ["fd-classifier"],
+        "n_samples": 50,
+    }
+    path = folder / "pair.yaml"
+    path.write_text(yaml.safe_dump({**tree, **changes}))
+    return path
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Work in a folder of its own, with classifiers that are hardly trained."""
+
+    def hastily(data: DataSection, resolution: int) -> tuple[Classifier, Facts]:
+        return fit(data, resolution, kimg=0.2)
+
+    monkeypatch.setattr(classifier, "fit", hastily)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_trained_once_measured_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_set(tmp_path, 40, classes=10, channels=1)
+    command = [str(write(tmp_path)), f"data.path={tmp_path}/shards", f"data.cache_dir={tmp_path}/cache"]
+    assert main(command) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    folder = tmp_path / "comparisons" / "pair"
+    results = json.loads((folder / "results.json").read_text())
+    assert [(run["variant"], run["seed"], run["images_seen"]) for run in results["runs"]] == [
+        ("ns", 3, 120),
+        ("rp+r1", 3, 120),
+    ]
+    for run, name in zip(results["runs"], ("pair-ns-3", "pair-rp-r1-3"), strict=True):
+        assert Path(run["run"]) == tmp_path / "runs" / name
+        kept = yaml.safe_load((tmp_path / "runs" / name / "config.yaml").read_text())
+        assert (kept["run"]["seed"], kept["launch"]["kind"]) == (3, "local")
+        assert run["seconds"] > 0
+        assert run["measures"]["fd-classifier"] > results["real"]["fd-classifier"] > 0
+        protocol = run["protocol"]["fd-classifier"]
+        assert (protocol["n_real"], protocol["n_fake"], protocol["resize"]) == (40, 50, "none")
+        assert protocol["extractor"] == f"classifier of {tmp_path}/shards"
+    assert results["runs"][0]["measures"] != results["runs"][1]["measures"]
+    assert (folder / "table.md").read_text() in shown
+    assert "| rp+r1 | 1 | 0.12 |" in shown
+    width, height = Image.open(folder / "grids.png").size
+    assert width > height
+
+    checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/checkpoints/*")}
+    assert main(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/checkpoints/*")} == checkpoints
+    again = json.loads((folder / "results.json").read_text())
+    assert again == results, "the same weights, images and scores"
+
+
+@pytest.mark.usefixtures("hasty")
+def test_measure_only_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_set(tmp_path, 40, classes=10, channels=1)
+    options = [f"data.path={tmp_path}/shards", f"data.cache_dir={tmp_path}/cache", "--measure-only"]
+    assert main([str(write(tmp_path)), *options]) == 2
+    assert "pair-ns-3: is no run" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "pair-ns-3" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hasty")
+def test_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builtin, "PER_MODE", 1)
+    path = write(tmp_path, measures=["modes"])
+    command = [str(path), "data.path=builtin:stacked-fashion", "data.channels=3", "model.classes=0"]
+    assert main([*command, f"data.cache_dir={tmp_path}/cache", "--seeds", "0", "1"]) == 0
+    results = json.loads((tmp_path / "comparisons/pair/results.json").read_text())
+    assert [(run["variant"], run["seed"]) for run in results["runs"]] == [
+        ("ns", 0),
+        ("rp+r1", 0),
+        ("ns", 1),
+        ("rp+r1", 1),
+    ]
+    for run in results["runs"]:
+        assert 1 <= run["measures"]["modes"] <= 50
+        assert run["measures"]["KL"] > 2, "50 images cannot cover 1,000 modes"
+        assert run["protocol"]["modes"]["accuracy"] > 0.1
+    assert results["real"]["modes"] > max(run["measures"]["modes"] for run in results["runs"])
+
+
+def without(key: str) -> Callable[[Tree], Tree]:
+    return lambda tree: {name: value for name, value in tree.items() if name != key}
+
+
+def with_variant(**fields: Any) -> Callable[[Tree], Tree]:
+    return lambda tree: {**tree, "variants": {**tree["variants"], "ns": {**tree["variants"]["ns"], **fields}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tree: {**tree, "measure": ["modes"]}, r"measure: unknown key.*did you mean 'measures'"),
+        (lambda tree: {**tree, "measures": ["mode"]}, r"measures: unknown value 'mode'.*did you mean 'modes'"),
+        (lambda tree: {**tree, "n_samples": 3}, r"n_samples: .*greater than or equal"),
+        (lambda tree: {**tree, "seeds": ["x"]}, r"seeds\.0: .*integer"),
+        (lambda tree: {**tree, "variants": {}}, r"variants: "),
+        (lambda tree: {**tree, "variants": {"ns": {}}}, r"variants\.ns\.config: field required"),
+        (without("name"), r"name: field required"),
+        (with_variant(**{"game.objectiv": "ls"}), r"variants\.ns: .*game\.objectiv: unknown key.*'objective'"),
+        (with_variant(config="nowhere"), r"variants\.ns: nowhere: no such file"),
+        (with_variant(**{"data.channels": 3}), r"data\.channels is .*only generators of the same images"),
+        (lambda tree: {**tree, "variants": {"a+b": tree["variants"]["ns"], "a-b": tree["variants"]["ns"]}}, "share"),
+        (lambda tree: [tree], r"pair\.yaml: must hold sections \(name:, variants:, \.\.\.\), found a list"),
+    ],
+)
+def test_refused_before_anything_runs(tmp_path: Path, change: Callable[[Tree], Any], message: str) -> None:
+    path = write(tmp_path)
+    path.write_text(yaml.safe_dump(change(yaml.safe_load(path.read_text()))))
+    with pytest.raises(ConfigError, match=message) as refusal:
+        plan(*read(str(path)))
+    assert str(refusal.value).startswith(str(path))
+
+
+def test_modes_of_other_images_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(write(tmp_path, measures=["modes"])), f"run.dir={tmp_path}"]) == 2
+    assert "data.path=builtin:stacked-fashion" in capsys.readouterr().err
+    assert not (tmp_path / "pair-ns-3").exists()
+
+
+def test_overrides_come_after_the_variant_and_seeds_may_be_others(tmp_path: Path) -> None:
+    comparison, path = read(str(write(tmp_path)))
+    runs = plan(comparison, path, ["game.objective=ls", "train.total_kimg=1"], [5, 6])
+    assert [(run.variant, run.seed) for run in runs] == [("ns", 5), ("rp+r1", 5), ("ns", 6), ("rp+r1", 6)]
+    assert {run.config.game.objective for run in runs} == {"ls"}
+    assert {run.config.train.total_kimg for run in runs} == {1.0}
+    assert [run.config.run.seed for run in runs] == [5, 5, 6, 6]
+    assert runs[1].config.game.penalties["r1"].weight == 0.5
+
+
+def test_table() -> None:
+    protocol = {"modes": {"extractor": "classifier of x", "n_fake": 10}}
+    results = [
+        {"variant": v, "seed": s, "images_seen": 150_000, "seconds": t, "measures": {"KL": k}, "protocol": protocol}
+        for v, s, t, k in (("a", 0, 100.0, 0.5), ("b", 0, 12345.6, 2.0), ("a", 1, 110.0, 0.7))
+    ]
+    assert table(results, {"KL": 0.01}).splitlines() == [
+        "| variant | runs | kimg | KL | seconds |",
+        "|---|---|---|---|---|",
+        "| a | 2 | 150 ± 0 | 0.6 ± 0.14 | 105 ± 7.1 |",
+        "| b | 1 | 150 | 2 | 12346 |",
+        "| real images | | | 0.01 | |",
+        "",
+        "Mean ± standard deviation over seeds.",
+        "",
+        "modes: extractor classifier of x, n_fake 10.",
+    ]
+
+
+def test_grids_stand_side_by_side_under_their_labels() -> None:
+    dark, light = (np.full((48, 32, 32, channels), value, np.uint8) for channels, value in ((1, 60), (1, 200)))
+    picture = np.asarray(side_by_side({"dark": dark, "light": light}))
+    width = picture.shape[1]
+    half = picture[60:, : width // 2], picture[60:, width // 2 :]
+    assert (half[0] == 60).mean() > 0.9
+    assert (half[1] == 200).mean() > 0.9
+    assert (picture[:40, : width // 2] < 128).any(), "a label"
+    assert (picture[:40, width // 2 :] < 128).any(), "a label"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/compare-*.yaml")), ids=lambda path: path.stem)
+def test_shipped_comparisons(path: Path) -> None:
+    runs = plan(*read(str(path)))
+    assert runs
+    if path.stem in ("compare-modes", "compare-vae"):
+        assert len({(run.config.train.total_kimg, run.config.train.batch) for run in runs}) == 1, "an equal budget"
+    if path.stem == "compare-modes":
+        assert {(run.config.game.objective, *sorted(run.config.game.penalties)) for run in runs} == {
+            ("ns",),
+            ("ls",),
+            ("wasserstein", "gp"),
+            ("rp", "r1"),
+            ("rp", "r1", "r2"),
+        }

@@ -1,0 +1,165 @@
+"""Whether fakes are of use: judged on images that nothing was trained on, and by the classes that were asked for."""
+
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gandist import train
+from gandist.data.builtin import DATA
+from gandist.data.packing import pack
+from gandist.errors import DataError
+from gandist.launch.resumption import run_root
+from gandist.run.trained import Trained, open_trained
+from gandist.usefulness import Labelled, _of, digests_of, main, take, together, unseen, usefulness
+from tests.helpers.train_on_ranks import tiny
+
+CPU = torch.device("cpu")
+GARMENTS = str(DATA / "fashion-10k")
+N, N_TEST = 300, 1000
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Garments: 300, the same and 700 more, and others that are of no class."""
+    folder = tmp_path_factory.mktemp("sets")
+    for name, n in (("small", N), ("large", N_TEST)):
+        pack(GARMENTS, str(folder / name), n=n)
+    return {name: str(folder / name) for name in ("small", "large")}
+
+
+@pytest.fixture(scope="module")
+def runs(sets: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A run of a few steps on the 300, by class and not."""
+    folder = tmp_path_factory.mktemp("runs")
+    found = {}
+    for name, classes in (("class", 10), ("plain", 0)):
+        config = tiny(folder, name, data__path=sets["small"], model__classes=classes, precision="fp32")
+        assert train.run(config, "auto") == 0
+        found[name] = run_root(config)
+    return found
+
+
+class Copies(nn.Module):
+    """A generator that knows real images by heart, and draws one of the class it is asked for."""
+
+    def __init__(self, known: Labelled, shift: int = 0) -> None:
+        super().__init__()
+        self.x = torch.from_numpy(known.images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        self.rows = [torch.from_numpy(np.flatnonzero(known.labels == (k + shift) % 10)) for k in range(10)]
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        rows = [self.rows[k][int(abs(z[i, 0]) * 1e6) % len(self.rows[k])] for i, k in enumerate(y.tolist())]
+        return self.x[torch.stack(rows)]
+
+
+def test_better_fakes_are_of_more_use(runs: dict[str, str], sets: dict[str, str]) -> None:
+    """Untrained, a generator is of none alone; one that draws unseen garments helps; with wrong labels it harms."""
+    trained = open_trained(runs["class"], CPU)
+    known = take(_of(trained.config, "builtin:fashion-10k"), 3000, 0)
+    found = {}
+    for name, G in {"untrained": trained.G, "good": Copies(known), "wrong": Copies(known, 1)}.items():
+        result = usefulness(replace(trained, G=G), sets["large"], n_real=200, n_fake=2000, seeds=[0], kimg=4)
+        found[name] = {arm: values[0] for arm, values in result.accuracy.items()}
+    real = found["good"]["real"]
+    assert 0.5 < real < 0.85
+    assert {values["real"] for values in found.values()} == {real}, "which hangs on no fakes"
+    assert found["untrained"]["generated"] < 0.35
+    assert found["good"]["generated"] > 0.7
+    assert found["good"]["real and generated"] > real + 0.02
+    assert found["wrong"]["generated"] < 0.1
+    assert found["wrong"]["real and generated"] < real - 0.05
+
+
+def test_it_is_tested_on_what_nothing_was_trained_on(runs: dict[str, str], sets: dict[str, str]) -> None:
+    trained = open_trained(runs["class"], CPU)
+    result = usefulness(trained, sets["large"], n_fake=50, seeds=[0], kimg=0.2)
+    assert result.protocol["n_real"] == N
+    assert result.protocol["left_out"] == N
+    assert result.protocol["n_test"] == N_TEST - N
+    for test in (sets["small"], trained.config.data.path):
+        with pytest.raises(DataError, match=r"small: all its images are among those that were trained on"):
+            usefulness(trained, test, n_fake=50, seeds=[0], kimg=0.2)
+    with pytest.raises(DataError, match=r"large: all its images"):
+        usefulness(trained, sets["large"], data=sets["large"], n_real=10, n_fake=50, seeds=[0], kimg=0.2)
+
+
+def test_unseen_compares_pixels(sets: dict[str, str], runs: dict[str, str]) -> None:
+    config = open_trained(runs["class"], CPU).config
+    seen = digests_of(_of(config, sets["small"]))
+    assert len(seen) == N
+    images, labels = take(_of(config, sets["small"]), 10, 3)
+    changed = images.copy()
+    changed[7, 16, 16] ^= 1
+    proof, left_out = unseen(Labelled(changed, labels), seen)
+    assert left_out == 9
+    np.testing.assert_array_equal(proof.images, changed[7:8])
+    np.testing.assert_array_equal(proof.labels, labels[7:8])
+
+
+def test_half_of_what_is_shown_is_real() -> None:
+    reals = Labelled(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.arange(3))
+    fakes = Labelled(np.arange(100, 107, dtype=np.uint8).reshape(7, 1, 1, 1), np.arange(7))
+    images, labels = together(reals, fakes)
+    assert images.ravel().tolist() == [0, 1, 2, 0, 1, 2, 0, *range(100, 107)]
+    assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0, *range(7)]
+
+
+def test_the_same_command_the_same_figures(runs: dict[str, str], sets: dict[str, str]) -> None:
+    trained: Trained = open_trained(runs["class"], CPU)
+    first, again = (
+        usefulness(trained, sets["large"], n_real=100, n_fake=100, seeds=[3, 4], kimg=0.4) for _ in range(2)
+    )
+    assert first == again
+    assert first.accuracy["real"][0] != first.accuracy["real"][1], "seeds differ"
+
+
+def test_command(runs: dict[str, str], sets: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [runs["class"], "--test", sets["large"], "--fake", "60", "--kimg", "0.3", "--seeds", "0", "1"]
+    assert main([*arguments, "--real", "50", "--json"]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert list(written["accuracy"]) == ["real", "real and generated", "generated"]
+    for arm in written["accuracy"].values():
+        assert len(arm["seeds"]) == 2
+        assert arm["mean"] == pytest.approx(statistics.mean(arm["seeds"]))
+        assert arm["std"] == pytest.approx(statistics.stdev(arm["seeds"]))
+    protocol = written["protocol"]
+    assert (protocol["n_real"], protocol["n_fake"], protocol["seeds"]) == (50, 60, [0, 1])
+    assert (protocol["images_seen"], protocol["trained_on"]) == (120, sets["small"])
+    assert main([*arguments, "--real", "50"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith(f"real                {written['accuracy']['real']['mean']:.4f} ± ")
+    assert "n_test 700, left_out 300" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        ("plain", [], "plain: has no classes (model.classes=0)"),
+        ("class", ["--real", "301"], "small: holds 300 images; --real 301 are more"),
+        ("class", ["--data", "none"], "none: no such folder"),
+        ("class", ["--images-seen", "7"], "none of 7 images"),
+    ],
+)
+def test_what_cannot_be_told_is_said(
+    runs: dict[str, str],
+    sets: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([runs[kind], "--test", sets["large"], *arguments]) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert written.err.startswith("gandist: ")
+    assert message in written.err
