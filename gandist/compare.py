@@ -19,17 +19,17 @@ from PIL import Image, ImageDraw
 from pydantic import Field, ValidationError
 
 from gandist import train
+from gandist.cli.arguments import natural
+from gandist.cli.interrupts import interruptible
+from gandist.cli.logs import show_messages
 from gandist.config.checks import choice, hint
 from gandist.config.run import RunConfig, find, load, tree_of
 from gandist.config.sections import Section
 from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.evaluation.measures import MEASURES, Measure
-from gandist.interrupts import interruptible
 from gandist.launch.resumption import run_root
-from gandist.logs import show_messages
 from gandist.media.gallery import grid, png_bytes
-from gandist.pack import natural
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage

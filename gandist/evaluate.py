@@ -12,16 +12,16 @@ from pathlib import Path
 
 import torch
 
+from gandist.cli.arguments import natural, positive, which
+from gandist.cli.interrupts import interruptible
+from gandist.cli.logs import show_messages
 from gandist.distributed.ranks import Ranks, pick_device
 from gandist.errors import CheckpointError, ConfigError, GandistError
 from gandist.evaluation.evaluation import N_MIN, Result, Yardstick, yardstick
 from gandist.evaluation.evaluator import extractor_of
 from gandist.evaluation.extractors import EXTRACTORS, Extractor, default_extractor, open_extractor
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
-from gandist.pack import natural, positive
 from gandist.run import checkpoint
-from gandist.run.trained import Trained, open_run, open_trained, which
+from gandist.run.trained import Trained, open_run, open_trained
 
 log = logging.getLogger("gandist")
 

@@ -9,6 +9,10 @@ from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from gandist.cli.arguments import natural, positive
+from gandist.cli.interrupts import interruptible
+from gandist.cli.logs import show_messages
+from gandist.cli.terminal import Counter
 from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
 from gandist.data.making import alone, making
 from gandist.data.packed import report
@@ -20,9 +24,6 @@ from gandist.data.tars import list_shards
 from gandist.data.text import embed, encoder
 from gandist.data.writing import check_broken, permutation, write_shards
 from gandist.errors import DataError, GandistError
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
-from gandist.monitoring.terminal import Counter
 
 log = logging.getLogger("gandist")
 
@@ -237,18 +238,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--index-only", action="store_true", help="index existing WebDataset shards, written by anyone")
     add("--json", action="store_true", help="print what came of it as one JSON object")
     return parser
-
-
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
-
-
-def natural(text: str) -> int:
-    if int(text) < 0:
-        raise ValueError
-    return int(text)
 
 
 @interruptible

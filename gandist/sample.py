@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gandist.cli.arguments import natural, positive, which
+from gandist.cli.interrupts import interruptible
 from gandist.data.index import Index
 from gandist.data.remote import is_remote
 from gandist.data.text import encoder, with_vectors
 from gandist.errors import ConfigError, GandistError
-from gandist.interrupts import interruptible
 from gandist.media import files, film
 from gandist.media.gallery import circuit, grid, png_bytes
-from gandist.pack import natural, positive
 from gandist.run.drawing import devices_of, drawn
-from gandist.run.trained import Trained, open_trained, which
+from gandist.run.trained import Trained, open_trained
 from gandist.storage.storage import whole
 
 FILMS = (".webp", ".mp4")

@@ -16,19 +16,20 @@ from pathlib import Path
 
 import yaml
 
+from gandist.cli.interrupts import interruptible
+from gandist.cli.logs import show_messages
 from gandist.config import checks
 from gandist.config.run import DEMO, RunConfig, load
 from gandist.data.remote import is_remote
 from gandist.distributed.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
-from gandist.interrupts import interruptible
 from gandist.launch.driver import launch
 from gandist.launch.fork import fork
 from gandist.launch.ray_output import ray_output
 from gandist.launch.resumption import Resume, prepare, run_root
-from gandist.logs import kept, show_messages
 from gandist.run import checkpoint, evaluations
 from gandist.run.checkpoint import FOLDER
+from gandist.run.messages import kept
 from gandist.run.progress import METRICS_FILE
 from gandist.storage.storage import Storage
 

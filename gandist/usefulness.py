@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gandist.cli.arguments import natural, positive, which
+from gandist.cli.interrupts import interruptible
+from gandist.cli.logs import show_messages
 from gandist.config.run import RunConfig
 from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError, DataError, GandistError
 from gandist.evaluation.classifier import IMAGES_MAX, RESOLUTION, classify, train_classifier
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
-from gandist.pack import natural, positive
-from gandist.run.trained import Trained, open_trained, which
+from gandist.run.trained import Trained, open_trained
 
 REAL, BOTH, GENERATED = "real", "real and generated", "generated"
 SHARE = 0.5

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gandist.bench.measure import Case, Table, as_json
+from gandist.cli.interrupts import interruptible
+from gandist.cli.logs import show_messages
 from gandist.config.run import DEMO, load
 from gandist.errors import GandistError, RunError
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
 
 COMMANDS = {
     "scaling": "what gradients cost to average, and what that makes of 8, 64 and 512 GPUs",

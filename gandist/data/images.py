@@ -16,12 +16,12 @@ from zlib import crc32
 import numpy as np
 from filelock import FileLock
 
+from gandist.cli.terminal import Counter
 from gandist.data.decode import DECODER, decode
 from gandist.data.index import Index, numbers
 from gandist.data.remote import ShardCache, is_remote
 from gandist.data.room import allocate, room_for, sweep_decoded
 from gandist.errors import DataError, UnreachableError
-from gandist.monitoring.terminal import Counter
 
 log = logging.getLogger("gandist")
 

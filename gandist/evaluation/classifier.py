@@ -21,6 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from gandist.cli.interrupts import interruptible
+from gandist.cli.logs import show_messages
 from gandist.config.run import validate
 from gandist.config.sections import DataSection
 from gandist.data import dataset
@@ -29,8 +31,6 @@ from gandist.data.feed import on_device
 from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
 from gandist.errors import DataError, GandistError
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")

@@ -7,10 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from gandist.cli.interrupts import interruptible
+from gandist.cli.logs import show_messages
 from gandist.data.remote import is_remote
 from gandist.errors import ConfigError, GandistError
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
 from gandist.report.page import page
 from gandist.run.trained import open_run
 

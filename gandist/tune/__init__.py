@@ -8,9 +8,9 @@ did, 2 the sweep file, configuration or data cannot be used (one message says wh
 import argparse
 import sys
 
+from gandist.cli.interrupts import interruptible
+from gandist.cli.logs import show_messages
 from gandist.errors import GandistError, RunError
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
 
 
 @interruptible
