@@ -10,8 +10,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from gandist.cli.arguments import natural, positive
-from gandist.cli.interrupts import interruptible
-from gandist.cli.logs import show_messages
+from gandist.cli.command import command
 from gandist.cli.terminal import Counter
 from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
 from gandist.data.making import alone, making
@@ -23,7 +22,7 @@ from gandist.data.sources import LABELS, open_source
 from gandist.data.tars import list_shards
 from gandist.data.text import embed, encoder
 from gandist.data.writing import check_broken, permutation, write_shards
-from gandist.errors import DataError, GandistError
+from gandist.errors import DataError
 
 log = logging.getLogger("gandist")
 
@@ -240,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@interruptible
+@command(prefix="error")
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the images or the arguments cannot be used."""
     parser = _parser()
@@ -248,16 +247,11 @@ def main(argv: list[str] | None = None) -> int:
     src, dest, only, as_json = (options.pop(name) for name in ("src", "dest", "index_only", "json"))
     if dest is None and not only:
         parser.error("DEST is missing: the folder that the shards shall lie in")
-    show_messages()
-    try:
-        if only:
-            taken = {name: options[name] for name in ("workers", "captions", "labels", "split", "max_broken")}
-            index, left_out = index_only(src, dest, **taken, progress=True)
-        else:
-            index, left_out = pack(src, dest, **options, progress=True)
-    except (GandistError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    if only:
+        taken = {name: options[name] for name in ("workers", "captions", "labels", "split", "max_broken")}
+        index, left_out = index_only(src, dest, **taken, progress=True)
+    else:
+        index, left_out = pack(src, dest, **options, progress=True)
     for where, why in sorted(left_out.broken):
         print(f"left out: {where}: {why}", file=sys.stderr)  # noqa: T201
     made = report(index, left_out)
