@@ -5,6 +5,6 @@ import sys
 __version__ = "0.1.0"
 
 if sys.argv[:1] == ["-m"]:  # `python -m gandist.train`, of which this is imported first
-    from gandist.interrupts import while_importing
+    from gandist.cli.interrupts import while_importing
 
     while_importing()

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-from gandist.interrupts import interruptible
+from gandist.cli.interrupts import interruptible
 
 COMMANDS = {
     "train": "train, or go on with, a run",

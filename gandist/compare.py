@@ -19,17 +19,16 @@ from PIL import Image, ImageDraw
 from pydantic import Field, ValidationError
 
 from gandist import train
+from gandist.cli.arguments import natural
+from gandist.cli.command import command
 from gandist.config.checks import choice, hint
 from gandist.config.run import RunConfig, find, load, tree_of
 from gandist.config.sections import Section
 from gandist.distributed.ranks import pick_device
-from gandist.errors import ConfigError, GandistError, RunError
+from gandist.errors import ConfigError
 from gandist.evaluation.measures import MEASURES, Measure
-from gandist.interrupts import interruptible
 from gandist.launch.resumption import run_root
-from gandist.logs import show_messages
 from gandist.media.gallery import grid, png_bytes
-from gandist.pack import natural
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
@@ -224,7 +223,7 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     return storage
 
 
-@interruptible
+@command(failure="the comparison failed: ")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="gandist compare",
@@ -238,23 +237,15 @@ def main(argv: list[str] | None = None) -> int:
     add("--seeds", type=natural, nargs="+", default=(), metavar="N", help="(default: those of the file)")
     add("--measure-only", action="store_true", help="train nothing: measure the runs as they stand")
     options = parser.parse_intermixed_args(argv)
-    show_messages()
-    try:
-        comparison, source = read(options.comparison)
-        runs = plan(comparison, source, options.overrides, options.seeds)
-        config, n_samples = runs[0].config, comparison.n_samples
-        # Before hours of training: here it is found out what cannot be measured.
-        measures = {name: MEASURES[name](config, n_samples, pick_device(config.device)) for name in comparison.measures}
-        for run in () if options.measure_only else runs:
-            if status := train.run(run.config, "auto"):
-                return status
-        storage = write(comparison, runs, measures)
-    except GandistError as error:
-        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    except (RunError, OSError) as error:
-        print(f"gandist: the comparison failed: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+    comparison, source = read(options.comparison)
+    runs = plan(comparison, source, options.overrides, options.seeds)
+    config, n_samples = runs[0].config, comparison.n_samples
+    # Before hours of training: here it is found out what cannot be measured.
+    measures = {name: MEASURES[name](config, n_samples, pick_device(config.device)) for name in comparison.measures}
+    for run in () if options.measure_only else runs:
+        if status := train.run(run.config, "auto"):
+            return status
+    storage = write(comparison, runs, measures)
     print((storage.read_bytes("table.md") or b"").decode())  # noqa: T201
     print(f"{storage.root}: table.md, results.json, grids.png")  # noqa: T201
     return 0

@@ -12,17 +12,16 @@ from pathlib import Path
 
 import torch
 
+from gandist.cli.arguments import natural, positive, which
+from gandist.cli.command import command
 from gandist.distributed.ranks import Ranks, pick_device
-from gandist.errors import CheckpointError, ConfigError, GandistError
+from gandist.errors import CheckpointError, ConfigError
 from gandist.evaluation.evaluation import N_MIN, Yardstick, yardstick
 from gandist.evaluation.evaluator import extractor_of
 from gandist.evaluation.extractors import EXTRACTORS, Extractor, default_extractor, open_extractor
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
-from gandist.pack import natural, positive
 from gandist.run import checkpoint
 from gandist.run.evaluations import Result
-from gandist.run.trained import Trained, open_run, open_trained, which
+from gandist.run.trained import Trained, open_run, open_trained
 
 log = logging.getLogger("gandist")
 
@@ -65,7 +64,7 @@ def _extractor(options: argparse.Namespace, trained: Trained, device: torch.devi
     return open_extractor(options.extractor, options.weights, trained.config.data.channels, device)
 
 
-@interruptible
+@command()
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the run or the arguments cannot be used."""
     parser = argparse.ArgumentParser(prog="gandist evaluate", description=__doc__.partition("\n")[0])
@@ -86,21 +85,16 @@ def main(argv: list[str] | None = None) -> int:
     add("--seed", type=natural, default=0, help="default: %(default)s")
     add("--json", action="store_true", help="print an object a checkpoint, each on a line")
     options = parser.parse_args(argv)
-    show_messages()
     show = as_json if options.json else shown
-    try:
-        if options.n < N_MIN:
-            raise ConfigError(f"--n {options.n}: measures need {N_MIN}")
-        device = pick_device(options.device)
-        against: Yardstick | None = None
-        for trained in checkpoints(options.run, device, options.images_seen, options.all):
-            if against is None:
-                ranks = Ranks(0, 1, device)
-                against = yardstick(trained.config, _extractor(options, trained, device), ranks, options.data)
-            print(show(against.evaluate(trained, options.n, options.seed)), flush=True)  # noqa: T201
-    except (GandistError, OSError) as error:
-        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    if options.n < N_MIN:
+        raise ConfigError(f"--n {options.n}: measures need {N_MIN}")
+    device = pick_device(options.device)
+    against: Yardstick | None = None
+    for trained in checkpoints(options.run, device, options.images_seen, options.all):
+        if against is None:
+            ranks = Ranks(0, 1, device)
+            against = yardstick(trained.config, _extractor(options, trained, device), ranks, options.data)
+        print(show(against.evaluate(trained, options.n, options.seed)), flush=True)  # noqa: T201
     return 0
 
 

@@ -5,12 +5,11 @@ import json
 import sys
 from typing import Any
 
+from gandist.cli.arguments import natural, positive
+from gandist.cli.command import command
 from gandist.data.packed import report
 from gandist.data.packing import index_only, pack
 from gandist.data.sources import LABELS
-from gandist.errors import GandistError
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
 from gandist.media.picture import ENCODINGS
 
 
@@ -81,19 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
-
-
-def natural(text: str) -> int:
-    if int(text) < 0:
-        raise ValueError
-    return int(text)
-
-
-@interruptible
+@command(prefix="error")
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the images or the arguments cannot be used."""
     parser = _parser()
@@ -101,16 +88,11 @@ def main(argv: list[str] | None = None) -> int:
     src, dest, only, as_json = (options.pop(name) for name in ("src", "dest", "index_only", "json"))
     if dest is None and not only:
         parser.error("DEST is missing: the folder that the shards shall lie in")
-    show_messages()
-    try:
-        if only:
-            taken = {name: options[name] for name in ("workers", "captions", "labels", "split", "max_broken")}
-            index, left_out = index_only(src, dest, **taken, progress=True)
-        else:
-            index, left_out = pack(src, dest, **options, progress=True)
-    except (GandistError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    if only:
+        taken = {name: options[name] for name in ("workers", "captions", "labels", "split", "max_broken")}
+        index, left_out = index_only(src, dest, **taken, progress=True)
+    else:
+        index, left_out = pack(src, dest, **options, progress=True)
     for where, why in sorted(left_out.broken):
         print(f"left out: {where}: {why}", file=sys.stderr)  # noqa: T201
     made = report(index, left_out)

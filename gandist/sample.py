@@ -17,18 +17,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gandist.cli.arguments import natural, positive, which
+from gandist.cli.command import command
 from gandist.data import files
 from gandist.data.index import Index
-from gandist.data.text import with_vectors
-from gandist.errors import ConfigError, GandistError
-from gandist.interrupts import interruptible
+from gandist.data.text import encoder, with_vectors
+from gandist.errors import ConfigError
 from gandist.media import film
 from gandist.media.gallery import circuit, grid, png_bytes
-from gandist.pack import natural, positive
 from gandist.run.drawing import devices_of, drawn
-from gandist.run.trained import Trained, open_trained, which
+from gandist.run.trained import Trained, open_trained
+from gandist.storage.atomic import written_atomically
 from gandist.storage.remote import is_remote
-from gandist.storage.storage import whole
 
 FILMS = (".webp", ".mp4")
 KINDS = (".png", ".zip", *FILMS, ".tar")
@@ -101,7 +101,7 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
     batches = shown(draw(z, y), n)
     if kind == ".png":
         picture = grid(np.concatenate(list(batches)), math.ceil(math.sqrt(n)))
-        with whole(out) as scratch:
+        with written_atomically(out) as scratch:
             scratch.write_bytes(png_bytes(picture))
         return f"{n} images"
     images, (labels, captions) = files.pngs(batches), described(trained, y, options.caption, options.seed)
@@ -173,26 +173,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@interruptible
+@command()
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the run or the arguments cannot be used."""
     options = _parser().parse_args(argv)
-    try:
-        kind = kind_of(options.out)
-        n = options.n or (N_FILM if kind in FILMS else N)
-        if kind not in FILMS and (options.frames or options.fps):
-            raise ConfigError(f"--frames, --fps: are of an interpolation; let --out end in {' or '.join(FILMS)}")
-        if kind in FILMS and n < 2:
-            raise ConfigError(f"--n {n}: an interpolation goes from one image to another; give 2 or more")
-        if kind == ".tar":
-            files.shard_names(options.out, n)
-        if kind == ".mp4":
-            film.need_video(Path(options.out))
-        trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
-        what = write(trained, options, kind, n)
-    except (GandistError, OSError) as error:
-        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    kind = kind_of(options.out)
+    n = options.n or (N_FILM if kind in FILMS else N)
+    if kind not in FILMS and (options.frames or options.fps):
+        raise ConfigError(f"--frames, --fps: are of an interpolation; let --out end in {' or '.join(FILMS)}")
+    if kind in FILMS and n < 2:
+        raise ConfigError(f"--n {n}: an interpolation goes from one image to another; give 2 or more")
+    if kind == ".tar":
+        files.shard_names(options.out, n)
+    if kind == ".mp4":
+        film.need_video(Path(options.out))
+    trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
+    what = write(trained, options, kind, n)
     print(f"{what} of {options.run} at {trained.images_seen} images seen: {options.out}")  # noqa: T201
     return 0
 

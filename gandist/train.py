@@ -16,18 +16,19 @@ from pathlib import Path
 
 import yaml
 
+from gandist.cli.command import command
+from gandist.cli.logs import show_messages
 from gandist.config import checks
 from gandist.config.run import DEMO, RunConfig, load
 from gandist.distributed.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
-from gandist.interrupts import interruptible
 from gandist.launch.driver import launch
 from gandist.launch.fork import fork
 from gandist.launch.ray_output import ray_output
 from gandist.launch.resumption import Resume, prepare, run_root
-from gandist.logs import kept, show_messages
 from gandist.run import checkpoint, evaluations
 from gandist.run.checkpoint import FOLDER
+from gandist.run.messages import kept
 from gandist.run.progress import METRICS_FILE
 from gandist.storage.remote import is_remote
 from gandist.storage.storage import Storage
@@ -37,7 +38,7 @@ log = logging.getLogger("gandist")
 REPORT = "report.html"
 
 
-@interruptible
+@command(failure="the run failed: ")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="gandist train",
@@ -60,31 +61,24 @@ def main(argv: list[str] | None = None) -> int:
     config_name, overrides = options.config, options.overrides
     if "=" in config_name:
         config_name, overrides = DEMO, [config_name, *overrides]
-    try:
-        config = load(config_name, overrides)
-        if options.dry_run:
-            from gandist.launch.summary import describe  # what counts operations takes its time to import
+    config = load(config_name, overrides)
+    if options.dry_run:
+        from gandist.launch.summary import describe  # what counts operations takes its time to import
 
-            print(yaml.safe_dump(config.resolved(), sort_keys=False))  # noqa: T201
-            print(describe(config))  # noqa: T201
-            for warning in checks.warnings(config):
-                log.warning(warning)
-            return 0
-        if options.source:
-            begin_from(options.source, config, options.resume)
-            options.resume = "must"
-        # Before the run: Ray may delete a job's working directory, on which relative paths depend, while the job runs.
-        steps = list(next_steps(config_name, config))
-        status = run(config, options.resume)
-        if status == 0 and not int(os.environ.get("RANK", "0")):
-            log.info("%s", "\n  ".join(["next:", *steps]))
-        return status
-    except GandistError as error:
-        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    except (RunError, OSError) as error:
-        print(f"gandist: the run failed: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        print(yaml.safe_dump(config.resolved(), sort_keys=False))  # noqa: T201
+        print(describe(config))  # noqa: T201
+        for warning in checks.warnings(config):
+            log.warning(warning)
+        return 0
+    if options.source:
+        begin_from(options.source, config, options.resume)
+        options.resume = "must"
+    # Before the run: Ray may delete a job's working directory, on which relative paths depend, while the job runs.
+    steps = list(next_steps(config_name, config))
+    status = run(config, options.resume)
+    if status == 0 and not int(os.environ.get("RANK", "0")):
+        log.info("%s", "\n  ".join(["next:", *steps]))
+    return status
 
 
 def begin_from(source: str, config: RunConfig, resume: Resume) -> None:

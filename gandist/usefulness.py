@@ -15,16 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gandist.cli.arguments import natural, positive, which
+from gandist.cli.command import command
 from gandist.config.run import RunConfig
 from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.ranks import pick_device
-from gandist.errors import ConfigError, DataError, GandistError
+from gandist.errors import ConfigError, DataError
 from gandist.evaluation.classifier import IMAGES_MAX, RESOLUTION, classify, train_classifier
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
-from gandist.pack import natural, positive
-from gandist.run.trained import Trained, open_trained, which
+from gandist.run.trained import Trained, open_trained
 
 REAL, BOTH, GENERATED = "real", "real and generated", "generated"
 SHARE = 0.5
@@ -176,7 +175,7 @@ def as_json(result: Result) -> str:
     return json.dumps({"accuracy": accuracy, "protocol": result.protocol})
 
 
-@interruptible
+@command()
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the run, the sets or the arguments cannot be used."""
     parser = argparse.ArgumentParser(
@@ -196,21 +195,16 @@ def main(argv: list[str] | None = None) -> int:
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--json", action="store_true", help="print one object")
     options = parser.parse_args(argv)
-    show_messages()
-    try:
-        trained = open_trained(options.run, pick_device(options.device), options.images_seen)
-        result = usefulness(
-            trained,
-            options.test,
-            data=options.data,
-            n_real=options.real,
-            n_fake=options.fake,
-            seeds=options.seeds,
-            kimg=options.kimg,
-        )
-    except (GandistError, OSError) as error:
-        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    trained = open_trained(options.run, pick_device(options.device), options.images_seen)
+    result = usefulness(
+        trained,
+        options.test,
+        data=options.data,
+        n_real=options.real,
+        n_fake=options.fake,
+        seeds=options.seeds,
+        kimg=options.kimg,
+    )
     print((as_json if options.json else shown)(result))  # noqa: T201
     return 0
 

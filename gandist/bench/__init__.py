@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gandist.bench.measure import Case, Table, as_json
+from gandist.cli.command import command
 from gandist.config.run import DEMO, load
-from gandist.errors import GandistError, RunError
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
 
 COMMANDS = {
     "scaling": "what gradients cost to average, and what that makes of 8, 64 and 512 GPUs",
@@ -33,7 +31,7 @@ where none is named."""
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
-@interruptible
+@command(failure="")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gandist bench", description="Measure, and say what follows.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="WHAT")
@@ -51,25 +49,17 @@ def main(argv: list[str] | None = None) -> int:
     # Apart from the rest: after an option that takes several values they would be taken for some of these.
     overrides = [word for word in words if OVERRIDE.match(word) and not Path(word).is_file()]
     options = parser.parse_args([word for word in words if word not in overrides])
-    show_messages()
     module = modules[options.command]
-    try:
-        if options.command == "scaling":
-            module.run(load(options.config, overrides), options)
-            return 0
-        if options.overrides:
-            parser.error(f"{options.overrides[0]}: configurations are named by --config, fields as section.key=value")
-        table = Table(module.COLUMNS)
-        for case in list(_cases(options, overrides, module)):
-            for record in module.measure(case, options):
-                print(as_json(record) if options.json else table.row(record), flush=True)  # noqa: T201
+    if options.command == "scaling":
+        module.run(load(options.config, overrides), options)
         return 0
-    except GandistError as error:
-        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    except (RunError, OSError) as error:
-        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+    if options.overrides:
+        parser.error(f"{options.overrides[0]}: configurations are named by --config, fields as section.key=value")
+    table = Table(module.COLUMNS)
+    for case in list(_cases(options, overrides, module)):
+        for record in module.measure(case, options):
+            print(as_json(record) if options.json else table.row(record), flush=True)  # noqa: T201
+    return 0
 
 
 def _shared(parser: argparse.ArgumentParser, module: Any) -> None:

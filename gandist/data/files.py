@@ -18,7 +18,7 @@ from gandist.data.making import alone, making, members, write_shard
 from gandist.data.sources import LISTING
 from gandist.errors import ConfigError
 from gandist.media.gallery import png_bytes
-from gandist.storage.storage import whole
+from gandist.storage.atomic import written_atomically
 
 SHARD_SIZE = 1000
 """Samples a shard, where a pattern leaves their number open."""
@@ -57,7 +57,7 @@ def write_folder(folder: Path, images: Iterable[bytes]) -> None:
     with alone(str(folder)):
         check_empty(folder)
         for i, image in enumerate(images):
-            with whole(folder / f"{i:06d}.png") as scratch:
+            with written_atomically(folder / f"{i:06d}.png") as scratch:
                 scratch.write_bytes(image)
 
 
@@ -73,7 +73,7 @@ def write_zip(
         archive.writestr(info, content)
 
     names = []
-    with whole(out) as scratch, zipfile.ZipFile(scratch, "w") as archive:
+    with written_atomically(out) as scratch, zipfile.ZipFile(scratch, "w") as archive:
         for i, image in enumerate(images):
             names.append(f"{i:06d}.png")
             add(names[i], image)

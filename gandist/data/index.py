@@ -26,6 +26,7 @@ from gandist.data.cache import ShardCache
 from gandist.data.samples import LeftOut
 from gandist.data.tars import most_classes, scan_tar
 from gandist.errors import DataError
+from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import filesystem, is_remote, join, printable, read_bytes
 
 SHARDS_FILE = "shards.parquet"
@@ -321,13 +322,7 @@ def _write(dest_fs: pafs.FileSystem, path: str, content: bytes) -> None:
         with dest_fs.open_output_stream(path) as stream:  # an object store shows nothing before the end
             stream.write(content)
         return
-    final = Path(path)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(final)
+    write_atomically(Path(path), content)
 
 
 def index_command(path: str) -> str:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 
+from gandist.cli.terminal import Counter
 from gandist.conditions.encoder import encoder
 from gandist.data.cache import ShardCache, default_cache_dir
 from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
@@ -16,7 +17,6 @@ from gandist.data.text import embed
 from gandist.data.writing import check_broken, permutation, write_shards
 from gandist.errors import DataError
 from gandist.media.picture import Picture
-from gandist.monitoring.terminal import Counter
 from gandist.storage.remote import is_remote
 
 log = logging.getLogger("gandist")

@@ -16,12 +16,12 @@ from zlib import crc32
 import numpy as np
 from filelock import FileLock
 
+from gandist.cli.terminal import Counter
 from gandist.data.cache import ShardCache
 from gandist.data.index import Index, numbers
 from gandist.data.room import allocate, room_for, sweep_decoded
 from gandist.errors import DataError, UnreachableError
 from gandist.media.medium import Medium
-from gandist.monitoring.terminal import Counter
 from gandist.storage.remote import is_remote
 
 log = logging.getLogger("gandist")

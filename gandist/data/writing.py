@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from gandist.cli.terminal import Counter
 from gandist.data.index import LISTED_MAX
 from gandist.data.making import members, write_shard
 from gandist.data.samples import Broken, Source
 from gandist.errors import DataError
 from gandist.media.picture import Picture
-from gandist.monitoring.terminal import Counter
 
 
 def permutation(n: int, seed: int) -> np.ndarray:

@@ -21,15 +21,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from gandist.cli.command import command
 from gandist.config.run import validate
 from gandist.config.sections import DataSection
 from gandist.data import dataset
 from gandist.data.feed import on_device
 from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
-from gandist.errors import DataError, GandistError
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
+from gandist.errors import DataError
 from gandist.media.decode import DECODER
 from gandist.storage.storage import Storage
 
@@ -222,7 +221,7 @@ def classifier_of(data: DataSection, resolution: int = RESOLUTION) -> tuple[Clas
     return load(path)
 
 
-@interruptible
+@command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gandist.classifier", description=__doc__)
     parser.add_argument("data", metavar="DATA", help="folder or URL of indexed, labelled shards, or builtin:NAME")
@@ -231,15 +230,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kimg", type=float, default=KIMG, help="thousands of images shown (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(argv)
-    show_messages()
-    try:
-        data = DataSection(path=options.data, channels=options.channels)
-        with dataset.told_as("DATA"):
-            classifier, facts = fit(data, seed=options.seed, kimg=options.kimg)
-        save(options.out, classifier, facts)
-    except (GandistError, OSError) as error:
-        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    data = DataSection(path=options.data, channels=options.channels)
+    with dataset.told_as("DATA"):
+        classifier, facts = fit(data, seed=options.seed, kimg=options.kimg)
+    save(options.out, classifier, facts)
     print(f"{options.out}: {facts.classes} classes, accuracy {facts.accuracy:.3f} on {facts.n_test} held out images")  # noqa: T201
     return 0
 

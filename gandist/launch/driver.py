@@ -13,14 +13,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from gandist.cli.logs import show_messages, terminal
+from gandist.cli.terminal import Progress, waiting
 from gandist.config import extensions
 from gandist.config.run import RunConfig, validate
 from gandist.config.schedule import images_of
 from gandist.distributed.consensus import Host, Outcome
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.launch.ray_output import WORKER
-from gandist.logs import show_messages, terminal
-from gandist.monitoring.terminal import Progress, waiting
 from gandist.run import attempt, checkpoint
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.storage.remote import is_remote, local_path

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gandist.errors import ConfigError, GandistError
 from gandist.media.gallery import enlarged
-from gandist.storage.storage import whole
+from gandist.storage.atomic import written_atomically
 
 FRAME_PX = 256
 """Smaller images are enlarged by the whole factor that keeps them within it."""
@@ -42,7 +42,7 @@ def write_webp(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) ->
     # To the millisecond, as the format has it, and without drifting.
     ends = np.round(np.arange(len(images) + 1) * 1000 / fps).astype(int)
     options: dict[str, Any] = {"lossless": True} if lossless else {"quality": 90}
-    with whole(out) as scratch:
+    with written_atomically(out) as scratch:
         images[0].save(
             scratch, "WEBP", save_all=True, append_images=images[1:], duration=np.diff(ends).tolist(), loop=0, **options
         )
@@ -66,7 +66,7 @@ def write_mp4(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) -> 
     from av.video.reformatter import ColorRange, Colorspace
 
     fast = {"movflags": "+faststart"}  # so that it plays while it is fetched
-    with whole(out) as scratch, av.open(str(scratch), "w", format="mp4", options=fast) as file:
+    with written_atomically(out) as scratch, av.open(str(scratch), "w", format="mp4", options=fast) as file:
         stream = file.add_stream("libx264", rate=fps, options={"crf": "14"})
         for number, frame in enumerate(frames_of(batches)):
             # Colour is kept at half the resolution, in whole numbers.

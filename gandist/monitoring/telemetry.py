@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gandist.monitoring.metrics import METRICS, PHASES, STATES, SWEEP_METRICS
+from gandist.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -226,6 +226,4 @@ def write_targets(path: Path, targets: Sequence[str], labels: Mapping[str, str] 
     if clash:
         raise ValueError(f"labels of the metrics themselves cannot be target labels: {', '.join(sorted(clash))}")
     groups = [{"targets": list(dict.fromkeys(targets)), "labels": dict(labels or {})}]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(groups, indent=1) + "\n")
-    temporary.replace(path)
+    write_atomically(path, f"{json.dumps(groups, indent=1)}\n".encode())

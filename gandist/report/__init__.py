@@ -4,12 +4,10 @@ The page holds everything that it shows, and asks no network for anything.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
+from gandist.cli.command import command
 from gandist.errors import ConfigError, GandistError
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
 from gandist.report.page import page
 from gandist.run.trained import open_run
 from gandist.storage.remote import is_remote
@@ -17,7 +15,7 @@ from gandist.storage.remote import is_remote
 FILE = "report.html"
 
 
-@interruptible
+@command()
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 with one message where the runs cannot be read or the page not written."""
     parser = argparse.ArgumentParser(prog="gandist report", description=__doc__.partition("\n")[0])
@@ -31,21 +29,16 @@ def main(argv: list[str] | None = None) -> int:
         "and, at 64 px, all)",
     )
     options = parser.parse_args(argv)
-    show_messages()
-    try:
-        if options.out and is_remote(options.out):
-            raise ConfigError(f"--out {options.out}: give a local file, or nothing for {FILE} in the run")
-        html = page(options.runs, options.neighbours).encode()
-        if options.out:
-            out = options.out
-            Path(out).parent.mkdir(parents=True, exist_ok=True)
-            Path(out).write_bytes(html)
-        else:
-            storage = open_run(options.runs[0])
-            storage.write_bytes(FILE, html)
-            out = storage.uri(FILE)
-    except (GandistError, OSError) as error:
-        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    if options.out and is_remote(options.out):
+        raise ConfigError(f"--out {options.out}: give a local file, or nothing for {FILE} in the run")
+    html = page(options.runs, options.neighbours).encode()
+    if options.out:
+        out = options.out
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_bytes(html)
+    else:
+        storage = open_run(options.runs[0])
+        storage.write_bytes(FILE, html)
+        out = storage.uri(FILE)
     print(f"{out}: {len(html) / 1e6:.1f} MB")  # noqa: T201
     return 0

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gandist.cli.arguments import BEST
 from gandist.config import extensions
 from gandist.config.checks import shapes
 from gandist.config.methods import latents_of
@@ -112,16 +113,6 @@ def open_run(run: str) -> Storage:
     if not storage.exists("config.yaml"):
         raise ConfigError(f"{run}: is no run: it has no config.yaml")
     return storage
-
-
-BEST = "best"
-
-
-def which(text: str) -> int | str:
-    """A checkpoint as the commands name it: by its images seen, or `best`."""
-    if text != BEST and int(text) < 1:
-        raise ValueError
-    return text if text == BEST else int(text)
 
 
 def open_trained(run: str, device: torch.device, images_seen: int | str | None = None) -> Trained:

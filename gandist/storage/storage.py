@@ -1,15 +1,13 @@
 """Where a run's files live: a folder, or a prefix of an object store, behind the few calls a run needs."""
 
-import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyarrow.fs as pafs
 
 from gandist.errors import ConfigError
+from gandist.storage.atomic import scratch_beside, sync_folder, write_atomically, write_synced
 from gandist.storage.remote import filesystem, is_remote, join
 
 
@@ -58,16 +56,7 @@ class Storage:
             with self.filesystem.open_output_stream(self._at(name)) as stream:
                 stream.write(data)
             return
-        target = self.local / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = _scratch(target)
-        _write_synced(scratch, data)
-        try:
-            self.check()
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        write_atomically(self.local / name, data, self.check)
 
     def write_folder(self, name: str, files: Mapping[str, bytes | memoryview], last: str) -> None:
         """Create or replace the folder `name` with `files`.
@@ -82,11 +71,11 @@ class Storage:
                 self.write_bytes(f"{name}/{file}", files[file])
             return
         target = self.local / name
-        scratch = _scratch(target)
+        scratch = scratch_beside(target)
         scratch.mkdir(parents=True)
         for file, data in files.items():
-            _write_synced(scratch / file, data)
-        _sync_folder(scratch)
+            write_synced(scratch / file, data)
+        sync_folder(scratch)
         old = target.with_name(f"{scratch.name}.old")
         try:
             self.check()
@@ -95,7 +84,7 @@ class Storage:
             scratch.rename(target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         shutil.rmtree(old, ignore_errors=True)
 
     def folders(self, name: str) -> list[str]:
@@ -131,35 +120,3 @@ class Storage:
         if self.exists(name):
             self.check()
             self.filesystem.delete_file(self._at(name))
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A path to write a file to, which becomes `path` once the block ends well, and is gone otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = _scratch(path)
-    try:
-        yield scratch
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _scratch(target: Path) -> Path:
-    """A name beside `target` that no other writer has, on this machine or another."""
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}")
-
-
-def _write_synced(path: Path, data: bytes | memoryview) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,14 +6,11 @@ did, 2 the sweep file, configuration or data cannot be used (one message says wh
 """
 
 import argparse
-import sys
 
-from gandist.errors import GandistError, RunError
-from gandist.interrupts import interruptible
-from gandist.logs import show_messages
+from gandist.cli.command import command
 
 
-@interruptible
+@command(failure="the sweep failed: ")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="gandist tune",
@@ -32,19 +29,11 @@ def main(argv: list[str] | None = None) -> int:
     add("--resume", choices=["auto", "never", "must"], default="auto", help="(default: %(default)s)")
     add("--dry-run", action="store_true", help="check everything, print the trials, and start nothing")
     options = parser.parse_intermixed_args(argv)
-    show_messages()
-    try:
-        from gandist.tune.drive import drive, show  # Ray takes seconds, a message on usage should not
-        from gandist.tune.sweep import read
+    from gandist.tune.drive import drive, show  # Ray takes seconds, a message on usage should not
+    from gandist.tune.sweep import read
 
-        plan = read(options.sweep, options.overrides)
-        if options.dry_run:
-            show(plan)
-            return 0
-        return drive(plan, options.resume)
-    except GandistError as error:
-        print(f"gandist: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    except (RunError, OSError) as error:
-        print(f"gandist: the sweep failed: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+    plan = read(options.sweep, options.overrides)
+    if options.dry_run:
+        show(plan)
+        return 0
+    return drive(plan, options.resume)

@@ -7,8 +7,8 @@ from typing import Any
 
 from ray import tune
 
+from gandist.cli.terminal import line
 from gandist.monitoring.telemetry import SweepTelemetry
-from gandist.monitoring.terminal import line
 from gandist.storage.storage import Storage
 from gandist.tune.results import Tuned, findings, write_table
 from gandist.tune.search import KIMG

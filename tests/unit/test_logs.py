@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gandist import logs
-from gandist.logs import Terminal, kept, show_messages, terminal
+from gandist.cli.logs import Terminal, show_messages, terminal
+from gandist.run import messages as run_messages
+from gandist.run.messages import kept
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")
@@ -34,7 +35,7 @@ def test_all_levels_are_kept_with_the_run(local: bool, tmp_path: Path, monkeypat
     if not local:
         storage.local = None  # nothing may append: every byte goes through write_bytes
         (tmp_path / "run/logs").mkdir()
-    monkeypatch.setattr(logs, "UPLOAD_S", 0.0)
+    monkeypatch.setattr(run_messages, "UPLOAD_S", 0.0)
     show_messages()
     with suppress(ValueError), kept(storage) as messages:
         log.info("one")

@@ -12,8 +12,6 @@ from gandist.bench.input import Encoded, make_jpegs
 from gandist.data.index import read_index
 from gandist.media.decode import decode
 from tests.helpers.small_datasets import make_set
-from tests.sets import make_set
-from tests.test_bench_step import records, tiny_file
 from tests.unit.bench.test_step import records, tiny_file
 
 FIGURES = ["decode", "streamed", "gather", "mapped"]

@@ -16,11 +16,10 @@ import pytest
 
 from gandist.data.cache import ShardCache
 from gandist.data.index import Index, read_index
-from gandist.data.sets import Images, MappedSet, StreamedSet, open_samples
+from gandist.data.sets import MappedSet, StreamedSet, open_samples
 from gandist.errors import DataError, UnreachableError
 from gandist.media.decode import decode
 from tests.helpers.small_datasets import damage, make_set, pixels
-from tests.sets import damage, make_set, pixels
 
 N = 40
 GIB_OF = 2.0**-30
@@ -49,7 +48,7 @@ def opened(
     channels: int = 3,
     damage: Literal["stop", "skip"] = "stop",
     conditions: np.ndarray | None = None,
-) -> Images:
+) -> SampleSet:
     cache_gib = (way * 10 * N * 32 * 32 * 3 + 10_000) * GIB_OF
     images = open_samples(
         index, resolution, channels, cache_dir=cache, cache_gib=cache_gib, on_damage=damage, conditions=conditions
@@ -257,7 +256,7 @@ def test_decoded_sets_are_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
     bytes_each = 10 * 32 * 32 * 3
     decoded = tmp_path / "cache/decoded"
 
-    def open_one(index: Index) -> Images:
+    def open_one(index: Index) -> SampleSet:
         time.sleep(0.02)  # file systems note times in steps of some milliseconds
         bound = 2 * (2.5 * bytes_each) * GIB_OF
         return open_samples(index, 32, 3, cache_dir=tmp_path / "cache", cache_gib=bound)

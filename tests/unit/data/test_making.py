@@ -8,15 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from gandist.media.files import write_shards
 
 from gandist.data.files import write_shards
 from gandist.data.index import read_index
 from gandist.data.making import LOCK, WORK, alone
 from gandist.data.packing import index_only, pack
 from gandist.errors import DataError
-from gandist.pack import index_only, pack
-from tests.test_pack import hashes, make_folder
 from tests.unit.test_pack import hashes, make_folder
 
 PACK = "import sys; from gandist.pack import main; sys.exit(main(sys.argv[1:]))"

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from gandist.cli.logs import show_messages, terminal
 from gandist.launch.ray_output import RayOutput, ray_output
-from gandist.logs import show_messages, terminal
 
 WORKER = "(RayTrainWorker pid=3646) "
 CONTROLLER = "(TrainController pid=3518) "

@@ -16,9 +16,7 @@ from gandist.data.packing import pack
 from gandist.errors import ConfigError, DataError
 from gandist.media.decode import decode
 from gandist.pack import main as pack_main
-from gandist.pack import pack
 from tests.helpers.small_datasets import make_set, pixels
-from tests.sets import make_set, pixels
 
 N = 12
 LABELS = [(5 * i) % 7 for i in range(N)]

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import pytest
 
-from gandist.monitoring.terminal import Counter, Progress, duration, line, waiting
+from gandist.cli.terminal import Counter, Progress, duration, line, waiting
 
 ROW = {"images_seen": 30_000, "loss/D": 1.25, "loss/G": 0.5, "img_per_s": 4000.0, "verdict": "healthy"}
 
@@ -95,7 +95,7 @@ def test_a_line_is_due_after_a_while(
     off_screen: TextIO, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     progress, now = Progress(9000, stream=off_screen), [0.0]
-    monkeypatch.setattr("gandist.monitoring.terminal.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gandist.cli.terminal.time.monotonic", lambda: now[0])
     for now[0] in (1.0, 10.5, 11.5, 22.0):
         progress.tick({"images_seen": int(now[0] * 100)})
     assert [record.getMessage().split(" ")[0] for record in caplog.records] == ["100", "1,150", "2,200"]
@@ -127,7 +127,7 @@ def test_a_speed_without_a_meaning_gives_no_eta(
 
 def test_counting_off_a_terminal(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("gandist.monitoring.terminal.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gandist.cli.terminal.time.monotonic", lambda: now[0])
     with Counter("decoding", 4000) as counter:
         for now[0] in (1.0, 10.0, 19.0, 30.0):
             counter.add(1000)
@@ -139,7 +139,7 @@ def test_counting_off_a_terminal(caplog: pytest.LogCaptureFixture, monkeypatch: 
 
 def test_counting_towards_what_is_not_known(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("gandist.monitoring.terminal.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gandist.cli.terminal.time.monotonic", lambda: now[0])
     with Counter("indexing", None, "samples") as counter, Counter("packing", 9, shown=False) as silent:
         now[0] = 10.0
         counter.add(7)

@@ -23,9 +23,6 @@ from gandist.storage.remote import join
 from tests.helpers.s3_server import serve_bucket
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import final_tensors, tiny
-from tests.s3 import serve_bucket
-from tests.sets import make_set
-from tests.worlds import final_tensors, tiny
 
 CPU = torch.device("cpu")
 IMAGES, TEXT_DIM = 20, 6

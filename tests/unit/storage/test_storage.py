@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gandist.errors import ConfigError
-from gandist.storage import storage as module
+from gandist.storage.atomic import written_atomically
 from gandist.storage.remote import join
 from gandist.storage.storage import Storage
 from tests.helpers.s3_server import serve_bucket
@@ -104,7 +104,6 @@ def test_a_place_that_cannot_be_a_folder(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from gandist.storage import storage as module
 from gandist.storage.storage import Storage
 storage = Storage(sys.argv[1])
 print("ready", flush=True)
@@ -158,13 +157,13 @@ def test_sweep_removes_what_killed_writers_left(tmp_path: Path) -> None:
 def test_a_file_that_appears_whole(tmp_path: Path) -> None:
     path = tmp_path / "new/a"
     for content in ("old", "new"):
-        with module.whole(path) as scratch:
+        with written_atomically(path) as scratch:
             scratch.write_text(content)
             assert not path.exists() or path.read_text() == "old"
         assert path.read_text() == content
-    with pytest.raises(FileNotFoundError), module.whole(path) as scratch:
+    with pytest.raises(FileNotFoundError), written_atomically(path) as scratch:
         scratch.with_name("none").rename(scratch)
-    with pytest.raises(UnicodeEncodeError), module.whole(path) as scratch:
+    with pytest.raises(UnicodeEncodeError), written_atomically(path) as scratch:
         scratch.write_text("torn \ud800", encoding="utf-8")
     assert path.read_text() == "new"
     assert list(path.parent.iterdir()) == [path]

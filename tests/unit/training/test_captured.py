@@ -22,8 +22,6 @@ from gandist.training.inputs import Inputs
 from gandist.training.stepper import stepper
 from tests.helpers.graph_on_cpu import Tape, taped
 from tests.helpers.train_on_ranks import tiny
-from tests.tape import Tape, taped
-from tests.worlds import tiny
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 RAMP = {"start": 1e-3, "end": 5e-3, "over_kimg": 0.2, "shape": "linear"}

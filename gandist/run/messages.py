@@ -1,17 +1,10 @@
-"""Where messages go: plain lines on standard error, and a file in the run's folder that keeps all of them.
-
-Other libraries' loggers are left alone.
-"""
+"""A file in the run's folder that keeps all messages of a command."""
 
 import logging
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TextIO
-
-from tqdm import tqdm
 
 from gandist.storage.storage import Storage
 
@@ -19,21 +12,6 @@ FOLDER = "logs"
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 UPLOAD_S = 60.0
 """Seconds between two writings of a log to an object store, which cannot append."""
-
-
-class Terminal(logging.Handler):
-    """Prints to the standard error of when `show_messages` was called, above a progress bar where there is one."""
-
-    stream: TextIO
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            tqdm.write(self.format(record), file=self.stream)
-            self.stream.flush()
-        except Exception:  # as logging's own handlers: a message that cannot be shown is no failure of the command
-            # sys.stderr may lead back here (`ray_output`).
-            with redirect_stderr(sys.__stderr__):
-                self.handleError(record)
 
 
 class StoredLog(logging.Handler):
@@ -75,24 +53,6 @@ class StoredLog(logging.Handler):
         elif self._text:
             self._upload()
         super().close()
-
-
-def show_messages(verbose: bool = False, format: str = "%(message)s") -> None:
-    """Show the logger `gandist` on standard error from level INFO on, or DEBUG where `verbose`."""
-    log = logging.getLogger("gandist")
-    log.setLevel(logging.DEBUG)
-    if not log.handlers:
-        log.addHandler(Terminal())
-        log.propagate = False
-    if (shown := terminal()) is not None:
-        shown.stream = sys.stderr
-        shown.setLevel(logging.DEBUG if verbose else logging.INFO)
-        shown.setFormatter(logging.Formatter(format))
-
-
-def terminal() -> Terminal | None:
-    """The handler of `show_messages`; None in a program that shows messages in its own way."""
-    return next((each for each in logging.getLogger("gandist").handlers if isinstance(each, Terminal)), None)
 
 
 @contextmanager
