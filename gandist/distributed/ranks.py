@@ -59,7 +59,7 @@ class Ranks:
         return torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this rank writes what is written once a run."""
         return self.rank == 0
 
@@ -97,7 +97,7 @@ class Ranks:
             return rows
         mine = torch.zeros(-(-n // self.world_size), *rows.shape[1:], dtype=rows.dtype)
         mine[: len(rows)] = rows
-        parts = [torch.empty_like(mine) for _ in range(self.world_size)] if self.leads else None
+        parts = [torch.empty_like(mine) for _ in range(self.world_size)] if self.is_main else None
         dist.gather(mine, parts, dst=0, group=self.control)
         if parts is None:
             return rows[:0]

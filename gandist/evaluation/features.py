@@ -111,14 +111,14 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
     with dataset.cached(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
     # Several runs may want the same at once: the first looks, and the others wait.
-    with dataset.cached(folder), FileLock(path.with_suffix(".lock")) if ranks.leads else nullcontext():
-        seen = _kept(path, ranks.device) if ranks.leads else None
+    with dataset.cached(folder), FileLock(path.with_suffix(".lock")) if ranks.is_main else nullcontext():
+        seen = _kept(path, ranks.device) if ranks.is_main else None
         if not ranks.gather(seen is not None)[0]:
-            if ranks.leads:
+            if ranks.is_main:
                 log.info("looking at %d images of %s with %s, once", len(numbers), config.data.path, extractor.name)
             images = dataset.open_set(config, index)
             seen = look_together(extractor, lambda at: images.gather(numbers[at])[0], len(numbers), ranks)
-            if ranks.leads:
+            if ranks.is_main:
                 _keep(path, seen)
     seen = seen or Seen(torch.empty(0, extractor.dim), Predictions(extractor.classes))
     return Reals(seen, index.labels[numbers], dataset.conditions_of(config, index), index.fingerprint)

@@ -66,8 +66,8 @@ def stop_on_signals(
 
 def launch_local(config: RunConfig, storage: Storage) -> Outcome:
     """This process is a rank: the only one, or one of those that `torchrun` started."""
-    leads = int(os.environ.get("RANK", "0")) == 0
-    progress = _progress(config, _rows(storage)) if leads else None
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    progress = _progress(config, _rows(storage)) if is_main else None
     asked = threading.Event()
 
     class Local(Host):

@@ -69,7 +69,7 @@ def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> O
         run, resume, refusal = None, "", ""
         closing.callback(checkpoint.let_go)
         try:
-            resume = _newest(storage) if ranks.leads else ""
+            resume = _newest(storage) if ranks.is_main else ""
         except GandistError as error:
             refusal = str(error)
         resume, refusal = ranks.gather_all((resume, refusal))[0]
@@ -130,7 +130,7 @@ class Run:
     def _open_feed(self) -> Feed:
         """The images from here on."""
         self.images, where = settle(self.images, self.config.data.resident, self.ranks.device)
-        if self.ranks.leads:
+        if self.ranks.is_main:
             log.info("%s", where)
         return Feed(
             self.images,
@@ -146,7 +146,7 @@ class Run:
     def announce(self, closing: ExitStack, start: str) -> None:
         """Take over the run, now that all ranks can: wrap the game, count the attempt, serve metrics, open files."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
-        if ranks.leads:
+        if ranks.is_main:
             for warning in dataset.class_warnings(config, self.index):
                 log.warning("%s", warning)
         self.game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
@@ -154,7 +154,7 @@ class Run:
         closing.callback(self.play_step.forget)
         self.inputs = Inputs(config, ranks, dataset.conditions_of(config, self.index), self.game)
         self.probe = signals.Probe(*self.inputs.of_probe(*self.probed))
-        if ranks.leads:
+        if ranks.is_main:
             log.info(
                 "training run=%s images_seen=%d world_size=%d device=%s precision=%s step=%s threads=%d",
                 config.run.name,
@@ -163,7 +163,7 @@ class Run:
                 *(ranks.device, precision, self.play_step.mode, torch.get_num_threads()),
             )
         mine = None
-        if ranks.leads:
+        if ranks.is_main:
             with self._writing():
                 mine = attempt.Attempt(storage, start)
         self.number = number = max(1, *ranks.gather(mine.number if mine else 0))
@@ -180,7 +180,7 @@ class Run:
         host, first, folder = config.telemetry.host, config.telemetry.port, config.telemetry.dir
         port = telemetry.serve(host, first + ranks.rank if first and not folder else first, folder)
         addresses = ranks.gather(target(host, port) if port else "")
-        if any(addresses) and ranks.leads and storage.local is not None:
+        if any(addresses) and ranks.is_main and storage.local is not None:
             announce(storage.local, [address for address in addresses if address])
         self.method = method_of(config)
         self.attempt, self.outputs = mine, None
