@@ -1,4 +1,4 @@
-"""What the leading rank writes: grids of samples beside training, one at a time and in their order."""
+"""What the main rank writes: grids of samples beside training, one at a time and in their order."""
 
 import io
 import threading

@@ -92,7 +92,7 @@ class Ranks:
         return values
 
     def interleave(self, rows: Tensor, n: int) -> Tensor:
-        """All n rows, of which each rank holds its `[rank::world_size]`: on the leading rank, none elsewhere."""
+        """All n rows, of which each rank holds its `[rank::world_size]`: on the main rank, none elsewhere."""
         if self.control is None:
             return rows
         mine = torch.zeros(-(-n // self.world_size), *rows.shape[1:], dtype=rows.dtype)
@@ -104,7 +104,7 @@ class Ranks:
         return torch.stack(parts, 1).flatten(0, 1)[:n].to(rows.device)
 
     def broadcast(self, module: nn.Module) -> None:
-        """Give a module of every training rank the leading one's parameters and buffers, in place."""
+        """Give a module of every training rank the main rank's parameters and buffers, in place."""
         if self.gradients is not None:
             for tensor in module.state_dict().values():
                 whole = tensor.contiguous(memory_format=torch.contiguous_format)

@@ -88,7 +88,7 @@ class Yardstick:
     def evaluate(self, trained: Trained, n: int, seed: int = 0) -> Result:
         """Measure n images of a generator; the same seed gives the same values, on every one of the ranks.
 
-        All ranks draw and look; the leading one compares. Memory and time grow linearly in n.
+        All ranks draw and look; the main one compares. Memory and time grow linearly in n.
         """
         start = time.perf_counter()
         y = self._conditions(trained.config, n, seed)

@@ -68,7 +68,7 @@ def look(extractor: Extractor, parts: Iterable[np.ndarray], n: int, device: torc
 
 
 def look_together(extractor: Extractor, images_of: Callable[[np.ndarray], np.ndarray], n: int, ranks: Ranks) -> Seen:
-    """One pass over images 0 to n - 1, shared among the ranks: all that was seen on the leading one, nothing elsewhere.
+    """One pass over images 0 to n - 1, shared among the ranks: all that was seen on the main one, nothing elsewhere.
 
     Args:
         images_of: numbers (any,) -> images (any, R, R, C) uint8.
@@ -86,7 +86,7 @@ class Reals(NamedTuple):
     """Real images of a set, in an order that is random but always the same."""
 
     seen: Seen
-    """On the leading rank; nothing elsewhere."""
+    """On the main rank; nothing elsewhere."""
     labels: np.ndarray
     """(n,) int64; -1 where there is none."""
     conditions: np.ndarray

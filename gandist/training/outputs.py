@@ -1,4 +1,4 @@
-"""What the leading rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
+"""What the main rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack

@@ -243,14 +243,14 @@ class Run:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """What the leading rank alone does: a later attempt's taking over ends it, and all ranks at the next poll."""
+        """What the main rank alone does: a later attempt's taking over ends it, and all ranks at the next poll."""
         try:
             yield
         except OvertakenError as error:
             self._message = str(error)
 
     def save(self) -> None:
-        """Start writing a checkpoint, on the leading rank."""
+        """Start writing a checkpoint, on the main rank."""
         if self.outputs and not self._message:
             with self._writing():
                 self.tick.stall_s += self.outputs.save(self.players)
@@ -290,7 +290,7 @@ class Run:
         }
 
     def evaluate(self, row: dict[str, Any]) -> bool:
-        """Measure G's average into the row; whether it is the best so far, which the leading rank knows."""
+        """Measure G's average into the row; whether it is the best so far, which the main rank knows."""
         start = time.perf_counter()
         self.telemetry.phase("evaluating")
         result = self.evaluator.evaluate(self.players)
@@ -304,7 +304,7 @@ class Run:
         return best
 
     def judge(self, row: dict[str, Any], done: bool) -> Action:
-        """The verdict on the run, added to the row, and what is to be done: as the leading rank decides."""
+        """The verdict on the run, added to the row, and what is to be done: as the main rank decides."""
         verdict, action = Verdict(), Action()
         if self.outputs:
             before, rows = self.state, self.outputs.recent(row)

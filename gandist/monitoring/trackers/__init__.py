@@ -1,7 +1,7 @@
 """Where a run is shown besides its own files: TensorBoard event files, MLflow, Weights & Biases.
 
 Each tracker works on a thread of its own, so that a server that is slow or gone, or a full disk, costs one warning and
-never holds training up. Libraries are imported on that thread, of what is switched on only, in the leading rank only.
+never holds training up. Libraries are imported on that thread, of what is switched on only, in the main rank only.
 """
 
 import importlib.util
