@@ -13,7 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from gandist.distributed.consensus import Host
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Latents, Now, Reals
+from gandist.gan.adversarial import Latents, Scheduled, Reals
 from gandist.gan.elbo import Elbo
 from gandist.gan.networks import NETWORKS, Shape
 from gandist.gan.players import Player, Players, build_players
@@ -74,7 +74,7 @@ def test_one_step_descends_the_bound(accumulate: int, beta: float | None, condit
 
     elbo = Elbo(players, CPU, "fp64", accumulate)
     weights = {} if beta is None else {"kl": beta}
-    statistics = elbo.step(players, [Reals(x, y)], [Latents(eps, None)], unused, Now(beta=0.25, weights_G=weights))
+    statistics = elbo.step(players, [Reals(x, y)], [Latents(eps, None)], unused, Scheduled(beta=0.25, weights_G=weights))
 
     mean, log_var = x @ before["B"].T, x @ before["c"].T
     code = mean + torch.exp(log_var / 2) * eps
@@ -125,7 +125,7 @@ def test_a_step_that_is_not_finite_is_skipped_by_both() -> None:
     z = Latents(torch.randn(4, 4), None)
 
     def step(x: Tensor) -> list[Tensor]:
-        elbo.step(players, [Reals(x, None)], [z], z, Now(beta=0.5))
+        elbo.step(players, [Reals(x, None)], [z], z, Scheduled(beta=0.5))
         return [p.detach().clone() for player in (players.G, players.D) for p in player.net.parameters()]
 
     same = step(torch.full((4, 1, 32, 32), torch.nan))

@@ -15,7 +15,7 @@ from gandist.config.schedule import Ramp, value_at
 from gandist.data.feed import RawBatch
 from gandist.distributed.consensus import Host
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Latents, Now, Reals
+from gandist.gan.adversarial import Latents, Scheduled, Reals
 from gandist.gan.networks.stackgan import CODE
 from gandist.gan.players import Players
 from gandist.launch.resumption import run_root
@@ -48,13 +48,13 @@ class Given:
         pixels[:, :, 0] = 255  # the left edge, by which a mirrored image is known
         return RawBatch(torch.from_numpy(pixels), torch.from_numpy(self.conditions[numbers]))
 
-    def at(self, seen: int) -> tuple[list[Reals], list[Latents], Latents, Now]:
+    def at(self, seen: int) -> tuple[list[Reals], list[Latents], Latents, Scheduled]:
         self.players.images_seen = seen
         n_critic = self.config.game.n_critic
         return self.inputs.of(self.players, [self.raw(seen + sub * BATCH) for sub in range(n_critic)])
 
 
-def tensors(given: tuple[list[Reals], list[Latents], Latents, Now]) -> dict[str, Tensor]:
+def tensors(given: tuple[list[Reals], list[Latents], Latents, Scheduled]) -> dict[str, Tensor]:
     """Every tensor by where it stands."""
     reals, for_D, for_G, _ = given
     named = {f"real{i}": part for i, part in enumerate(reals)} | {f"D{i}": part for i, part in enumerate(for_D)}
