@@ -46,7 +46,7 @@ class ResidentImages:
         return self.pixels.index_select(0, numbers), self.conditions.index_select(0, numbers)
 
 
-def settle(images: Images, resident: str, device: torch.device) -> tuple[Images, str]:
+def place(images: Images, resident: str, device: torch.device) -> tuple[Images, str]:
     """The images from where a feed is to take them, and a line that says where that is, and why.
 
     Args:

@@ -13,7 +13,7 @@ from gandist.config.run import RunConfig
 from gandist.config.schedule import due, images_of, value_at
 from gandist.data import dataset
 from gandist.data.feed import Feed
-from gandist.data.resident import settle
+from gandist.data.resident import place
 from gandist.distributed import memory
 from gandist.distributed.consensus import Consensus, Host, Outcome, wait
 from gandist.distributed.ranks import Ranks, join, lost_contact
@@ -129,7 +129,7 @@ class Run:
 
     def _open_feed(self) -> Feed:
         """The images from here on."""
-        self.images, where = settle(self.images, self.config.data.resident, self.ranks.device)
+        self.images, where = place(self.images, self.config.data.resident, self.ranks.device)
         if self.ranks.is_main:
             log.info("%s", where)
         return Feed(
