@@ -12,7 +12,7 @@ from gandist.config.run import RunConfig
 from gandist.config.schedule import ema_beta, peak, value_at
 from gandist.data.feed import RawBatch, on_device
 from gandist.data.index import Index
-from gandist.distributed.background import sent
+from gandist.distributed.background import to_device
 from gandist.distributed.randomness import Draws, philox
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Game, Latents, Scheduled, Reals
@@ -123,7 +123,7 @@ class Inputs:
             y = self.draws.labels(f"fakes/{player}/y", seen, sub, batch, self.config.model.classes)
         elif self.config.model.text_dim:  # the captions of images drawn at random
             numbers = self.draws.numbers(f"fakes/{player}/y", seen, sub, batch, len(self.conditions))
-            y = self._condition(sent(torch.from_numpy(self.conditions[numbers]), self.ranks.device))
+            y = self._condition(to_device(torch.from_numpy(self.conditions[numbers]), self.ranks.device))
         return Latents(z, y, self._noise("G", (), seen, sub) if player == "G" else {})
 
     def _condition(self, y: Tensor) -> Tensor | None:
