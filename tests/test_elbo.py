@@ -13,7 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from gandist.distributed.consensus import Host
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Latents, Scheduled, Reals
+from gandist.gan.adversarial import Latents, Reals, Scheduled
 from gandist.gan.elbo import Elbo
 from gandist.gan.networks import NETWORKS, Shape
 from gandist.gan.players import Player, Players, build_players
@@ -74,7 +74,9 @@ def test_one_step_descends_the_bound(accumulate: int, beta: float | None, condit
 
     elbo = Elbo(players, CPU, "fp64", accumulate)
     weights = {} if beta is None else {"kl": beta}
-    statistics = elbo.step(players, [Reals(x, y)], [Latents(eps, None)], unused, Scheduled(beta=0.25, weights_G=weights))
+    statistics = elbo.step(
+        players, [Reals(x, y)], [Latents(eps, None)], unused, Scheduled(beta=0.25, weights_G=weights)
+    )
 
     mean, log_var = x @ before["B"].T, x @ before["c"].T
     code = mean + torch.exp(log_var / 2) * eps

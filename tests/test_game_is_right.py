@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Game, Latents, Scheduled, Reals, Rules
+from gandist.gan.adversarial import Game, Latents, Reals, Rules, Scheduled
 from gandist.gan.networks import NETWORKS, Shape
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.players import Player, Players, build_players

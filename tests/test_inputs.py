@@ -15,7 +15,7 @@ from gandist.config.schedule import Ramp, value_at
 from gandist.data.feed import RawBatch
 from gandist.distributed.consensus import Host
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Latents, Scheduled, Reals
+from gandist.gan.adversarial import Latents, Reals, Scheduled
 from gandist.gan.networks.stackgan import CODE
 from gandist.gan.players import Players
 from gandist.launch.resumption import run_root

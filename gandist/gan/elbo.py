@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Latents, Scheduled, Reals, autocast, chunks, on_the_last
+from gandist.gan.adversarial import Latents, Reals, Scheduled, autocast, chunks, on_the_last
 from gandist.gan.networks.norms import synchronise
 from gandist.gan.networks.vae import ElboLoss
 from gandist.gan.penalties import Noise

@@ -15,7 +15,7 @@ from gandist.data.index import Index
 from gandist.distributed.background import to_device
 from gandist.distributed.randomness import Draws, philox
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Game, Latents, Scheduled, Reals
+from gandist.gan.adversarial import Game, Latents, Reals, Scheduled
 from gandist.gan.elbo import Elbo
 from gandist.gan.penalties import PENALTIES, CriticPenalty, Noise
 from gandist.gan.players import Players
