@@ -151,7 +151,7 @@ class Run:
                 log.warning("%s", warning)
         self.game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
         self.play_step = stepper(config, self.game, players, ranks)
-        closing.callback(self.play_step.forget)
+        closing.callback(self.play_step.reset)
         self.inputs = Inputs(config, ranks, dataset.conditions_of(config, self.index), self.game)
         self.probe = signals.Probe(*self.inputs.of_probe(*self.probed))
         if ranks.is_main:
@@ -340,7 +340,7 @@ class Run:
                 out.retreat(action.to, rollbacks)
         self.ranks.gather(None)  # the checkpoint may only now have been written whole
         checkpoint.read(self.storage, f"{action.to:08d}").restore(players)
-        self.play_step.forget()
+        self.play_step.reset()
         players.rollbacks, players.lr_scale = rollbacks, lr_scale * self.config.health.lr_factor
         self._rolled_back = f"from {seen} images: {action.reason}"
         self.state = "healthy"
