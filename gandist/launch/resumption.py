@@ -39,7 +39,7 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
     if resume == "never":
         set_aside(writable(root))
     storage = writable(root)
-    attempt.forget_stop(storage)
+    attempt.clear_stop(storage)
     found = checkpoint.newest(storage)
     if found is None:
         if resume == "must":
