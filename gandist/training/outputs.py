@@ -119,7 +119,7 @@ class Outputs:
         """The rows of the run until now, this one last; from storage after a restart."""
         return [*self._rows, row]
 
-    def refuge(self) -> int | None:
+    def rollback_target(self) -> int | None:
         """Images seen at the checkpoint to go back to: the best, else the newest from when all was well; None where
         there is none."""
         self.writer.wait()

@@ -309,11 +309,11 @@ class Run:
         if self.outputs:
             before, rows = self.state, self.outputs.recent(row)
             verdict = judge(rows, self.method)
-            refuge = None
+            rollback_target = None
             if verdict.state != "healthy":
                 with self._writing():
-                    refuge = self.outputs.refuge()
-            action = decide(verdict, self.config.health, self.players.rollbacks, refuge, done)
+                    rollback_target = self.outputs.rollback_target()
+            action = decide(verdict, self.config.health, self.players.rollbacks, rollback_target, done)
             if verdict.state != before and (verdict.state == "healthy" or action.kind != "ignore"):
                 log.warning("health=%s images_seen=%d %s", verdict.state, row["images_seen"], verdict.reason)
         verdict, action = self.ranks.gather((verdict, action))[0]
