@@ -130,7 +130,7 @@ class Outputs:
         well = max((row["images_seen"] for row in self._rows if row.get("verdict") == "healthy"), default=0)
         return max((seen for seen in there if seen <= well), default=None)
 
-    def retreat(self, images_seen: int, number: int) -> None:
+    def roll_back_to(self, images_seen: int, number: int) -> None:
         """Take the run's files back to the checkpoint at `images_seen`; later rows go to `rolled-back-NUMBER.jsonl`."""
         self.wait()
         for name in names(self.storage):
@@ -140,7 +140,7 @@ class Outputs:
         self.evaluations.close()
         lost = [row for row in decode(self.storage.read_bytes(METRICS_FILE) or b"") if row["images_seen"] > images_seen]
         self.storage.write_bytes(f"rolled-back-{number}.jsonl", b"".join(map(encode, lost)))
-        self.trackers.retreat(images_seen)
+        self.trackers.roll_back_to(images_seen)
         self._open(images_seen)
 
     def save(self, players: Players) -> float:

@@ -337,7 +337,7 @@ class Run:
         if out:
             log.warning("roll back from images_seen=%d to %d: %s", seen, action.to, action.reason)
             with self._writing():
-                out.retreat(action.to, rollbacks)
+                out.roll_back_to(action.to, rollbacks)
         self.ranks.gather(None)  # the checkpoint may only now have been written whole
         checkpoint.read(self.storage, f"{action.to:08d}").restore(players)
         self.play_step.reset()

@@ -107,8 +107,8 @@ class Trackers:
         """`png` may take its time: it is called on the trackers' threads."""
         self._each(lambda tracker: tracker.picture(images_seen, png()))
 
-    def retreat(self, images_seen: int) -> None:
-        self._each(lambda tracker: tracker.retreat(images_seen))
+    def roll_back_to(self, images_seen: int) -> None:
+        self._each(lambda tracker: tracker.roll_back_to(images_seen))
 
     def _each(self, call: Callable[[Tracker], None]) -> None:
         for tracker in self._all:
