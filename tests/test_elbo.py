@@ -18,6 +18,7 @@ from gandist.gan.elbo import Elbo
 from gandist.gan.networks import NETWORKS, Shape
 from gandist.gan.players import Player, Players, build_players
 from gandist.launch.resumption import run_root
+from gandist.run.checkpoint import Checkpoints
 from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
@@ -149,7 +150,7 @@ def test_a_run_draws_images(tmp_path: Path, precision: str) -> None:
         train__total_kimg=0.96,
         train__tick_kimg=0.12,
     )
-    assert train(config, Storage(run_root(config)), Host()).status == "done"
+    assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     root = Path(run_root(config))
     rows = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
     assert {"loss/D", "loss/G", "grad_norm/D", "grad_norm/G"} <= rows[-1].keys()

@@ -19,6 +19,7 @@ from gandist.gan.adversarial import Latents, Reals, Scheduled
 from gandist.gan.networks.stackgan import CODE
 from gandist.gan.players import Players
 from gandist.launch.resumption import run_root
+from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.inputs import Inputs
 from gandist.training.worker import train
@@ -88,7 +89,7 @@ def test_penalties_are_due_by_their_intervals_in_updates_of_D(tmp_path: Path) ->
 
 def test_a_penalty_that_falls_on_other_updates_than_the_last_is_shown(tmp_path: Path) -> None:
     config = tiny(tmp_path, "shown", game__n_critic=2, game__penalties={"r1": {"weight": 1, "interval": 2}})
-    assert train(config, Storage(run_root(config)), Host()).status == "done"
+    assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     rows = [json.loads(line) for line in (Path(run_root(config)) / "metrics.jsonl").read_text().splitlines()]
     assert all(row["penalty/r1"] > 0 for row in rows)
 

@@ -24,8 +24,8 @@ from gandist.monitoring import signals
 from gandist.monitoring.health import Action, State, Verdict, decide, judge
 from gandist.monitoring.telemetry import announce, open_telemetry, target
 from gandist.run import attempt, checkpoint
+from gandist.run.checkpoint import Checkpoints
 from gandist.run.trained import take_stage_1
-from gandist.storage.storage import Storage
 from gandist.training.captured import stepper
 from gandist.training.inputs import Inputs
 from gandist.training.outputs import ROWS, Outputs
@@ -37,7 +37,7 @@ REMOTE_POLL_S = 5.0
 """How often, at most, an object store is asked whether the run is to end."""
 
 
-def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
+def train(config: RunConfig, checkpoints: Checkpoints, host: Host) -> Outcome:
     """Train as one rank, from the newest sound checkpoint on, or from the start where there is none.
 
     What is wrong before the first step is an Outcome, on all ranks alike: trying again would not mend it.
@@ -50,7 +50,7 @@ def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
     ranks = join(config.device, lambda size: config.train.batch % (size * config.train.accumulate) == 0, timeout_s)
     host.joined()
     try:
-        outcome = train_as(ranks, config, storage, host)
+        outcome = train_as(ranks, config, checkpoints, host)
         ranks.leave()
     except RuntimeError as error:
         if not lost_contact(error):
@@ -58,24 +58,24 @@ def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
         raise RunError(
             f"rank {ranks.rank} of {ranks.world_size} lost contact with another rank, which failed, or was not heard "
             f"of for launch.timeout_s={timeout_s:g} s: {str(error).splitlines()[0]}; the same command goes on from "
-            f"the last checkpoint in {storage.root}"
+            f"the last checkpoint in {checkpoints.storage.root}"
         ) from error
     return outcome
 
 
-def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> Outcome:
+def train_as(ranks: Ranks, config: RunConfig, checkpoints: Checkpoints, host: Host) -> Outcome:
     """`train`, once this process has its place. Every step that all ranks take together follows an agreement."""
     with ExitStack() as closing:
         run, resume, refusal = None, "", ""
-        closing.callback(checkpoint.let_go)
+        closing.callback(checkpoints.release)
         try:
-            resume = _newest(storage) if ranks.is_main else ""
+            resume = _newest(checkpoints) if ranks.is_main else ""
         except GandistError as error:
             refusal = str(error)
         resume, refusal = ranks.gather_all((resume, refusal))[0]
         if not refusal and not ranks.surplus:
             try:
-                run = Run(config, storage, ranks, resume, closing)
+                run = Run(config, checkpoints, ranks, resume, closing)
             except GandistError as error:
                 refusal = str(error)
         if refusals := [message for message in ranks.gather_all(refusal) if message]:
@@ -86,28 +86,27 @@ def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> O
         return run.play(Consensus(ranks, host))
 
 
-def _newest(storage: Storage) -> str:
+def _newest(checkpoints: Checkpoints) -> str:
     """Name of the checkpoint to go on from; its content is kept until this rank has loaded it."""
-    found = checkpoint.newest(storage)
-    if found is None:
-        return ""
-    checkpoint.keep(storage, found)
-    return found.name
+    found = checkpoints.newest()
+    return found.name if found else ""
 
 
 class Run:
     """What one training rank holds, and its loop."""
 
-    def __init__(self, config: RunConfig, storage: Storage, ranks: Ranks, resume: str, closing: ExitStack) -> None:
+    def __init__(
+        self, config: RunConfig, checkpoints: Checkpoints, ranks: Ranks, resume: str, closing: ExitStack
+    ) -> None:
         """Load everything that a run needs, with the players of checkpoint `resume`; write nothing yet.
 
         Raises:
             GandistError: the data, the network or the checkpoint cannot be used.
         """
-        self.config, self.storage, self.ranks = config, storage, ranks
+        self.config, self.storage, self.ranks = config, checkpoints.storage, ranks
         self._message = ""
         self.players = new_players(config, ranks.device)
-        set_up(config, ranks.device, self._take_up(resume).get("threads"))
+        set_up(config, ranks.device, self._take_up(checkpoints, resume).get("threads"))
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
         first = dataset.order_of(config, self.index).take(0, min(signals.CANDIDATES, self.index.n))
@@ -117,14 +116,14 @@ class Run:
         self.feed = self._open_feed()
         closing.callback(lambda: self.feed.close())
 
-    def _take_up(self, resume: str) -> dict[str, Any]:
+    def _take_up(self, checkpoints: Checkpoints, resume: str) -> dict[str, Any]:
         """Put the players where the run goes on; what the checkpoint's manifest says, whose content is let go of."""
         if not resume:
             take_stage_1(self.config, self.players)
             return {}
-        found = checkpoint.read(self.storage, resume)
+        found = checkpoints.read(resume)
         found.restore(self.players)
-        checkpoint.let_go()
+        checkpoints.release()
         return found.manifest
 
     def _open_feed(self) -> Feed:
