@@ -27,7 +27,7 @@ from gandist.launch.fork import fork
 from gandist.launch.ray_output import ray_output
 from gandist.launch.resumption import Resume, prepare, run_root
 from gandist.run import checkpoint, evaluations
-from gandist.run.checkpoint import FOLDER
+from gandist.run.checkpoint import FOLDER, Checkpoints
 from gandist.run.messages import kept
 from gandist.run.progress import METRICS_FILE
 from gandist.storage.remote import is_remote
@@ -70,43 +70,44 @@ def main(argv: list[str] | None = None) -> int:
         for warning in checks.warnings(config):
             log.warning(warning)
         return 0
-    if options.source:
-        begin_from(options.source, config, options.resume)
-        options.resume = "must"
     # Before the run: Ray may delete a job's working directory, on which relative paths depend, while the job runs.
     steps = list(next_steps(config_name, config))
-    status = run(config, options.resume)
+    status = run(config, options.resume, options.source)
     if status == 0 and not int(os.environ.get("RANK", "0")):
         log.info("%s", "\n  ".join(["next:", *steps]))
     return status
 
 
-def begin_from(source: str, config: RunConfig, resume: Resume) -> None:
-    """Make another run's checkpoint the first of this one, unless it has some already.
+def begin(config: RunConfig, resume: Resume, source: str | None = None) -> Checkpoints:
+    """Check what can be checked here; the run's checkpoints, of which another run's is the first where `source` names
+    it, as RUN or RUN@IMAGES_SEEN, and there were none.
 
     Raises:
-        GandistError: it cannot be.
+        GandistError: the run, or that checkpoint, cannot be begun with.
     """
-    if int(os.environ.get("RANK", "0")):
-        return
+    if not source:
+        return prepare(config, resume)
     path, at, seen = source.rpartition("@")
     if at and not seen.isdigit():
         raise ConfigError(f"--from {source}: is written RUN or RUN@IMAGES_SEEN")
-    storage = prepare(config, resume)
-    if not checkpoint.names(storage):
-        fork(config, storage, path if at else source, int(seen) if at else None)
+    checkpoints = prepare(config, resume)
+    if checkpoint.names(checkpoints.storage):
+        return checkpoints
+    fork(config, checkpoints.storage, path if at else source, int(seen) if at else None)
+    return prepare(config, "must")
 
 
-def run(config: RunConfig, resume: Resume) -> int:
+def run(config: RunConfig, resume: Resume, source: str | None = None) -> int:
     """Validate what can be validated here, start the ranks, and wait; the exit status."""
     if int(os.environ.get("RANK", "0")):
-        return _status(launch(config, Storage(run_root(config))))
-    storage = prepare(config, resume)
+        return _status(launch(config, Checkpoints(Storage(run_root(config)))))
+    checkpoints = begin(config, resume, source)
+    storage = checkpoints.storage
     with kept(storage) as messages, ray_output() if config.launch.kind == "ray" else nullcontext():
         for warning in checks.warnings(config):
             log.warning(warning)
         before = storage.read_bytes(METRICS_FILE)
-        outcome = launch(config, storage)
+        outcome = launch(config, checkpoints)
         status = _status(outcome)
         log.info("%s run=%s images_seen=%d", outcome.status, config.run.name, outcome.images_seen)
         nothing_new = storage.read_bytes(METRICS_FILE) == before

@@ -87,9 +87,9 @@ def run(config: RunConfig, images: int) -> list[Record]:
         RunError: the run did not come to its end, or left too few rows.
     """
     config = changed(config, {"train.total_kimg": images / 1000})
-    storage = prepare(config, "never")
-    outcome = train(config, storage, Host())
-    rows: list[Record] = decode(storage.read_bytes(METRICS_FILE) or b"")
+    checkpoints = prepare(config, "never")
+    outcome = train(config, checkpoints, Host())
+    rows: list[Record] = decode(checkpoints.storage.read_bytes(METRICS_FILE) or b"")
     if outcome.status != "done" or len(rows) < 3:
         raise RunError(f"bench: the run ended {outcome.status} with {len(rows)} rows: {outcome.message}")
     return rows

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gandist.conditions.condition import Described, Kind, Nothing, Wish, Written
 from gandist.conditions.encoder import encoder
-from gandist.distributed.background import sent
+from gandist.distributed.background import to_device
 from gandist.distributed.randomness import Draws, philox
 from gandist.errors import ConfigError, DataError
 
@@ -47,7 +47,7 @@ class Captions(Nothing):
     ) -> Tensor | None:
         """The captions of samples drawn at random."""
         numbers = draws.numbers(purpose, images_seen, sub, batch, len(stored))
-        return sent(torch.from_numpy(stored[numbers]), draws.device)
+        return to_device(torch.from_numpy(stored[numbers]), draws.device)
 
     def of_samples(self, seed: int, rows: int, columns: int, stored: np.ndarray) -> Tensor | None:
         return torch.from_numpy(stored[np.repeat(_of_rows(seed, rows, len(stored)), columns)])

@@ -11,7 +11,7 @@ from torch import Tensor
 from gandist.data.order import Order
 from gandist.data.resident import ResidentSet
 from gandist.data.sets import SampleSet, StreamedSet
-from gandist.distributed.background import sent
+from gandist.distributed.background import to_device
 from gandist.distributed.randomness import split
 
 CPU = torch.device("cpu")
@@ -69,13 +69,13 @@ class Feed:
         numbers = self.order.take(position, self.batch)[self.rows]
         with torch.cuda.stream(self._stream):  # on a CPU, none
             if isinstance(self.samples, ResidentSet):
-                batch = RawBatch(*self.samples.select(sent(torch.from_numpy(numbers), self.device)))
+                batch = RawBatch(*self.samples.select(to_device(torch.from_numpy(numbers), self.device)))
             else:
                 room = self._room(len(numbers))
                 rows, found = self.samples.gather(numbers, None if room is None else room.numpy())
                 conditions = torch.from_numpy(np.ascontiguousarray(found))
                 given = torch.from_numpy(rows) if room is None else room
-                batch = RawBatch(sent(given, self.device), sent(conditions, self.device))
+                batch = RawBatch(to_device(given, self.device), to_device(conditions, self.device))
         return batch, None if self._stream is None else self._stream.record_event()
 
     def _room(self, n: int) -> Tensor | None:

@@ -47,7 +47,7 @@ class ResidentSet:
         return self.rows.index_select(0, numbers), self.conditions.index_select(0, numbers)
 
 
-def settle(samples: SampleSet, resident: str, device: torch.device) -> tuple[SampleSet, str]:
+def place(samples: SampleSet, resident: str, device: torch.device) -> tuple[SampleSet, str]:
     """The set from where a feed is to take it, and a line that says where that is, and why.
 
     Args:

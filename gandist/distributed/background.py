@@ -67,6 +67,6 @@ def arrival(device: torch.device) -> Callable[[], object]:
     return event.synchronize
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """On its way to the device: from pinned memory, as Python would otherwise wait for what the GPU does before."""
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

@@ -60,7 +60,7 @@ class Eager:
         with on(self._stream):
             return self.function(*arguments)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """What the function changes, players for example, lies in other tensors from here on."""
 
 
@@ -91,7 +91,7 @@ class Captured(Eager):
         self._played: Counter[Form] = Counter()
         self._recorded: dict[Form, Recorded] = {}
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         self._recorded.clear()  # before NCCL's groups end, which would wait for them
         self._record = self._recorder()  # memory that graphs shared cannot be shared with new ones
 
@@ -107,7 +107,7 @@ class Captured(Eager):
                 self._recorded[form] = self._capture(arguments, given)
             except RuntimeError as error:  # of an operation, in a file of `imports` perhaps, that looks at a value
                 self.mode, self._refused = "eager", True
-                self.forget()
+                self.reset()
                 cause = error.__context__ or error  # the end of a capture says of an error in it that there was one
                 log.warning("step=eager: it cannot be captured: %s", str(cause).splitlines()[0])
                 return super().__call__(*arguments)

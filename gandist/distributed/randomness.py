@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.distributed.background import sent
+from gandist.distributed.background import to_device
 
 BLOCK = 8
 """Numbers of 32 bits that Philox 4x64 makes at a time, and that `advance` skips at a time."""
@@ -68,7 +68,7 @@ class Draws:
         return bits(np.random.Philox(key=key(self.seed, purpose, images_seen, sub)), rows, width)
 
     def _sent(self, values: np.ndarray, *shape: int) -> Tensor:
-        return sent(torch.from_numpy(values.reshape(len(values), *shape)), self.device)
+        return to_device(torch.from_numpy(values.reshape(len(values), *shape)), self.device)
 
     def normal(self, purpose: str, images_seen: int, sub: int, shape: tuple[int, ...]) -> Tensor:
         """Standard normal float32; `shape` is (global batch, ...), the result holds this rank's rows.

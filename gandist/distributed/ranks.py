@@ -59,7 +59,7 @@ class Ranks:
         return torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this rank writes what is written once a run."""
         return self.rank == 0
 
@@ -92,19 +92,19 @@ class Ranks:
         return values
 
     def interleave(self, rows: Tensor, n: int) -> Tensor:
-        """All n rows, of which each rank holds its `[rank::world_size]`: on the leading rank, none elsewhere."""
+        """All n rows, of which each rank holds its `[rank::world_size]`: on the main rank, none elsewhere."""
         if self.control is None:
             return rows
         mine = torch.zeros(-(-n // self.world_size), *rows.shape[1:], dtype=rows.dtype)
         mine[: len(rows)] = rows
-        parts = [torch.empty_like(mine) for _ in range(self.world_size)] if self.leads else None
+        parts = [torch.empty_like(mine) for _ in range(self.world_size)] if self.is_main else None
         dist.gather(mine, parts, dst=0, group=self.control)
         if parts is None:
             return rows[:0]
         return torch.stack(parts, 1).flatten(0, 1)[:n].to(rows.device)
 
     def broadcast(self, module: nn.Module) -> None:
-        """Give a module of every training rank the leading one's parameters and buffers, in place."""
+        """Give a module of every training rank the main rank's parameters and buffers, in place."""
         if self.gradients is not None:
             for tensor in module.state_dict().values():
                 whole = tensor.contiguous(memory_format=torch.contiguous_format)

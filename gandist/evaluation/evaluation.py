@@ -64,7 +64,7 @@ class Yardstick:
     """How far so many real images are from the nearest training image."""
 
     def __post_init__(self) -> None:
-        if self.ranks.leads:
+        if self.ranks.is_main:
             halves = [moments_of(half) for half in self.real.seen.h.chunk(2)]
             self.moments, self.floor = halves[0] + halves[1], distance_of(*halves)
 
@@ -76,7 +76,7 @@ class Yardstick:
     def evaluate(self, trained: Trained, n: int, seed: int = 0) -> Result:
         """Measure n images of a generator; the same seed gives the same values, on every one of the ranks.
 
-        All ranks draw and look; the leading one compares. Memory and time grow linearly in n.
+        All ranks draw and look; the main one compares. Memory and time grow linearly in n.
         """
         start = time.perf_counter()
         y = self._conditions(trained.config, n, seed)
@@ -85,7 +85,7 @@ class Yardstick:
         n_paths = min(n, N_PATHS)
         ppl = self._path_length(trained, y, n_paths, seed)
         result = None
-        if self.ranks.leads:
+        if self.ranks.is_main:
             measures = self._compare(fake, y if trained.config.model.classes else None) | {"ppl": ppl}
             result = Result(measures, trained.images_seen, self._protocol(n, n_paths, seed, start, looked))
         found = self.ranks.gather(result)[0]

@@ -72,7 +72,7 @@ class Evaluator:
         return self.extractor is not None and (done or (every_kimg is not None and due(before, after, every_kimg)))
 
     def evaluate(self, players: Players) -> Result:
-        """Measure the leading rank's average of G: a copy, so that training is the same without evaluations.
+        """Measure the main rank's average of G: a copy, so that training is the same without evaluations.
 
         Raises:
             DataError: the real images cannot be read.

@@ -68,7 +68,7 @@ def look(extractor: Extractor, parts: Iterable[np.ndarray], n: int, device: torc
 
 
 def look_together(extractor: Extractor, images_of: Callable[[np.ndarray], np.ndarray], n: int, ranks: Ranks) -> Seen:
-    """One pass over images 0 to n - 1, shared among the ranks: all that was seen on the leading one, nothing elsewhere.
+    """One pass over images 0 to n - 1, shared among the ranks: all that was seen on the main one, nothing elsewhere.
 
     Args:
         images_of: numbers (any,) -> images (any, R, R, C) uint8.
@@ -86,7 +86,7 @@ class Reals(NamedTuple):
     """Real images of a set, in an order that is random but always the same."""
 
     seen: Seen
-    """On the leading rank; nothing elsewhere."""
+    """On the main rank; nothing elsewhere."""
     labels: np.ndarray
     """(n,) int64; -1 where there is none."""
     conditions: np.ndarray
@@ -111,14 +111,14 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
     with dataset.cached(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
     # Several runs may want the same at once: the first looks, and the others wait.
-    with dataset.cached(folder), FileLock(path.with_suffix(".lock")) if ranks.leads else nullcontext():
-        seen = _kept(path, ranks.device) if ranks.leads else None
+    with dataset.cached(folder), FileLock(path.with_suffix(".lock")) if ranks.is_main else nullcontext():
+        seen = _kept(path, ranks.device) if ranks.is_main else None
         if not ranks.gather(seen is not None)[0]:
-            if ranks.leads:
+            if ranks.is_main:
                 log.info("looking at %d images of %s with %s, once", len(numbers), config.data.path, extractor.name)
             images = dataset.open_set(config, index)
             seen = look_together(extractor, lambda at: images.gather(numbers[at])[0], len(numbers), ranks)
-            if ranks.leads:
+            if ranks.is_main:
                 _keep(path, seen)
     seen = seen or Seen(torch.empty(0, extractor.dim), Predictions(extractor.classes))
     return Reals(seen, index.labels[numbers], dataset.conditions_of(config, index), index.fingerprint)

@@ -63,7 +63,7 @@ Number = Tensor | float
 """A scalar on the device where the step may be captured: a number of the host would stay as it was then."""
 
 
-class Now(NamedTuple):
+class Scheduled(NamedTuple):
     """The scheduled numbers of one step."""
 
     beta: Number
@@ -200,7 +200,7 @@ class Game:
         return wanted
 
     def step(
-        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Now
+        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Scheduled
     ) -> Tensor:
         """One round of Algorithm 1: len(reals) updates of D, one of G, then G's running average.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Latents, Now, Reals, autocast, chunks, on_the_last
+from gandist.gan.adversarial import Latents, Reals, Scheduled, autocast, chunks, on_the_last
 from gandist.gan.networks.norms import synchronise
 from gandist.gan.networks.vae import ElboLoss
 from gandist.gan.penalties import Noise
@@ -36,7 +36,7 @@ class Elbo:
         return {}
 
     def step(
-        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Now
+        self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Scheduled
     ) -> Tensor:
         """One update of both against the mean loss over `reals[0]`, then the decoder's running average.
 

@@ -21,7 +21,8 @@ from gandist.config.schedule import images_of
 from gandist.distributed.consensus import Host, Outcome
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.launch.ray_output import WORKER
-from gandist.run import attempt, checkpoint
+from gandist.run import attempt
+from gandist.run.checkpoint import Checkpoints
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage
@@ -32,14 +33,14 @@ log = logging.getLogger("gandist")
 PROGRESS_S = 0.5
 
 
-def launch(config: RunConfig, storage: Storage) -> Outcome:
+def launch(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
     """Run to the end, wherever `launch.kind` says.
 
     Raises:
         GandistError: data or storage failed in mid-run.
         RunError: the workers failed more often than `launch.max_failures`.
     """
-    return {"local": launch_local, "ray": launch_ray}[config.launch.kind](config, storage)
+    return {"local": launch_local, "ray": launch_ray}[config.launch.kind](config, checkpoints)
 
 
 @contextmanager
@@ -64,10 +65,10 @@ def stop_on_signals(
             signal.signal(each, usual)
 
 
-def launch_local(config: RunConfig, storage: Storage) -> Outcome:
+def launch_local(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
     """This process is a rank: the only one, or one of those that `torchrun` started."""
-    leads = int(os.environ.get("RANK", "0")) == 0
-    progress = _progress(config, _rows(storage)) if leads else None
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    progress = _progress(config, _rows(checkpoints.storage)) if is_main else None
     asked = threading.Event()
 
     class Local(Host):
@@ -85,10 +86,10 @@ def launch_local(config: RunConfig, storage: Storage) -> Outcome:
     with ExitStack() as stack:
         if progress is not None:
             stack.callback(progress.close)
-        return train(config, storage, Local())
+        return train(config, checkpoints, Local())
 
 
-def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
+def launch_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
     """Workers on the Ray cluster at hand, under Ray Train's failure handling.
 
     The driver only waits: it shows progress from the rows that the run writes, and hands a signal on to the
@@ -107,7 +108,8 @@ def launch_ray(config: RunConfig, storage: Storage) -> Outcome:
             f"launch.kind: ray is not installed ({error}); pip install 'ray[train,tune,default]', "
             "or set launch.kind=local"
         ) from error
-    checkpoint.let_go()  # the workers are other processes
+    storage = checkpoints.storage
+    checkpoints.release()  # the workers are other processes
     # How often Ray's controller looks at the workers: a lost one is noticed, and a finished run ends, so much sooner.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     low, high = config.worker_range
@@ -255,7 +257,7 @@ def ray_worker(job: dict[str, Any]) -> Outcome:
     # Ray Train logs every report that it is given, by a logger outside its own tree; the driver shows the rows already.
     logging.getLogger().setLevel(logging.WARNING)
     extensions.run(job["imports"])
-    return train(validate(job["config"]), Storage(job["root"]), RayHost())
+    return train(validate(job["config"]), Checkpoints(Storage(job["root"])), RayHost())
 
 
 def follow(config: RunConfig, storage: Storage, thread: threading.Thread) -> None:

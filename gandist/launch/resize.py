@@ -42,5 +42,5 @@ class Resize(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
                 time.sleep(POLL_S)
                 status = group.poll_status(timeout=1.0)  # which takes reports, for which ranks wait, too
         finally:
-            attempt.forget_stop(storage, attempt.RESIZE_FILE)
+            attempt.clear_stop(storage, attempt.RESIZE_FILE)
         log.warning("resize to %d workers, saved=%s", resize_decision.num_workers, status.finished)

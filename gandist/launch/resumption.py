@@ -9,7 +9,8 @@ from gandist.data import dataset
 from gandist.errors import CheckpointError, ConfigError, DataError
 from gandist.evaluation.evaluator import check_evaluation
 from gandist.monitoring.trackers import check_trackers
-from gandist.run import attempt, checkpoint
+from gandist.run import attempt
+from gandist.run.checkpoint import FOLDER, Checkpoints
 from gandist.run.trained import check_stage_1
 from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage
@@ -19,11 +20,14 @@ log = logging.getLogger("gandist")
 Resume = Literal["auto", "never", "must"]
 
 
-def prepare(config: RunConfig, resume: Resume) -> Storage:
+def prepare(config: RunConfig, resume: Resume) -> Checkpoints:
     """Check configuration, data and what the run's folder holds, before a worker starts.
 
     `auto` goes on where there is a checkpoint, `must` insists on one, `never` begins anew: what was there is
     kept under another name.
+
+    Returns:
+        The checkpoints of the run, on its storage; the newest, if there is one, is in memory.
 
     Raises:
         ConfigError: the run in the folder is of another configuration (the fields that differ are named), or the
@@ -39,17 +43,17 @@ def prepare(config: RunConfig, resume: Resume) -> Storage:
     if resume == "never":
         set_aside(writable(root))
     storage = writable(root)
-    attempt.forget_stop(storage)
-    found = checkpoint.newest(storage)
+    attempt.clear_stop(storage)
+    checkpoints = Checkpoints(storage)
+    found = checkpoints.newest()
     if found is None:
         if resume == "must":
-            raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint to resume from (--resume must)")
+            raise CheckpointError(f"{storage.uri(FOLDER)}: no checkpoint to resume from (--resume must)")
         check_stage_1(config)
-        return storage
+        return checkpoints
     _compare(config, found.manifest, index.fingerprint, storage)
     log.info("resume run=%s images_seen=%d", config.run.name, found.images_seen)
-    checkpoint.keep(storage, found)
-    return storage
+    return checkpoints
 
 
 def writable(root: str) -> Storage:

@@ -208,8 +208,8 @@ class Action(NamedTuple):
     """Images seen at the checkpoint that is gone back to."""
 
 
-def decide(verdict: Verdict, plan: HealthSection, rollbacks: int, refuge: int | None, done: bool) -> Action:
-    """What the plan wants done. `refuge`: images seen at the checkpoint that could be gone back to.
+def decide(verdict: Verdict, plan: HealthSection, rollbacks: int, rollback_target: int | None, done: bool) -> Action:
+    """What the plan wants done. `rollback_target`: images seen at the checkpoint that could be gone back to.
 
     A run that is done anyway is neither stopped nor taken back.
     """
@@ -223,8 +223,8 @@ def decide(verdict: Verdict, plan: HealthSection, rollbacks: int, refuge: int | 
     mend = f"lower optim.lr_G and optim.lr_D, or set health.{verdict.state}=warn"
     if wanted == "stop":
         return Action("stop", f"{reason}; {mend}")
-    if refuge is None:
+    if rollback_target is None:
         return Action("stop", f"{reason}; there is no sound checkpoint to go back to; {mend}")
     if rollbacks >= plan.max_rollbacks:
         return Action("stop", f"{reason}, again after {rollbacks} roll-backs (health.max_rollbacks); {mend}")
-    return Action("roll_back", reason, refuge)
+    return Action("roll_back", reason, rollback_target)

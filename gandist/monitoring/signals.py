@@ -66,7 +66,7 @@ class Probe:
 
     @torch.no_grad()
     def look(self, players: Players, nonfinite: Tensor) -> Tensor:
-        """What `told` names, float64, on the device; `nonfinite` is one of the values.
+        """The values that `named` names, float64, on the device; `nonfinite` is one of the values.
 
         Diversity is the mean distance between two images of G, over that between two real ones; the same within
         classes, and within each class of which there are enough. G's own images, not those of its average, in which a
@@ -83,7 +83,7 @@ class Probe:
         diversity = self._weights @ self._distances(torch.cat(images)) / self._real
         return torch.cat([torch.stack([drift.double(), nonfinite.double()]), diversity])
 
-    def told(self, values: list[float]) -> dict[str, float]:
+    def named(self, values: list[float]) -> dict[str, float]:
         """What of a look goes into the row: of the single classes the least varied one, and which it is."""
         seen = dict(zip(["signal/drift", "signal/nonfinite", *self._names], values, strict=True))
         by_class = {int(name): seen.pop(name) for name in self._names if name.isdigit()}

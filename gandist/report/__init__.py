@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from gandist.cli.command import command
-from gandist.errors import ConfigError, GandistError
+from gandist.errors import ConfigError
 from gandist.report.page import page
 from gandist.run.trained import open_run
 from gandist.storage.remote import is_remote

@@ -80,7 +80,7 @@ def stop_asked(storage: Storage) -> bool:
     return storage.exists(STOP_FILE) or storage.exists(RESIZE_FILE)
 
 
-def forget_stop(storage: Storage, *files: str) -> None:
+def clear_stop(storage: Storage, *files: str) -> None:
     """Take the request back: a new start is meant to run."""
     for file in files or (STOP_FILE, RESIZE_FILE):
         storage.delete(file)

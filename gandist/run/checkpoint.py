@@ -9,8 +9,9 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,29 +58,40 @@ class Checkpoint:
         players.load({name: self.tensors(name) for name in FILES}, json.loads(self.files["state.json"]))
 
 
-class Kept(NamedTuple):
-    """What `newest` found, for those of this process who look for it next: to read and hash it takes its time."""
+class Checkpoints:
+    """The checkpoints of a run, for the one process that goes on from the newest: found, verified and read once.
 
-    address: str
-    names: list[str]
-    checkpoint: Checkpoint
+    The newest stays in memory until `release`, since to read and hash it takes its time. On storage only the list of
+    checkpoints and its manifest are looked at again: another attempt at the run may have written meanwhile.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._names: list[str] = []
+        self._newest: Checkpoint | None = None
+
+    def newest(self) -> Checkpoint | None:
+        """The newest sound checkpoint, as the function `newest` finds it; damaged ones are looked at once."""
+        there = names(self.storage)
+        if self._newest is not None and self._names == there:
+            with suppress(CheckpointError):
+                return self.read(self._newest.name)
+        self._names, self._newest = there, _newest(self.storage, there)
+        return self._newest
+
+    def read(self, name: str) -> Checkpoint:
+        """The checkpoint `name`, as the function `read` gives it."""
+        return read(self.storage, name, self._newest)
+
+    def release(self) -> None:
+        """Keep no checkpoint in memory any longer."""
+        self._newest = None
 
 
-_kept: list[Kept] = []
-
-
-def keep(storage: Storage, found: Checkpoint) -> None:
-    """Give this checkpoint to whoever reads it, or looks for the newest of its run, until `let_go`."""
-    _kept[:] = [Kept(storage.uri(FOLDER), names(storage), found)]
-
-
-def let_go() -> None:
-    """Keep none in memory any longer."""
-    _kept.clear()
-
-
-def read(storage: Storage, name: str) -> Checkpoint:
+def read(storage: Storage, name: str, known: Checkpoint | None = None) -> Checkpoint:
     """The checkpoint `name` (its folder under `checkpoints/`), every file checked against the manifest.
+
+    `known`: one that was read before, which is given back where its manifest is still on storage.
 
     Raises:
         CheckpointError: with the path: torn, tampered with, or of an unknown format.
@@ -94,9 +106,8 @@ def read(storage: Storage, name: str) -> Checkpoint:
             raise CheckpointError(
                 f"{where}: format_version {manifest['format_version']}; this gandist reads {FORMAT_VERSION}"
             )
-        for address, _, checkpoint in _kept:
-            if address == storage.uri(FOLDER) and checkpoint.name == name and checkpoint.manifest == manifest:
-                return checkpoint
+        if known is not None and (known.name, known.manifest) == (name, manifest):
+            return known
         expected: dict[str, str] = manifest["files"]
         if not {*(f"{file}.safetensors" for file in FILES), "state.json"} <= expected.keys():
             raise CheckpointError(f"{where}: the sha256 list of its manifest.json misses files")
@@ -132,12 +143,11 @@ def newest(storage: Storage) -> Checkpoint | None:
     Raises:
         CheckpointError: there are checkpoints, and every one is damaged.
     """
-    found = names(storage)
-    # Damaged ones that were passed over are not looked at again either.
-    passed = [
-        checkpoint.name for address, before, checkpoint in _kept if (address, before) == (storage.uri(FOLDER), found)
-    ]
-    for name in passed or reversed(found):
+    return _newest(storage, names(storage))
+
+
+def _newest(storage: Storage, found: list[str]) -> Checkpoint | None:
+    for name in reversed(found):
         try:
             return read(storage, name)
         except CheckpointError as error:

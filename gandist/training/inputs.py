@@ -12,10 +12,10 @@ from gandist.config.run import RunConfig
 from gandist.config.schedule import ema_beta, peak, value_at
 from gandist.data.feed import RawBatch, on_device
 from gandist.data.index import Index
-from gandist.distributed.background import sent
+from gandist.distributed.background import to_device
 from gandist.distributed.randomness import Draws, philox
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Game, Latents, Now, Reals
+from gandist.gan.adversarial import Game, Latents, Reals, Scheduled
 from gandist.gan.elbo import Elbo
 from gandist.gan.penalties import PENALTIES, CriticPenalty, Noise
 from gandist.gan.players import Players
@@ -31,7 +31,7 @@ class Inputs:
         self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
         self.latents, self.game = latents_of(config), game
 
-    def of(self, players: Players, raw: Sequence[RawBatch]) -> tuple[list[Reals], list[Latents], Latents, Now]:
+    def of(self, players: Players, raw: Sequence[RawBatch]) -> tuple[list[Reals], list[Latents], Latents, Scheduled]:
         """What the step takes, from a real batch for each update of D; sets the players' scheduled numbers."""
         seen = players.images_seen
         self._schedule(players)
@@ -80,7 +80,7 @@ class Inputs:
         if augment.kind != "none" and augment.target is None:
             players.memory["augment"][0] = value_at(augment.p, seen)
 
-    def _now(self, seen: int) -> Now:
+    def _now(self, seen: int) -> Scheduled:
         """The scheduled numbers that the step takes once `seen` images were shown."""
         game, optim = self.config.game, self.config.optim
         images = self.config.train.batch * game.n_critic
@@ -100,7 +100,7 @@ class Inputs:
                 if isinstance(PENALTIES[name], CriticPenalty) == of_D and update % term.interval == 0
             }
 
-        return Now(
+        return Scheduled(
             beta=exact[-2],
             weights_D=[due(update_D + sub, of_D=True) for sub in range(game.n_critic)],
             weights_G=due(update_G, of_D=False),
@@ -123,7 +123,7 @@ class Inputs:
             y = self.draws.labels(f"fakes/{player}/y", seen, sub, batch, self.config.model.classes)
         elif self.config.model.text_dim:  # the captions of images drawn at random
             numbers = self.draws.numbers(f"fakes/{player}/y", seen, sub, batch, len(self.conditions))
-            y = self._condition(sent(torch.from_numpy(self.conditions[numbers]), self.ranks.device))
+            y = self._condition(to_device(torch.from_numpy(self.conditions[numbers]), self.ranks.device))
         return Latents(z, y, self._noise("G", (), seen, sub) if player == "G" else {})
 
     def _condition(self, y: Tensor) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""What the leading rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
+"""What the main rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -118,7 +118,7 @@ class Outputs:
         """The rows of the run until now, this one last; from storage after a restart."""
         return [*self._rows, row]
 
-    def refuge(self) -> int | None:
+    def rollback_target(self) -> int | None:
         """Images seen at the checkpoint to go back to: the best, else the newest from when all was well; None where
         there is none."""
         self.writer.wait()
@@ -129,7 +129,7 @@ class Outputs:
         well = max((row["images_seen"] for row in self._rows if row.get("verdict") == "healthy"), default=0)
         return max((seen for seen in there if seen <= well), default=None)
 
-    def retreat(self, images_seen: int, number: int) -> None:
+    def roll_back_to(self, images_seen: int, number: int) -> None:
         """Take the run's files back to the checkpoint at `images_seen`; later rows go to `rolled-back-NUMBER.jsonl`."""
         self.wait()
         for name in names(self.storage):
@@ -139,7 +139,7 @@ class Outputs:
         self.evaluations.close()
         lost = [row for row in decode(self.storage.read_bytes(METRICS_FILE) or b"") if row["images_seen"] > images_seen]
         self.storage.write_bytes(f"rolled-back-{number}.jsonl", b"".join(map(encode, lost)))
-        self.trackers.retreat(images_seen)
+        self.trackers.roll_back_to(images_seen)
         self._open(images_seen)
 
     def save(self, players: Players) -> float:

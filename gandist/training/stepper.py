@@ -29,7 +29,7 @@ def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks
         warm_up, timeout_s = (WARM_UP_DDP, config.launch.timeout_s) if ranks.gradients else (WARM_UP, math.inf)
         found = captured(game.step, ranks.stream, warm_up, timeout_s)
     else:
-        if config.step == "graph" and ranks.leads:
+        if config.step == "graph" and ranks.is_main:
             log.warning("step=eager: %s", obstacle)
         # DDP wants its steps on the stream that it was made on.
         found = Eager(game.step, ranks.stream if ranks.gradients else None)

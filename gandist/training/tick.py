@@ -53,7 +53,7 @@ class Tick:
         wait_s, stall_s, tick_s, mean_damaged = values[-len(timing) :]
         return {
             **dict(zip(named, values, strict=False)),
-            **probe.told(values[len(named) : -len(timing)]),
+            **probe.named(values[len(named) : -len(timing)]),
             "img_per_s": (players.images_seen - self._since_images) / tick_s,
             "tick_s": tick_s,
             "data_wait_s": wait_s,

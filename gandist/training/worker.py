@@ -13,7 +13,7 @@ from gandist.config.run import RunConfig
 from gandist.config.schedule import due, images_of, value_at
 from gandist.data import dataset
 from gandist.data.feed import Feed
-from gandist.data.resident import settle
+from gandist.data.resident import place
 from gandist.distributed import memory
 from gandist.distributed.consensus import Consensus, Host, Outcome, wait
 from gandist.distributed.ranks import Ranks, join, lost_contact
@@ -25,8 +25,8 @@ from gandist.monitoring.health import Action, State, Verdict, decide, judge
 from gandist.monitoring.method import method_of
 from gandist.monitoring.telemetry import announce, open_telemetry, target
 from gandist.run import attempt, checkpoint
+from gandist.run.checkpoint import Checkpoints
 from gandist.run.trained import take_stage_1
-from gandist.storage.storage import Storage
 from gandist.training.inputs import Inputs
 from gandist.training.outputs import ROWS, Outputs
 from gandist.training.stepper import stepper
@@ -38,7 +38,7 @@ REMOTE_POLL_S = 5.0
 """How often, at most, an object store is asked whether the run is to end."""
 
 
-def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
+def train(config: RunConfig, checkpoints: Checkpoints, host: Host) -> Outcome:
     """Train as one rank, from the newest sound checkpoint on, or from the start where there is none.
 
     What is wrong before the first step is an Outcome, on all ranks alike: trying again would not mend it.
@@ -51,7 +51,7 @@ def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
     ranks = join(config.device, lambda size: config.train.batch % (size * config.train.accumulate) == 0, timeout_s)
     host.joined()
     try:
-        outcome = train_as(ranks, config, storage, host)
+        outcome = train_as(ranks, config, checkpoints, host)
         ranks.leave()
     except RuntimeError as error:
         if not lost_contact(error):
@@ -59,24 +59,24 @@ def train(config: RunConfig, storage: Storage, host: Host) -> Outcome:
         raise RunError(
             f"rank {ranks.rank} of {ranks.world_size} lost contact with another rank, which failed, or was not heard "
             f"of for launch.timeout_s={timeout_s:g} s: {str(error).splitlines()[0]}; the same command goes on from "
-            f"the last checkpoint in {storage.root}"
+            f"the last checkpoint in {checkpoints.storage.root}"
         ) from error
     return outcome
 
 
-def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> Outcome:
+def train_as(ranks: Ranks, config: RunConfig, checkpoints: Checkpoints, host: Host) -> Outcome:
     """`train`, once this process has its place. Every step that all ranks take together follows an agreement."""
     with ExitStack() as closing:
         run, resume, refusal = None, "", ""
-        closing.callback(checkpoint.let_go)
+        closing.callback(checkpoints.release)
         try:
-            resume = _newest(storage) if ranks.leads else ""
+            resume = _newest(checkpoints) if ranks.is_main else ""
         except GandistError as error:
             refusal = str(error)
         resume, refusal = ranks.gather_all((resume, refusal))[0]
         if not refusal and not ranks.surplus:
             try:
-                run = Run(config, storage, ranks, resume, closing)
+                run = Run(config, checkpoints, ranks, resume, closing)
             except GandistError as error:
                 refusal = str(error)
         if refusals := [message for message in ranks.gather_all(refusal) if message]:
@@ -87,28 +87,27 @@ def train_as(ranks: Ranks, config: RunConfig, storage: Storage, host: Host) -> O
         return run.play(Consensus(ranks, host))
 
 
-def _newest(storage: Storage) -> str:
+def _newest(checkpoints: Checkpoints) -> str:
     """Name of the checkpoint to go on from; its content is kept until this rank has loaded it."""
-    found = checkpoint.newest(storage)
-    if found is None:
-        return ""
-    checkpoint.keep(storage, found)
-    return found.name
+    found = checkpoints.newest()
+    return found.name if found else ""
 
 
 class Run:
     """What one training rank holds, and its loop."""
 
-    def __init__(self, config: RunConfig, storage: Storage, ranks: Ranks, resume: str, closing: ExitStack) -> None:
+    def __init__(
+        self, config: RunConfig, checkpoints: Checkpoints, ranks: Ranks, resume: str, closing: ExitStack
+    ) -> None:
         """Load everything that a run needs, with the players of checkpoint `resume`; write nothing yet.
 
         Raises:
             GandistError: the data, the network or the checkpoint cannot be used.
         """
-        self.config, self.storage, self.ranks = config, storage, ranks
+        self.config, self.storage, self.ranks = config, checkpoints.storage, ranks
         self._message = ""
         self.players = new_players(config, ranks.device)
-        set_up(ranks.device, config.launch.threads, config.tf32, self._take_up(resume).get("threads"))
+        set_up(ranks.device, config.launch.threads, config.tf32, self._take_up(checkpoints, resume).get("threads"))
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
         first = dataset.order_of(config, self.index).take(0, min(signals.CANDIDATES, self.index.n))
@@ -118,20 +117,20 @@ class Run:
         self.feed = self._open_feed()
         closing.callback(lambda: self.feed.close())
 
-    def _take_up(self, resume: str) -> dict[str, Any]:
+    def _take_up(self, checkpoints: Checkpoints, resume: str) -> dict[str, Any]:
         """Put the players where the run goes on; what the checkpoint's manifest says, whose content is let go of."""
         if not resume:
             take_stage_1(self.config, self.players)
             return {}
-        found = checkpoint.read(self.storage, resume)
+        found = checkpoints.read(resume)
         found.restore(self.players)
-        checkpoint.let_go()
+        checkpoints.release()
         return found.manifest
 
     def _open_feed(self) -> Feed:
         """The images from here on."""
-        self.images, where = settle(self.images, self.config.data.resident, self.ranks.device)
-        if self.ranks.leads:
+        self.images, where = place(self.images, self.config.data.resident, self.ranks.device)
+        if self.ranks.is_main:
             log.info("%s", where)
         return Feed(
             self.images,
@@ -147,15 +146,15 @@ class Run:
     def announce(self, closing: ExitStack, start: str) -> None:
         """Take over the run, now that all ranks can: wrap the game, count the attempt, serve metrics, open files."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
-        if ranks.leads:
+        if ranks.is_main:
             for warning in dataset.class_warnings(config, self.index):
                 log.warning("%s", warning)
         self.game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
         self.play_step = stepper(config, self.game, players, ranks)
-        closing.callback(self.play_step.forget)
+        closing.callback(self.play_step.reset)
         self.inputs = Inputs(config, ranks, dataset.conditions_of(config, self.index), self.game)
         self.probe = signals.Probe(*self.inputs.of_probe(*self.probed))
-        if ranks.leads:
+        if ranks.is_main:
             log.info(
                 "training run=%s images_seen=%d world_size=%d device=%s precision=%s step=%s threads=%d",
                 config.run.name,
@@ -164,7 +163,7 @@ class Run:
                 *(ranks.device, precision, self.play_step.mode, torch.get_num_threads()),
             )
         mine = None
-        if ranks.leads:
+        if ranks.is_main:
             with self._writing():
                 mine = attempt.Attempt(storage, start)
         self.number = number = max(1, *ranks.gather(mine.number if mine else 0))
@@ -181,7 +180,7 @@ class Run:
         host, first, folder = config.telemetry.host, config.telemetry.port, config.telemetry.dir
         port = telemetry.serve(host, first + ranks.rank if first and not folder else first, folder)
         addresses = ranks.gather(target(host, port) if port else "")
-        if any(addresses) and ranks.leads and storage.local is not None:
+        if any(addresses) and ranks.is_main and storage.local is not None:
             announce(storage.local, [address for address in addresses if address])
         self.method = method_of(config)
         self.attempt, self.outputs = mine, None
@@ -244,14 +243,14 @@ class Run:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """What the leading rank alone does: a later attempt's taking over ends it, and all ranks at the next poll."""
+        """What the main rank alone does: a later attempt's taking over ends it, and all ranks at the next poll."""
         try:
             yield
         except OvertakenError as error:
             self._message = str(error)
 
     def save(self) -> None:
-        """Start writing a checkpoint, on the leading rank."""
+        """Start writing a checkpoint, on the main rank."""
         if self.outputs and not self._message:
             with self._writing():
                 self.tick.stall_s += self.outputs.save(self.players)
@@ -291,7 +290,7 @@ class Run:
         }
 
     def evaluate(self, row: dict[str, Any]) -> bool:
-        """Measure G's average into the row; whether it is the best so far, which the leading rank knows."""
+        """Measure G's average into the row; whether it is the best so far, which the main rank knows."""
         start = time.perf_counter()
         self.telemetry.phase("evaluating")
         result = self.evaluator.evaluate(self.players)
@@ -305,16 +304,16 @@ class Run:
         return best
 
     def judge(self, row: dict[str, Any], done: bool) -> Action:
-        """The verdict on the run, added to the row, and what is to be done: as the leading rank decides."""
+        """The verdict on the run, added to the row, and what is to be done: as the main rank decides."""
         verdict, action = Verdict(), Action()
         if self.outputs:
             before, rows = self.state, self.outputs.recent(row)
             verdict = judge(rows, self.method)
-            refuge = None
+            rollback_target = None
             if verdict.state != "healthy":
                 with self._writing():
-                    refuge = self.outputs.refuge()
-            action = decide(verdict, self.config.health, self.players.rollbacks, refuge, done)
+                    rollback_target = self.outputs.rollback_target()
+            action = decide(verdict, self.config.health, self.players.rollbacks, rollback_target, done)
             if verdict.state != before and (verdict.state == "healthy" or action.kind != "ignore"):
                 log.warning("health=%s images_seen=%d %s", verdict.state, row["images_seen"], verdict.reason)
         verdict, action = self.ranks.gather((verdict, action))[0]
@@ -338,10 +337,10 @@ class Run:
         if out:
             log.warning("roll back from images_seen=%d to %d: %s", seen, action.to, action.reason)
             with self._writing():
-                out.retreat(action.to, rollbacks)
+                out.roll_back_to(action.to, rollbacks)
         self.ranks.gather(None)  # the checkpoint may only now have been written whole
         checkpoint.read(self.storage, f"{action.to:08d}").restore(players)
-        self.play_step.forget()
+        self.play_step.reset()
         players.rollbacks, players.lr_scale = rollbacks, lr_scale * self.config.health.lr_factor
         self._rolled_back = f"from {seen} images: {action.reason}"
         self.state = "healthy"

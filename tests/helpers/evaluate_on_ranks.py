@@ -26,7 +26,7 @@ if __name__ == "__main__":
             # of its own, as of BatchNorm's statistics, must not count.
             tensor.mul_(8 * (1 + ranks.rank))
     result = Evaluator(config, ranks).evaluate(players)
-    if ranks.leads:
+    if ranks.is_main:
         Path(sys.argv[2]).write_text(json.dumps(result.plain()))
     ranks.leave()
     os._exit(0)  # threads of pyarrow's can abort an interpreter that ends so soon after it has read an index

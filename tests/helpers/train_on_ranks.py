@@ -21,6 +21,7 @@ from torch import Tensor
 from gandist.config.run import RunConfig, validate
 from gandist.distributed.consensus import Host
 from gandist.launch.resumption import run_root
+from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 
@@ -89,6 +90,6 @@ if __name__ == "__main__":
     dist.init_process_group("gloo")
     for tree in json.loads(Path(sys.argv[1]).read_text()):
         config = validate(tree)
-        outcome = train(config, Storage(run_root(config)), Host())
+        outcome = train(config, Checkpoints(Storage(run_root(config))), Host())
         assert outcome.status == "done", outcome
     dist.destroy_process_group()

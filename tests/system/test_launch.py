@@ -95,10 +95,10 @@ def test_an_elastic_run_takes_the_workers_there_are(cluster: str, tmp_path: Path
 
 def test_a_crash_is_told_with_its_cause(cluster: str, tmp_path: Path) -> None:
     config = on_ray(tmp_path, "crash")
-    storage = prepare(config, "auto")
+    checkpoints = prepare(config, "auto")
     (tmp_path / "crash" / "samples").write_text("a file where a folder is needed")
     with pytest.raises(RunError, match="samples"):
-        launch(config, storage)
+        launch(config, checkpoints)
 
 
 def test_sigterm_to_the_driver_leaves_a_checkpoint_and_the_run_goes_on(cluster: str, tmp_path: Path) -> None:

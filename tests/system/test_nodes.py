@@ -92,14 +92,14 @@ class Watched:
 
     def __init__(self, config: RunConfig) -> None:
         self.root = Path(run_root(config))
-        self.storage = prepare(config, "auto")
+        self.checkpoints = prepare(config, "auto")
         self.outcome: Outcome | Exception | None = None
         self.thread = threading.Thread(target=self._run, args=(config,), daemon=True)
         self.thread.start()
 
     def _run(self, config: RunConfig) -> None:
         try:
-            self.outcome = launch(config, self.storage)
+            self.outcome = launch(config, self.checkpoints)
         except Exception as error:  # for the test to see
             self.outcome = error
 

@@ -20,6 +20,7 @@ from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
 from gandist.launch.resumption import prepare, run_root
 from gandist.run import checkpoint
+from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.train_on_ranks import final_digests, tiny
@@ -152,7 +153,7 @@ def test_resume_bitwise_with_what_methods_remember(tmp_path: Path, case: str) ->
     whole, halves = (tiny(tmp_path, name, **MEMORY[case]) for name in ("whole", "halves"))
     half = tiny(tmp_path, "halves", **MEMORY[case], train__total_kimg=0.06)
     for config in (whole, half, halves):
-        assert train(config, Storage(run_root(config)), Host()).status == "done"
+        assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     assert final_digests(halves) == final_digests(whole)
 
     def state(config: RunConfig, images_seen: int) -> dict[str, Any]:
@@ -174,7 +175,7 @@ def test_what_methods_remember_counts(tmp_path: Path) -> None:
     whole, halves = (tiny(tmp_path, name, **MEMORY["lecam-and-ada"]) for name in ("whole", "halves"))
     half = tiny(tmp_path, "halves", **MEMORY["lecam-and-ada"], train__total_kimg=0.06)
     for config in (whole, half):
-        assert train(config, Storage(run_root(config)), Host()).status == "done"
+        assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     storage, players = Storage(run_root(halves)), new_players(halves, torch.device("cpu"))
     checkpoint.read(storage, "00000060").restore(players)
     for tensor in players.memory.values():
@@ -182,7 +183,7 @@ def test_what_methods_remember_counts(tmp_path: Path) -> None:
     writer = checkpoint.Writer(storage, facts={}, keep=4)
     writer.save(players)
     writer.close()
-    assert train(halves, storage, Host()).status == "done"
+    assert train(halves, Checkpoints(storage), Host()).status == "done"
     assert final_digests(halves) != final_digests(whole)
 
 
@@ -196,7 +197,7 @@ def test_files_of_ones_own_may_move_and_nothing_else(tmp_path: Path) -> None:
     def config(*imports: Path) -> RunConfig:
         return tiny(tmp_path, "mine", imports=[str(path) for path in imports], train__total_kimg=0.012)
 
-    assert train(config(file), Storage(run_root(config(file))), Host()).status == "done"
+    assert train(config(file), Checkpoints(Storage(run_root(config(file)))), Host()).status == "done"
     prepare(config(file), "must")
     prepare(config(moved), "must")
     for refused, name in (

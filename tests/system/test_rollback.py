@@ -13,6 +13,7 @@ from gandist.distributed.consensus import Host, Outcome
 from gandist.launch.resumption import run_root
 from gandist.monitoring.health import Method, Verdict
 from gandist.run import checkpoint
+from gandist.run.checkpoint import Checkpoints
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.storage.storage import Storage
 from gandist.training.worker import train as train_rank
@@ -34,7 +35,7 @@ def once_at(images_seen: int, state: str = "diverged") -> Any:
 
 def run(config: RunConfig) -> tuple[Outcome, Storage, list[dict[str, Any]]]:
     storage = Storage(run_root(config))
-    outcome = train_rank(config, storage, Host())
+    outcome = train_rank(config, Checkpoints(storage), Host())
     return outcome, storage, decode(storage.read_bytes(METRICS_FILE) or b"")
 
 

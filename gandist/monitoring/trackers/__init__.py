@@ -1,7 +1,7 @@
 """Where a run is shown besides its own files: TensorBoard event files, MLflow, Weights & Biases.
 
 Each tracker works on a thread of its own, so that a server that is slow or gone, or a full disk, costs one warning and
-never holds training up. Libraries are imported on that thread, of what is switched on only, in the leading rank only.
+never holds training up. Libraries are imported on that thread, of what is switched on only, in the main rank only.
 """
 
 import importlib.util
@@ -110,8 +110,8 @@ class Trackers:
         """`png` may take its time: it is called on the trackers' threads."""
         self._each(lambda tracker: tracker.picture(images_seen, png()))
 
-    def retreat(self, images_seen: int) -> None:
-        self._each(lambda tracker: tracker.retreat(images_seen))
+    def roll_back_to(self, images_seen: int) -> None:
+        self._each(lambda tracker: tracker.roll_back_to(images_seen))
 
     def _each(self, call: Callable[[Tracker], None]) -> None:
         for tracker in self._all:

@@ -43,7 +43,7 @@ class Appending:
     def new(self, images_seen: int) -> bool:
         return images_seen > self._written
 
-    def retreat(self, images_seen: int) -> None:
+    def roll_back_to(self, images_seen: int) -> None:
         self._written = -1
         self._keep()
 

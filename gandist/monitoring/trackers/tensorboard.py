@@ -64,7 +64,7 @@ class TensorBoard:
         summary = Summary(value=[Summary.Value(tag="samples", image=image)])
         self._write(Event(wall_time=time.time(), step=images_seen, summary=summary))
 
-    def retreat(self, images_seen: int) -> None:
+    def roll_back_to(self, images_seen: int) -> None:
         self._records.close()
         self._open(images_seen)
 

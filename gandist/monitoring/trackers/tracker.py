@@ -28,7 +28,7 @@ class Tracker(Protocol):
     def picture(self, images_seen: int, png: bytes) -> None:
         """Take a grid of samples."""
 
-    def retreat(self, images_seen: int) -> None:
+    def roll_back_to(self, images_seen: int) -> None:
         """The run goes on from an earlier checkpoint: what came after it is void."""
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from gandist.data.cache import ShardCache
 from gandist.data.index import Index, read_index
-from gandist.data.sets import MappedSet, StreamedSet, open_samples
+from gandist.data.sets import MappedSet, SampleSet, StreamedSet, open_samples
 from gandist.errors import DataError, UnreachableError
 from gandist.media.decode import decode
 from tests.helpers.small_datasets import damage, make_set, pixels
@@ -121,7 +121,7 @@ def test_a_number_outside_the_set_is_an_error(packed: Index, tmp_path: Path) -> 
 OPEN = """
 import sys
 from pathlib import Path
-from gandist.data.sets import open_samples
+from gandist.data.sets import MappedSet, SampleSet, StreamedSet, open_samples
 from gandist.data.index import read_index
 images = open_samples(read_index(sys.argv[1]), 32, 3, cache_dir=Path(sys.argv[2]))
 images.gather(__import__("numpy").arange(40))

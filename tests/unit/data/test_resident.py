@@ -9,7 +9,7 @@ import torch
 from gandist.config.run import RunConfig
 from gandist.data import resident
 from gandist.data.index import Index
-from gandist.data.resident import ResidentSet, settle
+from gandist.data.resident import ResidentSet, place
 from gandist.data.sets import Images, open_samples
 from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
@@ -70,13 +70,13 @@ def with_free(n_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_on_a_cpu_the_map_serves_unless_they_are_asked_for(mapped: Images) -> None:
     for choice in ("auto", "never"):
-        images, said = settle(mapped, choice, CPU)
+        images, said = place(mapped, choice, CPU)
         assert images is mapped
         assert said == f"data=mapped n={N} resolution=32 bytes={BYTES}: they fit half of data.cache_gib"
-    images, said = settle(mapped, "always", CPU)
+    images, said = place(mapped, "always", CPU)
     assert isinstance(images, ResidentSet)
     assert said.startswith(f"data=resident n={N} resolution=32 bytes={BYTES}: they take 0.0% of ")
-    again, said = settle(images, "always", CPU)
+    again, said = place(images, "always", CPU)
     assert again is images, "after a roll-back"
     assert said.startswith("data=resident")
 
@@ -88,13 +88,13 @@ def test_on_a_gpu_they_are_kept_where_they_take_a_quarter_of_what_is_free(
     taken = []
     monkeypatch.setattr(resident, "ResidentSet", type("Taken", (), {"__init__": lambda *of: taken.append(of[1:])}))
     with_free(4 * BYTES - 1, monkeypatch)
-    images, said = settle(mapped, "auto", GPU)
+    images, said = place(mapped, "auto", GPU)
     assert (images, taken) == (mapped, [])
     assert said.startswith("data=mapped")
     assert said.endswith("and take 25% of 0.000229 GiB free on cuda:0")
-    assert settle(mapped, "never", GPU)[1].startswith("data=mapped")
+    assert place(mapped, "never", GPU)[1].startswith("data=mapped")
     with_free(4 * BYTES, monkeypatch)
-    assert settle(mapped, "auto", GPU)[1].startswith("data=resident")
+    assert place(mapped, "auto", GPU)[1].startswith("data=resident")
     assert taken == [(mapped, GPU)]
 
 
@@ -104,7 +104,7 @@ def test_sets_too_large_for_the_cache_are_streamed_to_a_gpu_too(
     """Decoding all of it each time is left to who asks for it."""
     with_free(100 * BYTES, monkeypatch)
     streamed = open_samples(packed, 32, 3, cache_dir=tmp_path, cache_gib=STREAMED_GIB)
-    images, said = settle(streamed, "auto", GPU)
+    images, said = place(streamed, "auto", GPU)
     assert images is streamed
     assert said == f"data=streamed n={N} resolution=32 bytes={BYTES}: they do not fit half of data.cache_gib"
 
@@ -112,9 +112,9 @@ def test_sets_too_large_for_the_cache_are_streamed_to_a_gpu_too(
 def test_what_is_asked_for_and_does_not_fit_is_refused(mapped: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     with_free(BYTES - 1, monkeypatch)
     with pytest.raises(ConfigError, match=r"data\.resident: always, but the images take .* GiB free on cpu; set"):
-        settle(mapped, "always", CPU)
+        place(mapped, "always", CPU)
     with_free(BYTES, monkeypatch)
-    assert isinstance(settle(mapped, "always", CPU)[0], ResidentSet)
+    assert isinstance(place(mapped, "always", CPU)[0], ResidentSet)
 
 
 def play(config: RunConfig) -> str:

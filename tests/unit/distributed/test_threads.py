@@ -9,7 +9,7 @@ import torch
 from gandist.distributed import threads
 from gandist.distributed.consensus import Host
 from gandist.launch.resumption import run_root
-from gandist.run.checkpoint import newest
+from gandist.run.checkpoint import Checkpoints, newest
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.train_on_ranks import tiny
@@ -69,13 +69,13 @@ def test_a_run_keeps_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     try:
         config = tiny(tmp_path, "kept", launch__threads=None)
         monkeypatch.setattr(threads, "_convolution_s", lambda n: 1 / n if n <= 2 else 1)
-        assert train(config, Storage(run_root(config)), Host()).status == "done"
+        assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
         found = newest(Storage(run_root(config)))
         assert found is not None
         assert found.manifest["threads"] == 2
         monkeypatch.setattr(threads, "_convolution_s", lambda n: 1.0)
         longer = tiny(tmp_path, "kept", launch__threads=None, train__total_kimg=0.18)
-        assert train(longer, Storage(run_root(longer)), Host()).status == "done"
+        assert train(longer, Checkpoints(Storage(run_root(longer))), Host()).status == "done"
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(usual)

@@ -13,11 +13,12 @@ from torch.amp.grad_scaler import GradScaler
 
 from gandist.distributed.consensus import Host
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Latents, Now, Reals
+from gandist.gan.adversarial import Latents, Reals, Scheduled
 from gandist.gan.elbo import Elbo
 from gandist.gan.networks import NETWORKS, Shape
 from gandist.gan.players import Player, Players, build_players
 from gandist.launch.resumption import run_root
+from gandist.run.checkpoint import Checkpoints
 from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
@@ -74,7 +75,9 @@ def test_one_step_descends_the_bound(accumulate: int, beta: float | None, condit
 
     elbo = Elbo(players, CPU, "fp64", accumulate)
     weights = {} if beta is None else {"kl": beta}
-    statistics = elbo.step(players, [Reals(x, y)], [Latents(eps, None)], unused, Now(beta=0.25, weights_G=weights))
+    statistics = elbo.step(
+        players, [Reals(x, y)], [Latents(eps, None)], unused, Scheduled(beta=0.25, weights_G=weights)
+    )
 
     mean, log_var = x @ before["B"].T, x @ before["c"].T
     code = mean + torch.exp(log_var / 2) * eps
@@ -125,7 +128,7 @@ def test_a_step_that_is_not_finite_is_skipped_by_both() -> None:
     z = Latents(torch.randn(4, 4), None)
 
     def step(x: Tensor) -> list[Tensor]:
-        elbo.step(players, [Reals(x, None)], [z], z, Now(beta=0.5))
+        elbo.step(players, [Reals(x, None)], [z], z, Scheduled(beta=0.5))
         return [p.detach().clone() for player in (players.G, players.D) for p in player.net.parameters()]
 
     same = step(torch.full((4, 1, 32, 32), torch.nan))
@@ -147,7 +150,7 @@ def test_a_run_draws_images(tmp_path: Path, precision: str) -> None:
         train__total_kimg=0.96,
         train__tick_kimg=0.12,
     )
-    assert train(config, Storage(run_root(config)), Host()).status == "done"
+    assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     root = Path(run_root(config))
     rows = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
     assert {"loss/D", "loss/G", "grad_norm/D", "grad_norm/G"} <= rows[-1].keys()

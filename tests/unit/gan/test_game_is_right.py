@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Game, Latents, Now, Reals, Rules
+from gandist.gan.adversarial import Game, Latents, Reals, Rules, Scheduled
 from gandist.gan.networks import NETWORKS, Shape
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.players import Player, Players, build_players
@@ -84,7 +84,7 @@ def test_game_is_right(objective: str, accumulate: int) -> None:
     A, w = (p.detach().numpy().copy() for p in (players.G.net.get_parameter("A"), players.D.net.get_parameter("w")))
     x, z_D, z_G = (torch.randn(N, size, dtype=torch.float64) for size in (X, Z, Z))
 
-    statistics = game.step(players, [Reals(x, None)], [Latents(z_D, None)], Latents(z_G, None), Now(beta=0.25))
+    statistics = game.step(players, [Reals(x, None)], [Latents(z_D, None)], Latents(z_G, None), Scheduled(beta=0.25))
 
     on_real, on_fake, for_G = DERIVATIVES[objective]
     fake = z_D.numpy() @ A.T
@@ -118,7 +118,7 @@ def test_label_smoothing_is_one_sided(objective: str) -> None:
     game = Game(players, Rules(OBJECTIVES[objective], smoothing=s), Ranks(0, 1, torch.device("cpu")), "fp64")
     w, A = (p.detach().numpy().copy() for p in (players.D.net.get_parameter("w"), players.G.net.get_parameter("A")))
     x, z = torch.randn(N, X, dtype=torch.float64), torch.randn(N, Z, dtype=torch.float64)
-    statistics = game.step(players, [Reals(x, None)], [Latents(z, None)], Latents(z, None), Now(beta=0.0))
+    statistics = game.step(players, [Reals(x, None)], [Latents(z, None)], Latents(z, None), Scheduled(beta=0.0))
     r, f = x.numpy() @ w, z.numpy() @ A.T @ w
     if objective == "ls":
         loss = 0.5 * ((r - (1 - s)) ** 2).mean() + 0.5 * (f**2).mean()
@@ -137,7 +137,7 @@ def test_weights_are_clipped_after_the_update() -> None:
     game = Game(players, Rules(OBJECTIVES["wasserstein"]), Ranks(0, 1, torch.device("cpu")), "fp64")
     x, z = torch.randn(N, X, dtype=torch.float64), torch.randn(N, Z, dtype=torch.float64)
     w = players.D.net.get_parameter("w").detach() + (x - z @ players.G.net.get_parameter("A").detach().T).mean(0)
-    game.step(players, [Reals(x, None)], [Latents(z, None)], Latents(z, None), Now(beta=0.0, clip=0.5))
+    game.step(players, [Reals(x, None)], [Latents(z, None)], Latents(z, None), Scheduled(beta=0.0, clip=0.5))
     clipped = players.D.net.get_parameter("w").detach()
     torch.testing.assert_close(clipped, w.clamp(-0.5, 0.5), atol=1e-12, rtol=0)
     assert (clipped.abs() == 0.5).any()
@@ -154,7 +154,7 @@ def test_fakes_count_for_D() -> None:
         x = torch.randn(N, X, dtype=torch.float64)
         torch.manual_seed(seed)
         z = Latents(torch.randn(N, Z, dtype=torch.float64), None)
-        game.step(players, [Reals(x, None)], [z], z, Now(beta=0.0))
+        game.step(players, [Reals(x, None)], [z], z, Scheduled(beta=0.0))
         updates.append(players.D.net.get_parameter("w").detach().clone())
     assert (updates[0] - updates[1]).abs().max() > 1e-3
 
@@ -170,7 +170,7 @@ def test_each_critic_update_takes_its_own_batch() -> None:
     for (x, *_), (z, *_) in zip(reals, latents, strict=True):
         fake = z @ A.T
         w = w - (((x @ w) - 1)[:, None] * x + (fake @ w)[:, None] * fake).mean(0)
-    game.step(players, reals, latents, latents[0], Now(beta=0.0, weights_D=[{}] * 3))
+    game.step(players, reals, latents, latents[0], Scheduled(beta=0.0, weights_D=[{}] * 3))
     torch.testing.assert_close(players.D.net.get_parameter("w").detach(), w, atol=1e-12, rtol=0)
 
 
@@ -186,12 +186,12 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted() -> None:
     before = {name: tensor.clone() for name, tensor in players.D.net.state_dict().items()}
     z = Latents(torch.randn(4, 4), None)
     x = torch.full((4, 1, 32, 32), float("nan"))
-    game.step(players, [Reals(x, None)], [z], z, Now(beta=0.5))
+    game.step(players, [Reals(x, None)], [z], z, Scheduled(beta=0.5))
     assert players.D.skipped == 1
     assert players.G.skipped == 0
     for name, tensor in players.D.net.state_dict().items():
         assert torch.equal(tensor, before[name]), name
-    game.step(players, [Reals(torch.rand(4, 1, 32, 32), None)], [z], z, Now(beta=0.5))
+    game.step(players, [Reals(torch.rand(4, 1, 32, 32), None)], [z], z, Scheduled(beta=0.5))
     assert players.D.skipped == 1
     assert all(float(state["step"]) == 1 for state in players.D.optimizer.state.values()), (
         "a skipped step does not count for Adam's bias correction"
@@ -207,11 +207,11 @@ def test_a_forward_pass_that_is_not_finite_leaves_no_mark() -> None:
     )
     game = Game(players, Rules(OBJECTIVES["ns"]), Ranks(0, 1, torch.device("cpu")), "fp32")
     x, z = Reals(torch.rand(4, 1, 32, 32), None), Latents(torch.randn(4, 4), None)
-    game.step(players, [x], [z], z, Now(beta=0.5))
-    game.step(players, [x], [z], Latents(torch.full((4, 4), float("inf")), None), Now(beta=0.5))
+    game.step(players, [x], [z], z, Scheduled(beta=0.5))
+    game.step(players, [x], [z], Latents(torch.full((4, 4), float("inf")), None), Scheduled(beta=0.5))
     assert players.G.skipped == 1
     for net in (players.G.net, players.G_ema):
         assert all(tensor.isfinite().all() for tensor in net.state_dict().values())
     before = players.G_ema.get_buffer("layers.1.running_mean").clone()
-    game.step(players, [x], [z], z, Now(beta=0.5))
+    game.step(players, [x], [z], z, Scheduled(beta=0.5))
     assert not torch.equal(before, players.G_ema.get_buffer("layers.1.running_mean"))

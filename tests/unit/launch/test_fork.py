@@ -11,6 +11,7 @@ from gandist.errors import CheckpointError, ConfigError
 from gandist.launch.fork import fork
 from gandist.launch.resumption import prepare, run_root
 from gandist.run import checkpoint
+from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.train import main
 from gandist.training.worker import train
@@ -20,7 +21,7 @@ from tests.helpers.train_on_ranks import final_digests, tiny
 @pytest.fixture(scope="module")
 def donor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = tiny(tmp_path_factory.mktemp("fork"), "donor")
-    assert train(config, Storage(run_root(config)), Host()).status == "done"
+    assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     return Path(run_root(config))
 
 
@@ -49,7 +50,7 @@ def test_an_unchanged_fork_ends_as_the_donor_would(donor: Path, tmp_path: Path) 
 def test_what_it_had_of_later_is_gone(donor: Path, tmp_path: Path) -> None:
     config = tiny(tmp_path, "ahead", run__seed=0, optim__lr_G=2e-3)
     storage = Storage(run_root(config))
-    assert train(config, storage, Host()).status == "done"
+    assert train(config, Checkpoints(storage), Host()).status == "done"
     fork(config, storage, str(donor), 60)
     assert checkpoint.names(storage) == ["00000060"]
 

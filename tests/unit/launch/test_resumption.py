@@ -11,7 +11,6 @@ from gandist.config.run import RunConfig, validate
 from gandist.errors import CheckpointError, ConfigError
 from gandist.launch.driver import launch
 from gandist.launch.resumption import prepare, run_root
-from gandist.run import checkpoint
 from gandist.run.attempt import ask_to_stop, stop_asked
 from gandist.run.checkpoint import newest
 from gandist.storage.storage import Storage
@@ -53,9 +52,9 @@ def configured(folder: Path, **changes: Any) -> RunConfig:
 
 def test_auto_begins_where_there_is_nothing_and_goes_on_where_there_is(here: Path) -> None:
     new = configured(here, run__name="new")
-    storage = prepare(new, "auto")
+    storage = prepare(new, "auto").storage
     assert storage.root == str(here / "runs/new") == run_root(new)
-    found = newest(prepare(configured(here), "auto"))
+    found = prepare(configured(here), "auto").newest()
     assert found is not None
     assert found.images_seen == 16
 
@@ -69,7 +68,7 @@ def test_must_insists(here: Path) -> None:
 def test_never_keeps_what_was_there_under_another_name(here: Path) -> None:
     before = sorted(path.relative_to(here / "runs/run") for path in (here / "runs/run").rglob("*"))
     for number in (1, 2):
-        storage = prepare(configured(here), "never")
+        storage = prepare(configured(here), "never").storage
         assert newest(storage) is None
         kept = here / f"runs/run.{number}"
         assert kept.is_dir()
@@ -97,7 +96,7 @@ def test_another_configuration_is_refused_with_the_fields(here: Path, changes: A
             prepare(configured(here, **changes), resume)
         for word in [*named, str(here / "runs/run"), "--resume never", "run.name"]:
             assert word in str(caught.value)
-    assert newest(prepare(configured(here, **changes), "never")) is None
+    assert prepare(configured(here, **changes), "never").newest() is None
 
 
 def test_what_may_change_may_change(here: Path) -> None:
@@ -121,7 +120,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(here: Path) -> None:
     (checkpoints / "00000016/G.safetensors").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match="sha256"):
         prepare(configured(here), "auto")
-    assert newest(prepare(configured(here), "never")) is None
+    assert prepare(configured(here), "never").newest() is None
 
 
 @pytest.mark.parametrize("same_process", [True, False])
@@ -129,9 +128,9 @@ def test_a_checkpoint_is_read_once_to_go_on_from_it(
     here: Path, same_process: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By each process, as Ray's workers are others than the driver; a damaged one is not looked at again either."""
-    checkpoints, counts = here / "runs/run/checkpoints", Counter[str]()
-    shutil.copytree(checkpoints / "00000016", checkpoints / "00000024")
-    (checkpoints / "00000024/state.json").write_bytes(b"torn")
+    folder, counts = here / "runs/run/checkpoints", Counter[str]()
+    shutil.copytree(folder / "00000016", folder / "00000024")
+    (folder / "00000024/state.json").write_bytes(b"torn")
     usual = Storage.read_bytes
 
     def read_bytes(storage: Storage, name: str) -> bytes | None:
@@ -140,41 +139,39 @@ def test_a_checkpoint_is_read_once_to_go_on_from_it(
 
     monkeypatch.setattr(Storage, "read_bytes", read_bytes)
     config = configured(here, train__total_kimg=0.032)
-    files = {
-        f"checkpoints/{name}/{file.name}" for name in ("00000016", "00000024") for file in checkpoints.glob("*16/*")
-    }
+    files = {f"checkpoints/{name}/{file.name}" for name in ("00000016", "00000024") for file in folder.glob("*16/*")}
     once = Counter(file for file in files if not file.endswith("manifest.json"))
-    storage = prepare(config, "auto")
+    checkpoints = prepare(config, "auto")
     assert +counts == once
     if not same_process:
-        checkpoint.let_go()
+        checkpoints.release()
         counts.clear()
-    assert launch(config, storage).images_seen == 32
+    assert launch(config, checkpoints).images_seen == 32
     assert +counts == once
-    assert not checkpoint._kept
+    assert checkpoints._newest is None
     assert caplog.text.count("trying the one before") == 2 - same_process
 
 
 def test_one_that_is_kept_gives_way_to_a_newer_one(here: Path) -> None:
-    checkpoints, storage = here / "runs/run/checkpoints", prepare(configured(here), "auto")
-    kept = newest(storage)
-    assert kept is newest(storage)
-    shutil.copytree(checkpoints / "00000016", checkpoints / "00000024")
-    found = newest(storage)
+    folder, checkpoints = here / "runs/run/checkpoints", prepare(configured(here), "auto")
+    kept = checkpoints.newest()
+    assert kept is checkpoints.newest()
+    manifest = folder / "00000016/manifest.json"
+    manifest.write_text(manifest.read_text().replace(" ", ""))
+    assert checkpoints.read("00000016") is kept
+    manifest.write_text(manifest.read_text().replace('"attempt":1', '"attempt":2'))
+    assert checkpoints.read("00000016") is not kept
+    assert checkpoints.newest() is not kept
+    shutil.copytree(folder / "00000016", folder / "00000024")
+    found = checkpoints.newest()
     assert found is not None
     assert found.name == "00000024"
-    manifest = checkpoints / "00000016/manifest.json"
-    manifest.write_text(manifest.read_text().replace(" ", ""))
-    assert checkpoint.read(storage, "00000016") is kept
-    manifest.write_text(manifest.read_text().replace('"attempt":1', '"attempt":2'))
-    assert checkpoint.read(storage, "00000016") is not kept
-    checkpoint.let_go()
 
 
 def test_a_start_takes_back_the_request_to_stop(here: Path) -> None:
     storage = Storage(run_root(configured(here)))
     ask_to_stop(storage)
-    assert not stop_asked(prepare(configured(here), "auto"))
+    assert not stop_asked(prepare(configured(here), "auto").storage)
 
 
 def test_where_a_run_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

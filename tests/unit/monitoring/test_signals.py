@@ -34,7 +34,7 @@ def players() -> Players:
 
 
 def look(probe: Probe, of: Players) -> dict[str, float]:
-    return probe.told(probe.look(of, torch.tensor(0.25)).tolist())
+    return probe.named(probe.look(of, torch.tensor(0.25)).tolist())
 
 
 def test_diversity_is_relative_to_real_images() -> None:
@@ -137,4 +137,4 @@ def test_a_look_waits_for_nothing() -> None:
     probe, of, nonfinite = Probe(x, x[:, 0, 0, ::8] - y[:, None], y), players(), torch.tensor(0.25)
     with Blind():  # type: ignore[no-untyped-call]
         values = probe.look(of, nonfinite)
-    assert probe.told(values.tolist())[WORST] == pytest.approx(1.0, rel=1e-5), "in two batches, as in one"
+    assert probe.named(values.tolist())[WORST] == pytest.approx(1.0, rel=1e-5), "in two batches, as in one"

@@ -125,12 +125,12 @@ def test_a_tick_feeds_every_metric_that_names_a_key() -> None:
 
 def test_what_alerts_ask_for_is_there_from_the_start() -> None:
     before = time.time()
-    leading, other = Telemetry("clothes", 0), Telemetry("clothes", 1)
+    main, other = Telemetry("clothes", 0), Telemetry("clothes", 1)
     for name in ("gandist_checkpoint_timestamp_seconds", "gandist_step_timestamp_seconds"):
-        found = leading.registry.get_sample_value(name, {"run": "clothes", "rank": "0"})
+        found = main.registry.get_sample_value(name, {"run": "clothes", "rank": "0"})
         assert found is not None
         assert before <= found <= time.time()
-    assert value(other, "gandist_checkpoint_timestamp_seconds") is None  # only the leading rank writes any
+    assert value(other, "gandist_checkpoint_timestamp_seconds") is None  # only the main rank writes any
     assert value(other, "gandist_phase", gandist_phase="starting") == 1
     started = value(other, "gandist_step_timestamp_seconds") or 0.0
     other.step(64, 0.05, 0.002)

@@ -148,9 +148,9 @@ def test_tensorboard_goes_on_where_the_run_does(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-7])  # killed while it wrote
     board = attempt(16, 24, 32, 40)
     assert steps(tmp_path, "loss/D") == steps(tmp_path, "samples") == [0, 8, 16, 24, 32, 40]
-    board.retreat(24)
+    board.roll_back_to(24)
     board.row(row(32))
-    board.retreat(8)
+    board.roll_back_to(8)
     board.row(row(16))
     board.close()
     assert steps(tmp_path, "loss/D") == [0, 8, 16]
@@ -203,7 +203,7 @@ def test_mlflow(tmp_path: Path, store: str, said: pytest.LogCaptureFixture) -> N
         tick(16)
         tick(24)
         tick(32, verdict="diverged", reason="too much")
-        to.retreat(16)
+        to.roll_back_to(16)
         tick(24, rollback="from 32")
 
     tracked(config, 0, first)

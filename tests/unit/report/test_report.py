@@ -27,6 +27,7 @@ from gandist.report.charts import decades, number, thin, ticks
 from gandist.report.drawn import cheap, draw, nearest
 from gandist.report.page import page
 from gandist.report.recorded import Mark, read, thinned
+from gandist.run.checkpoint import Checkpoints
 from gandist.run.trained import Trained, open_trained
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
@@ -52,7 +53,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name, changed in changes.items():
         config = tiny(folder, name, **changed, train__sample_kimg=0.024, precision="fp32")
-        assert train(config, Storage(run_root(config)), Host()).status == "done"
+        assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
         found[name] = Path(run_root(config))
     return found
 
@@ -423,7 +424,7 @@ def test_a_page_of_a_run_with_few_images(n: int, tmp_path: Path) -> None:
     index = make_set(tmp_path, n, classes=0, channels=1, shard_size=5)
     changes = {"data__path": index.base, "model__classes": 0, "train__batch": 1, "train__total_kimg": 0.004}
     config = tiny(tmp_path, "few", **changes, health__diverged="ignore", precision="fp32")
-    assert train(config, Storage(run_root(config)), Host()).status == "done"
+    assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     found = nearest(open_trained(run_root(config), torch.device("cpu")))
     assert f"its {n} nearest of {n} training images" in found.text
     with Image.open(io.BytesIO(found.png)) as picture:
@@ -518,7 +519,7 @@ def test_restarts_and_verdicts_are_marked(runs: dict[str, Path], tmp_path: Path)
 def test_a_run_that_goes_on_is_one_page(tmp_path: Path) -> None:
     for total_kimg in (0.06, 0.12):
         config = tiny(tmp_path, "run", train__total_kimg=total_kimg)
-        assert train(config, Storage(run_root(config)), Host()).status == "done"
+        assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     run = read(run_root(config), 0)
     assert (run.attempts, [row["images_seen"] for row in run.rows]) == (2, [60, 120])
     assert [*run.samples] == [120]  # no budget: the last alone

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gandist.errors import OvertakenError
-from gandist.run.attempt import RESIZE_FILE, Attempt, ask_to_stop, forget_stop, overtaken, stop_asked
+from gandist.run.attempt import RESIZE_FILE, Attempt, ask_to_stop, clear_stop, overtaken, stop_asked
 from gandist.run.progress import RunLog, decode
 from gandist.storage.storage import Storage
 
@@ -43,8 +43,8 @@ def test_asked_to_stop(tmp_path: Path) -> None:
     assert not stop_asked(storage)
     ask_to_stop(storage)
     assert stop_asked(Storage(str(tmp_path)))
-    forget_stop(storage)
-    forget_stop(storage)
+    clear_stop(storage)
+    clear_stop(storage)
     assert not stop_asked(storage)
 
 
@@ -108,5 +108,5 @@ def test_a_request_to_stop_may_be_for_a_change_of_workers(tmp_path: Path) -> Non
     ask_to_stop(storage, RESIZE_FILE)
     assert stop_asked(storage)
     ask_to_stop(storage)
-    forget_stop(storage, RESIZE_FILE)
+    clear_stop(storage, RESIZE_FILE)
     assert stop_asked(storage), "what a person asked for stands"

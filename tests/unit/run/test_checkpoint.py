@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from gandist.distributed.randomness import Draws
 from gandist.distributed.ranks import Ranks
 from gandist.errors import CheckpointError, OvertakenError
-from gandist.gan.adversarial import Game, Latents, Now, Reals, Rules
+from gandist.gan.adversarial import Game, Latents, Reals, Rules, Scheduled
 from gandist.gan.networks import NETWORKS, Shape
 from gandist.gan.players import Players, build_players
 from gandist.run.attempt import Attempt
@@ -44,7 +44,9 @@ def train(players: Players, precision: str, steps: int) -> None:
         players.D.set_lr(1e-3)
         y = draws.labels("y", seen, 0, 4, 3)
         z = Latents(draws.normal("z", seen, 0, (4, 4)).to(dtype), y)
-        game.step(players, [Reals(draws.normal("x", seen, 0, (4, 1, 32, 32)).to(dtype), y)], [z], z, Now(beta=0.9))
+        game.step(
+            players, [Reals(draws.normal("x", seen, 0, (4, 1, 32, 32)).to(dtype), y)], [z], z, Scheduled(beta=0.9)
+        )
         players.images_seen += 4
 
 

@@ -141,7 +141,7 @@ def test_each_set_of_due_penalties_is_recorded_once(tmp_path: Path) -> None:
     for _ in range(9):
         training.step(play)
     assert recorded == 2
-    play.forget()
+    play.reset()
     training.step(play)
     assert recorded == 3
     training.feed.close()
@@ -155,7 +155,7 @@ def test_after_the_players_were_loaded_it_is_recorded_anew(tmp_path: Path) -> No
         eager.step(Eager(eager.game.step))
         training.step(play)
     training.players.load(*_saved(eager.players))
-    play.forget()
+    play.reset()
     for _ in range(3):
         eager.step(Eager(eager.game.step))
         training.step(play)
@@ -235,7 +235,7 @@ def test_on_a_gpu_the_graph_trains_the_same_weights(
                 training.step(play)
             if not half:
                 training.players.load(*_saved(eager.players))
-                play.forget()
+                play.reset()
         assert play.mode == "graph"
         ours, theirs = weights(training.players), weights(eager.players)
         if case == "adaptive":
@@ -243,7 +243,7 @@ def test_on_a_gpu_the_graph_trains_the_same_weights(
                 torch.testing.assert_close(value, theirs[name], rtol=1e-2, atol=1e-3)
         else:
             equal(ours, theirs)
-        play.forget()
+        play.reset()
 
 
 @pytest.mark.gpu

@@ -15,10 +15,11 @@ from gandist.config.schedule import Ramp, value_at
 from gandist.data.feed import RawBatch
 from gandist.distributed.consensus import Host
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Latents, Now, Reals
+from gandist.gan.adversarial import Latents, Reals, Scheduled
 from gandist.gan.networks.stackgan import CODE
 from gandist.gan.players import Players
 from gandist.launch.resumption import run_root
+from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.inputs import Inputs
 from gandist.training.worker import train
@@ -48,13 +49,13 @@ class Given:
         pixels[:, :, 0] = 255  # the left edge, by which a mirrored image is known
         return RawBatch(torch.from_numpy(pixels), torch.from_numpy(self.conditions[numbers]))
 
-    def at(self, seen: int) -> tuple[list[Reals], list[Latents], Latents, Now]:
+    def at(self, seen: int) -> tuple[list[Reals], list[Latents], Latents, Scheduled]:
         self.players.images_seen = seen
         n_critic = self.config.game.n_critic
         return self.inputs.of(self.players, [self.raw(seen + sub * BATCH) for sub in range(n_critic)])
 
 
-def tensors(given: tuple[list[Reals], list[Latents], Latents, Now]) -> dict[str, Tensor]:
+def tensors(given: tuple[list[Reals], list[Latents], Latents, Scheduled]) -> dict[str, Tensor]:
     """Every tensor by where it stands."""
     reals, for_D, for_G, _ = given
     named = {f"real{i}": part for i, part in enumerate(reals)} | {f"D{i}": part for i, part in enumerate(for_D)}
@@ -88,7 +89,7 @@ def test_penalties_are_due_by_their_intervals_in_updates_of_D(tmp_path: Path) ->
 
 def test_a_penalty_that_falls_on_other_updates_than_the_last_is_shown(tmp_path: Path) -> None:
     config = tiny(tmp_path, "shown", game__n_critic=2, game__penalties={"r1": {"weight": 1, "interval": 2}})
-    assert train(config, Storage(run_root(config)), Host()).status == "done"
+    assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     rows = [json.loads(line) for line in (Path(run_root(config)) / "metrics.jsonl").read_text().splitlines()]
     assert all(row["penalty/r1"] > 0 for row in rows)
 

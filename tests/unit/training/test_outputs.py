@@ -1,4 +1,4 @@
-"""What the leading rank writes: grids of samples beside training, one at a time and in their order."""
+"""What the main rank writes: grids of samples beside training, one at a time and in their order."""
 
 import io
 import threading
@@ -99,7 +99,7 @@ def test_training_goes_on_while_a_grid_is_written(
 CALLS: dict[str, Callable[[Outputs, Players, Inputs], object]] = {
     "row": lambda outputs, players, inputs: outputs.row(row(6)),
     "samples": lambda outputs, players, inputs: outputs.samples(players, inputs),
-    "retreat": lambda outputs, players, inputs: outputs.retreat(0, 1),
+    "roll_back_to": lambda outputs, players, inputs: outputs.roll_back_to(0, 1),
     "wait": lambda outputs, players, inputs: outputs.wait(),
     "close": lambda outputs, players, inputs: outputs.close(),
 }
@@ -122,7 +122,7 @@ def test_what_became_of_a_grid_is_told_by_the_next_call(
     outputs.close() if call != "close" else None
 
 
-@pytest.mark.parametrize("call", ["retreat", "wait", "close"])
+@pytest.mark.parametrize("call", ["roll_back_to", "wait", "close"])
 def test_these_wait_for_the_grid(
     run: tuple[Outputs, Players, Inputs], call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

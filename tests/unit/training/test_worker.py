@@ -13,6 +13,7 @@ from gandist.distributed.consensus import PREEMPTION_POLLS, Host, Outcome
 from gandist.gan.objectives import OBJECTIVES
 from gandist.launch.resumption import run_root
 from gandist.run import attempt
+from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.train_on_ranks import tiny
@@ -20,7 +21,7 @@ from tests.helpers.train_on_ranks import tiny
 
 def play(config: RunConfig, host: Host | None = None) -> tuple[Outcome, Path]:
     root = Path(run_root(config))
-    return train(config, Storage(str(root)), host or Host()), root
+    return train(config, Checkpoints(Storage(str(root))), host or Host()), root
 
 
 def rows(root: Path) -> list[dict[str, Any]]:
