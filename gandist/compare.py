@@ -190,7 +190,7 @@ def _number(value: float) -> str:
 
 def side_by_side(examples: dict[str, np.ndarray]) -> Image.Image:
     """A grid of each variant's images, uint8 (n, R, R, C), under its label."""
-    grids = [grid(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), COLUMNS) for images in examples.values()]
+    grids = [grid(images, COLUMNS) for images in examples.values()]
     width, height = grids[0].size
     canvas = Image.new("RGB", (len(grids) * (width + LABEL_PX) - LABEL_PX, height + LABEL_PX), "white")
     draw = ImageDraw.Draw(canvas)

@@ -13,18 +13,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import command
+from gandist.conditions import Wish, Written
 from gandist.data import files
 from gandist.data.index import Index
-from gandist.data.text import encoder, with_vectors
+from gandist.data.text import with_vectors
 from gandist.errors import ConfigError
 from gandist.media import film
-from gandist.media.gallery import circuit, grid, png_bytes
+from gandist.media.gallery import circuit
 from gandist.run.drawing import devices_of, drawn
 from gandist.run.trained import Trained, open_trained
 from gandist.storage.atomic import written_atomically
@@ -57,26 +57,14 @@ def kind_of(out: str) -> str:
     return ""
 
 
-def condition_of(trained: Trained, label: int | None, caption: str | None, n: int, seed: int) -> Tensor | None:
+def condition_of(trained: Trained, wish: Wish, n: int, seed: int) -> Tensor | None:
     """The condition (n, ...) that is asked for; drawn at random where none is, None for an unconditional run.
 
     Raises:
         ConfigError: the run is not conditioned on what is asked for; the message names the option.
     """
-    model, device = trained.config.model, trained.device
-    if label is not None:
-        if label >= model.classes:
-            raise ConfigError(
-                f"--class {label}: the run has {f'classes 0 to {model.classes - 1}' if model.classes else 'none'}"
-            )
-        return torch.full((n,), label, device=device)
-    if caption is not None:
-        if not model.text_dim:
-            raise ConfigError("--caption: the run was trained without captions (model.text_dim)")
-        if trained.encoder and trained.encoder != encoder().id:
-            raise ConfigError(f"--caption: the run's captions were embedded by {trained.encoder}, not {encoder().id}")
-        return torch.from_numpy(encoder().encode([caption])).to(device).expand(n, -1)
-    return trained.conditions(n, seed)
+    asked = trained.condition.asked(wish, n, trained.encoder)
+    return trained.conditions(n, seed) if asked is None else trained.told(asked)
 
 
 def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> str:
@@ -85,45 +73,46 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
     Raises:
         GandistError: it cannot be drawn, or not be written there.
     """
-    y = condition_of(trained, options.label, options.caption, n, options.seed)
+    wish = Wish(options.label, options.caption)
+    y = condition_of(trained, wish, n, options.seed)
     z = trained.latents(n, options.seed, options.truncation)
     draw = functools.partial(drawn, trained, devices=devices_of(options.device))
     out = Path(options.out)
     if kind in FILMS:
         steps, fps, of_class = options.frames or STEPS, options.fps or FPS, ""
-        if y is not None and trained.config.model.classes:  # between classes there is nothing
-            of_class, y = f" of class {int(y[0])}", y[:1].expand(n * steps)
-        elif y is not None:
+        if y is not None and trained.condition.between():
             y = circuit(y, steps)
+        elif y is not None:
+            of_class, y = f" of {trained.condition.titles(y[:1])[0]}", y[:1].expand(n * steps)
         frames = shown(draw(circuit(z, steps), y), n * steps)
         (film.write_mp4 if kind == ".mp4" else film.write_webp)(out, frames, fps)
         return f"{n * steps} frames through {n} images{of_class}"
     batches = shown(draw(z, y), n)
     if kind == ".png":
-        picture = grid(np.concatenate(list(batches)), math.ceil(math.sqrt(n)))
+        preview = trained.medium.preview(np.concatenate(list(batches)), math.ceil(math.sqrt(n)))
         with written_atomically(out) as scratch:
-            scratch.write_bytes(png_bytes(picture))
+            scratch.write_bytes(preview.content)
         return f"{n} images"
-    images, (labels, captions) = files.pngs(batches), described(trained, y, options.caption, options.seed)
+    samples, extension = files.encoded(batches, trained.medium), trained.medium.extension
+    labels, captions = written(trained, y, wish, options.seed)
     if kind == ".zip":
-        files.write_zip(out, images, labels, captions)
+        files.write_zip(out, samples, labels, captions, extension)
     elif kind == ".tar":
         embed = functools.partial(with_captions, trained, captions, y)
-        files.write_shards(options.out, n, images, labels, captions, embed=embed)
+        files.write_shards(options.out, n, samples, labels, captions, extension=extension, embed=embed)
     else:
-        files.write_folder(out, images)
+        files.write_folder(out, samples, extension)
     return f"{n} images"
 
 
-def described(
-    trained: Trained, y: Tensor | None, caption: str | None, seed: int
-) -> tuple[list[int] | None, list[str] | None]:
-    """The labels of images, or their captions, where the run has such."""
+def written(trained: Trained, y: Tensor | None, wish: Wish, seed: int) -> Written:
+    """The labels of samples, or their captions, where the run has such."""
     if y is None:
-        return None, None
-    if trained.config.model.classes:
-        return y.tolist(), None
-    return None, trained.captions(len(y), seed) if caption is None else [caption] * len(y)
+        return Written()
+    n = len(y)
+    return trained.condition.written(
+        y, lambda: trained.captions(n, seed) if wish.caption is None else [wish.caption] * n
+    )
 
 
 def with_captions(trained: Trained, captions: Sequence[str] | None, y: Tensor | None, index: Index) -> Index:

@@ -19,6 +19,7 @@ import yaml
 from gandist.cli.command import command
 from gandist.cli.logs import show_messages
 from gandist.config import checks
+from gandist.config.methods import condition_of
 from gandist.config.run import DEMO, RunConfig, load
 from gandist.distributed.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
@@ -142,12 +143,13 @@ def next_steps(config_name: str, config: RunConfig) -> Iterator[str]:
     bin_folder = Path(sys.executable).parent
     if Path(shutil.which("python") or "/").parent != bin_folder and (bin_folder / "activate").exists():
         yield f". {os.path.relpath(bin_folder / 'activate')}"
-    chosen = f" --class {config.model.classes - 1}" if config.model.classes else ""
+    condition = condition_of(config)
+    chosen = f" {condition.example()}" if condition.example() else ""
     yield f"python -m gandist.sample {root} --n 36{chosen} --out {config.run.name}.png"
     size, channels = config.model.resolution, config.data.channels
     yield f"python -m gandist.pack FOLDER_OF_IMAGES data/mine --size {size} --channels {channels}"
-    classes = " model.classes=0" if config.model.classes else ""
-    yield f"python -m gandist.train {config_name} run.name=mine data.path=data/mine{classes}"
+    unconditional = "" if condition.kind == "none" else f" {condition.key}=0"
+    yield f"python -m gandist.train {config_name} run.name=mine data.path=data/mine{unconditional}"
 
 
 def _status(outcome: Outcome) -> int:

@@ -70,7 +70,7 @@ def usefulness(
         DataError: a set cannot be read, is too small, or has nothing that was not trained on.
     """
     config = trained.config
-    if not config.model.classes:
+    if not trained.condition.count:
         raise ConfigError(f"{config.run.name}: has no classes (model.classes=0): nothing tells what its images show")
     key, data = "--data" if data else "data.path:", data or config.data.path
     real, tested = _of(config, data), _of(config, test)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gandist.bench.measure import Flops, block
-from gandist.config.methods import new_game, new_players
+from gandist.config.methods import condition_of, medium_of, new_game, new_players
 from gandist.config.run import RunConfig
 from gandist.data.feed import RawBatch
 from gandist.distributed.captured import Eager
@@ -33,13 +33,11 @@ class Static:
         self.period = math.lcm(*(term.interval for term in config.game.penalties.values()))
         """Steps after which the same penalties are due again."""
         rng = np.random.default_rng(ranks.rank)
-        share, size, model = config.train.batch // ranks.world_size, config.model.resolution, config.model
-        pixels = rng.integers(0, 256, (share, size, size, config.data.channels), np.uint8)
-        conditions = np.arange(share) % max(1, model.classes)
-        if model.text_dim:
-            conditions = rng.normal(size=(share, model.text_dim)).astype(np.float32)
+        share, row = config.train.batch // ranks.world_size, medium_of(config).row
+        noise = np.frombuffer(rng.bytes(share * row.n_bytes), row.dtype).reshape(share, *row.shape).copy()
+        conditions = condition_of(config).made_up(share, rng)
         self.inputs = Inputs(config, ranks, conditions, self.game)
-        batch = RawBatch(*(torch.from_numpy(each).to(ranks.device) for each in (pixels, conditions)))
+        batch = RawBatch(*(torch.from_numpy(each).to(ranks.device) for each in (noise, conditions)))
         self.raw = [batch] * config.game.n_critic
         self._stepper: Eager | None = None
 

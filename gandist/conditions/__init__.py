@@ -6,6 +6,6 @@
 
 from gandist.conditions.captions import Captions
 from gandist.conditions.classes import Classes
-from gandist.conditions.condition import Condition, Described, Nothing
+from gandist.conditions.condition import Condition, Described, Nothing, Wish, Written
 
-__all__ = ["Captions", "Classes", "Condition", "Described", "Nothing"]
+__all__ = ["Captions", "Classes", "Condition", "Described", "Nothing", "Wish", "Written"]

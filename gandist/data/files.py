@@ -1,4 +1,4 @@
-"""Image after image into files: a folder of them, a zip, or shards to train from."""
+"""Sample after sample into files: a folder of them, a zip, or shards to train from."""
 
 import json
 import os
@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
-from PIL import Image
 
 from gandist.data.index import Index
 from gandist.data.making import alone, making, members, write_shard
 from gandist.data.sources import LISTING
 from gandist.errors import ConfigError
-from gandist.media.gallery import png_bytes
+from gandist.media import Medium
 from gandist.storage.atomic import written_atomically
 
 SHARD_SIZE = 1000
@@ -25,15 +24,11 @@ SHARD_SIZE = 1000
 COUNTED = re.compile(r"%0?\d*d")
 
 
-def pngs(batches: Iterable[np.ndarray]) -> Iterator[bytes]:
-    """PNG files of images uint8 (any, C, H, W), encoded on threads (zlib releases the interpreter lock)."""
+def encoded(batches: Iterable[np.ndarray], medium: Medium) -> Iterator[bytes]:
+    """The file of each row (any, *medium.row.shape), encoded on threads (encoders release the interpreter lock)."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for batch in batches:
-            yield from pool.map(_png, batch.transpose(0, 2, 3, 1))
-
-
-def _png(image: np.ndarray) -> bytes:
-    return png_bytes(Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image))
+            yield from pool.map(medium.encode, batch)
 
 
 def check_empty(folder: Path) -> None:
@@ -47,7 +42,7 @@ def check_empty(folder: Path) -> None:
         raise ConfigError(f"--out {folder}: holds {held[0]} already; empty it, or give another folder")
 
 
-def write_folder(folder: Path, images: Iterable[bytes]) -> None:
+def write_folder(folder: Path, samples: Iterable[bytes], extension: str = "png") -> None:
     """Write `000000.png` and so on, each of which appears whole.
 
     Raises:
@@ -56,16 +51,20 @@ def write_folder(folder: Path, images: Iterable[bytes]) -> None:
     """
     with alone(str(folder)):
         check_empty(folder)
-        for i, image in enumerate(images):
-            with written_atomically(folder / f"{i:06d}.png") as scratch:
-                scratch.write_bytes(image)
+        for i, sample in enumerate(samples):
+            with written_atomically(folder / f"{i:06d}.{extension}") as scratch:
+                scratch.write_bytes(sample)
 
 
 def write_zip(
-    out: Path, images: Iterable[bytes], labels: Sequence[int] | None = None, captions: Sequence[str] | None = None
+    out: Path,
+    samples: Iterable[bytes],
+    labels: Sequence[int] | None = None,
+    captions: Sequence[str] | None = None,
+    extension: str = "png",
 ) -> None:
     """Write a zip of `000000.png` and so on. The labels are in `dataset.json`, as StyleGAN's tools have them, captions
-    in `000000.txt` and so on: `gandist.pack` reads both. Equal images, equal bytes."""
+    in `000000.txt` and so on: `gandist.pack` reads both. Equal samples, equal bytes."""
 
     def add(name: str, content: str | bytes) -> None:
         info = zipfile.ZipInfo(name)  # of 1980
@@ -74,9 +73,9 @@ def write_zip(
 
     names = []
     with written_atomically(out) as scratch, zipfile.ZipFile(scratch, "w") as archive:
-        for i, image in enumerate(images):
-            names.append(f"{i:06d}.png")
-            add(names[i], image)
+        for i, sample in enumerate(samples):
+            names.append(f"{i:06d}.{extension}")
+            add(names[i], sample)
             if captions is not None:
                 add(f"{i:06d}.txt", captions[i])
         if labels is not None:
@@ -84,14 +83,14 @@ def write_zip(
 
 
 def shard_names(pattern: str, n: int) -> tuple[str, list[tuple[str, int]]]:
-    """The folder of shards and (name, samples) of each, for n images.
+    """The folder of shards and (name, samples) of each, for n samples.
 
     Args:
         pattern: `fakes.tar` for one, `fakes-{0000..0009}.tar` for as many as there are names, with equal shares,
-            `fakes-%06d.tar` for one every `SHARD_SIZE` images.
+            `fakes-%06d.tar` for one every `SHARD_SIZE` samples.
 
     Raises:
-        ConfigError: the names are none of one folder each, or more than the images.
+        ConfigError: the names are none of one folder each, or more than the samples.
     """
     folder, _, name = pattern.rpartition("/")
     if COUNTED.search(name):
@@ -116,14 +115,15 @@ def _numbered(name: str, number: int) -> str:
 def write_shards(
     pattern: str,
     n: int,
-    images: Iterable[bytes],
+    samples: Iterable[bytes],
     labels: Sequence[int] | None = None,
     captions: Sequence[str] | None = None,
     *,
+    extension: str = "png",
     class_names: Sequence[str] = (),
     embed: Callable[[Index], Index] = lambda index: index,
 ) -> Index:
-    """Write n PNGs as WebDataset shards with their index, all shown at once, ready to be trained from.
+    """Write n samples as WebDataset shards with their index, all shown at once, ready to be trained from.
 
     Args:
         embed: adds the captions' vectors to the index.
@@ -133,11 +133,11 @@ def write_shards(
         DataError: the folder holds shards already, or cannot be written.
     """
     folder, plan = shard_names(pattern, n)
-    samples = (
-        (f"{i:08d}", members(image, "png", -1 if labels is None else labels[i], captions[i] if captions else None))
-        for i, image in enumerate(images)
+    keyed = (
+        (f"{i:08d}", members(each, extension, -1 if labels is None else labels[i], captions[i] if captions else None))
+        for i, each in enumerate(samples)
     )
     with making(folder) as made:
         for name, size in plan:
-            write_shard(made.work / name, islice(samples, size))
+            write_shard(made.work / name, islice(keyed, size))
         return made.finish([made.work / name for name, _ in plan], class_names=class_names, embed=embed)

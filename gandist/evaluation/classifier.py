@@ -25,10 +25,10 @@ from gandist.cli.command import command
 from gandist.config.run import validate
 from gandist.config.sections import DataSection
 from gandist.data import dataset
-from gandist.data.feed import on_device
 from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
 from gandist.errors import DataError
+from gandist.media import Image
 from gandist.media.decode import DECODER
 from gandist.storage.storage import Storage
 
@@ -44,6 +44,8 @@ SHIFT = 2
 HELD_OUT = 10
 """One image in so many is kept for the test of accuracy."""
 IMAGES_MAX = 50_000
+IMAGES = Image()
+"""However large they are, and of however many channels, networks see them alike."""
 """Images of a set that are used: more than training shows often enough would only fill memory."""
 
 
@@ -89,7 +91,7 @@ def batches(images: np.ndarray, device: torch.device, size: int = 500) -> Iterat
     """uint8 (n, R, R, C) -> parts (size, C, R, R) in [-1, 1] on the device."""
     for at in range(0, len(images), size):
         part = torch.from_numpy(np.ascontiguousarray(images[at : at + size]))
-        yield on_device(part, device, torch.float32)
+        yield IMAGES.to_network(part.to(device, non_blocking=True))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gandist.config.methods import medium_of
 from gandist.config.run import RunConfig
 from gandist.data import dataset
 from gandist.distributed.randomness import philox
@@ -54,7 +55,8 @@ class Yardstick:
     real: Reals
     training: Reals | None
     """The images that the generator was trained on; None where they cannot be read."""
-    resolution: int
+    prepared: str
+    """What was done to the real samples first, in words (`Medium.prepared`)."""
     moments: Moments = field(init=False)
     floor: float = field(init=False)
     """The Fréchet distance of one half of the real images to the other."""
@@ -79,14 +81,16 @@ class Yardstick:
         All ranks draw and look; the main one compares. Memory and time grow linearly in n.
         """
         start = time.perf_counter()
-        y = self._conditions(trained.config, n, seed)
+        stored = self._conditions(n, seed)
+        y = trained.told(stored)
         fake = self._look(trained, y, n, seed)
         looked = time.perf_counter()
         n_paths = min(n, N_PATHS)
         ppl = self._path_length(trained, y, n_paths, seed)
         result = None
         if self.ranks.is_main:
-            measures = self._compare(fake, y if trained.config.model.classes else None) | {"ppl": ppl}
+            labels = trained.condition.labels(stored)
+            measures = self._compare(fake, labels) | {"ppl": ppl}
             result = Result(measures, trained.images_seen, self._protocol(n, n_paths, seed, start, looked))
         found = self.ranks.gather(result)[0]
         assert found is not None
@@ -98,7 +102,7 @@ class Yardstick:
             "extractor_sha256": self.extractor.sha256,
             "n_real": len(self.real.seen.h),
             "n_fake": n,
-            "resize": f"real images cropped to {self.resolution} px as in training, then {self.extractor.resize}",
+            "resize": f"{self.prepared}, then {self.extractor.resize}",
             "floor": self.floor,
             "floor_is": f"{self.extractor.distance} of one half of the real images to the other",
             "real_fingerprint": self.real.fingerprint,
@@ -114,27 +118,24 @@ class Yardstick:
             "seconds_looking": round(looked - start, 3),
         }
 
-    def _conditions(self, config: RunConfig, n: int, seed: int) -> Tensor | None:
-        """Drawn from those of the real images, so that their classes come as often."""
-        if not (config.model.classes or config.model.text_dim):
-            return None
+    def _conditions(self, n: int, seed: int) -> np.ndarray:
+        """Stored conditions (n, ...), drawn from those of the real samples, so that classes come as often."""
         there = self.real.conditions
-        numbers = philox(seed, "evaluate/y").integers(len(there), size=n)
-        return torch.from_numpy(there[numbers]).to(self.ranks.device)
+        return there[philox(seed, "evaluate/y").integers(len(there), size=n)]
 
     def _look(self, trained: Trained, y: Tensor | None, n: int, seed: int) -> Seen:
         z = trained.latents(n, seed)
 
-        def images_of(numbers: np.ndarray) -> np.ndarray:
-            return trained.images(z[numbers], None if y is None else y[numbers]).transpose(0, 2, 3, 1)
+        def rows_of(numbers: np.ndarray) -> np.ndarray:
+            return trained.samples(z[numbers], None if y is None else y[numbers])
 
-        return look_together(self.extractor, images_of, n, self.ranks)
+        return look_together(self.extractor, trained.medium, rows_of, n, self.ranks)
 
     def _compared(self, n: int) -> int:
         """Of n generated images, how many are compared with as many real ones."""
         return min(n, len(self.real.seen.h), N_PAIRS)
 
-    def _compare(self, fake: Seen, labels: Tensor | None) -> dict[str, float]:
+    def _compare(self, fake: Seen, labels: np.ndarray | None) -> dict[str, float]:
         """All that the features say."""
         measures = self._distances(fake, labels)
         measures["is"] = fake.predictions.inception_score
@@ -147,17 +148,17 @@ class Yardstick:
             measures["memorisation"] = self._memorisation(self.training.seen.h, fake.h)
         return measures
 
-    def _distances(self, fake: Seen, labels: Tensor | None) -> dict[str, float]:
+    def _distances(self, fake: Seen, labels: np.ndarray | None) -> dict[str, float]:
         """Fréchet and kernel distance, and the first also class by class, with the largest of these."""
         name = self.extractor.distance
         found = {name: distance_of(self.moments, fake.moments)}
         kid = kernel_distance(self.real.seen.h, fake.h)
         found |= {"kid": kid.mean, "kid_se": kid.standard_error}
         if labels is not None:
-            of_real = torch.from_numpy(self.real.labels).to(self.ranks.device)
+            of_real, of_fake = (torch.from_numpy(each).to(self.ranks.device) for each in (self.real.labels, labels))
             by_class = {}
             for label in range(int(of_real.max()) + 1):
-                real_h, fake_h = self.real.seen.h[of_real == label], fake.h[labels == label]
+                real_h, fake_h = self.real.seen.h[of_real == label], fake.h[of_fake == label]
                 if min(len(real_h), len(fake_h)) >= CLASS_MIN:
                     by_class[f"{name}/class-{label}"] = distance_of(moments_of(real_h), moments_of(fake_h))
             found |= by_class
@@ -205,7 +206,7 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         except DataError as error:
             log.warning("memorisation is not measured: %s", error)
             training = None
-    return Yardstick(extractor, ranks, real, training, config.model.resolution)
+    return Yardstick(extractor, ranks, real, training, medium_of(config).prepared)
 
 
 def _of(config: RunConfig, path: str) -> RunConfig:

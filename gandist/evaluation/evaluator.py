@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from gandist.config.methods import medium_of
 from gandist.config.run import RunConfig
 from gandist.config.schedule import due
 from gandist.data.index import Index
@@ -27,7 +28,9 @@ def extractor_of(config: RunConfig, device: torch.device, weights: Path | None =
     if weights is None and config.eval.weights:
         weights = local_path(config.eval.weights, "eval.weights")
     try:
-        return open_extractor(config.eval.extractor or default_extractor(), weights, config.data.channels, device)
+        return open_extractor(
+            config.eval.extractor or default_extractor(), weights, medium_of(config).network_shape[0], device
+        )
     except GandistError as error:
         raise type(error)(f"eval.extractor: {error}") from error
 

@@ -15,14 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from gandist.config.methods import condition_of, medium_of
 from gandist.config.run import RunConfig
 from gandist.data import dataset
-from gandist.data.feed import on_device
 from gandist.data.order import Order
 from gandist.distributed.ranks import Ranks
 from gandist.evaluation.extractors import Extractor
 from gandist.evaluation.statistics import Moments, Predictions
-from gandist.media.decode import DECODER
+from gandist.media import Medium
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")
@@ -53,12 +53,12 @@ def moments_of(h: Tensor) -> Moments:
 
 
 @torch.no_grad()
-def look(extractor: Extractor, parts: Iterable[np.ndarray], n: int, device: torch.device) -> Seen:
-    """One pass over n images, that come in parts (any, R, R, C) uint8."""
+def look(extractor: Extractor, medium: Medium, parts: Iterable[np.ndarray], n: int, device: torch.device) -> Seen:
+    """One pass over n samples, whose rows come in parts (any, *medium.row.shape)."""
     h, at = torch.empty(n, extractor.dim, device=device), 0
     predictions = Predictions(extractor.classes, device)
     for part in parts:
-        x = on_device(torch.from_numpy(np.ascontiguousarray(part)), device, torch.float32)
+        x = medium.to_network(torch.from_numpy(np.ascontiguousarray(part)).to(device, non_blocking=True))
         seen = extractor.features(x)
         predictions.add(extractor.probabilities(x, seen))
         h[at : at + len(seen)] = seen
@@ -67,15 +67,17 @@ def look(extractor: Extractor, parts: Iterable[np.ndarray], n: int, device: torc
     return Seen(h, predictions)
 
 
-def look_together(extractor: Extractor, images_of: Callable[[np.ndarray], np.ndarray], n: int, ranks: Ranks) -> Seen:
-    """One pass over images 0 to n - 1, shared among the ranks: all that was seen on the main one, nothing elsewhere.
+def look_together(
+    extractor: Extractor, medium: Medium, rows_of: Callable[[np.ndarray], np.ndarray], n: int, ranks: Ranks
+) -> Seen:
+    """One pass over samples 0 to n - 1, shared among the ranks: all that was seen on the main one, nothing elsewhere.
 
     Args:
-        images_of: numbers (any,) -> images (any, R, R, C) uint8.
+        rows_of: numbers (any,) -> rows (any, *medium.row.shape).
     """
     numbers = np.arange(ranks.rank, n, ranks.world_size)
-    parts = (images_of(numbers[at : at + AT_A_TIME]) for at in range(0, len(numbers), AT_A_TIME))
-    mine = look(extractor, parts, len(numbers), ranks.device)
+    parts = (rows_of(numbers[at : at + AT_A_TIME]) for at in range(0, len(numbers), AT_A_TIME))
+    mine = look(extractor, medium, parts, len(numbers), ranks.device)
     predictions = Predictions(extractor.classes, ranks.device)
     for sums in ranks.gather(mine.predictions.sums.cpu()):
         predictions.sums += sums.to(ranks.device)
@@ -103,8 +105,8 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
     """
     index = dataset.open_index(config)
     numbers = Order([index.n], 0).take(0, min(index.n, n_max))
-    model = config.model
-    facts = [index.fingerprint, model.resolution, config.data.channels, len(numbers), DECODER]
+    medium = medium_of(config)
+    facts = [index.fingerprint, medium.name, medium.decoder, len(numbers)]
     identity = json.dumps([*facts, extractor.name, extractor.resize, extractor.sha256])
     folder = dataset.cache_dir(config)
     path = folder / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
@@ -116,12 +118,12 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
         if not ranks.gather(seen is not None)[0]:
             if ranks.is_main:
                 log.info("looking at %d images of %s with %s, once", len(numbers), config.data.path, extractor.name)
-            images = dataset.open_set(config, index)
-            seen = look_together(extractor, lambda at: images.gather(numbers[at])[0], len(numbers), ranks)
+            samples = dataset.open_set(config, index)
+            seen = look_together(extractor, medium, lambda at: samples.gather(numbers[at])[0], len(numbers), ranks)
             if ranks.is_main:
                 _keep(path, seen)
     seen = seen or Seen(torch.empty(0, extractor.dim), Predictions(extractor.classes))
-    return Reals(seen, index.labels[numbers], dataset.conditions_of(config, index), index.fingerprint)
+    return Reals(seen, index.labels[numbers], condition_of(config).stored(index), index.fingerprint)
 
 
 def _keep(path: Path, seen: Seen) -> None:

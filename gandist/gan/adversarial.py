@@ -191,7 +191,7 @@ class Game:
         """What has to be drawn for each image of an update of `player`, G or D, in which these penalties are due."""
         wanted: dict[str, Noise] = {}
         if (augmentation := self.rules.augmentation) is not None:
-            uniforms = Noise("uniform", lambda image: (augmentation.uniforms,))
+            uniforms = Noise("uniform", lambda sample: (augmentation.uniforms,))
             seen = ["fake"] if player == "G" and not self.rules.objective.paired else ["real", "fake"]
             wanted = {f"augment_{name}": uniforms for name in seen}
         if player == "D":

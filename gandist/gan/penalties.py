@@ -9,16 +9,13 @@ from torch import Tensor, nn
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.objectives import Objective
 
-ImageShape = tuple[int, int, int]
-"""(C, H, W)"""
-
 
 class Noise(NamedTuple):
-    """Numbers to be drawn for each image of the global batch, outside the step."""
+    """Numbers to be drawn for each sample of the global batch, outside the step."""
 
     kind: Literal["uniform", "normal"]
-    shape: Callable[[ImageShape], tuple[int, ...]]
-    """Of an image (C, H, W), the shape of its numbers."""
+    shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+    """Of a sample as D sees it, such as (C, H, W), the shape of its numbers."""
 
 
 class Labelled(NamedTuple):
@@ -99,6 +96,11 @@ def _distance_from_1(squared: Tensor) -> Tensor:
     return ((squared + 1e-12).sqrt() - 1).square().mean()
 
 
+def _one_each(sample: tuple[int, ...]) -> tuple[int, ...]:
+    """One number a sample, which multiplies all of its values."""
+    return (1,) * len(sample)
+
+
 def _mixed(images: Images, noise: Numbers) -> Images:
     (x, y), (x_fake, _), t = images["real"], images["fake"], noise["mix"]
     return {"mixed": Labelled(x + t * (x_fake - x), y)}
@@ -139,7 +141,7 @@ DRAGAN_STD = 0.25
 would be another one on each rank."""
 LECAM_DECAY = 0.99
 
-_SHIFT = Noise("uniform", lambda image: (AUGMENTATIONS["shift"].uniforms,))
+_SHIFT = Noise("uniform", lambda sample: (AUGMENTATIONS["shift"].uniforms,))
 
 PENALTIES: dict[str, CriticPenalty | GeneratorPenalty] = {
     # R1 and R2: gamma/2 E |grad D|^2 at real and at generated images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9).
@@ -149,12 +151,12 @@ PENALTIES: dict[str, CriticPenalty | GeneratorPenalty] = {
     # eq. 3).
     "gp": CriticPenalty(
         lambda judged: _distance_from_1(judged.slopes["mixed"]),
-        slopes=("mixed",), images=_mixed, noise={"mix": Noise("uniform", lambda image: (1, 1, 1))}, mixes=True,
+        slopes=("mixed",), images=_mixed, noise={"mix": Noise("uniform", _one_each)}, mixes=True,
     ),
     # DRAGAN: lambda E (|grad D| - 1)^2 around real images (Kodali et al. 2017, arXiv:1705.07215, section 2.3).
     "dragan": CriticPenalty(
         lambda judged: _distance_from_1(judged.slopes["near"]),
-        slopes=("near",), images=_near, noise={"delta": Noise("normal", lambda image: image)}, mixes=True,
+        slopes=("near",), images=_near, noise={"delta": Noise("normal", lambda sample: sample)}, mixes=True,
     ),
     # LeCam: scores of real images stay near the running mean of fakes', and the reverse (Tseng et al. 2021,
     # arXiv:2104.03310, eq. 2).

@@ -3,12 +3,13 @@
 import os
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gandist.config.checks import shapes
-from gandist.config.methods import latents_of
+from gandist.config.methods import condition_of, latents_of, medium_of
 from gandist.config.run import RunConfig
 from gandist.config.schedule import images_of
 from gandist.gan.networks import NETWORKS
@@ -82,10 +83,9 @@ def describe(config: RunConfig) -> str:
     with torch.device("meta"):
         G, D = pair.generator(shape).eval(), pair.discriminator(shape_D).eval()
         z = torch.empty(1, latents_of(config))
-        y = torch.zeros(1, dtype=torch.int64) if shape.classes else None
-        if shape.text_dim:
-            y = torch.empty(1, shape.text_dim)
-        x = torch.empty(1, shape.channels, shape.resolution, shape.resolution)
+        condition = condition_of(config)
+        y = condition.to_network(torch.from_numpy(condition.made_up(1, np.random.default_rng(0))).to("meta"))
+        x = torch.empty(1, *medium_of(config).network_shape)
         tables = [table("G", G, z, y), table("D", D, x, y)]
     low, high = workers(config)
     batch, n_critic = config.train.batch, config.game.n_critic

@@ -32,6 +32,10 @@ class Image(Medium):
         return ("png", "jpg", "jpeg", "webp")
 
     @property
+    def extension(self) -> str:
+        return "png"
+
+    @property
     def row(self) -> Row:
         return Row((self.resolution, self.resolution, self.channels), np.uint8)
 
@@ -79,5 +83,5 @@ class Image(Medium):
         """A grid, as a PNG file."""
         return Preview(png_bytes(grid(rows, columns)), ".png")
 
-    def encode(self, row: np.ndarray) -> Mapping[str, bytes]:
-        return {".png": png_of(row)}
+    def encode(self, row: np.ndarray) -> bytes:
+        return png_of(row)

@@ -53,6 +53,11 @@ class Medium(Options):
 
     @property
     @abstractmethod
+    def extension(self) -> str:
+        """Of the files that samples are written to, without the dot; one of `extensions`."""
+
+    @property
+    @abstractmethod
     def row(self) -> Row:
         """A decoded sample."""
 
@@ -112,5 +117,5 @@ class Medium(Options):
         """Rows (N, *row.shape) side by side, `columns` of them in a line."""
 
     @abstractmethod
-    def encode(self, row: np.ndarray) -> Mapping[str, bytes]:
-        """One row as the files of a sample, by their extensions."""
+    def encode(self, row: np.ndarray) -> bytes:
+        """One row as a file of `extension`, without loss where there is a way."""

@@ -1,8 +1,9 @@
 """Cheap signs of how a run fares, read once a tick: nothing that an evaluation would be needed for."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
@@ -15,8 +16,6 @@ CLASSES, EACH = 16, 16
 """At most so many classes are looked at, and so many images of each are enough."""
 CANDIDATES = 4096
 """The run's first images, among which those to look at are chosen: their shards are fetched first anyway."""
-COARSE_PX = 8
-"""They are compared at this height and width: fine detail differs between any two images."""
 PAIRS = 30
 """So many pairs of one class are needed for their mean distance to say something."""
 
@@ -41,9 +40,10 @@ def chosen(labels: np.ndarray | None, candidates: int) -> np.ndarray:
 class Probe:
     """Latents that stay the same, and real images with whose variety that of their images is compared."""
 
-    def __init__(self, x: Tensor, z: Tensor, y: Tensor | None) -> None:
-        """x (n, C, H, W): real images in [-1, 1]; y: their conditions, which z (n, latents) is drawn to."""
-        self.z, self.y = z, y
+    def __init__(self, x: Tensor, z: Tensor, y: Tensor | None, coarse: Callable[[Tensor], Tensor]) -> None:
+        """x (n, ...): real samples as D sees them; y: their conditions, which z (n, latents) is drawn to; `coarse`:
+        what samples are compared by (`Medium.coarse`)."""
+        self.z, self.y, self._coarse = z, y, coarse
         i, j = torch.triu_indices(len(x), len(x), 1, device=x.device)
         groups, names = [torch.ones_like(i, dtype=torch.bool)], ["signal/diversity"]
         if y is not None and not y.is_floating_point():
@@ -52,7 +52,7 @@ class Probe:
             names += ["signal/diversity_within", *(f"{label}" for label in classes.tolist())]
         weights = torch.stack(groups).double()
         pairs = weights.sum(1, keepdim=True)
-        real = weights / pairs @ self._distances(x)
+        real = weights / pairs @ self._distances(coarse(x))
         # Images of one class that are all the same leave nothing to compare with.
         kept = (pairs[:, 0] >= PAIRS) & (real > 0)
         kept[0] = True
@@ -60,9 +60,9 @@ class Probe:
         self._names = [name for name, there in zip(names, kept.tolist(), strict=True) if there]
 
     @staticmethod
-    def _distances(x: Tensor) -> Tensor:
-        """Between any two of x (n, C, H, W): (pairs,), float64."""
-        return torch.pdist(F.adaptive_avg_pool2d(x, COARSE_PX).flatten(1).double())
+    def _distances(h: Tensor) -> Tensor:
+        """Between any two rows of h (n, F): (pairs,), float64."""
+        return torch.pdist(h.double())
 
     @torch.no_grad()
     def look(self, players: Players, nonfinite: Tensor) -> Tensor:
@@ -76,11 +76,11 @@ class Probe:
         # The average's modules, which evaluate, with the weights and statistics of G, which goes on training.
         state = dict(G.state_dict())
         parts = [(self.z[i : i + N], None if self.y is None else self.y[i : i + N]) for i in range(0, len(self.z), N)]
-        images = [F.adaptive_avg_pool2d(functional_call(G_ema, state, part), COARSE_PX) for part in parts]
+        coarse = [self._coarse(functional_call(G_ema, state, part)) for part in parts]
         ours, theirs = ([weight.data for weight in net.parameters()] for net in (G, G_ema))
         norm = torch.nn.utils.get_total_norm
         drift = norm(torch._foreach_sub(ours, theirs)) / norm(theirs)
-        diversity = self._weights @ self._distances(torch.cat(images)) / self._real
+        diversity = self._weights @ self._distances(torch.cat(coarse)) / self._real
         return torch.cat([torch.stack([drift.double(), nonfinite.double()]), diversity])
 
     def named(self, values: list[float]) -> dict[str, float]:

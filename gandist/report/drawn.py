@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gandist.config.methods import medium_of
 from gandist.config.run import RunConfig
 from gandist.data import dataset
 from gandist.errors import GandistError
-from gandist.media.gallery import grid, png_bytes, slerp
+from gandist.media import Medium
+from gandist.media.gallery import slerp
 from gandist.run.trained import Trained, open_trained
 from gandist.storage.remote import is_remote
 
@@ -19,12 +21,10 @@ STRIPS = 4
 """Interpolations, one a row."""
 FAKES, NEAREST = 8, 4
 MOST_REAL = 20_000
-CHEAP_PX = 64
-"""So many images, local and of this height and width, are looked at unasked: they take two seconds."""
+CHEAP_BYTES = 64 * 64 * 3
+"""`MOST_REAL` local samples of this size are looked at unasked: they take two seconds."""
 GATHERED = 1000
 """Real images that are in memory at a time."""
-COARSE_PX = 8
-"""Neighbours are sought at this resolution: pixel by pixel, fine detail would decide by its position alone."""
 
 
 class Picture(NamedTuple):
@@ -46,7 +46,7 @@ def draw(run: str, neighbours: bool | None = None) -> tuple[list[Picture], list[
         trained = open_trained(run, torch.device("cpu"))
     except GandistError as error:
         return [], [str(error)]
-    if trained.config.model.classes:
+    if trained.condition.count:
         pictures.append(class_grid(trained))
     try:
         pictures.append(interpolations(trained))
@@ -69,19 +69,18 @@ def cheap(config: RunConfig) -> bool:
         return False
     index = dataset.open_index(config)
     far = any(is_remote(index.url(shard)) for shard in range(index.shards.num_rows))
-    pixels = index.n * max(config.model.resolution, CHEAP_PX) ** 2
-    return not far and pixels <= MOST_REAL * CHEAP_PX**2
+    return not far and index.n * max(medium_of(config).row.n_bytes, CHEAP_BYTES) <= MOST_REAL * CHEAP_BYTES
 
 
 def class_grid(trained: Trained) -> Picture:
-    """A class a row, and the same latents in each of them."""
-    classes = trained.config.model.classes
-    shown = np.linspace(0, classes - 1, min(classes, MOST_CLASSES)).round().astype(np.int64)
-    y = torch.from_numpy(shown).repeat_interleave(COLUMNS)
-    images = trained.images(trained.latents(COLUMNS).repeat(len(shown), 1), y)
-    which = "every class" if len(shown) == classes else f"{len(shown)} of {classes} classes"
+    """A condition a row, and the same latents in each of them."""
+    count = trained.condition.count
+    shown = np.linspace(0, count - 1, min(count, MOST_CLASSES)).round().astype(np.int64)
+    y = torch.from_numpy(shown)
+    samples = trained.samples(trained.latents(COLUMNS).repeat(len(shown), 1), y.repeat_interleave(COLUMNS))
+    which = "every class" if len(shown) == count else f"{len(shown)} of {count} classes"
     text = f"{which.capitalize()} a row, each column the same latents: what differs down a column, the class decides."
-    return Picture("Classes", text, [f"class {number}" for number in shown], png_bytes(grid(images, COLUMNS)))
+    return _picture("Classes", text, trained.condition.titles(y), trained, samples, COLUMNS)
 
 
 def interpolations(trained: Trained) -> Picture:
@@ -89,10 +88,14 @@ def interpolations(trained: Trained) -> Picture:
     ends, y = trained.latents(2 * STRIPS), trained.conditions(STRIPS)
     a, b = (part.repeat_interleave(COLUMNS, dim=0) for part in (ends[::2], ends[1::2]))
     z = slerp(a, b, torch.linspace(0, 1, COLUMNS).repeat(STRIPS)[:, None])
-    images = trained.images(z, None if y is None else y.repeat_interleave(COLUMNS, dim=0))
-    labels = [f"class {label}" for label in y.tolist()] if trained.config.model.classes and y is not None else []
+    samples = trained.samples(z, None if y is None else y.repeat_interleave(COLUMNS, dim=0))
+    labels = [] if y is None else trained.condition.titles(y)
     text = "From one latent to another along the sphere. Abrupt changes hint at images learnt by heart."
-    return Picture("Interpolation", text, labels, png_bytes(grid(images, COLUMNS)))
+    return _picture("Interpolation", text, labels, trained, samples, COLUMNS)
+
+
+def _picture(title: str, text: str, labels: list[str], trained: Trained, rows: np.ndarray, columns: int) -> Picture:
+    return Picture(title, text, labels, trained.medium.preview(rows, columns).content)
 
 
 def nearest(trained: Trained) -> Picture:
@@ -104,23 +107,23 @@ def nearest(trained: Trained) -> Picture:
     config = trained.config
     fakes = trained.draw(FAKES)
     index = dataset.open_index(config)
-    images = dataset.open_set(config, index)
+    samples = dataset.open_set(config, index)
     numbers = dataset.order_of(config, index).take(0, min(index.n, MOST_REAL))
     parts = np.array_split(numbers, -(-len(numbers) // GATHERED))
-    reals = torch.cat([coarse(images.gather(part)[0]) for part in parts])
+    reals = torch.cat([_coarse(trained.medium, samples.gather(part)[0]) for part in parts])
     k = min(NEAREST, len(numbers))
-    found = torch.cdist(coarse(fakes), reals).topk(k, largest=False).indices
+    found = torch.cdist(_coarse(trained.medium, fakes), reals).topk(k, largest=False).indices
     # One gather a fake: a damaged sample gives the same replacement here as in its part.
-    rows = [np.stack([fake, *images.gather(numbers[near])[0]]) for fake, near in zip(fakes, found.numpy(), strict=True)]
-    pixels = np.ascontiguousarray(np.concatenate(rows).transpose(0, 3, 1, 2))
+    rows = [
+        np.stack([fake, *samples.gather(numbers[near])[0]]) for fake, near in zip(fakes, found.numpy(), strict=True)
+    ]
     text = (
         f"First in each row a generated image, then its {k} nearest of {len(numbers):,} training images, by "
-        f"distance of pixels at {COARSE_PX} x {COARSE_PX}. Copies would be seen here."
+        "distance of their coarse features. Copies would be seen here."
     )
-    return Picture("Nearest training images", text, [], png_bytes(grid(pixels, 1 + k)))
+    return _picture("Nearest training images", text, [], trained, np.concatenate(rows), 1 + k)
 
 
-def coarse(images: np.ndarray) -> Tensor:
-    """uint8 (n, R, R, C) -> (n, 64 C), averaged to `COARSE_PX`."""
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    return torch.nn.functional.adaptive_avg_pool2d(x, COARSE_PX).flatten(1)
+def _coarse(medium: Medium, rows: np.ndarray) -> Tensor:
+    """Features (n, F) of rows, by which neighbours are sought: by fine detail its position alone would decide."""
+    return medium.coarse(medium.to_network(torch.from_numpy(rows)))

@@ -1,4 +1,4 @@
-"""Images of a generator, drawn batch after batch on all the devices that there are."""
+"""Samples of a generator, drawn batch after batch on all the devices that there are."""
 
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -29,10 +29,10 @@ def devices_of(choice: str) -> list[torch.device]:
 def drawn(
     trained: Trained, z: Tensor, y: Tensor | None = None, devices: Sequence[torch.device] = ()
 ) -> Generator[np.ndarray, None, None]:
-    """The images of latents and conditions, in order: uint8 (BATCH, C, H, W) at a time, the last part may be shorter.
+    """What G makes of latents and conditions, in order: rows of the medium, BATCH at a time but for the last.
 
-    Each device has a copy of G and a thread; batches are dealt to them in turn. Image i is the same, bit for bit,
-    for any number of images and of devices of one kind.
+    Each device has a copy of G and a thread; batches are dealt to them in turn. Sample i is the same, bit for
+    bit, for any number of samples and of devices of one kind.
 
     Args:
         devices: the first is that of `trained`; by default it alone.
@@ -48,7 +48,7 @@ def drawn(
                 if len(waiting) == AHEAD * len(pools):
                     yield waiting.popleft().result()
                 part, turn = slice(first, first + BATCH), number % len(pools)
-                waiting.append(pools[turn].submit(replicas[turn].images, z[part], None if y is None else y[part]))
+                waiting.append(pools[turn].submit(replicas[turn].samples, z[part], None if y is None else y[part]))
             while waiting:
                 yield waiting.popleft().result()
     finally:

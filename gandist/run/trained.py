@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from gandist.cli.arguments import BEST
+from gandist.conditions import Condition
 from gandist.config import extensions
 from gandist.config.checks import shapes
-from gandist.config.methods import latents_of
+from gandist.config.methods import condition_of, latents_of, medium_of
 from gandist.config.run import RunConfig, parse, validate
 from gandist.data import dataset
 from gandist.distributed.captured import captured
@@ -23,13 +24,13 @@ from gandist.distributed.randomness import philox
 from gandist.errors import CheckpointError, ConfigError
 from gandist.gan.networks import NETWORKS
 from gandist.gan.players import Players, load_weights
-from gandist.media.gallery import as_pixels
+from gandist.media import Medium
 from gandist.run import checkpoint, evaluations
 from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage
 
 BATCH = 25
-"""Images that G draws at a time, always: on a CPU as fast as more of them, and who wants one waits for few."""
+"""Samples that G draws at a time, always: on a CPU as fast as more of them, and who wants one waits for few."""
 
 
 @cache
@@ -50,26 +51,39 @@ class Trained:
     """What embedded the captions that it was trained on."""
 
     @cached_property
+    def medium(self) -> Medium:
+        """What a sample is."""
+        return medium_of(self.config)
+
+    @cached_property
+    def condition(self) -> Condition:
+        """What G is told."""
+        return condition_of(self.config)
+
+    @cached_property
     def _draw(self) -> Callable[..., Tensor]:
-        """G, on a GPU captured: of so few images the launches take longer than what they launch."""
+        """G, on a GPU captured: of so few samples the launches take longer than what they launch."""
         if self.device.type != "cuda":
             return self.G
         return captured(self.G, drawing_stream(self.device))
 
     def latents(self, n: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
-        """z (n, latents); image i has the same under any n. Truncation below 1 trades variety for typicality."""
+        """z (n, latents); sample i has the same under any n. Truncation below 1 trades variety for typicality."""
         z = philox(seed, "sample/z").standard_normal((n, latents_of(self.config)), dtype=np.float32)
         return torch.from_numpy(z).to(self.device) * truncation
 
     def conditions(self, n: int, seed: int = 0) -> Tensor | None:
-        """Conditions (n, ...) drawn at random: classes, or the captions of training images; None without."""
-        generator = philox(seed, "sample/y")
-        if self.config.model.classes:
-            return torch.from_numpy(generator.integers(self.config.model.classes, size=n)).to(self.device)
-        if self.config.model.text_dim:
-            vectors = dataset.conditions_of(self.config, dataset.open_index(self.config))
-            return torch.from_numpy(vectors[generator.integers(len(vectors), size=n)]).to(self.device)
-        return None
+        """Conditions (n, ...) drawn at random: classes, or the captions of training samples; None without.
+
+        Raises:
+            DataError: the training set is needed, and cannot be read.
+        """
+        found = self.condition.any(n, philox(seed, "sample/y"), lambda: dataset.open_index(self.config))
+        return None if found is None else self.told(found)
+
+    def told(self, stored: np.ndarray) -> Tensor | None:
+        """Conditions as they are stored (n, ...) as G takes them."""
+        return self.condition.to_network(torch.from_numpy(np.ascontiguousarray(stored)).to(self.device))
 
     def captions(self, n: int, seed: int = 0) -> list[str]:
         """The captions (n,) whose vectors `conditions` gives, of a run that has text."""
@@ -78,8 +92,8 @@ class Trained:
         return [captions[number] or "" for number in numbers]
 
     @torch.no_grad()
-    def images(self, z: Tensor, y: Tensor | None) -> np.ndarray:
-        """The images of latents and conditions: uint8 (n, C, H, W).
+    def samples(self, z: Tensor, y: Tensor | None) -> np.ndarray:
+        """What G makes of latents and conditions, as rows of the medium (n, *row.shape).
 
         The first ones are the same, bit for bit, whatever comes after them.
         """
@@ -90,11 +104,11 @@ class Trained:
         # Filled up with what is there, for products of fewer rows are summed in another order.
         rows = torch.arange(BATCH, device=z.device) % len(z)
         x = self._draw(z[rows].to(self.device), None if y is None else y[rows].to(self.device))
-        return as_pixels(x[: len(z)])
+        return np.ascontiguousarray(self.medium.from_network(x[: len(z)]).cpu().numpy())
 
     def draw(self, n: int, seed: int = 0) -> np.ndarray:
-        """n images at random: uint8 (n, H, W, C)."""
-        return self.images(self.latents(n, seed), self.conditions(n, seed)).transpose(0, 2, 3, 1)
+        """n samples at random, as rows of the medium (n, *row.shape)."""
+        return self.samples(self.latents(n, seed), self.conditions(n, seed))
 
     def on(self, device: torch.device) -> Self:
         """A copy of it on another device."""
@@ -182,8 +196,9 @@ def check_stage_1(config: RunConfig) -> Trained | None:
             "own first stage"
         )
     ours, theirs = shapes(config)[0], shapes(first.config)[0]
-    expected = ours._replace(resolution=ours.stage_1_resolution, stage_1_resolution=0, minibatch_std=0)
-    for field, mine, its in zip(ours._fields, expected, theirs._replace(minibatch_std=0), strict=True):
+    expected = ours._replace(resolution=ours.stage_1_resolution, stage_1_resolution=0, minibatch_std=0, sample=())
+    its_shape = theirs._replace(minibatch_std=0, sample=())
+    for field, mine, its in zip(ours._fields, expected, its_shape, strict=True):
         if mine != its:
             path = {"channels": "data.channels", "resolution": "model.stage_1_resolution"}.get(field, f"model.{field}")
             raise ConfigError(f"{path}: {run} was trained with {its}; set {path}={its}, not {mine}")

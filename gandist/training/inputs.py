@@ -1,4 +1,4 @@
-"""What a step is given: images on the device, latents, noise, and the scheduled numbers."""
+"""What a step is given: real samples and conditions on the device, latents, noise, and the scheduled numbers."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.config.methods import latents_of
+from gandist.config.methods import condition_of, latents_of, medium_of
 from gandist.config.run import RunConfig
 from gandist.config.schedule import ema_beta, peak, value_at
-from gandist.data.feed import RawBatch, on_device
+from gandist.data.feed import RawBatch
 from gandist.data.index import Index
-from gandist.distributed.background import to_device
-from gandist.distributed.randomness import Draws, philox
+from gandist.distributed.randomness import Draws
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Game, Latents, Reals, Scheduled
 from gandist.gan.elbo import Elbo
@@ -25,11 +24,12 @@ class Inputs:
     """Everything random and everything scheduled of a run, as functions of the images seen."""
 
     def __init__(self, config: RunConfig, ranks: Ranks, conditions: np.ndarray, game: Game | Elbo) -> None:
-        """`conditions` are those of all real images, from which captions of fakes are drawn."""
+        """`conditions` are those of all real samples as they are stored, from which those of fakes may be drawn."""
         self.config, self.ranks, self.conditions = config, ranks, conditions
         self.draws = Draws(config.run.seed, ranks.device, ranks.rank, ranks.world_size)
         self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
         self.latents, self.game = latents_of(config), game
+        self.medium, self.condition = medium_of(config), condition_of(config)
 
     def of(self, players: Players, raw: Sequence[RawBatch]) -> tuple[list[Reals], list[Latents], Latents, Scheduled]:
         """What the step takes, from a real batch for each update of D; sets the players' scheduled numbers."""
@@ -44,31 +44,24 @@ class Inputs:
         )
 
     def of_samples(self, rows: int, columns: int) -> tuple[Tensor, Tensor | None]:
-        """Latents and conditions that stay the same during a run: a class, or a caption, a row."""
+        """Latents and conditions that stay the same during a run: a condition a row."""
         z = self.draws.fixed_normal("samples", (rows * columns, self.latents)).to(self.dtype)
-        if self.config.model.classes:
-            return z, torch.arange(rows, device=z.device).repeat_interleave(columns)
-        if self.config.model.text_dim:
-            y = self.conditions[np.repeat(self.sample_numbers(rows), columns)]
-            return z, self._condition(torch.from_numpy(y))
-        return z, None
+        stored = self.condition.of_samples(self.config.run.seed, rows, columns, self.conditions)
+        return z, None if stored is None else self._condition(stored)
 
-    def of_probe(self, pixels: np.ndarray, conditions: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Real images (N, R, R, C) uint8 for a `Probe`, with latents that stay the same and their conditions."""
-        x = on_device(torch.from_numpy(pixels), self.ranks.device, self.dtype)
-        z = self.draws.fixed_normal("probe", (len(pixels), self.latents)).to(self.dtype)
+    def of_probe(self, rows: np.ndarray, conditions: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Real samples (N, ...) for a `Probe`, with latents that stay the same and their conditions."""
+        x = self.medium.to_network(torch.from_numpy(rows).to(self.ranks.device), dtype=self.dtype)
+        z = self.draws.fixed_normal("probe", (len(rows), self.latents)).to(self.dtype)
         return x, z, self._condition(torch.from_numpy(conditions))
 
-    def sample_numbers(self, rows: int) -> np.ndarray:
-        """Real images (rows,) whose captions the rows of the samples are drawn to."""
-        return philox(self.config.run.seed, "samples/captions").integers(len(self.conditions), size=rows)
+    def sample_rows(self, most: int) -> int:
+        """How many rows the samples have that a run shows: one a condition, but at most `most`."""
+        return min(self.condition.count, most) or most
 
     def sample_captions(self, index: Index, rows: int) -> list[str]:
-        """Those captions (rows,), where the run is conditioned on captions."""
-        if not self.config.model.text_dim:
-            return []
-        captions = index.captions
-        return [captions[number] or "" for number in self.sample_numbers(rows)]
+        """The captions that the rows of samples are drawn to; none where the run has no captions."""
+        return self.condition.captions_of_samples(self.config.run.seed, rows, index)
 
     def _schedule(self, players: Players) -> None:
         """Set what the players and the augmentation carry of the scheduled numbers."""
@@ -108,38 +101,28 @@ class Inputs:
         )
 
     def _reals(self, raw: RawBatch, due: Iterable[str], seen: int, sub: int) -> Reals:
-        mirrored = None
-        if self.config.data.flip:
-            shape = (self.config.train.batch,)
-            mirrored = self.draws.uniform("flip", seen, sub, shape) < 0.5
-        x = on_device(raw.pixels, self.ranks.device, self.dtype, mirrored)
+        uniforms = {
+            name: self.draws.uniform(name, seen, sub, (self.config.train.batch,)) for name in self.medium.uniforms
+        }
+        x = self.medium.to_network(raw.rows, uniforms, self.dtype)
         return Reals(x, self._condition(raw.conditions), self._noise("D", due, seen, sub))
 
     def _latents(self, player: str, seen: int, sub: int) -> Latents:
         batch = self.config.train.batch
         z = self.draws.normal(f"fakes/{player}/z", seen, sub, (batch, self.latents)).to(self.dtype)
-        y = None
-        if self.config.model.classes:
-            y = self.draws.labels(f"fakes/{player}/y", seen, sub, batch, self.config.model.classes)
-        elif self.config.model.text_dim:  # the captions of images drawn at random
-            numbers = self.draws.numbers(f"fakes/{player}/y", seen, sub, batch, len(self.conditions))
-            y = self._condition(to_device(torch.from_numpy(self.conditions[numbers]), self.ranks.device))
+        stored = self.condition.of_fakes(self.draws, f"fakes/{player}/y", seen, sub, batch, self.conditions)
+        y = None if stored is None else self._condition(stored)
         return Latents(z, y, self._noise("G", (), seen, sub) if player == "G" else {})
 
-    def _condition(self, y: Tensor) -> Tensor | None:
-        model = self.config.model
-        if not model.classes and not model.text_dim:
-            return None
-        y = y.to(self.ranks.device, non_blocking=True)
-        return y.to(self.dtype) if model.text_dim else y
+    def _condition(self, stored: Tensor) -> Tensor | None:
+        return self.condition.to_network(stored.to(self.ranks.device, non_blocking=True), self.dtype)
 
     def _noise(self, player: str, due: Iterable[str], seen: int, sub: int) -> dict[str, Tensor]:
         """What augmentation, and the penalties that are due in an update, are drawn from."""
-        config = self.config
-        image = (config.data.channels, config.model.resolution, config.model.resolution)
+        batch, sample = self.config.train.batch, self.medium.network_shape
 
         def draw(name: str, noise: Noise) -> Tensor:
             drawn = self.draws.normal if noise.kind == "normal" else self.draws.uniform
-            return drawn(f"{player}/{name}", seen, sub, (config.train.batch, *noise.shape(image))).to(self.dtype)
+            return drawn(f"{player}/{name}", seen, sub, (batch, *noise.shape(sample))).to(self.dtype)
 
         return {name: draw(name, noise) for name, noise in self.game.noise_for(player, due).items()}

@@ -13,7 +13,7 @@ from gandist.config.run import RunConfig
 from gandist.config.schedule import images_of
 from gandist.distributed.background import Background, arrival, to_host
 from gandist.gan.players import Players
-from gandist.media.gallery import as_uint8, grid, png_bytes
+from gandist.media import Medium
 from gandist.monitoring.health import Row
 from gandist.monitoring.telemetry import Silent
 from gandist.monitoring.trackers import Trackers
@@ -93,21 +93,21 @@ class Outputs:
 
     @torch.no_grad()
     def samples(self, players: Players, inputs: Inputs) -> None:
-        """Write `samples/NNNNNNNN.png`: G_ema on latents that stay the same; one class, or one caption, a row.
+        """Write `samples/NNNNNNNN.*`: G_ema on latents that stay the same; one class, or one caption, a row.
 
-        What comes after drawing the images goes on in the background; that of the grid before is waited for.
+        What comes after drawing the samples goes on in the background; that of the preview before is waited for.
         """
-        z, y = inputs.of_samples(min(self.config.model.classes, ROWS) or ROWS, COLUMNS)
-        images, seen = as_uint8(players.G_ema.eval()(z, y)), players.images_seen
-        pixels, arrived = to_host(images), arrival(images.device)
-        written = self._drawing.start(lambda: self._write_grid(pixels, arrived, seen))
+        z, y = inputs.of_samples(inputs.sample_rows(ROWS), COLUMNS)
+        rows, seen = inputs.medium.from_network(players.G_ema.eval()(z, y)), players.images_seen
+        copied, arrived = to_host(rows), arrival(rows.device)
+        written = self._drawing.start(lambda: self._write_preview(inputs.medium, copied, arrived, seen))
         self.trackers.picture(seen, written.result)
 
-    def _write_grid(self, pixels: Tensor, arrived: Callable[[], object], images_seen: int) -> bytes:
+    def _write_preview(self, medium: Medium, rows: Tensor, arrived: Callable[[], object], images_seen: int) -> bytes:
         arrived()
-        image = png_bytes(grid(pixels.numpy(), COLUMNS))
-        self.storage.write_bytes(f"samples/{images_seen:08d}.png", image)
-        return image
+        preview = medium.preview(rows.numpy(), COLUMNS)
+        self.storage.write_bytes(f"samples/{images_seen:08d}{preview.suffix}", preview.content)
+        return preview.content
 
     def evaluation(self, result: Result) -> bool:
         """Record an evaluation; whether it is the best so far, so that its checkpoint is to be kept."""

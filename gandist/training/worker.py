@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gandist.config.methods import new_game, new_players
+from gandist.config.methods import condition_of, new_game, new_players
 from gandist.config.run import RunConfig
 from gandist.config.schedule import due, images_of, value_at
 from gandist.data import dataset
@@ -111,7 +111,7 @@ class Run:
         self.index = dataset.open_index(config)
         self.images = dataset.open_set(config, self.index)
         first = dataset.order_of(config, self.index).take(0, min(signals.CANDIDATES, self.index.n))
-        labels = self.index.labels[first] if config.model.classes else None
+        labels = condition_of(config).labels(self.index.labels[first])
         self.probed = self.images.gather(first[signals.chosen(labels, len(first))])
         self.evaluator = Evaluator(config, ranks)
         self.feed = self._open_feed()
@@ -147,13 +147,13 @@ class Run:
         """Take over the run, now that all ranks can: wrap the game, count the attempt, serve metrics, open files."""
         config, ranks, storage, players = self.config, self.ranks, self.storage, self.players
         if ranks.is_main:
-            for warning in dataset.class_warnings(config, self.index):
+            for warning in dataset.condition_warnings(config, self.index):
                 log.warning("%s", warning)
         self.game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
         self.play_step = stepper(config, self.game, players, ranks)
         closing.callback(self.play_step.reset)
-        self.inputs = Inputs(config, ranks, dataset.conditions_of(config, self.index), self.game)
-        self.probe = signals.Probe(*self.inputs.of_probe(*self.probed))
+        self.inputs = Inputs(config, ranks, condition_of(config).stored(self.index), self.game)
+        self.probe = signals.Probe(*self.inputs.of_probe(*self.probed), self.inputs.medium.coarse)
         if ranks.is_main:
             log.info(
                 "training run=%s images_seen=%d world_size=%d device=%s precision=%s step=%s threads=%d",
@@ -194,7 +194,7 @@ class Run:
                     world_size=ranks.world_size,
                     precision=precision,
                     data_fingerprint=self.index.fingerprint,
-                    encoder=self.index.encoder if config.model.text_dim else "",
+                    encoder=condition_of(config).encoder(self.index),
                     captions=self.inputs.sample_captions(self.index, ROWS),
                 )
                 closing.callback(self.outputs.close)
