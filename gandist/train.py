@@ -19,8 +19,8 @@ import yaml
 from gandist.cli.command import command
 from gandist.cli.logs import show_messages
 from gandist.config import checks
-from gandist.config.methods import condition_of
 from gandist.config.run import DEMO, RunConfig, load
+from gandist.config.sample import condition_of
 from gandist.distributed.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.launch.driver import launch

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from gandist.bench.measure import Flops, block
-from gandist.config.methods import condition_of, medium_of, new_game, new_players
+from gandist.config.methods import new_game, new_players
 from gandist.config.run import RunConfig
+from gandist.config.sample import condition_of, medium_of
 from gandist.data.feed import RawBatch
 from gandist.distributed.captured import Eager
 from gandist.distributed.ranks import Ranks

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import torch
 
+from gandist.config.sample import condition_of, medium_of, shapes
 from gandist.config.schedule import peak
 from gandist.config.sections import Tree
 from gandist.errors import ConfigError
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.elbo import ELBO
-from gandist.gan.networks import NETWORKS, Pair, Shape
+from gandist.gan.networks import NETWORKS, Pair
 from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES, CriticPenalty, GeneratorPenalty
+from gandist.media import MEDIA
 from gandist.storage.remote import is_remote
 
 
@@ -29,6 +31,8 @@ def check(config: Tree) -> None:
     _workers(config)
     _telemetry(config)
     _augmentation(config)
+    choice("data.medium", config.data.medium, MEDIA)
+    medium_of(config)
     choice("model.name", config.model.name, NETWORKS)
     _shape(config, NETWORKS[config.model.name])
     _game(config, NETWORKS[config.model.name])
@@ -65,24 +69,6 @@ def choice(path: str, value: str, choices: Iterable[str]) -> None:
 def hint(word: str, choices: Iterable[str]) -> str:
     match = difflib.get_close_matches(word, list(choices), n=1)
     return f"; did you mean {match[0]!r}?" if match else ""
-
-
-def shapes(config: Tree) -> tuple[Shape, Shape]:
-    """What G and D are built to; they differ in their normalisation."""
-    model, pair = config.model, NETWORKS[config.model.name]
-    shape = Shape(
-        resolution=model.resolution,
-        channels=config.data.channels,
-        z_dim=model.z_dim,
-        width=model.width,
-        classes=model.classes,
-        text_dim=model.text_dim,
-        widths=model.widths,
-        minibatch_std=model.minibatch_std,
-        stage_1_resolution=model.stage_1_resolution,
-    )
-    norm_G, norm_D = model.norm or pair.norms_G[0], model.norm_D or model.norm or pair.norms_D[0]
-    return shape._replace(norm=norm_G), shape._replace(norm=norm_D)
 
 
 def _imports(config: Tree) -> None:
@@ -142,14 +128,17 @@ def _augmentation(config: Tree) -> None:
 
 def _shape(config: Tree, pair: Pair) -> None:
     model, name = config.model, config.model.name
-    if model.resolution not in pair.resolutions:
+    if config.data.medium != pair.medium:
+        raise ConfigError(f"model.name: {name} makes samples of data.medium={pair.medium}, not {config.data.medium}")
+    if "resolution" in MEDIA[pair.medium].model_fields and model.resolution not in pair.resolutions:
         raise ConfigError(f"model.resolution: {name} is built for {_one_of(pair.resolutions)}, got {model.resolution}")
     if model.classes and model.text_dim:
         raise ConfigError("model.text_dim: a pair is conditioned on classes or on captions; set model.classes=0")
-    condition = "class" if model.classes else "text" if model.text_dim else "none"
-    if condition not in pair.conditions:
-        path = "model.text_dim" if model.text_dim else "model.classes"
-        raise ConfigError(f"{path}: {name} is conditioned on {_one_of(pair.conditions)}, not on {condition}")
+    condition = condition_of(config)
+    if condition.kind not in pair.conditions:
+        raise ConfigError(
+            f"{condition.key}: {name} is conditioned on {_one_of(pair.conditions)}, not on {condition.kind}"
+        )
     G, D = shapes(config)
     if G.norm not in pair.norms_G:
         fix = "; set model.norm_D=spectral" if G.norm == "spectral" else ""
@@ -205,7 +194,7 @@ def _game(config: Tree, pair: Pair) -> None:
             if not hasattr(G, penalty.method):
                 raise ConfigError(f"{path}: the generator of {model.name} samples no condition; leave it out")
             continue
-        if penalty.conditional and not shapes(config)[1].condition_dim:
+        if penalty.conditional and condition_of(config).kind == "none":
             raise ConfigError(f"{path}: needs a pair that is conditioned; set model.classes or model.text_dim")
         if penalty.slopes:
             _slopes(path, penalty, config, D)

@@ -1,10 +1,9 @@
-"""From a configuration to its medium, condition, players and game: names looked up in the tables."""
+"""From a configuration to its players and their game: names looked up in the tables."""
 
 import torch
 
-from gandist.conditions import Captions, Classes, Condition, Nothing
-from gandist.config.checks import shapes
 from gandist.config.run import RunConfig
+from gandist.config.sample import shapes
 from gandist.config.schedule import Ramp, value_at
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Game, Rules
@@ -14,26 +13,10 @@ from gandist.gan.networks import NETWORKS
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES, CriticPenalty
 from gandist.gan.players import Players, build_players
-from gandist.media import MEDIA, Medium
-
-
-def medium_of(config: RunConfig) -> Medium:
-    """What a sample is: `data.options`, and of the fields that several media share those that this one has."""
-    medium = MEDIA[config.data.medium]
-    shared = {"resolution": config.model.resolution, "channels": config.data.channels, "flip": config.data.flip}
-    known = {name: value for name, value in shared.items() if name in medium.model_fields}
-    return medium.model_validate(known | config.data.options)
-
-
-def condition_of(config: RunConfig) -> Condition:
-    """What G is told."""
-    if config.model.classes:
-        return Classes(config.model.classes)
-    return Captions(config.model.text_dim) if config.model.text_dim else Nothing()
 
 
 def latents_of(config: RunConfig) -> int:
-    """How many numbers G draws from for an image."""
+    """How many numbers G draws from for a sample."""
     return NETWORKS[config.model.name].latents(shapes(config)[0])
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from gandist.config import checks, extensions, typed
 from gandist.config.checks import hint
+from gandist.config.sample import own_options
 from gandist.config.sections import Section, Tree, one_or_more
 from gandist.config.typed import Kind
 from gandist.errors import ConfigError
@@ -64,7 +65,9 @@ class RunConfig(Tree):
 
     def resolved(self) -> dict[str, Any]:
         """The whole tree as plain data, as it stands in a run's `config.yaml`."""
-        return self.model_dump(mode="json")
+        tree = self.model_dump(mode="json")
+        tree["data"]["options"], tree["model"]["options"] = own_options(self)
+        return tree
 
     def fingerprint(self) -> str:
         """sha256 over every field but those of `MAY_CHANGE`: runs that agree in it can go on from each other."""
@@ -93,6 +96,15 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for path in sorted(a.keys() | b.keys())
         if a.get(path) != b.get(path) and not may_change(path)
     ]
+
+
+def completed(tree: dict[str, Any]) -> dict[str, Any]:
+    """A resolved configuration as an earlier version kept it, with the fields that have come since at their defaults;
+    as it is where this version does not take it."""
+    try:
+        return RunConfig.model_validate(tree).resolved()
+    except (ConfigError, ValidationError):
+        return tree
 
 
 def override(tree: dict[str, Any], path: str, value: Any) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gandist.config.methods import condition_of, medium_of
 from gandist.config.run import RunConfig
+from gandist.config.sample import condition_of, medium_of
 from gandist.data.builtin import builtin
 from gandist.data.cache import default_cache_dir
 from gandist.data.index import Index, NoIndexError, index_command, read_index

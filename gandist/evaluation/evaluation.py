@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.config.methods import medium_of
 from gandist.config.run import RunConfig
+from gandist.config.sample import medium_of
 from gandist.data import dataset
 from gandist.distributed.randomness import philox
 from gandist.distributed.ranks import Ranks

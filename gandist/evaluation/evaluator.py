@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from gandist.config.methods import medium_of
 from gandist.config.run import RunConfig
+from gandist.config.sample import medium_of
 from gandist.config.schedule import due
 from gandist.data.index import Index
 from gandist.distributed.ranks import Ranks

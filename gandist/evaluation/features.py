@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from gandist.config.methods import condition_of, medium_of
 from gandist.config.run import RunConfig
+from gandist.config.sample import condition_of, medium_of
 from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.ranks import Ranks

@@ -7,7 +7,7 @@ import torch
 
 from gandist.config import extensions
 from gandist.config.methods import new_players
-from gandist.config.run import RunConfig, leaves
+from gandist.config.run import RunConfig, completed, leaves
 from gandist.data import dataset
 from gandist.errors import CheckpointError, ConfigError
 from gandist.run import checkpoint
@@ -40,7 +40,9 @@ def fork(config: RunConfig, storage: Storage, source: str, images_seen: int | No
             raise CheckpointError(f"{theirs.uri(FOLDER)}: no checkpoint to start from")
     else:
         found = checkpoint.read(theirs, f"{images_seen:08d}")
-    before, now = (dict(leaves({"model": tree["model"]})) for tree in (found.manifest["config"], config.resolved()))
+    before, now = (
+        dict(leaves({"model": tree["model"]})) for tree in (completed(found.manifest["config"]), config.resolved())
+    )
     free = ("model.stage_1",)
     differing = [f"{k}: {before.get(k)!r} -> {v!r}" for k, v in now.items() if before.get(k) != v and k not in free]
     if differing:

@@ -4,7 +4,7 @@ import logging
 from typing import Any, Literal
 
 from gandist.config import extensions
-from gandist.config.run import RunConfig, differences
+from gandist.config.run import RunConfig, completed, differences
 from gandist.data import dataset
 from gandist.errors import CheckpointError, ConfigError, DataError
 from gandist.evaluation.evaluator import check_evaluation
@@ -79,8 +79,7 @@ def run_root(config: RunConfig) -> str:
 
 def _compare(config: RunConfig, manifest: dict[str, Any], data_fingerprint: str, storage: Storage) -> None:
     way_out = "change them back, choose another run.name, or begin anew with --resume never"
-    if manifest["config_fingerprint"] != config.fingerprint():
-        differing = differences(manifest["config"], config.resolved())
+    if differing := differences(completed(manifest["config"]), config.resolved()):
         raise ConfigError(f"{storage.root}: was started with another configuration: {'; '.join(differing)}; {way_out}")
     before, now = manifest.get("imports", {}), extensions.digests(config.imports)
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gandist.config.checks import shapes
-from gandist.config.methods import condition_of, latents_of, medium_of
+from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig
+from gandist.config.sample import condition_of, medium_of, shapes
 from gandist.config.schedule import images_of
 from gandist.gan.networks import NETWORKS
 

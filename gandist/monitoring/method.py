@@ -2,8 +2,9 @@
 
 import math
 
-from gandist.config.methods import latents_of, medium_of
+from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig
+from gandist.config.sample import medium_of
 from gandist.gan.elbo import ELBO
 from gandist.gan.objectives import OBJECTIVES
 from gandist.monitoring.health import LIMITS, Method

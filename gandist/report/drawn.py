@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.config.methods import medium_of
 from gandist.config.run import RunConfig
+from gandist.config.sample import medium_of
 from gandist.data import dataset
 from gandist.errors import GandistError
 from gandist.media import Medium

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from gandist.cli.arguments import BEST
 from gandist.conditions import Condition
 from gandist.config import extensions
-from gandist.config.checks import shapes
-from gandist.config.methods import condition_of, latents_of, medium_of
+from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig, parse, validate
+from gandist.config.sample import condition_of, medium_of, shapes
 from gandist.data import dataset
 from gandist.distributed.captured import captured
 from gandist.distributed.randomness import philox

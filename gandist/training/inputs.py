@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.config.methods import condition_of, latents_of, medium_of
+from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig
+from gandist.config.sample import condition_of, medium_of
 from gandist.config.schedule import ema_beta, peak, value_at
 from gandist.data.feed import RawBatch
 from gandist.data.index import Index

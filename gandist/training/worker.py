@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from gandist.config.methods import condition_of, new_game, new_players
+from gandist.config.methods import new_game, new_players
 from gandist.config.run import RunConfig
+from gandist.config.sample import condition_of
 from gandist.config.schedule import due, images_of, value_at
 from gandist.data import dataset
 from gandist.data.feed import Feed

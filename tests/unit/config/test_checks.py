@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from gandist import train
-from gandist.config.checks import shapes, warnings
+from gandist.config.checks import warnings
 from gandist.config.run import RunConfig, override, validate
+from gandist.config.sample import shapes
 from gandist.errors import ConfigError
 from gandist.gan.networks import NETWORKS
 from tests.helpers.train_on_ranks import tiny

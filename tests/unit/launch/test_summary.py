@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from gandist.config.checks import shapes
 from gandist.config.run import validate
+from gandist.config.sample import shapes
 from gandist.gan.networks import NETWORKS, Shape
 from gandist.launch.summary import Table, describe, memory_mib, table
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist.config.checks import shapes
 from gandist.config.run import validate
+from gandist.config.sample import shapes
 from gandist.errors import ConfigError
 from gandist.gan.networks import NETWORKS
 from gandist.run import drawing

@@ -1,0 +1,82 @@
+"""What a configuration says of samples: what they are, what G is told of them, what the networks are built to."""
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from gandist.conditions import Captions, Classes, Condition, Nothing
+from gandist.config.sections import Tree
+from gandist.errors import ConfigError
+from gandist.gan.networks import NETWORKS, Shape
+from gandist.media import MEDIA, Medium
+from gandist.options import Options
+
+Kind = TypeVar("Kind", bound=Options)
+
+SHARED = {"resolution": "model.resolution", "channels": "data.channels", "flip": "data.flip"}
+"""Options of media that have fields of their own in the configuration."""
+
+
+def medium_of(config: Tree) -> Medium:
+    """What a sample is: `data.options`, and those of the `SHARED` options that its medium has.
+
+    Raises:
+        ConfigError: an option is unknown, or has a value that it does not take.
+    """
+    medium = MEDIA[config.data.medium]
+    values = {"resolution": config.model.resolution, "channels": config.data.channels, "flip": config.data.flip}
+    for name in config.data.options:
+        if name in SHARED and name in medium.model_fields:
+            raise ConfigError(f"data.options.{name}: has a field of its own; set {SHARED[name]}")
+    known = {name: value for name, value in values.items() if name in medium.model_fields}
+    return _validated("data.options", medium, known | config.data.options)
+
+
+def condition_of(config: Tree) -> Condition:
+    """What G is told."""
+    if config.model.classes:
+        return Classes(config.model.classes)
+    return Captions(config.model.text_dim) if config.model.text_dim else Nothing()
+
+
+def shapes(config: Tree) -> tuple[Shape, Shape]:
+    """What G and D are built to; they differ in their normalisation.
+
+    Raises:
+        ConfigError: the pair has no such option, or it does not take that value.
+    """
+    model, pair = config.model, NETWORKS[config.model.name]
+    shape = Shape(
+        resolution=model.resolution,
+        channels=config.data.channels,
+        z_dim=model.z_dim,
+        width=model.width,
+        classes=model.classes,
+        text_dim=model.text_dim,
+        widths=model.widths,
+        minibatch_std=model.minibatch_std,
+        stage_1_resolution=model.stage_1_resolution,
+        sample=medium_of(config).network_shape,
+        options=_validated("model.options", pair.options, model.options),
+    )
+    norm_G, norm_D = model.norm or pair.norms_G[0], model.norm_D or model.norm or pair.norms_D[0]
+    return shape._replace(norm=norm_G), shape._replace(norm=norm_D)
+
+
+def own_options(config: Tree) -> tuple[dict[str, object], dict[str, object]]:
+    """`data.options` and `model.options` with their defaults, as a run keeps them."""
+    medium = {name: value for name, value in medium_of(config).model_dump(mode="json").items() if name not in SHARED}
+    pair = _validated("model.options", NETWORKS[config.model.name].options, config.model.options)
+    return medium, pair.model_dump(mode="json")
+
+
+def _validated(path: str, kind: type[Kind], values: dict[str, object]) -> Kind:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join([path, *map(str, fault["loc"])])
+        if fault["type"] == "extra_forbidden":
+            there = ", ".join(name for name in kind.model_fields if name not in SHARED) or "none"
+            raise ConfigError(f"{key}: unknown key; there are: {there}") from error
+        raise ConfigError(f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}") from error
