@@ -7,6 +7,7 @@ Each variant is trained from several seeds, as ordinary runs that the same comma
 import argparse
 import json
 import logging
+import math
 import re
 import statistics
 import sys
@@ -21,6 +22,7 @@ from pydantic import Field, ValidationError
 from gandist import train
 from gandist.cli.arguments import natural
 from gandist.cli.command import command
+from gandist.cli.text import number
 from gandist.config.checks import choice, hint
 from gandist.config.run import RunConfig, find, load, tree_of
 from gandist.config.sections import Section
@@ -185,7 +187,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return number(value, 4, thousands="", power_from=math.inf)
 
 
 def side_by_side(examples: dict[str, np.ndarray]) -> Image.Image:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from gandist.cli.text import number, text_row
 from gandist.config.run import RunConfig, override, validate
 from gandist.distributed.ranks import pick_device
 from gandist.distributed.threads import set_up
@@ -214,9 +215,7 @@ class Table:
 
     def _line(self, cells: tuple[str, ...] | list[str]) -> str:
         widths = [max(len(column), 16 if column in ("config", "what", "data") else 8) for column in self.columns]
-        return "  ".join(
-            text.ljust(width) if width >= 16 else text.rjust(width) for text, width in zip(cells, widths, strict=True)
-        ).rstrip()
+        return text_row(cells, widths, right=[column for column, width in enumerate(widths) if width < 16])
 
 
 def cell(value: Any) -> str:
@@ -226,5 +225,5 @@ def cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {cell(each)}" for name, each in value.items())
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        return number(value, power_from=math.inf)
     return str(value)

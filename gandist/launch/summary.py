@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from gandist.cli.text import text_table
 from gandist.config.checks import shapes
 from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig
@@ -38,13 +39,7 @@ class Table(NamedTuple):
             size = "x".join(map(str, layer.shape))
             rows.append((layer.name, layer.kind, size, f"{layer.parameters:,}", f"{layer.multiply_adds:,}"))
         rows.append(("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = []
-        for row in rows:
-            words = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False)]
-            numbers = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-            lines.append("  ".join(words + numbers))
-        return "\n".join([self.title, *lines])
+        return f"{self.title}\n{text_table(rows, right=(3, 4))}"
 
 
 def table(title: str, net: nn.Module, *inputs: Tensor | None) -> Table:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gandist.cli.text import number
 from gandist.report.recorded import Mark, Recorded
 
 WIDTH, HEIGHT = 360, 200
@@ -295,11 +296,3 @@ def spelled(values: Sequence[float]) -> list[tuple[float, str]]:
         if len(set(texts)) == len(texts):
             break
     return list(zip(values, texts, strict=True))
-
-
-def number(value: float, digits: int = 3) -> str:
-    """To so many significant digits, as short as it goes."""
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
-        return f"{float(mantissa):.{digits}g}e{int(power)}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.{digits}g}'):.{digits}g}"

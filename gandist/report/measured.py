@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gandist.report.charts import number
+from gandist.cli.text import number
 from gandist.report.recorded import Recorded
 from gandist.run.evaluations import COMPARABLE, Evaluation, best, distance
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from gandist.cli.text import number
 from gandist.config.run import RunConfig, leaves
-from gandist.report.charts import Chart, charts, number
+from gandist.report.charts import Chart, charts
 from gandist.report.document import document, duration
 from gandist.report.drawn import Picture, draw
 from gandist.report.measured import Measured, measured, standing

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from gandist.report.charts import BOTTOM, HEIGHT, TOP, WIDTH, number, spelled
+from gandist.cli.text import number
+from gandist.report.charts import BOTTOM, HEIGHT, TOP, WIDTH, spelled
 from gandist.tune.parameters import Parameter, parameters, said
 from gandist.tune.plots import EDGE, LANE, NAMES, SMALL, WIDE, Axis, Plot, Shape, Standing, Text, cut, grid
 from gandist.tune.trials import Findings

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gandist.report.charts import number
+from gandist.cli.text import number
 from gandist.report.document import document, duration
 from gandist.storage.storage import Storage
 from gandist.tune.importance import importance

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gandist.report.charts import DECADES, number
+from gandist.cli.text import number
+from gandist.report.charts import DECADES
 from gandist.tune.trials import Findings, Trial
 
 NUMBERS = ("uniform", "loguniform", "integer")

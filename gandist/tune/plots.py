@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from gandist.report.charts import BOTTOM, DECADES, HEIGHT, LEFT, TOP, WIDTH, decades, number, spelled, ticks
+from gandist.cli.text import number
+from gandist.report.charts import BOTTOM, DECADES, HEIGHT, LEFT, TOP, WIDTH, decades, spelled, ticks
 from gandist.tune.parameters import Parameter, parameters, params_at, said
 from gandist.tune.trials import FAILED, Findings, Trial
 

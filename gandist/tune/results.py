@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from gandist.cli.text import number, text_table
 from gandist.config.schedule import images_of
 from gandist.storage.storage import Storage
 from gandist.tune.sweep import Plan, trial_config
@@ -149,16 +150,13 @@ def terminal(found: Findings) -> str:
         ]
         for trial in found.ranked()[:SHOWN]
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
-    if len(found.trials) > SHOWN:
-        lines.append(f"... and {len(found.trials) - SHOWN} more in {TABLE}")
-    return "\n".join(line.rstrip() for line in lines)
+    more = f"\n... and {len(found.trials) - SHOWN} more in {TABLE}" if len(found.trials) > SHOWN else ""
+    return text_table([head, *rows]) + more
 
 
 def _short(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return number(value, 4)
     return value if isinstance(value, str) else json.dumps(value)
