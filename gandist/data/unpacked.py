@@ -11,7 +11,7 @@ from gandist.data import tars
 from gandist.data.idx import IDX_IMAGES
 from gandist.data.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_command
 from gandist.data.remote import is_remote
-from gandist.data.sources import IMAGES
+from gandist.data.trees import IMAGES
 from gandist.errors import DataError
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")

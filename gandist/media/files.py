@@ -15,7 +15,7 @@ from PIL import Image
 
 from gandist.data.index import Index
 from gandist.data.making import alone, making, members, write_shard
-from gandist.data.sources import LISTING
+from gandist.data.trees import LISTING
 from gandist.errors import ConfigError
 from gandist.media.gallery import png_bytes
 from gandist.storage.atomic import written_atomically
