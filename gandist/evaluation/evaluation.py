@@ -206,21 +206,15 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         DataError: they cannot be read, do not go with the run, or are too few.
     """
     with dataset.told_as("--data") if data else nullcontext():
-        real = real_features(_of(config, data or config.data.path), extractor, ranks)
+        real = real_features(dataset.with_images_at(config, data or config.data.path), extractor, ranks)
         if len(real.labels) < N_MIN:
             said = data or config.data.path
             raise DataError(f"data.path: {said}: {len(real.labels)} images; measures need {N_MIN}")
     training: Reals | None = real
     if data is not None:
         try:
-            training = real_features(_of(config, config.data.path), extractor, ranks)
+            training = real_features(dataset.with_images_at(config, config.data.path), extractor, ranks)
         except DataError as error:
             log.warning("memorisation is not measured: %s", error)
             training = None
     return Yardstick(extractor, ranks, real, training, config.model.resolution)
-
-
-def _of(config: RunConfig, path: str) -> RunConfig:
-    """The configuration, but of the images at `path`, which need not fill a batch."""
-    data, train = config.data.model_copy(update={"path": path}), config.train.model_copy(update={"batch": 1})
-    return config.model_copy(update={"data": data, "train": train})
