@@ -63,7 +63,7 @@ class Comparison(Section):
     """Images drawn from each run, and measured."""
 
 
-Result = dict[str, Any]
+RunScores = dict[str, Any]
 """A run's entry in `results.json`."""
 
 
@@ -141,7 +141,7 @@ def _images(config: RunConfig) -> dict[str, object]:
     return {"data.path": data.path, "data.channels": data.channels, "model.resolution": model.resolution}
 
 
-def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tuple[Result, np.ndarray]:
+def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tuple[RunScores, np.ndarray]:
     """What `results.json` says of a run, and images of it: uint8 (ROWS x COLUMNS, R, R, C).
 
     Raises:
@@ -164,7 +164,7 @@ def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tupl
     return result, images[: ROWS * COLUMNS].copy()
 
 
-def table(results: Sequence[Result], real: dict[str, float]) -> str:
+def table(results: Sequence[RunScores], real: dict[str, float]) -> str:
     """Markdown: a row a variant, mean ± standard deviation over its seeds; what real images get; the protocols."""
     lines = [f"| variant | runs | kimg | {' | '.join(real)} | seconds |", "|---" * (len(real) + 4) + "|"]
     for variant in dict.fromkeys(result["variant"] for result in results):
@@ -209,7 +209,7 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     Raises:
         GandistError: a run was not trained.
     """
-    results: list[Result] = []
+    results: list[RunScores] = []
     examples: dict[str, np.ndarray] = {}
     for run in runs:
         log.info("measuring run=%s", run.config.run.name)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gandist.bench.measure import Block, Case, Record, changed, in_turn
+from gandist.bench.measure import Case, Measurement, TimedCalls, changed, in_turn
 from gandist.config.run import DEMO, RunConfig, validate
 from gandist.data import dataset
 from gandist.data.decode import decode
@@ -48,7 +48,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--size", type=int, choices=(32, 64, 128, 256), default=64, help=size)
 
 
-def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     """Four records of the configuration's set, and four of JPEGs."""
     yield from _of_set(case, options, case.config.data.path)
     if options.jpegs:
@@ -68,7 +68,7 @@ def _jpeg_config(config: RunConfig, folder: Path, options: argparse.Namespace) -
     return validate({"data": data, "model": model, "train": train, "launch": tree["launch"], "device": config.device})
 
 
-def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Record]:
+def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Measurement]:
     config = case.config
     index = dataset.open_index(config)
     if is_remote(index.base):
@@ -141,7 +141,7 @@ class Encoded:
 
 def _decoding(
     encoded: Encoded, pool: ThreadPoolExecutor, threads: int, shape: tuple[int, int, int], rng: np.random.Generator
-) -> Block:
+) -> TimedCalls:
     """The time to decode so many times `CHUNK` images drawn at random, on so many threads."""
 
     def decode_some(numbers: np.ndarray) -> None:
@@ -158,7 +158,7 @@ def _decoding(
     return seconds
 
 
-def _gathering(mapped: Any, order: Any, batch: int, n_images: int, rng: np.random.Generator) -> Block:
+def _gathering(mapped: Any, order: Any, batch: int, n_images: int, rng: np.random.Generator) -> TimedCalls:
     """The time to gather so many batches of a mapped set, each from another place of its order."""
 
     def seconds(n: int) -> float:
@@ -171,7 +171,7 @@ def _gathering(mapped: Any, order: Any, batch: int, n_images: int, rng: np.rando
     return seconds
 
 
-def _pipeline(feed: Feed, config: RunConfig) -> Block:
+def _pipeline(feed: Feed, config: RunConfig) -> TimedCalls:
     """The time until so many batches have come through the whole pipeline."""
 
     def seconds(n: int) -> float:

@@ -34,7 +34,7 @@ WARM_UP = 3
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredStep:
     """A step on so many ranks."""
 
     ranks: int
@@ -136,7 +136,7 @@ def run(config: RunConfig, options: argparse.Namespace) -> None:
     print(table(measured, machine, predicted))  # noqa: T201
 
 
-def table(measured: list[Measured], machine: Machine, predicted: list[dict[str, Any]]) -> str:
+def table(measured: list[MeasuredStep], machine: Machine, predicted: list[dict[str, Any]]) -> str:
     steps = [
         (
             f"{each.ranks}",
@@ -165,7 +165,7 @@ def table(measured: list[Measured], machine: Machine, predicted: list[dict[str, 
     return "\n".join([*lines, "", "model", text_table([columns, *speeds], right=range(4))])
 
 
-def measure(config: RunConfig, ranks: int, steps: int) -> Measured:
+def measure(config: RunConfig, ranks: int, steps: int) -> MeasuredStep:
     """A step on so many processes of this machine; images are noise, for what is in them takes no time.
 
     Raises:
@@ -177,7 +177,7 @@ def measure(config: RunConfig, ranks: int, steps: int) -> Measured:
             start_processes(_rank, arguments, nprocs=ranks, start_method="spawn")  # type: ignore[no-untyped-call]
         except ProcessException as error:
             raise RunError(f"bench: a rank failed: {error}") from error
-        return Measured(**json.loads((Path(folder) / "measured.json").read_text()))
+        return MeasuredStep(**json.loads((Path(folder) / "measured.json").read_text()))
 
 
 def _rank(rank: int, world_size: int, tree: dict[str, Any], steps: int, folder: str) -> None:

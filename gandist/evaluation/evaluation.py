@@ -17,7 +17,7 @@ from gandist.distributed.randomness import philox
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError
 from gandist.evaluation.extractors import Extractor
-from gandist.evaluation.features import Reals, Seen, look_together, moments_of, real_features
+from gandist.evaluation.features import RealFeatures, Seen, look_together, moments_of, real_features
 from gandist.evaluation.kernel import kernel_distance
 from gandist.evaluation.neighbours import (
     K_DENSITY,
@@ -63,8 +63,8 @@ class Yardstick:
 
     extractor: Extractor
     ranks: Ranks
-    real: Reals
-    training: Reals | None
+    real: RealFeatures
+    training: RealFeatures | None
     """The images that the generator was trained on; None where they cannot be read."""
     resolution: int
     moments: Moments = field(init=False)
@@ -210,7 +210,7 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         if len(real.labels) < N_MIN:
             said = data or config.data.path
             raise DataError(f"data.path: {said}: {len(real.labels)} images; measures need {N_MIN}")
-    training: Reals | None = real
+    training: RealFeatures | None = real
     if data is not None:
         try:
             training = real_features(dataset.with_images_at(config, config.data.path), extractor, ranks)

@@ -82,7 +82,7 @@ def look_together(extractor: Extractor, images_of: Callable[[np.ndarray], np.nda
     return Seen(ranks.interleave(mine.h, n), predictions)
 
 
-class Reals(NamedTuple):
+class RealFeatures(NamedTuple):
     """Real images of a set, in an order that is random but always the same."""
 
     seen: Seen
@@ -95,7 +95,7 @@ class Reals(NamedTuple):
     """Of the set's index."""
 
 
-def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: int = N_REAL) -> Reals:
+def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: int = N_REAL) -> RealFeatures:
     """What an extractor sees in the images that `config` names, at most n_max of them: looked at once, by all ranks.
 
     Raises:
@@ -121,7 +121,7 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
             if ranks.leads:
                 _keep(path, seen)
     seen = seen or Seen(torch.empty(0, extractor.dim), Predictions(extractor.classes))
-    return Reals(seen, index.labels[numbers], dataset.conditions_of(config, index), index.fingerprint)
+    return RealFeatures(seen, index.labels[numbers], dataset.conditions_of(config, index), index.fingerprint)
 
 
 def _keep(path: Path, seen: Seen) -> None:

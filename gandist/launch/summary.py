@@ -25,7 +25,7 @@ class Layer(NamedTuple):
     multiply_adds: int
 
 
-class Table(NamedTuple):
+class NetworkTable(NamedTuple):
     """The layers of a network in the order they run, for one image."""
 
     title: str
@@ -42,7 +42,7 @@ class Table(NamedTuple):
         return f"{self.title}\n{text_table(rows, right=(3, 4))}"
 
 
-def table(title: str, net: nn.Module, *inputs: Tensor | None) -> Table:
+def table(title: str, net: nn.Module, *inputs: Tensor | None) -> NetworkTable:
     """Trace one image through `net` on the meta device: nothing is computed, nothing is stored."""
     layers: list[Layer] = []
 
@@ -68,7 +68,7 @@ def table(title: str, net: nn.Module, *inputs: Tensor | None) -> Table:
         net(*inputs)
     for hook in hooks:
         hook.remove()
-    return Table(title, layers, sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
+    return NetworkTable(title, layers, sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
 
 
 def describe(config: RunConfig) -> str:
@@ -103,7 +103,7 @@ def workers(config: RunConfig) -> tuple[int, int]:
     return started, started
 
 
-def memory_mib(config: RunConfig, tables: list[Table]) -> float:
+def memory_mib(config: RunConfig, tables: list[NetworkTable]) -> float:
     """Estimate of a worker's tensors: weights, gradients and Adam's two moments of both players, G's average, and
     the activations that one backward pass keeps, taken as each layer's output once (G's and D's together)."""
     G, D = tables

@@ -27,7 +27,7 @@ COARSE_PX = 8
 """Neighbours are sought at this resolution: pixel by pixel, fine detail would decide by its position alone."""
 
 
-class Picture(NamedTuple):
+class DrawnPicture(NamedTuple):
     title: str
     text: str
     labels: list[str]
@@ -35,12 +35,12 @@ class Picture(NamedTuple):
     png: bytes
 
 
-def draw(run: str, neighbours: bool | None = None) -> tuple[list[Picture], list[str]]:
+def draw(run: str, neighbours: bool | None = None) -> tuple[list[DrawnPicture], list[str]]:
     """Pictures of a run, and what could not be drawn with the reason. On the CPU: a run may hold the GPU.
 
     `neighbours` reads up to `MOST_REAL` training images; None: where that is cheap.
     """
-    pictures: list[Picture] = []
+    pictures: list[DrawnPicture] = []
     missing: list[str] = []
     try:
         trained = open_trained(run, torch.device("cpu"))
@@ -73,7 +73,7 @@ def cheap(config: RunConfig) -> bool:
     return not far and pixels <= MOST_REAL * CHEAP_PX**2
 
 
-def class_grid(trained: Trained) -> Picture:
+def class_grid(trained: Trained) -> DrawnPicture:
     """A class a row, and the same latents in each of them."""
     classes = trained.config.model.classes
     shown = np.linspace(0, classes - 1, min(classes, MOST_CLASSES)).round().astype(np.int64)
@@ -81,10 +81,10 @@ def class_grid(trained: Trained) -> Picture:
     images = trained.images(trained.latents(COLUMNS).repeat(len(shown), 1), y)
     which = "every class" if len(shown) == classes else f"{len(shown)} of {classes} classes"
     text = f"{which.capitalize()} a row, each column the same latents: what differs down a column, the class decides."
-    return Picture("Classes", text, [f"class {number}" for number in shown], png_bytes(grid(images, COLUMNS)))
+    return DrawnPicture("Classes", text, [f"class {number}" for number in shown], png_bytes(grid(images, COLUMNS)))
 
 
-def interpolations(trained: Trained) -> Picture:
+def interpolations(trained: Trained) -> DrawnPicture:
     """From one latent to another along the sphere, a condition a row."""
     ends, y = trained.latents(2 * STRIPS), trained.conditions(STRIPS)
     a, b = (part.repeat_interleave(COLUMNS, dim=0) for part in (ends[::2], ends[1::2]))
@@ -92,10 +92,10 @@ def interpolations(trained: Trained) -> Picture:
     images = trained.images(z, None if y is None else y.repeat_interleave(COLUMNS, dim=0))
     labels = [f"class {label}" for label in y.tolist()] if trained.config.model.classes and y is not None else []
     text = "From one latent to another along the sphere. Abrupt changes hint at images learnt by heart."
-    return Picture("Interpolation", text, labels, png_bytes(grid(images, COLUMNS)))
+    return DrawnPicture("Interpolation", text, labels, png_bytes(grid(images, COLUMNS)))
 
 
-def nearest(trained: Trained) -> Picture:
+def nearest(trained: Trained) -> DrawnPicture:
     """Generated images, each before the training images nearest to it by pixels.
 
     Raises:
@@ -117,7 +117,7 @@ def nearest(trained: Trained) -> Picture:
         f"First in each row a generated image, then its {k} nearest of {len(numbers):,} training images, by "
         f"distance of pixels at {COARSE_PX} x {COARSE_PX}. Copies would be seen here."
     )
-    return Picture("Nearest training images", text, [], png_bytes(grid(pixels, 1 + k)))
+    return DrawnPicture("Nearest training images", text, [], png_bytes(grid(pixels, 1 + k)))
 
 
 def coarse(images: np.ndarray) -> Tensor:

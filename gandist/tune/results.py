@@ -14,7 +14,7 @@ from gandist.config.schedule import images_of
 from gandist.storage.storage import Storage
 from gandist.tune.sweep import Plan, trial_config
 from gandist.tune.trial import TRIALS, result_of, run_name
-from gandist.tune.trials import UNFINISHED, Findings, State, Trial, read_trial
+from gandist.tune.trials import UNFINISHED, Findings, TrialRecord, TrialState, read_trial
 
 TABLE, BEST = "trials.parquet", "best.yaml"
 SHOWN = 30
@@ -52,21 +52,21 @@ def findings(plan: Plan, storage: Storage, tuned: Iterable[Tuned]) -> Findings:
     )
 
 
-def _read(plan: Plan, storage: Storage, tuned: Tuned) -> Trial:
+def _read(plan: Plan, storage: Storage, tuned: Tuned) -> TrialRecord:
     name = run_name(tuned.trial_id)
     return read_trial(
         Storage(storage.uri(f"{TRIALS}/{name}")), name, dict(tuned.config["point"]), *_end(tuned), list(plan.metrics)
     )
 
 
-def _end(tuned: Tuned) -> tuple[State, str]:
+def _end(tuned: Tuned) -> tuple[TrialState, str]:
     """A trial's state, and why it failed."""
     told = tuned.last_result or {}
     if told.get("state", "running") != "running":
         return told["state"], told["reason"]
     if tuned.status == "ERROR":
         return "crashed", str(tuned.get_error() or "its process was lost").strip().splitlines()[-1]
-    ways: dict[str, State] = {"TERMINATED": "stopped", "RUNNING": "running", "PAUSED": "paused"}
+    ways: dict[str, TrialState] = {"TERMINATED": "stopped", "RUNNING": "running", "PAUSED": "paused"}
     return ways.get(tuned.status, "pending"), ""
 
 
