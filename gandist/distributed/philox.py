@@ -23,7 +23,6 @@ MASK = 0xFFFFFFFF
 SUB_BITS = 16
 """Bits of the fourth word that number sub-updates; the others go on with the images seen, past 2^32 of them."""
 
-Words = tuple[Tensor, Tensor, Tensor, Tensor]
 DrawKind = Literal["bits", "uniform", "normal"]
 DTYPES = {"bits": torch.int64, "uniform": torch.float32, "normal": torch.float32}
 

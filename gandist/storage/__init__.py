@@ -1,4 +1,4 @@
-"""A run's files, on a disk or in an object store: written atomically, read whole, tensors as safetensors.
+"""Files that appear whole or not at all, and a run's files, on a disk or in an object store; tensors as safetensors.
 
 May import: `gandist.errors`, and for now `gandist.data.remote`, which opens object stores.
 """
