@@ -7,6 +7,7 @@ Each variant is trained from several seeds, as ordinary runs that the same comma
 import argparse
 import json
 import logging
+import math
 import re
 import statistics
 import sys
@@ -21,6 +22,7 @@ from pydantic import Field, ValidationError
 from gandist import train
 from gandist.cli.arguments import natural
 from gandist.cli.command import command
+from gandist.cli.text import number
 from gandist.config.checks import choice, hint
 from gandist.config.run import RunConfig, find, load, tree_of
 from gandist.config.sections import Section
@@ -61,7 +63,7 @@ class Comparison(Section):
     """Images drawn from each run, and measured."""
 
 
-Result = dict[str, Any]
+RunScores = dict[str, Any]
 """A run's entry in `results.json`."""
 
 
@@ -139,7 +141,7 @@ def _images(config: RunConfig) -> dict[str, object]:
     return {"data.path": data.path, "data.channels": data.channels, "model.resolution": model.resolution}
 
 
-def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tuple[Result, np.ndarray]:
+def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tuple[RunScores, np.ndarray]:
     """What `results.json` says of a run, and images of it: uint8 (ROWS x COLUMNS, R, R, C).
 
     Raises:
@@ -162,7 +164,7 @@ def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tupl
     return result, images[: ROWS * COLUMNS].copy()
 
 
-def table(results: Sequence[Result], real: dict[str, float]) -> str:
+def table(results: Sequence[RunScores], real: dict[str, float]) -> str:
     """Markdown: a row a variant, mean ± standard deviation over its seeds; what real images get; the protocols."""
     lines = [f"| variant | runs | kimg | {' | '.join(real)} | seconds |", "|---" * (len(real) + 4) + "|"]
     for variant in dict.fromkeys(result["variant"] for result in results):
@@ -185,7 +187,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return number(value, 4, thousands="", power_from=math.inf)
 
 
 def side_by_side(examples: dict[str, np.ndarray]) -> Image.Image:
@@ -207,7 +209,7 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     Raises:
         GandistError: a run was not trained.
     """
-    results: list[Result] = []
+    results: list[RunScores] = []
     examples: dict[str, np.ndarray] = {}
     for run in runs:
         log.info("measuring run=%s", run.config.run.name)

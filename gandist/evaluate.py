@@ -14,6 +14,7 @@ import torch
 
 from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import command
+from gandist.cli.text import text_table
 from gandist.distributed.ranks import Ranks, pick_device
 from gandist.errors import CheckpointError, ConfigError
 from gandist.evaluation.evaluation import N_MIN, Yardstick, yardstick
@@ -45,10 +46,9 @@ def checkpoints(run: str, device: torch.device, images_seen: int | str | None, e
 
 def shown(result: Result) -> str:
     """A line a measure, then the protocol."""
-    width = max(map(len, result.measures))
-    lines = [f"{name:{width}}  {value:.6g}" for name, value in result.measures.items()]
+    measures = text_table([(name, f"{value:.6g}") for name, value in result.measures.items()])
     protocol = ", ".join(f"{name} {value}" for name, value in result.protocol.items())
-    return "\n".join([f"at {result.images_seen} images seen", *lines, protocol])
+    return "\n".join([f"at {result.images_seen} images seen", measures, protocol])
 
 
 def as_json(result: Result) -> str:

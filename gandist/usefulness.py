@@ -34,14 +34,14 @@ GATHERED = 1000
 """Images that are in memory at a time while they are looked for in others."""
 
 
-class Labelled(NamedTuple):
+class LabelledImages(NamedTuple):
     images: np.ndarray
     """uint8 (n, R, R, C)."""
     labels: np.ndarray
     """int64 (n,)."""
 
 
-class Result(NamedTuple):
+class Usefulness(NamedTuple):
     accuracy: dict[str, list[float]]
     """Share of the test images told right, by what was learnt from: one for each seed."""
     protocol: dict[str, Any]
@@ -56,7 +56,7 @@ def usefulness(
     n_fake: int = N_FAKE,
     seeds: Sequence[int] = (0, 1, 2),
     kimg: float = KIMG,
-) -> Result:
+) -> Usefulness:
     """Accuracy on the real images of the set `test` of classifiers that saw as many images each.
 
     Args:
@@ -73,7 +73,7 @@ def usefulness(
     if not trained.condition.count:
         raise ConfigError(f"{config.run.name}: has no classes (model.classes=0): nothing tells what its images show")
     key, data = "--data" if data else "data.path:", data or config.data.path
-    real, tested = _of(config, data), _of(config, test)
+    real, tested = dataset.with_images_at(config, data), dataset.with_images_at(config, test)
     with dataset.told_as("--test"):
         dataset.open_index(tested)
     with dataset.told_as(key):
@@ -81,7 +81,7 @@ def usefulness(
     n = min(there, IMAGES_MAX) if n_real is None else n_real
     if n > there:
         raise DataError(f"{data}: holds {there} images; --real {n} are more")
-    seen = set[bytes]().union(*(digests_of(_of(config, path)) for path in {data, config.data.path}))
+    seen = set[bytes]().union(*(digests_of(dataset.with_images_at(config, path)) for path in {data, config.data.path}))
     proof, left_out = unseen(take(tested, N_TEST, 0), seen)
     if not len(proof.labels):
         raise DataError(f"{test}: all its images are among those that were trained on; give others as --test")
@@ -107,32 +107,26 @@ def usefulness(
         "resize": f"{config.model.resolution} px averaged to {RESOLUTION}",
         "seeds": list(seeds),
     }
-    return Result(accuracy, protocol)
+    return Usefulness(accuracy, protocol)
 
 
-def _of(config: RunConfig, path: str) -> RunConfig:
-    """The configuration, but of the images at `path`, which need not fill a batch."""
-    data, train = config.data.model_copy(update={"path": path}), config.train.model_copy(update={"batch": 1})
-    return config.model_copy(update={"data": data, "train": train})
-
-
-def take(config: RunConfig, n: int, seed: int) -> Labelled:
+def take(config: RunConfig, n: int, seed: int) -> LabelledImages:
     """n images of a set, or all if there are fewer, drawn by `seed`."""
     index = dataset.open_index(config)
-    return Labelled(*dataset.open_set(config, index).gather(Order([index.n], seed).take(0, min(n, index.n))))
+    return LabelledImages(*dataset.open_set(config, index).gather(Order([index.n], seed).take(0, min(n, index.n))))
 
 
-def generated(trained: Trained, n: int, seed: int) -> Labelled:
+def generated(trained: Trained, n: int, seed: int) -> LabelledImages:
     """n images of the run with the classes that they were asked for."""
     y = trained.conditions(n, seed)
     assert y is not None
-    return Labelled(trained.draw(n, seed), y.cpu().numpy())
+    return LabelledImages(trained.draw(n, seed), y.cpu().numpy())
 
 
-def together(reals: Labelled, fakes: Labelled) -> Labelled:
+def together(reals: LabelledImages, fakes: LabelledImages) -> LabelledImages:
     """Both, the real ones repeated until `SHARE` of all are real."""
     again = np.resize(np.arange(len(reals.labels)), round(len(fakes.labels) * SHARE / (1 - SHARE)))
-    return Labelled(*(np.concatenate([real[again], fake]) for real, fake in zip(reals, fakes, strict=True)))
+    return LabelledImages(*(np.concatenate([real[again], fake]) for real, fake in zip(reals, fakes, strict=True)))
 
 
 def digest(image: np.ndarray) -> bytes:
@@ -147,13 +141,13 @@ def digests_of(config: RunConfig) -> set[bytes]:
     return {digest(image) for part in parts for image in images.gather(part)[0]}
 
 
-def unseen(proof: Labelled, seen: set[bytes]) -> tuple[Labelled, int]:
+def unseen(proof: LabelledImages, seen: set[bytes]) -> tuple[LabelledImages, int]:
     """The images whose pixels are not among those seen, and how many were."""
     new = np.array([digest(image) not in seen for image in proof.images], bool)
-    return Labelled(proof.images[new], proof.labels[new]), int((~new).sum())
+    return LabelledImages(proof.images[new], proof.labels[new]), int((~new).sum())
 
 
-def shown(result: Result) -> str:
+def shown(result: Usefulness) -> str:
     """A line for each thing that was learnt from, then the protocol."""
     lines = []
     for name, values in result.accuracy.items():
@@ -163,7 +157,7 @@ def shown(result: Result) -> str:
     return "\n".join([*lines, ", ".join(f"{name} {value}" for name, value in result.protocol.items())])
 
 
-def as_json(result: Result) -> str:
+def as_json(result: Usefulness) -> str:
     accuracy = {
         name: {
             "mean": statistics.mean(values),

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from gandist.bench.measure import Case, Table, as_json
+from gandist.bench.measure import Case, MeasurementTable, as_json
 from gandist.cli.command import command
 from gandist.config.run import DEMO, load
 
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if options.overrides:
         parser.error(f"{options.overrides[0]}: configurations are named by --config, fields as section.key=value")
-    table = Table(module.COLUMNS)
+    table = MeasurementTable(module.COLUMNS)
     for case in list(_cases(options, overrides, module)):
         for record in module.measure(case, options):
             print(as_json(record) if options.json else table.row(record), flush=True)  # noqa: T201

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gandist.bench.measure import Case, Record, block, synchronise, use_threads
+from gandist.bench.measure import Case, Measurement, block, synchronise, use_threads
 from gandist.bench.static import Static
 from gandist.config.methods import new_players
 from gandist.config.run import DEMO
@@ -27,7 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoints", type=int, default=5, help="how many are written (default: %(default)s)")
 
 
-def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     """One record: of the step, the stall, the writing and the reading the median over the checkpoints.
 
     `ratio` is the stall's to a step. Steps between checkpoints are timed with none being written, and those after a

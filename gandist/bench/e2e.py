@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gandist.bench.measure import Case, Record, block, changed, use_threads
+from gandist.bench.measure import Case, Measurement, block, changed, use_threads
 from gandist.bench.static import Static
 from gandist.config.run import DEMO, RunConfig
 from gandist.config.schedule import images_of
@@ -37,7 +37,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", help="where runs are written, and deleted (default: the system's temporary folder)")
 
 
-def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     """One record, of ROUNDS runs, each between two blocks of static steps."""
     threads = use_threads(case.config)
     config, ranks = changed(case.config, {"launch.threads": threads, "eval.every_kimg": None}), join(case.config.device)
@@ -48,7 +48,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
     images = _length(config, options.seconds / ROUNDS * world.images * steps / step(steps))
     rates: list[float] = []
     static: list[float] = []
-    rows: list[list[Record]] = []
+    rows: list[list[Measurement]] = []
     with tempfile.TemporaryDirectory(prefix="gandist-bench-", dir=options.dir) as folder:
         for number in range(ROUNDS):
             static.append(world.images * steps / step(steps))
@@ -80,7 +80,7 @@ def _length(config: RunConfig, images: float) -> int:
     return tick * (1 + max(2, math.ceil(images / tick)))
 
 
-def run(config: RunConfig, images: int) -> list[Record]:
+def run(config: RunConfig, images: int) -> list[Measurement]:
     """Train for so many images; the rows.
 
     Raises:
@@ -89,18 +89,18 @@ def run(config: RunConfig, images: int) -> list[Record]:
     config = changed(config, {"train.total_kimg": images / 1000})
     checkpoints = prepare(config, "never")
     outcome = train(config, checkpoints, Host())
-    rows: list[Record] = decode(checkpoints.storage.read_bytes(METRICS_FILE) or b"")
+    rows: list[Measurement] = decode(checkpoints.storage.read_bytes(METRICS_FILE) or b"")
     if outcome.status != "done" or len(rows) < 3:
         raise RunError(f"bench: the run ended {outcome.status} with {len(rows)} rows: {outcome.message}")
     return rows
 
 
-def speed(rows: list[Record]) -> float:
+def speed(rows: list[Measurement]) -> float:
     """Images a second between the first row and the last."""
     return float((rows[-1]["images_seen"] - rows[0]["images_seen"]) / (rows[-1]["time_s"] - rows[0]["time_s"]))
 
 
-def events(rows: list[Record], every_kimg: float, images: int) -> int:
+def events(rows: list[Measurement], every_kimg: float, images: int) -> int:
     """How often what is due every so many thousand images fell between the first row and the last.
 
     It follows the row of the step, of so many `images`, that reached it: that of the last row came too late.

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gandist.bench.measure import Block, Case, Record, changed, in_turn
+from gandist.bench.measure import Case, Measurement, TimedCalls, changed, in_turn
 from gandist.config.run import DEMO, RunConfig, validate
 from gandist.data import dataset
 from gandist.data.feed import Feed
@@ -48,7 +48,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--size", type=int, choices=(32, 64, 128, 256), default=64, help=size)
 
 
-def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     """Four records of the configuration's set, and four of JPEGs."""
     yield from _of_set(case, options, case.config.data.path)
     if options.jpegs:
@@ -68,7 +68,7 @@ def _jpeg_config(config: RunConfig, folder: Path, options: argparse.Namespace) -
     return validate({"data": data, "model": model, "train": train, "launch": tree["launch"], "device": config.device})
 
 
-def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Record]:
+def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Measurement]:
     config = case.config
     index = dataset.open_index(config)
     if is_remote(index.base):
@@ -79,45 +79,13 @@ def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Reco
     too_small = (2 * index.n * size * size * channels - 1) / 2**30
     streamed = dataset.open_set(changed(config, {"data.cache_gib": too_small}), index)
     mapped = dataset.open_set(changed(config, {"data.cache_gib": max(50.0, 3 * too_small)}), index)
-    order, rng = dataset.order_of(config, index), np.random.default_rng(0)
-    encoded = Encoded(index)
-
-    def pipeline(feed: Feed) -> Block:
-        def seconds(n: int) -> float:
-            for _ in range(config.data.prefetch + 1):
-                feed.next()  # what lay ready would be got for nothing
-            start = time.perf_counter()
-            for _ in range(n):
-                feed.next()
-            return time.perf_counter() - start
-
-        return seconds
-
-    def gather(n: int) -> float:
-        asked = [order.take(int(at), batch) for at in rng.integers(0, index.n, n)]
-        start = time.perf_counter()
-        for batch_numbers in asked:
-            mapped.gather(batch_numbers)
-        return time.perf_counter() - start
-
-    def decode_some(numbers: np.ndarray) -> None:
-        room = np.empty((size, size, channels), np.uint8)
-        for number in numbers:
-            decode(encoded[number], size, channels, room)
-
-    with ThreadPoolExecutor(threads) as pool:
-
-        def decoded(n: int) -> float:
-            """For so many times CHUNK images."""
-            start = time.perf_counter()
-            for _ in range(n):
-                list(pool.map(decode_some, np.array_split(rng.integers(0, index.n, CHUNK), threads)))
-            return time.perf_counter() - start
-
-        with closing(_feed(config, streamed, order)) as feed:
-            slow = in_turn({"decode": decoded, "streamed": pipeline(feed)}, options.seconds, FEWEST)
+    order, rng, encoded = dataset.order_of(config, index), np.random.default_rng(0), Encoded(index)
+    with ThreadPoolExecutor(threads) as pool, closing(_feed(config, streamed, order)) as feed:
+        decoded = _decoding(encoded, pool, threads, (size, size, channels), rng)
+        slow = in_turn({"decode": decoded, "streamed": _pipeline(feed, config)}, options.seconds, FEWEST)
     with closing(_feed(config, mapped, order)) as feed:
-        fast = in_turn({"gather": gather, "mapped": pipeline(feed)}, options.seconds, FEWEST)
+        gathered = _gathering(mapped, order, batch, index.n, rng)
+        fast = in_turn({"gather": gathered, "mapped": _pipeline(feed, config)}, options.seconds, FEWEST)
     rates = {name: batch / seconds for name, seconds in (slow | fast).items()}
     rates["decode"] = CHUNK / slow["decode"]
     against = {"streamed": "decode", "mapped": "gather"}
@@ -162,10 +130,59 @@ class Encoded:
             sum(self.shards[-1][:: mmap.PAGESIZE])
         self.mean_bytes = float(self.size.mean())
 
+    def __len__(self) -> int:
+        return len(self.size)
+
     def __getitem__(self, number: int) -> bytes:
         offset = int(self.offset[number])
         data: bytes = self.shards[self.shard[number]][offset : offset + int(self.size[number])]
         return data
+
+
+def _decoding(
+    encoded: Encoded, pool: ThreadPoolExecutor, threads: int, shape: tuple[int, int, int], rng: np.random.Generator
+) -> TimedCalls:
+    """The time to decode so many times `CHUNK` images drawn at random, on so many threads."""
+
+    def decode_some(numbers: np.ndarray) -> None:
+        room = np.empty(shape, np.uint8)
+        for number in numbers:
+            decode(encoded[number], shape[0], shape[2], room)
+
+    def seconds(n: int) -> float:
+        start = time.perf_counter()
+        for _ in range(n):
+            list(pool.map(decode_some, np.array_split(rng.integers(0, len(encoded), CHUNK), threads)))
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def _gathering(mapped: Any, order: Any, batch: int, n_images: int, rng: np.random.Generator) -> TimedCalls:
+    """The time to gather so many batches of a mapped set, each from another place of its order."""
+
+    def seconds(n: int) -> float:
+        asked = [order.take(int(at), batch) for at in rng.integers(0, n_images, n)]
+        start = time.perf_counter()
+        for batch_numbers in asked:
+            mapped.gather(batch_numbers)
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def _pipeline(feed: Feed, config: RunConfig) -> TimedCalls:
+    """The time until so many batches have come through the whole pipeline."""
+
+    def seconds(n: int) -> float:
+        for _ in range(config.data.prefetch + 1):
+            feed.next()  # what lay ready would be got for nothing
+        start = time.perf_counter()
+        for _ in range(n):
+            feed.next()
+        return time.perf_counter() - start
+
+    return seconds
 
 
 def make_jpegs(folder: Path, n: int, size: int) -> None:

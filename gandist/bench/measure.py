@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from gandist.cli.text import number, text_row
 from gandist.config.run import RunConfig, override, validate
 from gandist.distributed.ranks import pick_device
 from gandist.distributed.threads import set_up
@@ -28,8 +29,8 @@ KEYS = (
 """Every record has these, None where one does not apply, and whatever else its benchmark tells."""
 ROUNDS = (5, 25)
 """Fewest and most blocks of calls that a median is taken of."""
-Record = dict[str, Any]
-Block = Callable[[int], float]
+Measurement = dict[str, Any]
+TimedCalls = Callable[[int], float]
 """Seconds that so many calls took."""
 
 
@@ -40,10 +41,10 @@ class Case:
     name: str
     config: RunConfig
 
-    def record(self, bench: str, **values: Any) -> Record:
+    def record(self, bench: str, **values: Any) -> Measurement:
         """A result. Images a second are real ones, so that a step shows D `n_critic` batches of them."""
         config = self.config
-        known: Record = dict.fromkeys(KEYS)
+        known: Measurement = dict.fromkeys(KEYS)
         known |= {"bench": bench, "config": self.name, "batch": config.train.batch}
         if values.get("img_per_s") and "ms_per_step" not in values:
             known["ms_per_step"] = 1e3 * config.train.batch * config.game.n_critic / values["img_per_s"]
@@ -70,7 +71,7 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def block(call: Callable[[], object], device: torch.device) -> Block:
+def block(call: Callable[[], object], device: torch.device) -> TimedCalls:
     """The time of so many calls, one after the other, with the GPU waited for at the end only."""
 
     def seconds(n: int) -> float:
@@ -84,12 +85,12 @@ def block(call: Callable[[], object], device: torch.device) -> Block:
     return seconds
 
 
-def in_turn(blocks: Mapping[str, Block], seconds: float, multiple: int = 1) -> dict[str, float]:
+def in_turn(blocks: Mapping[str, TimedCalls], seconds: float, multiple: int = 1) -> dict[str, float]:
     """Median seconds a call of each, over the blocks of `all_in_turn`."""
     return {name: float(np.median(each)) for name, each in all_in_turn(blocks, seconds, multiple).items()}
 
 
-def all_in_turn(blocks: Mapping[str, Block], seconds: float, multiple: int = 1) -> dict[str, list[float]]:
+def all_in_turn(blocks: Mapping[str, TimedCalls], seconds: float, multiple: int = 1) -> dict[str, list[float]]:
     """Seconds a call of each, block by block, of as many blocks as ROUNDS allows, that last about `seconds` in all.
 
     The blocks take turns: what else the machine is doing meets all of them alike. A block is a `multiple` of calls.
@@ -107,7 +108,7 @@ def all_in_turn(blocks: Mapping[str, Block], seconds: float, multiple: int = 1) 
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def product(device: torch.device, precision: str) -> tuple[Block, float]:
+def product(device: torch.device, precision: str) -> tuple[TimedCalls, float]:
     """A large square matrix product in a precision, whose speed no step exceeds; and its floating-point operations."""
     size = 8192 if device.type == "cuda" else 1024
     a, b, out = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(3))
@@ -192,7 +193,7 @@ def _kib(field: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def as_json(record: Record) -> str:
+def as_json(record: Measurement) -> str:
     return json.dumps({key: _plain(value) for key, value in record.items()})
 
 
@@ -200,13 +201,13 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class Table:
+class MeasurementTable:
     """Records as rows of text, each shown as it comes."""
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self.columns, self._begun = columns, False
 
-    def row(self, record: Record) -> str:
+    def row(self, record: Measurement) -> str:
         """The record's line; the first is preceded by the names of the columns."""
         head = "" if self._begun else self._line(self.columns) + "\n"
         self._begun = True
@@ -214,9 +215,7 @@ class Table:
 
     def _line(self, cells: tuple[str, ...] | list[str]) -> str:
         widths = [max(len(column), 16 if column in ("config", "what", "data") else 8) for column in self.columns]
-        return "  ".join(
-            text.ljust(width) if width >= 16 else text.rjust(width) for text, width in zip(cells, widths, strict=True)
-        ).rstrip()
+        return text_row(cells, widths, right=[column for column, width in enumerate(widths) if width < 16])
 
 
 def cell(value: Any) -> str:
@@ -226,5 +225,5 @@ def cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {cell(each)}" for name, each in value.items())
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        return number(value, power_from=math.inf)
     return str(value)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gandist.bench.measure import Case, Record, block, changed, in_turn, use_threads
+from gandist.bench.measure import Case, Measurement, block, changed, in_turn, use_threads
 from gandist.bench.static import WARM_UP, Static
 from gandist.distributed.ranks import join
 from gandist.errors import ConfigError
@@ -43,7 +43,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     """For each size and batch two records: ours as it is, and without the running average, which the peer has not."""
     named, config = options.config is not None, case.config
     if config.model.name != "dcgan":
@@ -69,7 +69,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
             yield from _compare(Case(case.name, game), options)
 
 
-def _compare(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+def _compare(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     config = case.config
     threads, ranks = use_threads(config), join(config.device)
     ours, bare = Static(config, ranks), Static(config, ranks)

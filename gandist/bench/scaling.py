@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gandist.bench.measure import block
 from gandist.bench.static import Static
+from gandist.cli.text import text_table
 from gandist.config.run import RunConfig, validate
 from gandist.distributed.ranks import join
 from gandist.errors import RunError
@@ -33,7 +34,7 @@ WARM_UP = 3
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredStep:
     """A step on so many ranks."""
 
     ranks: int
@@ -135,26 +136,36 @@ def run(config: RunConfig, options: argparse.Namespace) -> None:
     print(table(measured, machine, predicted))  # noqa: T201
 
 
-def table(measured: list[Measured], machine: Machine, predicted: list[dict[str, Any]]) -> str:
-    lines = ["measured on this machine", "ranks  step_ms  all-reduced_MB  ideal_MB  buckets  communication"]
-    lines += [
-        f"{each.ranks:5} {each.step_s * 1e3:8.1f} {each.bytes / 1e6:15.3f} {each.ideal_bytes / 1e6:9.3f} "
-        f"{each.buckets:8} {each.share:14.1%}"
+def table(measured: list[MeasuredStep], machine: Machine, predicted: list[dict[str, Any]]) -> str:
+    steps = [
+        (
+            f"{each.ranks}",
+            f"{each.step_s * 1e3:.1f}",
+            f"{each.bytes / 1e6:.3f}",
+            f"{each.ideal_bytes / 1e6:.3f}",
+            f"{each.buckets}",
+            f"{each.share:.1%}",
+        )
         for each in measured
     ]
-    lines += ["", "assumed, not measured"]
+    heading = ("ranks", "step_ms", "all-reduced_MB", "ideal_MB", "buckets", "communication")
+    lines = ["measured on this machine", text_table([heading, *steps], right=range(6)), "", "assumed, not measured"]
     for name, (field, unit, what) in OPTIONS.items():
         lines.append(f"  {what}: {getattr(machine, field) * unit:g} (--{name.replace('_', '-')})")
-    lines += ["", "model", " GPUs  communication_ms  efficiency, batch a GPU fixed  efficiency, global batch fixed"]
-    for each in predicted:
-        lines.append(
-            f"{each['gpus']:5} {each['communication_s'] * 1e3:17.2f} {each['efficiency']:30.1%} "
-            f"{each['efficiency_shared']:31.1%}"
+    speeds = [
+        (
+            f"{each['gpus']}",
+            f"{each['communication_s'] * 1e3:.2f}",
+            f"{each['efficiency']:.1%}",
+            f"{each['efficiency_shared']:.1%}",
         )
-    return "\n".join(lines)
+        for each in predicted
+    ]
+    columns = ("GPUs", "communication_ms", "efficiency, batch a GPU fixed", "efficiency, global batch fixed")
+    return "\n".join([*lines, "", "model", text_table([columns, *speeds], right=range(4))])
 
 
-def measure(config: RunConfig, ranks: int, steps: int) -> Measured:
+def measure(config: RunConfig, ranks: int, steps: int) -> MeasuredStep:
     """A step on so many processes of this machine; images are noise, for what is in them takes no time.
 
     Raises:
@@ -166,7 +177,7 @@ def measure(config: RunConfig, ranks: int, steps: int) -> Measured:
             start_processes(_rank, arguments, nprocs=ranks, start_method="spawn")  # type: ignore[no-untyped-call]
         except ProcessException as error:
             raise RunError(f"bench: a rank failed: {error}") from error
-        return Measured(**json.loads((Path(folder) / "measured.json").read_text()))
+        return MeasuredStep(**json.loads((Path(folder) / "measured.json").read_text()))
 
 
 def _rank(rank: int, world_size: int, tree: dict[str, Any], steps: int, folder: str) -> None:

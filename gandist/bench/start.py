@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from gandist.bench.measure import Case, Record, changed, use_threads
+from gandist.bench.measure import Case, Measurement, changed, use_threads
 from gandist.config.run import DEMO, RunConfig
 from gandist.data import dataset
 from gandist.distributed.ranks import pick_device
@@ -68,7 +68,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ray", action="store_true", help="launch.kind: ray besides, where Ray is installed")
 
 
-def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     """A record for each kind of launch. `--seconds` is of no account: a start takes what it takes."""
     config, threads = case.config, use_threads(case.config)
     dataset.open_set(config, dataset.open_index(config))

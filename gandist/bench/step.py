@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gandist.bench.measure import Case, Peak, Record, all_in_turn, block, product, use_threads
+from gandist.bench.measure import Case, Measurement, Peak, all_in_turn, block, product, use_threads
 from gandist.bench.static import Static
 from gandist.distributed.ranks import join
 
@@ -23,7 +23,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """None of its own."""
 
 
-def measure(case: Case, options: argparse.Namespace) -> Iterator[Record]:
+def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     """One record: the step in turn with a large matrix product in its precision, on the same threads."""
     gc.collect()  # what the case before held counts neither for nor against this one
     threads, ranks = use_threads(case.config), join(case.config.device)

@@ -13,6 +13,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from gandist.cli.text import number
+
 logger = logging.getLogger("gandist")
 
 LINE_S = 10.0
@@ -78,7 +80,7 @@ class Progress:
         """Keep the newest Fréchet distance, the first measure of a row with an evaluation; whether this row has one."""
         for key, value in row.items():
             if key.startswith("quality/"):
-                self._distance = f"{key.removeprefix('quality/')} {_number(value)}"
+                self._distance = f"{key.removeprefix('quality/')} {_finite(value)}"
                 return True
         return False
 
@@ -89,7 +91,7 @@ class Progress:
             yield f"{duration(eta_s)} left"
         for player in "DG":
             if f"loss/{player}" in row:
-                yield f"{player} {_number(row[f'loss/{player}'])}"
+                yield f"{player} {_finite(row[f'loss/{player}'])}"
         if self._distance:
             yield self._distance
         if "verdict" in row:
@@ -190,5 +192,6 @@ def duration(seconds: float) -> str:
     return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
 
 
-def _number(value: float | None) -> str:
-    return "nan" if value is None else f"{value:.3g}"
+def _finite(value: float | None) -> str:
+    """A row has None where a number was not finite."""
+    return "nan" if value is None else number(value)

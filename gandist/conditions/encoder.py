@@ -16,7 +16,7 @@ DIM = 384
 BATCH = 64
 
 
-class Encoder:
+class TextEncoder:
     """all-MiniLM-L6-v2 (Wang et al. 2020, arXiv:2002.10957; trained on pairs of sentences as Reimers & Gurevych 2019,
     arXiv:1908.10084): mean over the last layer's tokens, at most 256 of them, brought to unit length.
 
@@ -50,7 +50,7 @@ class Encoder:
 
 
 @functools.cache
-def encoder() -> Encoder:
+def encoder() -> TextEncoder:
     """The encoder, loaded once a process (some seconds).
 
     Raises:
@@ -64,4 +64,4 @@ def encoder() -> Encoder:
         model = load_model(device="cpu")
     except ImportError as error:
         raise GandistError(f"captions need a text encoder: {error}; pip install 'gandist[text]'") from error
-    return Encoder(model, get_model_path() / "model.safetensors")
+    return TextEncoder(model, get_model_path() / "model.safetensors")

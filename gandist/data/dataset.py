@@ -68,6 +68,12 @@ def told_as(key: str) -> Iterator[None]:
         raise type(error)(re.sub(r"^data\.path: ", f"{key} ", str(error))) from error
 
 
+def with_images_at(config: RunConfig, path: str) -> RunConfig:
+    """The configuration, but of the images at `path`, which need not fill a batch."""
+    data, train = config.data.model_copy(update={"path": path}), config.train.model_copy(update={"batch": 1})
+    return config.model_copy(update={"data": data, "train": train})
+
+
 def open_index(config: RunConfig) -> Index:
     """The index of `data.path`, checked against the configuration. Cheap enough for a driver without a GPU.
 

@@ -14,7 +14,7 @@ from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-
 
 from gandist.data.index import Index
 from gandist.data.making import alone, making, members, write_shard
-from gandist.data.sources import LISTING
+from gandist.data.trees import LISTING
 from gandist.errors import ConfigError
 from gandist.media import Medium
 from gandist.storage.atomic import written_atomically

@@ -10,7 +10,7 @@ from pathlib import Path
 from gandist.data import tars
 from gandist.data.idx import IDX_IMAGES
 from gandist.data.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_command
-from gandist.data.sources import IMAGES
+from gandist.data.trees import IMAGES
 from gandist.errors import DataError
 from gandist.storage.remote import is_remote
 

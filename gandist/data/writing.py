@@ -49,25 +49,11 @@ def write_shards(
     stop = threading.Event()
     bar = Counter("packing", len(order), shown=progress)
 
-    def samples(numbers: list[int], broken: list[Broken]) -> Iterator[tuple[str, dict[str, bytes]]]:
-        for i in numbers:
-            if stop.is_set():
-                break
-            try:
-                sample = source.read(i)
-                if captions and not (sample.caption or "").strip():
-                    raise ValueError("has no caption; put one beside it, or leave out --captions")
-                image = picture.encode(sample.image)
-            except Exception as error:  # decoders raise whatever they like
-                broken.append(Broken(source.name(i), str(error)))
-                continue
-            yield f"{i:08d}", members(image, picture.format, sample.label, sample.caption)
-
     def write(job: tuple[int, np.ndarray]) -> tuple[Path, list[Broken]]:
         number, numbers = job
         path = folder / f"{number:06d}.tar"
         broken: list[Broken] = []
-        if not write_shard(path, samples(numbers.tolist(), broken)):
+        if not write_shard(path, _encoded(source, numbers.tolist(), picture, captions, broken, stop)):
             path.unlink()
         return path, broken
 
@@ -91,6 +77,24 @@ def write_shards(
     if not paths:
         raise DataError("no image could be read")
     return paths
+
+
+def _encoded(
+    source: Source, numbers: list[int], picture: Picture, captions: bool, broken: list[Broken], stop: threading.Event
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The samples of these numbers as `write_shard` takes them; what is wrong with others goes to `broken`."""
+    for i in numbers:
+        if stop.is_set():
+            break
+        try:
+            sample = source.read(i)
+            if captions and not (sample.caption or "").strip():
+                raise ValueError("has no caption; put one beside it, or leave out --captions")
+            image = picture.encode(sample.image)
+        except Exception as error:  # decoders raise whatever they like
+            broken.append(Broken(source.name(i), str(error)))
+            continue
+        yield f"{i:08d}", members(image, picture.format, sample.label, sample.caption)
 
 
 def check_broken(broken: Sequence[Broken], max_broken: int) -> None:

@@ -12,7 +12,7 @@ POLL_S = 0.5
 PREEMPTION_POLLS = 10
 """At every so manieth poll the surroundings are asked about a pre-emption."""
 
-Verdict = Literal["go", "save", "stop"]
+NextStep = Literal["go", "save", "stop"]
 
 
 class Host:
@@ -69,7 +69,7 @@ class Consensus:
         self._polls, self._steps_left, self._steps, self._since = 0, 1, 0, time.perf_counter()
         self._reported = -math.inf
 
-    def step(self, row: dict[str, Any], done: bool, stop_asked: Callable[[], bool]) -> Verdict:
+    def step(self, row: dict[str, Any], done: bool, stop_asked: Callable[[], bool]) -> NextStep:
         """After each step of a training rank, with the tick's row where one is due: how to go on.
 
         `save` comes once for each notice of a pre-emption; a run that is done does not stop early.

@@ -23,8 +23,7 @@ MASK = 0xFFFFFFFF
 SUB_BITS = 16
 """Bits of the fourth word that number sub-updates; the others go on with the images seen, past 2^32 of them."""
 
-Words = tuple[Tensor, Tensor, Tensor, Tensor]
-Kind = Literal["bits", "uniform", "normal"]
+DrawKind = Literal["bits", "uniform", "normal"]
 DTYPES = {"bits": torch.int64, "uniform": torch.float32, "normal": torch.float32}
 
 
@@ -46,7 +45,7 @@ def block(
     return c0, c1, c2, c3
 
 
-def draw(kind: Kind, key: int, images_seen: Tensor, sub: int, rows: range, width: int) -> Tensor:
+def draw(kind: DrawKind, key: int, images_seen: Tensor, sub: int, rows: range, width: int) -> Tensor:
     """(len(rows), width) random numbers on the device of `images_seen`.
 
     Args:
@@ -73,7 +72,7 @@ def draw(kind: Kind, key: int, images_seen: Tensor, sub: int, rows: range, width
     return twin(kind, words, images_seen, sub, rows, width)
 
 
-def twin(kind: Kind, key: tuple[int, int], images_seen: Tensor, sub: int, rows: range, width: int) -> Tensor:
+def twin(kind: DrawKind, key: tuple[int, int], images_seen: Tensor, sub: int, rows: range, width: int) -> Tensor:
     """`draw` by plain torch operations, on any device."""
     device = images_seen.device
     row = torch.arange(rows.start, rows.stop, rows.step, device=device)[:, None]

@@ -18,7 +18,7 @@ from gandist.distributed.randomness import philox
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError
 from gandist.evaluation.extractors import Extractor
-from gandist.evaluation.features import Reals, Seen, look_together, moments_of, real_features
+from gandist.evaluation.features import RealFeatures, Seen, look_together, moments_of, real_features
 from gandist.evaluation.kernel import kernel_distance
 from gandist.evaluation.neighbours import (
     K_DENSITY,
@@ -52,8 +52,8 @@ class Yardstick:
 
     extractor: Extractor
     ranks: Ranks
-    real: Reals
-    training: Reals | None
+    real: RealFeatures
+    training: RealFeatures | None
     """The images that the generator was trained on; None where they cannot be read."""
     prepared: str
     """What was done to the real samples first, in words (`Medium.prepared`)."""
@@ -195,21 +195,15 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         DataError: they cannot be read, do not go with the run, or are too few.
     """
     with dataset.told_as("--data") if data else nullcontext():
-        real = real_features(_of(config, data or config.data.path), extractor, ranks)
+        real = real_features(dataset.with_images_at(config, data or config.data.path), extractor, ranks)
         if len(real.labels) < N_MIN:
             said = data or config.data.path
             raise DataError(f"data.path: {said}: {len(real.labels)} images; measures need {N_MIN}")
-    training: Reals | None = real
+    training: RealFeatures | None = real
     if data is not None:
         try:
-            training = real_features(_of(config, config.data.path), extractor, ranks)
+            training = real_features(dataset.with_images_at(config, config.data.path), extractor, ranks)
         except DataError as error:
             log.warning("memorisation is not measured: %s", error)
             training = None
     return Yardstick(extractor, ranks, real, training, medium_of(config).prepared)
-
-
-def _of(config: RunConfig, path: str) -> RunConfig:
-    """The configuration, but of the images at `path`, which need not fill a batch."""
-    data, train = config.data.model_copy(update={"path": path}), config.train.model_copy(update={"batch": 1})
-    return config.model_copy(update={"data": data, "train": train})

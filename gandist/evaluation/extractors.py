@@ -15,7 +15,7 @@ from torch import Tensor
 from gandist.config.checks import choice
 from gandist.data.builtin import DATA
 from gandist.errors import ConfigError, DataError, GandistError
-from gandist.evaluation.classifier import RESOLUTION, load
+from gandist.evaluation.classifier import RESOLUTION, Classifier, Facts, load
 
 SHIPPED = DATA / "classifier.safetensors"
 """The classifier of `builtin:fashion-10k`, made by `python -m gandist.classifier` with `--channels 1`."""
@@ -147,7 +147,11 @@ def classifier(weights: Path | None, channels: int, device: torch.device) -> Ext
     """
     path = weights or SHIPPED
     sha256 = _sha256(path)
-    net, facts = load(path)
+    return of_classifier(*load(path), channels, device, sha256)
+
+
+def of_classifier(net: Classifier, facts: Facts, channels: int, device: torch.device, sha256: str = "") -> Extractor:
+    """A classifier as an extractor, for images of so many channels; see `classifier`."""
     net = net.to(device).requires_grad_(False)
     apart = channels if facts.channels == 1 else 1
 

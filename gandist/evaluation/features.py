@@ -84,7 +84,7 @@ def look_together(
     return Seen(ranks.interleave(mine.h, n), predictions)
 
 
-class Reals(NamedTuple):
+class RealFeatures(NamedTuple):
     """Real images of a set, in an order that is random but always the same."""
 
     seen: Seen
@@ -97,7 +97,7 @@ class Reals(NamedTuple):
     """Of the set's index."""
 
 
-def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: int = N_REAL) -> Reals:
+def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: int = N_REAL) -> RealFeatures:
     """What an extractor sees in the images that `config` names, at most n_max of them: looked at once, by all ranks.
 
     Raises:
@@ -123,7 +123,7 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
             if ranks.is_main:
                 _keep(path, seen)
     seen = seen or Seen(torch.empty(0, extractor.dim), Predictions(extractor.classes))
-    return Reals(seen, index.labels[numbers], condition_of(config).stored(index), index.fingerprint)
+    return RealFeatures(seen, index.labels[numbers], condition_of(config).stored(index), index.fingerprint)
 
 
 def _keep(path: Path, seen: Seen) -> None:

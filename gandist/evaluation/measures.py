@@ -1,21 +1,23 @@
 """Measures by name: images -> scores, with what real images get and the protocol without which scores say little."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from gandist.config.run import RunConfig
+from gandist.config.sample import medium_of
 from gandist.data import dataset
+from gandist.distributed.ranks import Ranks
 from gandist.errors import ConfigError
-from gandist.evaluation.classifier import RESOLUTION, Classifier, Facts, batches, classifier_of
+from gandist.evaluation.classifier import RESOLUTION, Facts, classifier_of
+from gandist.evaluation.extractors import of_classifier
+from gandist.evaluation.features import look_together
 from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts
 from gandist.evaluation.statistics import Moments, distance_of
 
 STACKED = "builtin:stacked-fashion"
-GATHERED = 1000
-"""Real images that are in memory at a time."""
 
 
 class Measure(NamedTuple):
@@ -54,31 +56,26 @@ def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Me
 def classifier_distance(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
     """Fréchet distance between the features that a classifier of the real set has of it and of the images."""
     classifier, facts = classifier_of(config.data, config.model.resolution)
-    classifier.to(device)
+    extractor, alone = of_classifier(classifier, facts, config.data.channels, device), Ranks(0, 1, device)
     index = dataset.open_index(config)
     images, order = dataset.open_set(config, index), dataset.order_of(config, index).take(0, index.n)
 
-    def moments_of(numbers: np.ndarray) -> Moments:
-        parts = np.array_split(numbers, -(-len(numbers) // GATHERED))
-        return _moments(classifier, (images.gather(part)[0] for part in parts), device)
+    def moments_of(images_of: Callable[[np.ndarray], np.ndarray], n: int) -> Moments:
+        return look_together(extractor, medium_of(config), images_of, n, alone).moments
 
-    halves = [moments_of(half) for half in np.array_split(order, 2)]
+    def reals(half: np.ndarray) -> Moments:
+        return moments_of(lambda at: images.gather(half[at])[0], len(half))
+
+    halves = [reals(half) for half in np.array_split(order, 2)]
     real = halves[0] + halves[1]
 
     def scores(fakes: np.ndarray) -> dict[str, float]:
-        return {"fd-classifier": distance_of(real, _moments(classifier, [fakes], device))}
+        return {extractor.distance: distance_of(real, moments_of(lambda at: fakes[at], len(fakes)))}
 
     protocol = {**_extractor(config.data.path, facts, config.model.resolution), "n_real": index.n, "n_fake": n_samples}
-    return Measure(scores, {"fd-classifier": distance_of(*halves)}, {**protocol, "real": "one half against the other"})
-
-
-@torch.inference_mode()
-def _moments(classifier: Classifier, parts: Iterable[np.ndarray], device: torch.device) -> Moments:
-    moments = Moments(classifier.head.in_features, device)
-    for part in parts:
-        for x in batches(part, device):
-            moments.add(classifier.features(x))
-    return moments
+    return Measure(
+        scores, {extractor.distance: distance_of(*halves)}, {**protocol, "real": "one half against the other"}
+    )
 
 
 def _extractor(path: str, facts: Facts, resolution: int) -> dict[str, Any]:

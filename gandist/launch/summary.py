@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from gandist.cli.text import text_table
 from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of, medium_of, shapes
@@ -25,7 +26,7 @@ class Layer(NamedTuple):
     multiply_adds: int
 
 
-class Table(NamedTuple):
+class NetworkTable(NamedTuple):
     """The layers of a network in the order they run, for one image."""
 
     title: str
@@ -39,16 +40,10 @@ class Table(NamedTuple):
             size = "x".join(map(str, layer.shape))
             rows.append((layer.name, layer.kind, size, f"{layer.parameters:,}", f"{layer.multiply_adds:,}"))
         rows.append(("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = []
-        for row in rows:
-            words = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False)]
-            numbers = [cell.rjust(width) for cell, width in zip(row[3:], widths[3:], strict=True)]
-            lines.append("  ".join(words + numbers))
-        return "\n".join([self.title, *lines])
+        return f"{self.title}\n{text_table(rows, right=(3, 4))}"
 
 
-def table(title: str, net: nn.Module, *inputs: Tensor | None) -> Table:
+def table(title: str, net: nn.Module, *inputs: Tensor | None) -> NetworkTable:
     """Trace one image through `net` on the meta device: nothing is computed, nothing is stored."""
     layers: list[Layer] = []
 
@@ -74,7 +69,7 @@ def table(title: str, net: nn.Module, *inputs: Tensor | None) -> Table:
         net(*inputs)
     for hook in hooks:
         hook.remove()
-    return Table(title, layers, sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
+    return NetworkTable(title, layers, sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
 
 
 def describe(config: RunConfig) -> str:
@@ -108,7 +103,7 @@ def workers(config: RunConfig) -> tuple[int, int]:
     return started, started
 
 
-def memory_mib(config: RunConfig, tables: list[Table]) -> float:
+def memory_mib(config: RunConfig, tables: list[NetworkTable]) -> float:
     """Estimate of a worker's tensors: weights, gradients and Adam's two moments of both players, G's average, and
     the activations that one backward pass keeps, taken as each layer's output once (G's and D's together)."""
     G, D = tables

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gandist.report.recorded import Mark, Recorded
+from gandist.cli.text import number
+from gandist.report.recorded import Mark, RecordedRun
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
@@ -83,7 +84,7 @@ class Path(NamedTuple):
     dots: str
 
 
-class Tick(NamedTuple):
+class AxisTick(NamedTuple):
     at: float
     text: str
 
@@ -108,15 +109,15 @@ class Chart:
     summary: str
     """What the chart shows, in words."""
     paths: list[Path]
-    x_ticks: list[Tick]
-    y_ticks: list[Tick]
+    x_ticks: list[AxisTick]
+    y_ticks: list[AxisTick]
     marks: list[tuple[float, Mark]]
     levels: list[Line]
     readout: dict[str, Any]
     """The curves as numbers, and where x lies, for whoever points at them."""
 
 
-def charts(runs: Sequence[Recorded], names: Sequence[str]) -> list[Chart]:
+def charts(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Chart]:
     """A chart for each group of the rows' numbers, in which all runs are laid over each other."""
     rows = [[_derived(row) for row in run.rows] for run in runs]
     keys = list(dict.fromkeys(key for row in (row for each in rows for row in each) for key in row if "/" in key))
@@ -157,7 +158,7 @@ def _said(key: str) -> str:
     return LABELS.get(key) or (what if group in NAMED_BY_TITLE else key)
 
 
-def _floors(runs: Sequence[Recorded], names: Sequence[str]) -> list[Level]:
+def _floors(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Level]:
     """What no generator's distance gets below, once for all runs that have the same."""
     found: dict[Level, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
@@ -252,8 +253,8 @@ def chart(
             )
             for curve in curves
         ],
-        x_ticks=[Tick(across(x), text) for x, text in spelled(x_ticks) if x_low <= x <= x_high],
-        y_ticks=[Tick(down(y), text) for y, text in spelled(y_ticks)],
+        x_ticks=[AxisTick(across(x), text) for x, text in spelled(x_ticks) if x_low <= x <= x_high],
+        y_ticks=[AxisTick(down(y), text) for y, text in spelled(y_ticks)],
         marks=[(across(mark.images_seen / 1000), mark) for mark in marks],
         levels=[Line(down(level.value) if level in near else None, level.text) for level in levels],
         readout={
@@ -295,11 +296,3 @@ def spelled(values: Sequence[float]) -> list[tuple[float, str]]:
         if len(set(texts)) == len(texts):
             break
     return list(zip(values, texts, strict=True))
-
-
-def number(value: float, digits: int = 3) -> str:
-    """To so many significant digits, as short as it goes."""
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
-        return f"{float(mantissa):.{digits}g}e{int(power)}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{float(f'{value:.{digits}g}'):.{digits}g}"

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gandist import __version__
-from gandist.report.charts import number
+from gandist.cli.text import number
 
 SHARED = Path(__file__).parent
 """Where `frame.html`, which pages extend, and the style that they share are."""

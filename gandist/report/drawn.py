@@ -27,7 +27,7 @@ GATHERED = 1000
 """Real images that are in memory at a time."""
 
 
-class Picture(NamedTuple):
+class DrawnPicture(NamedTuple):
     title: str
     text: str
     labels: list[str]
@@ -35,12 +35,12 @@ class Picture(NamedTuple):
     png: bytes
 
 
-def draw(run: str, neighbours: bool | None = None) -> tuple[list[Picture], list[str]]:
+def draw(run: str, neighbours: bool | None = None) -> tuple[list[DrawnPicture], list[str]]:
     """Pictures of a run, and what could not be drawn with the reason. On the CPU: a run may hold the GPU.
 
     `neighbours` reads up to `MOST_REAL` training images; None: where that is cheap.
     """
-    pictures: list[Picture] = []
+    pictures: list[DrawnPicture] = []
     missing: list[str] = []
     try:
         trained = open_trained(run, torch.device("cpu"))
@@ -72,7 +72,7 @@ def cheap(config: RunConfig) -> bool:
     return not far and index.n * max(medium_of(config).row.n_bytes, CHEAP_BYTES) <= MOST_REAL * CHEAP_BYTES
 
 
-def class_grid(trained: Trained) -> Picture:
+def class_grid(trained: Trained) -> DrawnPicture:
     """A condition a row, and the same latents in each of them."""
     count = trained.condition.count
     shown = np.linspace(0, count - 1, min(count, MOST_CLASSES)).round().astype(np.int64)
@@ -83,7 +83,7 @@ def class_grid(trained: Trained) -> Picture:
     return _picture("Classes", text, trained.condition.titles(y), trained, samples, COLUMNS)
 
 
-def interpolations(trained: Trained) -> Picture:
+def interpolations(trained: Trained) -> DrawnPicture:
     """From one latent to another along the sphere, a condition a row."""
     ends, y = trained.latents(2 * STRIPS), trained.conditions(STRIPS)
     a, b = (part.repeat_interleave(COLUMNS, dim=0) for part in (ends[::2], ends[1::2]))
@@ -94,11 +94,13 @@ def interpolations(trained: Trained) -> Picture:
     return _picture("Interpolation", text, labels, trained, samples, COLUMNS)
 
 
-def _picture(title: str, text: str, labels: list[str], trained: Trained, rows: np.ndarray, columns: int) -> Picture:
-    return Picture(title, text, labels, trained.medium.preview(rows, columns).content)
+def _picture(
+    title: str, text: str, labels: list[str], trained: Trained, rows: np.ndarray, columns: int
+) -> DrawnPicture:
+    return DrawnPicture(title, text, labels, trained.medium.preview(rows, columns).content)
 
 
-def nearest(trained: Trained) -> Picture:
+def nearest(trained: Trained) -> DrawnPicture:
     """Generated images, each before the training images nearest to it by pixels.
 
     Raises:

@@ -3,27 +3,27 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gandist.report.charts import number
-from gandist.report.recorded import Recorded
+from gandist.cli.text import number
+from gandist.report.recorded import RecordedRun
 from gandist.run.evaluations import COMPARABLE, Evaluation, best, distance
 
-Table = dict[str, list[str]]
+CellsByRow = dict[str, list[str]]
 """Cells by row."""
 
 
-class Measured(NamedTuple):
+class MeasuredRuns(NamedTuple):
     columns: list[str]
-    measures: Table
-    classes: Table
+    measures: CellsByRow
+    classes: CellsByRow
     """The Fréchet distance within each class."""
     runs: list[str]
-    protocol: Table
+    protocol: CellsByRow
     """Of each run's newest evaluation."""
     note: str
     """Why the runs cannot be compared; empty where they can."""
 
 
-def measured(runs: Sequence[Recorded], names: Sequence[str]) -> Measured | None:
+def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns | None:
     """The newest and the best evaluation of each run; None where there is none."""
     found = {name: run.evaluations for name, run in zip(names, runs, strict=True) if run.evaluations}
     if not found:
@@ -38,7 +38,7 @@ def measured(runs: Sequence[Recorded], names: Sequence[str]) -> Measured | None:
     measures = {key: [_value(key, each) for each in values] for key in _keys(values) if key != "kid_se"}
     protocols = [evaluations[-1]["protocol"] for evaluations in found.values()]
     differ = [key for key in COMPARABLE if any(each.get(key) != protocols[0].get(key) for each in protocols)]
-    return Measured(
+    return MeasuredRuns(
         columns=list(shown),
         measures={key: cells for key, cells in measures.items() if "/" not in key},
         classes={key: cells for key, cells in measures.items() if "/" in key},
@@ -50,7 +50,7 @@ def measured(runs: Sequence[Recorded], names: Sequence[str]) -> Measured | None:
     )
 
 
-def standing(run: Recorded) -> dict[str, str]:
+def standing(run: RecordedRun) -> dict[str, str]:
     """How a run stands, in a line or two: its newest Fréchet distance, and its best with the checkpoint's number."""
     if not run.evaluations:
         rows = [{key: row[key] for key in row if key.startswith("quality/")} for row in run.rows]

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from gandist.cli.text import number
 from gandist.config.run import RunConfig, leaves
-from gandist.report.charts import Chart, charts, number
+from gandist.report.charts import Chart, charts
 from gandist.report.document import document, duration
-from gandist.report.drawn import Picture, draw
-from gandist.report.measured import Measured, measured, standing
-from gandist.report.recorded import Recorded, read
+from gandist.report.drawn import DrawnPicture, draw
+from gandist.report.measured import MeasuredRuns, measured, standing
+from gandist.report.recorded import RecordedRun, read
 
 TEMPLATES = Path(__file__).parent
 SAMPLES_BYTES = 6_000_000
@@ -23,10 +24,10 @@ class Shown(NamedTuple):
     """A run as the page shows it."""
 
     name: str
-    recorded: Recorded
+    recorded: RecordedRun
     facts: dict[str, str]
     environment: dict[str, str]
-    pictures: list[Picture]
+    pictures: list[DrawnPicture]
     missing: list[str]
 
 
@@ -47,7 +48,7 @@ def page(runs: Sequence[str], neighbours: bool | None = None) -> str:
 
 def render(
     runs: Sequence[Shown],
-    quality: Measured | None,
+    quality: MeasuredRuns | None,
     found: Sequence[Chart],
     settings: str,
     fields: dict[str, list[str]],
@@ -63,13 +64,13 @@ def render(
     )
 
 
-def _names(runs: Sequence[Recorded]) -> list[str]:
+def _names(runs: Sequence[RecordedRun]) -> list[str]:
     """A name for each run: its own, or where two share one, its address."""
     names = [run.name for run in runs]
     return [run.address if names.count(run.name) > 1 else run.name for run in runs]
 
 
-def _facts(run: Recorded) -> dict[str, str]:
+def _facts(run: RecordedRun) -> dict[str, str]:
     """What one wants to know of a run first."""
     last, game = run.rows[-1], run.config.get("game", {})
     plan = run.config.get("train", {})
@@ -101,7 +102,7 @@ def _health(row: dict[str, Any]) -> str:
     return f"{row['verdict']}: {row['reason']}" if row.get("reason") else str(row["verdict"])
 
 
-def _environment(run: Recorded) -> dict[str, str]:
+def _environment(run: RecordedRun) -> dict[str, str]:
     """What the numbers were got with and on."""
     manifest, config = run.manifest, run.config
     memory_bytes = max((row.get("memory_bytes") or 0 for row in run.rows), default=0)
@@ -125,7 +126,7 @@ def _environment(run: Recorded) -> dict[str, str]:
     return {key: str(value) for key, value in facts.items() if value not in (None, "")}
 
 
-def _settings(runs: Sequence[Recorded]) -> tuple[str, dict[str, list[str]]]:
+def _settings(runs: Sequence[RecordedRun]) -> tuple[str, dict[str, list[str]]]:
     """What the table of fields shows, and the fields: where runs differ, or where the one differs from defaults."""
     trees = [dict(leaves(run.config)) for run in runs]
     compared = trees if len(runs) > 1 else [*trees, dict(leaves(RunConfig().resolved()))]

@@ -32,7 +32,7 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedRun:
     """A run as its files tell it."""
 
     address: str
@@ -95,7 +95,7 @@ def _restart(before: dict[str, Any], row: dict[str, Any]) -> str:
     return ""
 
 
-def read(run: str, samples_bytes: int) -> Recorded:
+def read(run: str, samples_bytes: int) -> RecordedRun:
     """Everything of a run but its weights; of its grids of samples at most so many bytes.
 
     Raises:
@@ -110,7 +110,7 @@ def read(run: str, samples_bytes: int) -> Recorded:
     shown = [sorted(sizes)[i] for i in thinned([sizes[seen] for seen in sorted(sizes)], MOST_GRIDS, samples_bytes)]
     checkpoints = checkpoint.names(storage)
     manifest = f"{checkpoint.FOLDER}/{checkpoints[-1]}/{checkpoint.MANIFEST}" if checkpoints else checkpoint.MANIFEST
-    return Recorded(
+    return RecordedRun(
         address=storage.root,
         config_yaml=written.decode(),
         config=parse(written, storage.uri("config.yaml")),

@@ -1,4 +1,4 @@
-"""Files here and in object stores; a run's files: written atomically, read whole, tensors as safetensors.
+"""Files that appear whole or not at all, and a run's files, on a disk or in an object store; tensors as safetensors.
 
 May import: `gandist.errors`.
 """

@@ -2,9 +2,10 @@
 
 from collections import Counter
 
-from gandist.report.charts import BOTTOM, HEIGHT, TOP, WIDTH, number, spelled
+from gandist.cli.text import number
+from gandist.report.charts import BOTTOM, HEIGHT, TOP, WIDTH, spelled
 from gandist.tune.parameters import Parameter, parameters, said
-from gandist.tune.plots import EDGE, LANE, NAMES, SMALL, WIDE, Axis, Plot, Shape, Standing, Text, cut, grid
+from gandist.tune.plots import EDGE, LANE, NAMES, SMALL, WIDE, Axis, Plot, PlotShape, Standing, Text, cut, grid
 from gandist.tune.trials import Findings
 
 
@@ -41,7 +42,7 @@ def _lanes(findings: Findings) -> Plot:
     texts += [Text(NAMES - 8, at + 4, "y", cut(name)) for name, at in y.items()]
     through = descent(findings)
     way = [f"M{x.at(start / 1000):.1f} {y[name]}H{x.at(end / 1000):.1f}" for name, start, end in through]
-    shapes = [Shape("".join(way), "descent", "", "the way of the best trial's weights")] if way else []
+    shapes = [PlotShape("".join(way), "descent", "", "the way of the best trial's weights")] if way else []
     for trial in stand.worst_first:
         d = f"M{x.start} {y[trial.name]}L{x.at(trial.images_seen / 1000):.1f} {y[trial.name]}"
         shapes.append(stand.shape(d, "line", trial, f"trial {trial.name}"))
@@ -57,7 +58,7 @@ def _lanes(findings: Findings) -> Plot:
             d = f"M{at:.1f} {low}V{high}M{at - 4:.1f} {high - tip}L{at:.1f} {high}L{at + 4:.1f} {high - tip}"
             values = ", ".join(f"{path} {said(value)}" for path, value in taken.params.items())
             label = f"{trial.name} takes the weights of {taken.donor} at {taken.images_seen / 1000:g} kimg: {values}"
-            shapes.append(Shape(d, "arrow", trial.name, label))
+            shapes.append(PlotShape(d, "arrow", trial.name, label))
     note = "an arrow goes from the trial whose weights were taken to the one that went on with them; broad: the way of "
     summary = f"{sum(moments.values())} times; the best came by " + " from ".join(name for name, _, _ in through)
     return Plot("Who took whose weights", f"{note}the best; across: kimg", summary, WIDE, height, [], shapes, texts)

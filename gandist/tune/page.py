@@ -6,14 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gandist.report.charts import number
+from gandist.cli.text import number
 from gandist.report.document import document, duration
 from gandist.storage.storage import Storage
 from gandist.tune.importance import importance
 from gandist.tune.lineage import lineage
 from gandist.tune.parameters import said
 from gandist.tune.plots import by_parameter, curves, front, parallel
-from gandist.tune.trials import FAILED, Findings, Trial
+from gandist.tune.trials import FAILED, Findings, TrialRecord
 
 SAMPLES = "samples"
 
@@ -34,8 +34,8 @@ class Cell(NamedTuple):
 NOTHING = Cell("-", "")
 
 
-class Row(NamedTuple):
-    trial: Trial
+class TrialRow(NamedTuple):
+    trial: TrialRecord
     told: str
     """What is said of the trial that is pointed at."""
     cells: list[Cell]
@@ -96,26 +96,26 @@ def _best(findings: Findings) -> dict[str, str]:
     return facts
 
 
-def _params(trial: Trial) -> str:
+def _params(trial: TrialRecord) -> str:
     return ", ".join(f"{path} {said(value)}" for path, value in trial.params.items())
 
 
-def _value(trial: Trial, metric: str) -> str:
+def _value(trial: TrialRecord, metric: str) -> str:
     value = trial.value(metric)
     return "-" if value is None else number(value, 4)
 
 
-def _values(findings: Findings, trial: Trial) -> str:
+def _values(findings: Findings, trial: TrialRecord) -> str:
     """The metrics of a trial; the first, which trials are ranked by, goes without its name where it is alone."""
     if len(findings.metrics) == 1:
         return _value(trial, findings.metric)
     return ", ".join(f"{metric} {_value(trial, metric)}" for metric in findings.metrics)
 
 
-def _row(findings: Findings, trial: Trial) -> Row:
+def _row(findings: Findings, trial: TrialRecord) -> TrialRow:
     values = [trial.value(metric) for metric in findings.metrics]
     told = f"{_values(findings, trial)}, {trial.state} at {trial.images_seen / 1000:g} kimg; {_params(trial)}"
-    return Row(
+    return TrialRow(
         trial,
         told,
         [
@@ -132,7 +132,7 @@ def _cell(value: Any) -> Cell:
     return Cell(said(value), repr(value) if isinstance(value, float) else said(value))
 
 
-def _best_on_the_way(findings: Findings, trial: Trial) -> Cell:
+def _best_on_the_way(findings: Findings, trial: TrialRecord) -> Cell:
     sign = 1 if findings.metrics[findings.metric] == "min" else -1
     points = [(point.values.get(findings.metric, math.nan), point.images_seen) for point in trial.curve]
     finite = [point for point in points if math.isfinite(point[0])]

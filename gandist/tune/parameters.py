@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gandist.report.charts import DECADES, number
-from gandist.tune.trials import Findings, Trial
+from gandist.cli.text import number
+from gandist.report.charts import DECADES
+from gandist.tune.trials import Findings, TrialRecord
 
 NUMBERS = ("uniform", "loguniform", "integer")
 
@@ -62,7 +63,7 @@ def _parameter(path: str, domain: dict[str, Any], values: Sequence[Any]) -> Para
     return Parameter(path, float(low), float(high), kind == "loguniform" or wide, whole)
 
 
-def params_at(trial: Trial, images_seen: int | None) -> dict[str, Any]:
+def params_at(trial: TrialRecord, images_seen: int | None) -> dict[str, Any]:
     """A trial's parameters on the way to a measurement (None: to its last). Empty where they are not known: before it
     first took over another's."""
     if images_seen is None or not trial.lineage:

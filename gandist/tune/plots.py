@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from gandist.report.charts import BOTTOM, DECADES, HEIGHT, LEFT, TOP, WIDTH, decades, number, spelled, ticks
+from gandist.cli.text import number
+from gandist.report.charts import BOTTOM, DECADES, HEIGHT, LEFT, TOP, WIDTH, decades, spelled, ticks
 from gandist.tune.parameters import Parameter, parameters, params_at, said
-from gandist.tune.trials import FAILED, Findings, Trial
+from gandist.tune.trials import FAILED, Findings, TrialRecord
 
 WIDE, TALL = 1100, 300
 """Size of the charts that take the width of the page."""
@@ -26,7 +27,7 @@ AXIS = 130
 """Least width that an axis of the parallel coordinates takes."""
 
 
-class Shape(NamedTuple):
+class PlotShape(NamedTuple):
     d: str
     kind: str
     """`line`, `bridge` (past an axis that a trial does not have), `dot`, `ring` (stopped early), `cross` (failed),
@@ -56,7 +57,7 @@ class Plot:
     height: int
     rules: list[str]
     """At the ticks, and the axes of the parallel coordinates."""
-    shapes: list[Shape]
+    shapes: list[PlotShape]
     texts: list[Text]
 
 
@@ -98,14 +99,14 @@ class Standing:
         self.shares = {trial.name: place / max(1, len(ranked) - 1) for place, trial in enumerate(ranked)}
         self.best = best.name if best else ""
 
-    def shape(self, d: str, kind: str, trial: Trial, label: str) -> Shape:
+    def shape(self, d: str, kind: str, trial: TrialRecord, label: str) -> PlotShape:
         if trial.name == self.best:
             state = "best"
         else:
             state = "failed" if trial.state in FAILED else "stopped" if trial.state == "stopped" else ""
-        return Shape(d, kind, trial.name, label, self.shares[trial.name], state)
+        return PlotShape(d, kind, trial.name, label, self.shares[trial.name], state)
 
-    def mark(self, x: float, y: float, trial: Trial, label: str) -> Shape:
+    def mark(self, x: float, y: float, trial: TrialRecord, label: str) -> PlotShape:
         if trial.state in FAILED:
             return self.shape(f"M{x - 4:.1f} {y - 4:.1f}l8 8m-8 0l8 -8", "cross", trial, label)
         if trial.state == "stopped":
@@ -160,12 +161,12 @@ def curves(findings: Findings) -> Plot:
     )
 
 
-def _value(trial: Trial, metric: str) -> str:
+def _value(trial: TrialRecord, metric: str) -> str:
     value = trial.value(metric)
     return "not measured" if value is None else number(value, 4)
 
 
-def _place(parameter: Parameter, trial: Trial, images_seen: int | None) -> float | None:
+def _place(parameter: Parameter, trial: TrialRecord, images_seen: int | None) -> float | None:
     return parameter.place(params_at(trial, images_seen))
 
 
@@ -218,7 +219,7 @@ def _runs(numbers: Sequence[int]) -> list[list[int]]:
     return found
 
 
-There = Sequence[tuple[Trial, float, float]]
+There = Sequence[tuple[TrialRecord, float, float]]
 
 
 def by_parameter(findings: Findings) -> list[Plot]:
@@ -233,7 +234,7 @@ def by_parameter(findings: Findings) -> list[Plot]:
     return plots
 
 
-def _label(parameter: Parameter, trial: Trial, value: float, at: int | None) -> str:
+def _label(parameter: Parameter, trial: TrialRecord, value: float, at: int | None) -> str:
     return f"trial {trial.name}: {number(value, 4)} with {parameter.path} {said(params_at(trial, at)[parameter.path])}"
 
 
@@ -256,7 +257,7 @@ def _box(parameter: Parameter, there: There, stand: Standing, at: int | None) ->
     height = TOP + n * LANE + BOTTOM
     x = Axis([value for _, _, value in there], NAMES, WIDTH - EDGE)
     rules = [f"M{x.at(value):.1f} {TOP}V{height - BOTTOM}" for value in x.ticks]
-    shapes: list[Shape] = []
+    shapes: list[PlotShape] = []
     texts = [Text(x.at(value), height - 6, "x", text) for value, text in spelled(x.ticks)]
     said_of = []
     for i, name in enumerate(parameter.categories):
@@ -270,7 +271,7 @@ def _box(parameter: Parameter, there: There, stand: Standing, at: int | None) ->
             top, foot = middle - 9, middle + 9
             d = f"M{low:.1f} {top}H{high:.1f}V{foot}H{low:.1f}ZM{mean:.1f} {top}V{foot}"
             whiskers = f"M{x.at(values[0]):.1f} {middle}H{low:.1f}M{high:.1f} {middle}H{x.at(values[-1]):.1f}"
-            shapes.append(Shape(d + whiskers, "box", "", said_of[-1]))
+            shapes.append(PlotShape(d + whiskers, "box", "", said_of[-1]))
         for k, (trial, value) in enumerate(here):
             off = (k % 3 - 1) * 4 * (len(here) > 3)  # so that equal ones do not hide each other
             shapes.append(stand.mark(x.at(value), middle + off, trial, _label(parameter, trial, value, at)))
@@ -294,7 +295,9 @@ def front(findings: Findings) -> Plot | None:
     names = [trial.name for trial in findings.front()]
     best = sorted((b, a) for trial, a, b in there if trial.name in names)
     if best:
-        shapes.append(Shape("M" + "L".join(f"{x.at(b):.1f} {y.at(a):.1f}" for b, a in best), "front", "", "the front"))
+        shapes.append(
+            PlotShape("M" + "L".join(f"{x.at(b):.1f} {y.at(a):.1f}" for b, a in best), "front", "", "the front")
+        )
     for trial, a, b in there:
         label = f"trial {trial.name}: {first} {number(a, 4)}, {second} {number(b, 4)}"
         shapes.append(stand.mark(x.at(b), y.at(a), trial, label))

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from gandist.cli.text import number, text_table
 from gandist.config.schedule import images_of
 from gandist.storage.storage import Storage
 from gandist.tune.sweep import Plan, trial_config
 from gandist.tune.trial import TRIALS, result_of, run_name
-from gandist.tune.trials import UNFINISHED, Findings, State, Trial, read_trial
+from gandist.tune.trials import UNFINISHED, Findings, TrialRecord, TrialState, read_trial
 
 TABLE, BEST = "trials.parquet", "best.yaml"
 SHOWN = 30
@@ -51,21 +52,21 @@ def findings(plan: Plan, storage: Storage, tuned: Iterable[Tuned]) -> Findings:
     )
 
 
-def _read(plan: Plan, storage: Storage, tuned: Tuned) -> Trial:
+def _read(plan: Plan, storage: Storage, tuned: Tuned) -> TrialRecord:
     name = run_name(tuned.trial_id)
     return read_trial(
         Storage(storage.uri(f"{TRIALS}/{name}")), name, dict(tuned.config["point"]), *_end(tuned), list(plan.metrics)
     )
 
 
-def _end(tuned: Tuned) -> tuple[State, str]:
+def _end(tuned: Tuned) -> tuple[TrialState, str]:
     """A trial's state, and why it failed."""
     told = tuned.last_result or {}
     if told.get("state", "running") != "running":
         return told["state"], told["reason"]
     if tuned.status == "ERROR":
         return "crashed", str(tuned.get_error() or "its process was lost").strip().splitlines()[-1]
-    ways: dict[str, State] = {"TERMINATED": "stopped", "RUNNING": "running", "PAUSED": "paused"}
+    ways: dict[str, TrialState] = {"TERMINATED": "stopped", "RUNNING": "running", "PAUSED": "paused"}
     return ways.get(tuned.status, "pending"), ""
 
 
@@ -149,16 +150,13 @@ def terminal(found: Findings) -> str:
         ]
         for trial in found.ranked()[:SHOWN]
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
-    if len(found.trials) > SHOWN:
-        lines.append(f"... and {len(found.trials) - SHOWN} more in {TABLE}")
-    return "\n".join(line.rstrip() for line in lines)
+    more = f"\n... and {len(found.trials) - SHOWN} more in {TABLE}" if len(found.trials) > SHOWN else ""
+    return text_table([head, *rows]) + more
 
 
 def _short(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return number(value, 4)
     return value if isinstance(value, str) else json.dumps(value)

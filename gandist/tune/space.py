@@ -18,8 +18,8 @@ Values = dict[str, Any]
 """A point of the space: the values of the paths that count there."""
 
 Bounds = tuple[float, float]
-Kind = Literal["choice", "uniform", "loguniform", "integer"]
-KINDS: tuple[Kind, ...] = ("choice", "uniform", "loguniform", "integer")
+DomainKind = Literal["choice", "uniform", "loguniform", "integer"]
+KINDS: tuple[DomainKind, ...] = ("choice", "uniform", "loguniform", "integer")
 MOST_WHOLE = 1000
 """Whole numbers of a range that a grid may go through."""
 OneOrMore = Annotated[tuple[Any, ...], BeforeValidator(one_or_more)]
@@ -53,7 +53,7 @@ class Domain(Section):
         return self
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DomainKind:
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
     @property

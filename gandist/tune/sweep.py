@@ -21,7 +21,7 @@ from gandist.launch.driver import absolute
 from gandist.launch.resumption import run_root
 from gandist.monitoring.metrics import MEASURES
 from gandist.tune.space import Domain, Values, draw, grid, outskirts
-from gandist.tune.trials import TRAIN_S, Mode
+from gandist.tune.trials import TRAIN_S, Direction
 
 DEFAULTS: Values = {"health.diverged": "stop", "health.collapsing": "stop"}
 """A trial that comes apart makes room for the next."""
@@ -102,7 +102,7 @@ class Sweep(Section):
     how often it is measured and judged, `launch.workers` and `launch.resources` what it runs on."""
     space: Annotated[dict[str, Domain], Paths(RunConfig)] = Field(min_length=1)
     """What is searched, by configuration path."""
-    metric: dict[str, Mode] = Field(default_factory=dict)
+    metric: dict[str, Direction] = Field(default_factory=dict)
     """What is sought, `min` or `max`; of several, the searcher seeks the best compromises, and trials are ranked by the
     first (default: the Fréchet distance, `min`)."""
     trials: int | None = Field(None, ge=1)
@@ -169,7 +169,7 @@ class Plan:
     """The configuration that all trials share, whole, with absolute paths and what a sweep sets by itself."""
     origin: dict[str, Any]
     """The configuration with `set`, and nothing else."""
-    metrics: dict[str, Mode]
+    metrics: dict[str, Direction]
     points: list[Values] | None
     """Of all trials in their order; None where the searcher makes them up."""
 

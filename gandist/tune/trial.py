@@ -23,7 +23,7 @@ from gandist.storage.storage import Storage
 from gandist.tune.search import KIMG, ROUND
 from gandist.tune.space import Values
 from gandist.tune.sweep import trial_config
-from gandist.tune.trials import LINEAGE_FILE, Mode, measured
+from gandist.tune.trials import LINEAGE_FILE, Direction, measured
 
 log = logging.getLogger("gandist")
 
@@ -52,7 +52,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """Take over the values; nothing runs before the first step."""
         job, values = config["job"], dict(config["point"])
         self.values: Values = values
-        self.metrics: dict[str, Mode] = job["metrics"]
+        self.metrics: dict[str, Direction] = job["metrics"]
         self.name, self.reported = run_name(self.trial_id), 0
         self.thread: threading.Thread | None = None
         self.outcome: Outcome | None = None
@@ -162,7 +162,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self.thread, self.outcome = None, None
 
 
-def result_of(values: Mapping[str, float], metrics: Mapping[str, Mode], seen: int, every: int) -> dict[str, float]:
+def result_of(values: Mapping[str, float], metrics: Mapping[str, Direction], seen: int, every: int) -> dict[str, float]:
     """A measurement as Ray Tune's schedulers take it: what was not finite, or never came, is the worst there is.
 
     Args:

@@ -8,8 +8,10 @@ from typing import Any, Literal, NamedTuple
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.storage.storage import Storage
 
-Mode = Literal["min", "max"]
-State = Literal["pending", "running", "paused", "done", "stopped", "overfitting", "collapsing", "diverged", "crashed"]
+Direction = Literal["min", "max"]
+TrialState = Literal[
+    "pending", "running", "paused", "done", "stopped", "overfitting", "collapsing", "diverged", "crashed"
+]
 """`STATES` of `metrics.py`."""
 UNFINISHED = ("pending", "running", "paused")
 FAILED = ("overfitting", "collapsing", "diverged", "crashed")
@@ -36,13 +38,13 @@ class Taken(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialRecord:
     name: str
     run: str
     """Folder or address of its run."""
     params: dict[str, Any]
     """What was searched, by configuration path; the last values where they changed during the run."""
-    state: State
+    state: TrialState
     reason: str
     curve: list[Point]
     """Its measurements, oldest first."""
@@ -62,7 +64,7 @@ class Findings:
     """A sweep, finished or not."""
 
     name: str
-    metrics: dict[str, Mode]
+    metrics: dict[str, Direction]
     """The first is what trials are ranked by."""
     space: dict[str, Any]
     """The sweep file's `space`, by configuration path, as plain data."""
@@ -70,28 +72,28 @@ class Findings:
     """How it was searched, for people: scheduler, searcher, seed, base configuration, budget, ..."""
     total_images: int
     """Budget of a trial."""
-    trials: list[Trial]
+    trials: list[TrialRecord]
 
     @property
     def metric(self) -> str:
         return next(iter(self.metrics))
 
-    def ranked(self) -> list[Trial]:
+    def ranked(self) -> list[TrialRecord]:
         """Best first, by the last measurement of the first metric; at the end those that have none or failed."""
         sign = 1 if self.metrics[self.metric] == "min" else -1
 
-        def place(trial: Trial) -> tuple[bool, bool, float]:
+        def place(trial: TrialRecord) -> tuple[bool, bool, float]:
             value = trial.value(self.metric)
             return trial.state in FAILED, value is None, sign * (value or 0.0)
 
         return sorted(self.trials, key=place)
 
-    def best(self) -> Trial | None:
+    def best(self) -> TrialRecord | None:
         """The best trial that did not fail; None where there is none."""
         first = next(iter(self.ranked()), None)
         return first if first and first.state not in FAILED and first.value(self.metric) is not None else None
 
-    def front(self) -> list[Trial]:
+    def front(self) -> list[TrialRecord]:
         """The trials that no other beats in every metric (the Pareto front), best of the first metric first."""
         signs = {metric: 1 if mode == "min" else -1 for metric, mode in self.metrics.items()}
         sound = [
@@ -123,13 +125,15 @@ class Findings:
 
 
 def read_trial(
-    storage: Storage, name: str, params: dict[str, Any], state: State, reason: str, metrics: Sequence[str]
-) -> Trial:
+    storage: Storage, name: str, params: dict[str, Any], state: TrialState, reason: str, metrics: Sequence[str]
+) -> TrialRecord:
     """A trial as its run's files tell it; there may be none yet."""
     rows = decode(storage.read_bytes(METRICS_FILE) or b"")
     lineage = [Taken(**line) for line in decode(storage.read_bytes(LINEAGE_FILE) or b"")]
     seen = rows[-1]["images_seen"] if rows else 0
-    return Trial(name, storage.root, params, state, reason, measured(rows, metrics), seen, duration_s(rows), lineage)
+    return TrialRecord(
+        name, storage.root, params, state, reason, measured(rows, metrics), seen, duration_s(rows), lineage
+    )
 
 
 TRAIN_S = "train_s"

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from gandist import train
 from gandist.data.builtin import DATA
+from gandist.data.dataset import with_images_at
 from gandist.data.packing import pack
 from gandist.errors import DataError
 from gandist.launch.resumption import run_root
 from gandist.run.trained import Trained, open_trained
-from gandist.usefulness import Labelled, _of, digests_of, main, take, together, unseen, usefulness
+from gandist.usefulness import LabelledImages, digests_of, main, take, together, unseen, usefulness
 from tests.helpers.train_on_ranks import tiny
 
 CPU = torch.device("cpu")
@@ -48,7 +49,7 @@ def runs(sets: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict
 class Copies(nn.Module):
     """A generator that knows real images by heart, and draws one of the class it is asked for."""
 
-    def __init__(self, known: Labelled, shift: int = 0) -> None:
+    def __init__(self, known: LabelledImages, shift: int = 0) -> None:
         super().__init__()
         self.x = torch.from_numpy(known.images).permute(0, 3, 1, 2).float() / 127.5 - 1
         self.rows = [torch.from_numpy(np.flatnonzero(known.labels == (k + shift) % 10)) for k in range(10)]
@@ -61,7 +62,7 @@ class Copies(nn.Module):
 def test_better_fakes_are_of_more_use(runs: dict[str, str], sets: dict[str, str]) -> None:
     """Untrained, a generator is of none alone; one that draws unseen garments helps; with wrong labels it harms."""
     trained = open_trained(runs["class"], CPU)
-    known = take(_of(trained.config, "builtin:fashion-10k"), 3000, 0)
+    known = take(with_images_at(trained.config, "builtin:fashion-10k"), 3000, 0)
     found = {}
     for name, G in {"untrained": trained.G, "good": Copies(known), "wrong": Copies(known, 1)}.items():
         result = usefulness(replace(trained, G=G), sets["large"], n_real=200, n_fake=2000, seeds=[0], kimg=4)
@@ -91,20 +92,20 @@ def test_it_is_tested_on_what_nothing_was_trained_on(runs: dict[str, str], sets:
 
 def test_unseen_compares_pixels(sets: dict[str, str], runs: dict[str, str]) -> None:
     config = open_trained(runs["class"], CPU).config
-    seen = digests_of(_of(config, sets["small"]))
+    seen = digests_of(with_images_at(config, sets["small"]))
     assert len(seen) == N
-    images, labels = take(_of(config, sets["small"]), 10, 3)
+    images, labels = take(with_images_at(config, sets["small"]), 10, 3)
     changed = images.copy()
     changed[7, 16, 16] ^= 1
-    proof, left_out = unseen(Labelled(changed, labels), seen)
+    proof, left_out = unseen(LabelledImages(changed, labels), seen)
     assert left_out == 9
     np.testing.assert_array_equal(proof.images, changed[7:8])
     np.testing.assert_array_equal(proof.labels, labels[7:8])
 
 
 def test_half_of_what_is_shown_is_real() -> None:
-    reals = Labelled(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.arange(3))
-    fakes = Labelled(np.arange(100, 107, dtype=np.uint8).reshape(7, 1, 1, 1), np.arange(7))
+    reals = LabelledImages(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.arange(3))
+    fakes = LabelledImages(np.arange(100, 107, dtype=np.uint8).reshape(7, 1, 1, 1), np.arange(7))
     images, labels = together(reals, fakes)
     assert images.ravel().tolist() == [0, 1, 2, 0, 1, 2, 0, *range(100, 107)]
     assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0, *range(7)]

@@ -14,9 +14,10 @@ from contextlib import suppress
 
 from gandist.config.run import RunConfig
 from gandist.errors import ConfigError
+from gandist.monitoring.health import Row
 from gandist.monitoring.trackers.servers import MLflow, WandB
 from gandist.monitoring.trackers.tensorboard import TensorBoard
-from gandist.monitoring.trackers.tracker import Row, Start, Tracker
+from gandist.monitoring.trackers.tracker import Start, Tracker
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")

@@ -8,7 +8,8 @@ import uuid
 
 from gandist.config.run import RunConfig, leaves
 from gandist.errors import ConfigError
-from gandist.monitoring.trackers.tracker import Row, notes, scalars
+from gandist.monitoring.health import Row
+from gandist.monitoring.trackers.tracker import notes, scalars
 from gandist.storage.storage import Storage
 
 FINISH_S = 5.0

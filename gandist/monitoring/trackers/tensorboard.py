@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gandist.monitoring.trackers.tracker import Row, notes, scalars
+from gandist.monitoring.health import Row
+from gandist.monitoring.trackers.tracker import notes, scalars
 
 
 class TensorBoard:

@@ -1,13 +1,11 @@
 """What a tracker is, and what of a row they show."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from gandist.config.run import RunConfig
+from gandist.monitoring.health import Row
 from gandist.storage.storage import Storage
-
-Row = Mapping[str, Any]
 
 
 class Start(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from gandist.bench import main
-from gandist.bench.measure import KEYS, Flops, Peak, Table, as_json, in_turn
+from gandist.bench.measure import KEYS, Flops, MeasurementTable, Peak, as_json, in_turn
 from tests.helpers.train_on_ranks import TINY
 
 
@@ -138,7 +138,7 @@ def test_a_table_has_a_row_a_record(tmp_path: Path, capsys: pytest.CaptureFixtur
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["config", "batch", "precision"]
     assert [row.split()[:3] for row in rows] == [[file, "4", "fp32"], [file, "8", "fp32"]]
-    assert Table(("batch", "ratio")).row({"batch": 3, "ratio": None}).split() == ["batch", "ratio", "3", "-"]
+    assert MeasurementTable(("batch", "ratio")).row({"batch": 3, "ratio": None}).split() == ["batch", "ratio", "3", "-"]
     assert json.loads(as_json({"ratio": math.nan})) == {"ratio": None}
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gandist.conditions.encoder import Encoder, encoder
+from gandist.conditions.encoder import TextEncoder, encoder
 from gandist.config.run import RunConfig, load
-from gandist.data.dataset import conditions_of, open_index, open_set
+from gandist.config.sample import condition_of
+from gandist.data.dataset import open_index, open_set
 from gandist.data.index import Index, read_index
 from gandist.errors import DataError
 from gandist.pack import main
@@ -21,7 +22,7 @@ TEXTS = [*CAPTIONS, "green apple", "a", "flag: united kingdom", "a dog on a skat
 
 
 @pytest.fixture(scope="module")
-def model() -> Encoder:
+def model() -> TextEncoder:
     return encoder()
 
 
@@ -35,27 +36,27 @@ def config_of(index: Index, cache: Path, text_dim: int, *more: str) -> RunConfig
     return load(overrides=[*data, "model.classes=0", f"model.text_dim={text_dim}", *more])
 
 
-def test_near_captions_have_near_vectors(model: Encoder) -> None:
+def test_near_captions_have_near_vectors(model: TextEncoder) -> None:
     red, green, flag = model.encode(["a red apple", "green apple", "flag: Egypt"])
     assert red @ green > 0.6
     assert max(red @ flag, green @ flag) < 0.3
 
 
-def test_vectors_are_of_unit_length(model: Encoder) -> None:
+def test_vectors_are_of_unit_length(model: TextEncoder) -> None:
     vectors = model.encode(TEXTS)
     assert vectors.shape == (len(TEXTS), 384)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_what_stands_beside_a_caption_does_not_matter(model: Encoder) -> None:
+def test_what_stands_beside_a_caption_does_not_matter(model: TextEncoder) -> None:
     together = model.encode(TEXTS + [f"number {i}" for i in range(150)])
     for text, vector in zip(TEXTS, together, strict=False):
         np.testing.assert_allclose(model.encode([text])[0], vector, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_another_process_has_the_same_vectors_and_asks_nobody(model: Encoder) -> None:
+def test_another_process_has_the_same_vectors_and_asks_nobody(model: TextEncoder) -> None:
     code = """
 import hashlib, json, socket, sys
 def nobody(*args): raise AssertionError("a look-up")
@@ -74,7 +75,7 @@ print(hashlib.sha256(model.encode(json.loads(sys.argv[1])).tobytes()).hexdigest(
     assert done.stdout.splitlines() == [model.id, f"{expected} 2"]
 
 
-def test_the_encoder_is_named_by_its_weights(model: Encoder) -> None:
+def test_the_encoder_is_named_by_its_weights(model: TextEncoder) -> None:
     assert model.id == ("all-MiniLM-L6-v2 sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db")
 
 
@@ -91,7 +92,7 @@ def test_without_the_extra(missing: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cache_gib", [1.0, 1e-5])
-def test_training_gets_the_vectors(packed: Index, model: Encoder, tmp_path: Path, cache_gib: float) -> None:
+def test_training_gets_the_vectors(packed: Index, model: TextEncoder, tmp_path: Path, cache_gib: float) -> None:
     config = config_of(packed, tmp_path, 384, f"data.cache_gib={cache_gib}")
     index = open_index(config)
     assert index.encoder == model.id
@@ -99,13 +100,13 @@ def test_training_gets_the_vectors(packed: Index, model: Encoder, tmp_path: Path
     _, vectors = open_set(config, index).gather(numbers)
     expected = model.encode([str(index.captions[number]) for number in numbers])
     np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(vectors, conditions_of(config, index)[numbers])
+    np.testing.assert_array_equal(vectors, condition_of(config).stored(index)[numbers])
 
 
 def test_without_text_training_gets_the_labels(packed: Index, tmp_path: Path) -> None:
     config = config_of(packed, tmp_path, 0)
     index = open_index(config)
-    np.testing.assert_array_equal(conditions_of(config, index), packed.samples["label"].to_numpy())
+    np.testing.assert_array_equal(condition_of(config).stored(index), packed.samples["label"].to_numpy())
     assert open_set(config, index).gather(np.arange(3))[1].dtype == np.int64
 
 

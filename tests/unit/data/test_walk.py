@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gandist.data.sources import folder
+from gandist.data.trees import folder
 from gandist.data.walk import files_below
 from gandist.errors import DataError
 from tests.unit.test_pack import make_folder

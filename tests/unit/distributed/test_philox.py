@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist.distributed.philox import DTYPES, Kind, block, draw, twin
+from gandist.distributed.philox import DTYPES, DrawKind, block, draw, twin
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED or not torch.cuda.is_available() else "cuda"
 kernel = pytest.mark.skipif(not INTERPRETED and DEVICE == "cpu", reason="no GPU, nor Triton's interpreter")
-KINDS: list[Kind] = ["bits", "uniform", "normal"]
+KINDS: list[DrawKind] = ["bits", "uniform", "normal"]
 KEY = 0x299F31D0A4093822
 WORDS = KEY & 0xFFFFFFFF, KEY >> 32
 
@@ -44,7 +44,7 @@ def test_known_answers(counter: tuple[int, ...], key: tuple[int, int], expected:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("world_size", [1, 2, 3, 12])
-def test_ranks_share_out_the_draw_of_one(kind: Kind, world_size: int) -> None:
+def test_ranks_share_out_the_draw_of_one(kind: DrawKind, world_size: int) -> None:
     whole = draw(kind, KEY, number(24), 1, range(12), 7)
     assert whole.dtype == DTYPES[kind]
     for rank in range(world_size):
@@ -88,7 +88,7 @@ def test_moments_and_independence() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rows", [range(5), range(1, 12, 3), range(3, 4), range(0)], ids=str)
 @pytest.mark.parametrize("width", [1, 4, 7, 130])
-def test_kernel_and_twin(kind: Kind, rows: range, width: int) -> None:
+def test_kernel_and_twin(kind: DrawKind, rows: range, width: int) -> None:
     """Integers and uniforms bit for bit; normals to a few roundings of what they are made of."""
     from gandist.distributed import philox_device
 

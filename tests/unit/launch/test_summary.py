@@ -8,10 +8,10 @@ import torch
 from gandist.config.run import validate
 from gandist.config.sample import shapes
 from gandist.gan.networks import NETWORKS, Shape
-from gandist.launch.summary import Table, describe, memory_mib, table
+from gandist.launch.summary import NetworkTable, describe, memory_mib, table
 
 
-def tables(shape: Shape) -> tuple[Table, Table]:
+def tables(shape: Shape) -> tuple[NetworkTable, NetworkTable]:
     pair = NETWORKS["dcgan"]
     with torch.device("meta"):
         G, D = pair.generator(shape).eval(), pair.discriminator(shape).eval()

@@ -19,11 +19,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from gandist.cli.text import number
 from gandist.data import dataset
 from gandist.distributed.consensus import Host
 from gandist.launch.resumption import run_root
 from gandist.report import main
-from gandist.report.charts import decades, number, thin, ticks
+from gandist.report.charts import decades, thin, ticks
 from gandist.report.drawn import cheap, draw, nearest
 from gandist.report.page import page
 from gandist.report.recorded import Mark, read, thinned

@@ -16,7 +16,7 @@ from selenium.webdriver.common.by import By
 from gandist.tune.importance import importance
 from gandist.tune.page import page
 from gandist.tune.plots import by_parameter, curves, parallel
-from gandist.tune.trials import Findings, Mode, Point, State, Taken, Trial
+from gandist.tune.trials import Direction, Findings, Point, Taken, TrialRecord, TrialState
 from tests.unit.report.test_report import EVIL, browser, check, open_page  # noqa: F401
 
 METRIC = "quality/fd-classifier"
@@ -27,7 +27,7 @@ SPACE: dict[str, Any] = {
 }
 
 
-def trial(folder: Path, i: int, state: State = "done", **changes: Any) -> Trial:
+def trial(folder: Path, i: int, state: TrialState = "done", **changes: Any) -> TrialRecord:
     """A trial whose metric falls with its number, and the more so the longer it runs."""
     run = folder / f"{i:05d}"
     (run / "samples").mkdir(parents=True, exist_ok=True)
@@ -38,11 +38,11 @@ def trial(folder: Path, i: int, state: State = "done", **changes: Any) -> Trial:
     ends = (4000,) if state == "stopped" else (4000, 8000)
     curve = [Point(seen, {METRIC: 100.0 - 5 * i - seen / 1000, "train_s": 10.0 + i}) for seen in ends]
     values = {"name": f"{i:05d}", "run": str(run), "params": params, "state": state, "reason": "", "curve": curve}
-    return Trial(**{**values, "images_seen": ends[-1], "train_s": 10.0 + i, "lineage": [], **changes})
+    return TrialRecord(**{**values, "images_seen": ends[-1], "train_s": 10.0 + i, "lineage": [], **changes})
 
 
-def findings(trials: list[Trial], **changes: Any) -> Findings:
-    metrics: dict[str, Mode] = {METRIC: "min"}
+def findings(trials: list[TrialRecord], **changes: Any) -> Findings:
+    metrics: dict[str, Direction] = {METRIC: "min"}
     values: dict[str, Any] = {"name": "s", "metrics": metrics, "space": SPACE, "search": {"Searcher": "random"}}
     return Findings(**{**values, "total_images": 8000, "trials": trials, **changes})
 
