@@ -31,7 +31,7 @@ from gandist.launch.resumption import prepare
 from gandist.storage.storage import Storage
 from gandist.train import main
 from gandist.training.inputs import Inputs
-from gandist.training.worker import Run
+from gandist.training.loading import load as load_all
 from tests.s3 import serve_bucket
 from tests.sets import damage, far_labels, make_set
 
@@ -256,10 +256,10 @@ def test_flipping_mirrors_half_of_the_images_by_their_draw(command: list[str]) -
     config = load(command[0], ["data.flip=true", "train.batch=16", "game.n_critic=4"])
     with ExitStack() as closing:
         alone = Ranks(0, 1, torch.device("cpu"))
-        run = Run(config, prepare(config, "auto"), alone, "", closing)
-        raw = run.feed.next()
-        inputs = Inputs(config, alone, run.index.labels, new_game(config, run.players, alone))
-        reals, *_ = inputs.of(run.players, [raw] * 4)
+        loaded = load_all(config, alone, prepare(config, "auto"), "", closing)
+        raw = loaded.batches.next()
+        inputs = Inputs(config, alone, loaded.index.labels, new_game(config, loaded.players, alone))
+        reals, *_ = inputs.of(loaded.players, [raw] * 4)
         plain = on_device(raw.pixels, torch.device("cpu"), torch.float32)
         patterns = []
         for sub in range(4):
