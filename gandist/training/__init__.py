@@ -1,3 +1,3 @@
-"""The loop of one rank: what a step is given, the step eager or captured, the row of an interval, and what the main
-rank writes. May import everything but `gandist.launch` and the commands.
+"""The loop of one rank: what it loads, what a step is given, the step eager or captured, the row of an interval, and
+what the main rank does besides. May import everything but `gandist.launch` and the commands.
 """

@@ -59,7 +59,7 @@ class Loop:
     players: Players
     batches: Batches
     inputs: Inputs
-    play_step: Eager
+    game_step: Eager
     """`Game.step`, as a CUDA graph or by Python."""
     probe: signals.Probe
     evaluator: Evaluator
@@ -127,7 +127,7 @@ class Loop:
         return Outcome("stopped" if go_on == "stop" or message else "done", players.images_seen, message)
 
     def step(self) -> None:
-        """Play one round of the game, with everything random drawn for it; gather its statistics."""
+        """One round of the game, with everything random drawn for it; its statistics are gathered."""
         players, n_critic, start = self.players, self.config.game.n_critic, time.perf_counter()
         # A batch of real images for each update of D
         raw = [self.batches.next() for _ in range(n_critic)]
@@ -135,7 +135,7 @@ class Loop:
         # Noise, latents and scheduled numbers, as functions of the images seen
         reals, for_D, for_G, scheduled = self.inputs.of(players, raw)
         # `Game.step` in gan/adversarial.py: the updates of D, one of G, and G's average
-        statistics = self.play_step(players, reals, for_D, for_G, scheduled)
+        statistics = self.game_step(players, reals, for_D, for_G, scheduled)
         images = self.config.train.batch * n_critic
         players.images_seen += images
         self.tick.add(statistics, wait_s)
@@ -218,7 +218,7 @@ class Loop:
         checkpoint.read(self.storage, f"{action.to:08d}").restore(players)
         players.rollbacks, players.lr_scale = rollbacks, lr_scale * self.config.health.lr_factor
         # The step is captured anew, images come from there on, and the next row says what happened
-        self.play_step.reset()
+        self.game_step.reset()
         self.batches.restart(players.images_seen)
         self.state, self.rolled_back = "healthy", f"from {seen} images: {action.reason}"
         self.begin_tick()
@@ -244,8 +244,8 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
 
     # The game, its networks wrapped for the ranks; its step; what a step is given; what a row looks at
     game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
-    play_step = stepper(config, game, players, ranks)
-    closing.callback(play_step.reset)
+    game_step = stepper(config, game, players, ranks)
+    closing.callback(game_step.reset)
     inputs = Inputs(config, ranks, dataset.conditions_of(config, index), game)
     probe = signals.Probe(*inputs.of_probe(*loaded.probed))
     if ranks.is_main:
@@ -254,7 +254,7 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
             config.run.name,
             players.images_seen,
             ranks.world_size,
-            *(ranks.device, precision, play_step.mode, torch.get_num_threads()),
+            *(ranks.device, precision, game_step.mode, torch.get_num_threads()),
         )
 
     # The attempt, numbered by the main rank; from here on the run is this one's
@@ -290,7 +290,7 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
         players=players,
         batches=loaded.batches,
         inputs=inputs,
-        play_step=play_step,
+        game_step=game_step,
         probe=probe,
         evaluator=loaded.evaluator,
         telemetry=telemetry,
