@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
     message: str = ""
 
 
-class Word(NamedTuple):
+class Vote(NamedTuple):
     """What the ranks tell each other in a poll: integers, of which the largest counts."""
 
     stop: int = 0
@@ -79,28 +79,28 @@ class Consensus:
             return "go"
         steps = max(1, round(POLL_S * self._steps / (time.perf_counter() - self._since)))
         report = bool(row) and (done or time.perf_counter() - self._reported >= self.host.report_every_s)
-        word = self.poll(Word(self.host.stopping() or stop_asked(), report, done, steps), row)
-        self._steps_left, self._steps, self._since = word.steps, 0, time.perf_counter()
-        if word.stop and not word.done:
+        agreed = self.poll(Vote(self.host.stopping() or stop_asked(), report, done, steps), row)
+        self._steps_left, self._steps, self._since = agreed.steps, 0, time.perf_counter()
+        if agreed.stop and not agreed.done:
             return "stop"
         return "save" if self._notice else "go"
 
-    def poll(self, mine: Word, row: dict[str, Any]) -> Word:
+    def poll(self, mine: Vote, row: dict[str, Any]) -> Vote:
         """One exchange between all processes, surplus ones too."""
-        word = Word(*self.ranks.most([int(value) for value in mine]))
-        if word.report:
+        agreed = Vote(*self.ranks.all_reduce_max([int(value) for value in mine]))
+        if agreed.report:
             self._reported = time.perf_counter()
             self.host.report(row)
         self._polls, self._notice = self._polls + 1, False
         if self._polls % PREEMPTION_POLLS == 0:
             before, self._preempted = self._preempted, self.host.preempted()
             self._notice = self._preempted and not before
-        return word
+        return agreed
 
 
 def wait(consensus: Consensus) -> Outcome:
     """The loop of a surplus rank: it takes part in the polls until the others end."""
     while True:
-        word = consensus.poll(Word(), {})
-        if word.done or word.stop:
-            return Outcome("done" if word.done else "stopped")
+        agreed = consensus.poll(Vote(), {})
+        if agreed.done or agreed.stop:
+            return Outcome("done" if agreed.done else "stopped")

@@ -68,7 +68,7 @@ class Ranks:
         """Whether this rank is one more than the global batch divides into: it only waits."""
         return self.rank >= self.world_size
 
-    def most(self, values: list[int]) -> list[int]:
+    def all_reduce_max(self, values: list[int]) -> list[int]:
         """The element-wise maximum over all processes, surplus ones too."""
         if self.everyone is None:
             return values

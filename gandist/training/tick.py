@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ class Tick:
         self._finite = torch.zeros(len(names), device=device)
         self._since = time.perf_counter()
         self.steps, self.wait_s, self.stall_s = 0, 0.0, 0.0
+
+    def next(self, images_seen: int) -> Self:
+        """A new one, which begins here."""
+        return type(self)(self._names, images_seen, self._device)
 
     def add(self, statistics: Tensor, wait_s: float) -> None:
         """Take a step's statistics, on the device, and how long it waited for its images."""

@@ -14,8 +14,9 @@ from gandist.config.run import RunConfig
 from gandist.config.schedule import images_of
 from gandist.distributed.consensus import Outcome
 from gandist.errors import GandistError
-from gandist.launch.driver import launch, resources_of
+from gandist.launch.driver import launch
 from gandist.launch.fork import fork
+from gandist.launch.ray import resources_of
 from gandist.launch.resumption import prepare, run_root
 from gandist.run import attempt, checkpoint
 from gandist.run.progress import METRICS_FILE, RunLog, decode

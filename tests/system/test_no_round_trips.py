@@ -11,7 +11,7 @@ from gandist.config.methods import new_game
 from gandist.distributed.ranks import Ranks
 from gandist.launch.resumption import prepare
 from gandist.training.inputs import Inputs
-from gandist.training.worker import Run
+from gandist.training.loading import load
 from tests.helpers.no_host_sync import Blind
 from tests.helpers.train_on_ranks import tiny
 
@@ -39,16 +39,16 @@ def test_no_round_trips(case: str, tmp_path: Path) -> None:
     config = tiny(tmp_path, case, precision="bf16", **CASES[case])
     alone = Ranks(0, 1, torch.device("cpu"))
     with ExitStack() as closing:
-        run = Run(config, prepare(config, "auto"), alone, "", closing)
-        game = new_game(config, run.players, alone)
-        inputs = Inputs(config, alone, run.index.labels, game)
+        loaded = load(config, alone, prepare(config, "auto"), "", closing)
+        game = new_game(config, loaded.players, alone)
+        inputs = Inputs(config, alone, loaded.index.labels, game)
         for look in (False, True):  # the first step makes the optimisers' state
-            raw = [run.feed.next() for _ in range(config.game.n_critic)]
-            reals, for_D, for_G, now = inputs.of(run.players, raw)
+            raw = [loaded.batches.next() for _ in range(config.game.n_critic)]
+            reals, for_D, for_G, now = inputs.of(loaded.players, raw)
             with ExitStack() as watched:
                 if look:
                     watched.enter_context(Blind())  # type: ignore[no-untyped-call]
-                statistics = game.step(run.players, reals, for_D, for_G, now)
+                statistics = game.step(loaded.players, reals, for_D, for_G, now)
     assert statistics.isfinite().all()
 
 

@@ -40,7 +40,7 @@ def run(config: RunConfig) -> tuple[Outcome, Storage, list[dict[str, Any]]]:
 
 
 def test_back_to_the_newest_healthy_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gandist.training.worker.judge", once_at(84))
+    monkeypatch.setattr("gandist.training.main_rank.judge", once_at(84))
     config = tiny(tmp_path, "run", **EVERY_STEP)
     outcome, storage, rows = run(config)
     assert outcome == Outcome("done", 120)
@@ -53,7 +53,7 @@ def test_back_to_the_newest_healthy_checkpoint(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_is_rolled_back_is_resumed_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gandist.training.worker.judge", once_at(84))
+    monkeypatch.setattr("gandist.training.main_rank.judge", once_at(84))
     whole, parts = (tiny(tmp_path, name, **EVERY_STEP) for name in ("whole", "parts"))
     run(whole)
     run(validate({**parts.resolved(), "train": {**parts.resolved()["train"], "total_kimg": 0.096}}))
@@ -67,7 +67,7 @@ def test_what_is_rolled_back_is_resumed_to_the_same_end(tmp_path: Path, monkeypa
 
 
 def test_back_to_the_best_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gandist.training.worker.judge", once_at(84))
+    monkeypatch.setattr("gandist.training.main_rank.judge", once_at(84))
     evaluation = {"every_kimg": 0.036, "n": 60, "extractor": "classifier"}
     config = tiny(tmp_path, "best", eval=evaluation, **EVERY_STEP)
     monkeypatch.setattr("gandist.run.evaluations.best", lambda all_of_them: 36 if all_of_them else None)
@@ -94,7 +94,7 @@ def test_what_else_is_done(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("gandist.training.worker.judge", once_at(84))
+    monkeypatch.setattr("gandist.training.main_rank.judge", once_at(84))
     outcome, storage, rows = run(tiny(tmp_path, "run", health=health, **EVERY_STEP))
     assert outcome.status == status
     assert said in outcome.message
@@ -106,7 +106,7 @@ def test_what_else_is_done(
 
 
 def test_without_a_checkpoint_it_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gandist.training.worker.judge", once_at(12))
+    monkeypatch.setattr("gandist.training.main_rank.judge", once_at(12))
     outcome, _, _ = run(tiny(tmp_path, "run", **EVERY_STEP))
     assert "no sound checkpoint to go back to" in outcome.message
 

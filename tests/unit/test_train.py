@@ -22,7 +22,6 @@ from safetensors.torch import load_file
 from gandist import sample
 from gandist.config.methods import new_game
 from gandist.config.run import load
-from gandist.data.feed import on_device
 from gandist.data.index import Index
 from gandist.distributed.randomness import Draws
 from gandist.distributed.ranks import Ranks
@@ -31,7 +30,7 @@ from gandist.storage.remote import join
 from gandist.storage.storage import Storage
 from gandist.train import main
 from gandist.training.inputs import Inputs
-from gandist.training.worker import Run
+from gandist.training.loading import load as load_all
 from tests.helpers.s3_server import serve_bucket
 from tests.helpers.small_datasets import damage, far_labels, make_set
 
@@ -256,10 +255,10 @@ def test_flipping_mirrors_half_of_the_images_by_their_draw(command: list[str]) -
     config = load(command[0], ["data.flip=true", "train.batch=16", "game.n_critic=4"])
     with ExitStack() as closing:
         alone = Ranks(0, 1, torch.device("cpu"))
-        run = Run(config, prepare(config, "auto"), alone, "", closing)
-        raw = run.feed.next()
-        inputs = Inputs(config, alone, run.index.labels, new_game(config, run.players, alone))
-        reals, *_ = inputs.of(run.players, [raw] * 4)
+        loaded = load_all(config, alone, prepare(config, "auto"), "", closing)
+        raw = loaded.batches.next()
+        inputs = Inputs(config, alone, loaded.index.labels, new_game(config, loaded.players, alone))
+        reals, *_ = inputs.of(loaded.players, [raw] * 4)
         plain = on_device(raw.pixels, torch.device("cpu"), torch.float32)
         patterns = []
         for sub in range(4):

@@ -169,7 +169,7 @@ def test_a_run_that_is_rolled_back_and_resumed_has_each_step_once(
         ill = rows[-1]["images_seen"] == 84 and rows[-1]["rollbacks"] == 0
         return Verdict("diverged", "so says the test") if ill else Verdict()
 
-    monkeypatch.setattr("gandist.training.worker.judge", judge)
+    monkeypatch.setattr("gandist.training.main_rank.judge", judge)
     for total_kimg in (0.096, 0.12):
         config = tiny(tmp_path, "run", **EVERY_STEP, train__total_kimg=total_kimg)
         train(config, prepare(config, "auto"), Host())

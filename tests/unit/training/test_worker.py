@@ -3,18 +3,25 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from gandist.config.run import RunConfig, load
-from gandist.distributed.consensus import PREEMPTION_POLLS, Host, Outcome
+from gandist.config.run import RunConfig
+from gandist.config.run import load as load_config
+from gandist.distributed.consensus import PREEMPTION_POLLS, Consensus, Host, Outcome
+from gandist.distributed.ranks import Ranks
 from gandist.gan.objectives import OBJECTIVES
 from gandist.launch.resumption import run_root
+from gandist.monitoring.health import Action
 from gandist.run import attempt
 from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
+from gandist.training.loading import load
+from gandist.training.loop import build
 from gandist.training.worker import train
 from tests.helpers.train_on_ranks import tiny
 
@@ -49,6 +56,20 @@ def test_events_come_at_the_first_step_that_reaches_them(tmp_path: Path) -> None
     assert names(root / "checkpoints") == [48, 96, 108]
     assert rows(root)[0]["world_size"] == 1
     assert {"loss/D", "loss/G", "img_per_s", "data_wait_s"} <= rows(root)[0].keys()
+
+
+def test_a_loop_is_whole_once_it_is_built(tmp_path: Path) -> None:
+    """Nothing that it holds comes into being while it runs, a roll-back included."""
+    config, ranks = tiny(tmp_path, "whole"), Ranks(0, 1, torch.device("cpu"))
+    checkpoints = Checkpoints(Storage(run_root(config)))
+    with ExitStack() as closing:
+        loaded = load(config, ranks, checkpoints, "", closing)
+        loop = build(config, checkpoints.storage, ranks, loaded, "", closing)
+        before = [set(vars(each)) for each in (loop, loop.main_rank, loop.batches, loop.tick)]
+        assert loop.run(Consensus(ranks, Host())) == Outcome("done", 120)
+        loop.roll_back(Action("roll_back", "for the test", 60))
+        assert loop.players.images_seen == 60
+        assert [set(vars(each)) for each in (loop, loop.main_rank, loop.batches, loop.tick)] == before
 
 
 def test_images_seen_counts_every_update_of_D(tmp_path: Path) -> None:
@@ -146,7 +167,7 @@ def test_every_kind_of_run_takes_its_steps(tmp_path: Path, changes: dict[str, An
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_runs_with_the_demos_own_network(tmp_path: Path, objective: str) -> None:
     small = ["launch.kind=local", "model.width=4", "train.batch=8", "train.total_kimg=0.032"]
-    outcome, root = play(load("demo", [f"game.objective={objective}", f"run.dir={tmp_path}", *small]))
+    outcome, root = play(load_config("demo", [f"game.objective={objective}", f"run.dir={tmp_path}", *small]))
     assert outcome == Outcome("done", 32)
     assert all(isinstance(rows(root)[-1][name], float) for name in ("loss/D", "loss/G", "grad_norm/D", "grad_norm/G"))
 

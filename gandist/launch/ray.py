@@ -1,0 +1,236 @@
+"""The ranks of a run as Ray Train's workers: the cluster, the trainer, and what the driver does while they train."""
+
+import logging
+import math
+import os
+import shutil
+import socket
+import threading
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig, LoggingConfig, ScalingConfig
+from ray.train import RunConfig as RayRunConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from gandist.cli.logs import show_messages
+from gandist.cli.terminal import waiting
+from gandist.config import extensions
+from gandist.config.run import RunConfig, validate
+from gandist.distributed.consensus import Host, Outcome
+from gandist.errors import GandistError, RunError
+from gandist.launch.driver import absolute, open_progress, read_rows, stop_on_signals, stream
+from gandist.launch.ray_output import WORKER
+from gandist.launch.resize import Resize
+from gandist.run import attempt
+from gandist.run.checkpoint import Checkpoints
+from gandist.storage.storage import Storage
+from gandist.training.worker import train
+
+PROGRESS_S = 0.5
+
+
+def launch_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
+    """Workers on the Ray cluster at hand, under Ray Train's failure handling.
+
+    The driver only waits: it shows progress from the rows that the run writes, and hands a signal on to the
+    workers by a file on the run's storage, since they may be on other machines.
+
+    Raises:
+        GandistError: data or storage failed in mid-run.
+        RunError: the workers failed more often than `launch.max_failures`.
+    """
+    storage, low = checkpoints.storage, config.worker_range[0]
+    checkpoints.release()  # the workers are other processes
+
+    # The cluster, and a trainer on it
+    # How often Ray's controller looks at the workers: a lost one is noticed, and a finished run ends, so much sooner.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    with waiting(lambda: "connecting to Ray", stream()):
+        connect(cpus=math.ceil(low * config.launch.resources.get("CPU", 1)))
+    resources = resources_of(config)
+    start, attempts = uuid.uuid4().hex, attempt.count(storage)
+    # A new name each time: which checkpoint to go on from is ours to find, not Ray's.
+    name = f"{config.run.name}-{start[:8]}"
+    fit = Fit(trainer_of(config, storage, start, name, resources))
+
+    # Start the workers, and follow the rows that they write
+    with stop_on_signals(lambda: _ask_to_stop(storage, start)):
+        fit.start()
+        with waiting(lambda: _shortage(low, resources), stream()):
+            while fit.is_alive() and attempt.count(storage) == attempts:
+                fit.join(PROGRESS_S)
+        follow(config, storage, fit)
+
+    # The end, without Ray Train's own notes on an experiment whose checkpoints it has not seen
+    if storage.local is not None:
+        shutil.rmtree(storage.local / "ray" / name, ignore_errors=True)
+        with suppress(OSError):  # another start has its own there
+            (storage.local / "ray").rmdir()
+    return fit.outcome()
+
+
+def trainer_of(config: RunConfig, storage: Storage, start: str, name: str, resources: dict[str, float]) -> TorchTrainer:
+    """The trainer of a run as configured: `name` is what Ray calls it, `start` what its attempts have in common."""
+    low, high = config.worker_range
+    elastic = low < high
+    return TorchTrainer(
+        ray_worker,
+        train_loop_config={
+            "config": absolute(config),
+            "root": storage.root,
+            "start": start,
+            "imports": extensions.sources(config.imports),
+        },
+        torch_config=TorchConfig(timeout_s=math.ceil(config.launch.timeout_s)),
+        scaling_config=ScalingConfig(
+            num_workers=(low, high) if elastic else high,
+            elastic_resize_monitor_interval_s=config.launch.resize_s,
+            use_gpu=resources.get("GPU", 0) > 0,
+            resources_per_worker=resources,
+            label_selector=config.launch.labels or None,
+        ),
+        run_config=RayRunConfig(
+            name=name,
+            storage_path=str(storage.local / "ray") if storage.local else None,
+            logging_config=LoggingConfig("WARNING"),
+            failure_config=FailureConfig(max_failures=config.launch.max_failures, controller_failure_limit=5),
+            callbacks=[Resize(storage.root, config.launch.timeout_s)] if elastic else [],
+        ),
+    )
+
+
+class Fit(threading.Thread):
+    """A trainer at work in a thread, so that signals reach our handlers instead of Ray's, which abort without a
+    checkpoint."""
+
+    def __init__(self, trainer: TorchTrainer) -> None:
+        super().__init__(name="ray-train", daemon=True)
+        self._trainer = trainer
+        self._outcome: Outcome | None = None
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._outcome = self._trainer.fit().return_value
+        except Exception as error:  # raised by `outcome`, on the main thread
+            self._error = error
+
+    def outcome(self) -> Outcome:
+        """How the run ended, once the thread has.
+
+        Raises:
+            GandistError: a worker raised it.
+            RunError: the workers failed.
+        """
+        if self._error is not None:
+            raise _failure(self._error)
+        assert self._outcome is not None
+        return self._outcome
+
+
+def ray_worker(job: dict[str, Any]) -> Outcome:
+    """What each of Ray Train's workers runs."""
+    show_messages(format=WORKER)
+    # Ray Train logs every report that it is given, by a logger outside its own tree; the driver shows the rows already.
+    logging.getLogger().setLevel(logging.WARNING)
+    extensions.run(job["imports"])
+    return train(validate(job["config"]), Checkpoints(Storage(job["root"])), RayHost(job["start"]))
+
+
+class RayHost(Host):
+    """What surrounds a rank that is one of Ray Train's workers."""
+
+    # Ray Train takes a report only when its controller next looks: each would hold the run up to a second.
+    report_every_s = 5.0
+
+    def __init__(self, start: str) -> None:
+        self.start = start
+
+    def preempted(self) -> bool:
+        return ray.train.get_preemption_info() is not None
+
+    def report(self, row: dict[str, Any]) -> None:
+        ray.train.report(row)
+
+
+def follow(config: RunConfig, storage: Storage, thread: threading.Thread) -> None:
+    """Show the rows of `metrics.jsonl` as they come, until the thread ends."""
+    rows = read_rows(storage)
+    progress, shown = open_progress(config, rows), len(rows)
+    interval_s = PROGRESS_S if storage.local is not None else 10 * PROGRESS_S
+    while thread.is_alive():
+        thread.join(interval_s)
+        rows = read_rows(storage)
+        for row in rows[shown:]:
+            progress.tick({key: math.nan if value is None else value for key, value in row.items()})
+        shown = len(rows)  # fewer than before where a restart took the run back to a checkpoint
+        progress.refresh()
+    progress.close()
+
+
+def _ask_to_stop(storage: Storage, start: str) -> None:
+    if not attempt.overtaken(storage, start):  # the request would be one to those that have taken over
+        attempt.ask_to_stop(storage)
+
+
+def _failure(error: Exception) -> Exception:
+    """What to raise for a failed run: the GandistError that a worker raised, if one did, else the whole story."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        cause: BaseException | None = failure
+        while cause is not None:
+            if isinstance(cause, GandistError):
+                return cause
+            cause = getattr(cause, "_base_exc", None) or getattr(cause, "cause", None) or cause.__cause__
+    return RunError(str(error))
+
+
+def connect(cpus: int, log_to_driver: bool = True) -> None:
+    """Join the Ray cluster at hand, or start one on this machine: with `cpus` of Ray's CPUs, if need be more of them
+    than the machine has cores, so that the same configuration runs on any laptop."""
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS") or _standing_head()
+    quiet = logging.WARNING
+    if address and address != "local":
+        ray.init(address=address, logging_level=quiet, log_to_driver=log_to_driver)
+    else:
+        cpus = max(os.cpu_count() or 1, cpus)
+        ray.init(address="local", num_cpus=cpus, logging_level=quiet, log_to_driver=log_to_driver)
+
+
+def _standing_head() -> str | None:
+    """Address of a head that `ray start` left on this machine, if it still answers.
+
+    Ray itself follows a stale file for more than a minute.
+    """
+    file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    try:
+        address = file.read_text().strip()
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=1):
+            return address
+    except (OSError, ValueError):
+        return None
+
+
+def resources_of(config: RunConfig) -> dict[str, float]:
+    """What each worker reserves of Ray's resources: `launch.resources`, or a GPU where the cluster has any."""
+    use_gpu = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    return config.launch.resources or ({"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0})
+
+
+def _shortage(workers: int, resources: dict[str, float]) -> str:
+    """What a run waits for until it trains, and what the cluster lacks for it."""
+    text = f"waiting for {workers} worker{'s' * (workers > 1)} with {_listed(resources)} each"
+    there = ray.cluster_resources()
+    lacking = {name: there.get(name, 0) for name, each in resources.items() if there.get(name, 0) < each * workers}
+    return f"{text}; the cluster has {_listed(lacking)}" if lacking else text
+
+
+def _listed(resources: dict[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())

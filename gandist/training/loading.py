@@ -1,0 +1,126 @@
+"""What a rank loads on its own, before it does anything together with the others."""
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gandist.config.methods import new_players
+from gandist.config.run import RunConfig
+from gandist.config.sample import condition_of
+from gandist.data import dataset
+from gandist.data.feed import Feed, RawBatch
+from gandist.data.index import Index
+from gandist.data.resident import place
+from gandist.data.sets import SampleSet
+from gandist.distributed.ranks import Ranks
+from gandist.distributed.threads import set_up
+from gandist.evaluation.evaluator import Evaluator
+from gandist.gan.players import Players
+from gandist.monitoring import signals
+from gandist.run.checkpoint import Checkpoints
+from gandist.run.trained import take_stage_1
+
+log = logging.getLogger("gandist")
+
+
+class Batches:
+    """This rank's share of the run's global batches, from a position in the run on, and the samples they come from."""
+
+    def __init__(self, config: RunConfig, ranks: Ranks, index: Index, samples: SampleSet, images_seen: int) -> None:
+        """Place the samples on the device where they fit, and begin to load batches.
+
+        Raises:
+            GandistError: the samples cannot be read, or do not fit where the configuration wants them.
+        """
+        self._config, self._ranks, self._order = config, ranks, dataset.order_of(config, index)
+        self._samples, self._feed = self._begin(samples, images_seen)
+
+    def _begin(self, samples: SampleSet, images_seen: int) -> tuple[SampleSet, Feed]:
+        samples, where = place(samples, self._config.data.resident, self._ranks.device)
+        if self._ranks.is_main:
+            log.info("%s", where)
+        feed = Feed(
+            samples,
+            self._order,
+            batch=self._config.train.batch,
+            images_seen=images_seen,
+            rank=self._ranks.rank,
+            world_size=self._ranks.world_size,
+            prefetch=self._config.data.prefetch,
+            device=self._ranks.device,
+        )
+        return samples, feed
+
+    def next(self) -> RawBatch:
+        """The next batch; waits where it is not ready.
+
+        Raises:
+            DataError: a sample is damaged, and damage is to stop the run.
+        """
+        return self._feed.next()
+
+    @property
+    def damaged(self) -> int:
+        """Damaged samples of this rank that were replaced by sound ones."""
+        return self._samples.damaged
+
+    def restart(self, images_seen: int) -> None:
+        """Go on from another position in the run."""
+        self._feed.close()
+        self._samples, self._feed = self._begin(self._samples, images_seen)
+
+    def close(self) -> None:
+        self._feed.close()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a rank has loaded."""
+
+    players: Players
+    index: Index
+    batches: Batches
+    probed: tuple[np.ndarray, np.ndarray]
+    """Rows of real samples (N, ...), with whose variety that of G's is compared, and their conditions (N, ...)."""
+    evaluator: Evaluator
+
+
+def load(config: RunConfig, ranks: Ranks, checkpoints: Checkpoints, resume: str, closing: ExitStack) -> Loaded:
+    """Load all that a run needs: the players as the checkpoint `resume` has them, or at their start where it is "".
+
+    No other rank is waited for, and nothing is written. `closing` ends what was begun.
+
+    Raises:
+        GandistError: the data, the network or the checkpoint cannot be used.
+    """
+    # The players, and as many threads as the run has had
+    players = new_players(config, ranks.device)
+    manifest = _restore(config, checkpoints, resume, players)
+    set_up(ranks.device, config.launch.threads, config.tf32, manifest.get("threads"))
+
+    # The data
+    index = dataset.open_index(config)
+    samples = dataset.open_set(config, index)
+    first = dataset.order_of(config, index).take(0, min(signals.CANDIDATES, index.n))
+    labels = condition_of(config).labels(index.labels[first])
+    probed = samples.gather(first[signals.chosen(labels, len(first))])
+
+    # The samples come last, for they take of the device's memory what the networks leave
+    evaluator = Evaluator(config, ranks)
+    batches = Batches(config, ranks, index, samples, players.images_seen)
+    closing.callback(batches.close)
+    return Loaded(players, index, batches, probed, evaluator)
+
+
+def _restore(config: RunConfig, checkpoints: Checkpoints, resume: str, players: Players) -> dict[str, Any]:
+    """Put the players where the run goes on; the manifest of the checkpoint, whose content is released."""
+    if not resume:
+        take_stage_1(config, players)
+        return {}
+    found = checkpoints.read(resume)
+    found.restore(players)
+    checkpoints.release()
+    return found.manifest

@@ -1,0 +1,326 @@
+"""The training loop of one rank.
+
+`build` gives a `Loop` that can run, or raises; `Loop.run` is the rhythm of a run, a page to read from top to bottom.
+
+All ranks run the same loop in step. They make the same collective calls in the same order: what one rank alone knows
+(a signal, a full disk, the run's health) becomes a decision of all before any of them acts on it.
+"""
+
+import logging
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from gandist.config.methods import new_game
+from gandist.config.run import RunConfig
+from gandist.config.sample import condition_of
+from gandist.config.schedule import due, images_of, value_at
+from gandist.data import dataset
+from gandist.distributed import memory
+from gandist.distributed.captured import Eager
+from gandist.distributed.consensus import Consensus, Outcome
+from gandist.distributed.ranks import Ranks
+from gandist.evaluation.evaluator import Evaluator
+from gandist.gan.players import Players
+from gandist.monitoring import signals
+from gandist.monitoring.health import Action, State
+from gandist.monitoring.telemetry import Silent, announce, open_telemetry, target
+from gandist.run import checkpoint
+from gandist.run.attempt import Attempt
+from gandist.storage.storage import Storage
+from gandist.training.inputs import Inputs
+from gandist.training.loading import Batches, Loaded
+from gandist.training.main_rank import MainRank, OtherRank, claim
+from gandist.training.outputs import ROWS, Outputs
+from gandist.training.stepper import stepper
+from gandist.training.tick import Tick
+
+log = logging.getLogger("gandist")
+
+
+class Due(NamedTuple):
+    """What follows a step, by the schedules of the configuration alone: the same on all ranks."""
+
+    end: bool
+    row: bool
+    evaluation: bool
+    samples: bool
+    checkpoint: bool
+
+
+@dataclass
+class Loop:
+    """All that a rank needs for its run, and the run itself."""
+
+    config: RunConfig
+    storage: Storage
+    ranks: Ranks
+    players: Players
+    batches: Batches
+    inputs: Inputs
+    game_step: Eager
+    """`Game.step`, as a CUDA graph or by Python."""
+    probe: signals.Probe
+    evaluator: Evaluator
+    telemetry: Silent
+    main_rank: OtherRank
+    """What writes the run and judges its health, on the main rank; silent on the others."""
+    attempt: int
+    tick: Tick
+    """What has gathered since the last row."""
+    state: State = "healthy"
+    """The newest verdict on the run's health."""
+    rolled_back: str = ""
+    """What the next row says of a roll-back before it."""
+
+    def run(self, consensus: Consensus) -> Outcome:
+        """Train until `total_kimg`, or until asked to stop, by a person or by the run's health.
+
+        Raises:
+            GandistError: data or storage failed.
+            OSError: what was to be written in the background could not be.
+            RuntimeError: another rank was lost.
+        """
+        players, goal = self.players, images_of(self.config.train.total_kimg)
+        # Samples of the untrained G; the first row's time begins after them
+        if players.images_seen == 0:
+            self.main_rank.samples(players, self.inputs)
+        self.begin_tick()
+        self.telemetry.phase("training")
+        go_on, ill = "go", ""
+        while go_on != "stop" and players.images_seen < goal:
+            # One round of the game, and what its schedules say is to follow
+            before = players.images_seen
+            self.step()
+            is_due = self.due(before, goal)
+
+            # A row of metrics: evaluate, judge the run's health by it, publish it
+            row: dict[str, Any] = {}
+            action, best = Action(), False
+            if is_due.row:
+                row = self.row()
+                if is_due.evaluation:
+                    best = self.evaluate(row)
+                action = self.judge(row, is_due.end)
+                self.publish(row)
+
+            # All ranks agree on how to go on: on, on after a checkpoint, or to the end
+            stop_asked = (lambda: True) if action.kind == "stop" else self.main_rank.stop_asked
+            go_on = consensus.step(row, is_due.end, stop_asked)
+
+            # Samples of the averaged G
+            if is_due.samples:
+                self.main_rank.samples(players, self.inputs)
+
+            # A checkpoint, unless the run is ill: then it goes back to an earlier one, or ends without
+            if action.kind == "stop":
+                ill = action.reason
+            elif action.kind == "roll_back":
+                if go_on != "stop":
+                    self.roll_back(action)
+            elif is_due.checkpoint or best or go_on != "go":
+                self.save()
+        self.telemetry.phase("ended")
+        self.main_rank.wait()
+        message = self.main_rank.overtaken or ill
+        return Outcome("stopped" if go_on == "stop" or message else "done", players.images_seen, message)
+
+    def step(self) -> None:
+        """One round of the game, with everything random drawn for it; its statistics are gathered."""
+        players, n_critic, start = self.players, self.config.game.n_critic, time.perf_counter()
+        # A batch of real images for each update of D
+        raw = [self.batches.next() for _ in range(n_critic)]
+        wait_s = time.perf_counter() - start
+        # Noise, latents and scheduled numbers, as functions of the images seen
+        reals, for_D, for_G, scheduled = self.inputs.of(players, raw)
+        # `Game.step` in gan/adversarial.py: the updates of D, one of G, and G's average
+        statistics = self.game_step(players, reals, for_D, for_G, scheduled)
+        images = self.config.train.batch * n_critic
+        players.images_seen += images
+        self.tick.add(statistics, wait_s)
+        self.telemetry.step(images // self.ranks.world_size, time.perf_counter() - start, wait_s)
+
+    def due(self, before: int, goal: int) -> Due:
+        """What follows the step that began at `before` images seen."""
+        plan, seen = self.config.train, self.players.images_seen
+        end = seen >= goal
+        evaluation = self.evaluator.due(before, seen, end)
+        return Due(
+            end,
+            row=end or evaluation or due(before, seen, plan.tick_kimg),
+            evaluation=evaluation,
+            samples=end or due(before, seen, plan.sample_kimg),
+            checkpoint=end or due(before, seen, plan.checkpoint_kimg),
+        )
+
+    def begin_tick(self) -> None:
+        """Gather for the next row, from here on."""
+        self.tick = self.tick.next(self.players.images_seen)
+
+    def row(self) -> dict[str, Any]:
+        """The row of this tick, equal on all ranks."""
+        config, players, ranks = self.config, self.players, self.ranks
+        return {
+            "images_seen": players.images_seen,
+            **self.tick.row(players, ranks, self.probe, self.batches.damaged),
+            "augment/p": float(players.memory["augment"][0]) if "augment" in players.memory else 0.0,
+            "lr/D": players.lr_scale * value_at(config.optim.lr_D, players.images_seen),
+            "lr/G": players.lr_scale * value_at(config.optim.lr_G, players.images_seen),
+            "world_size": ranks.world_size,
+            "attempt": self.attempt,
+            "rollbacks": players.rollbacks,
+            "memory_bytes": memory.peak_bytes(ranks.device),
+            "memory_used_bytes": memory.used_bytes(ranks.device),
+            "time_s": time.time(),
+        }
+
+    def evaluate(self, row: dict[str, Any]) -> bool:
+        """Measure G's average into the row; whether it is the best so far, which the main rank knows."""
+        start = time.perf_counter()
+        self.telemetry.phase("evaluating")
+        result = self.evaluator.evaluate(self.players)
+        self.telemetry.phase("training")
+        row |= {f"quality/{name}": value for name, value in result.measures.items() if "/" not in name}
+        row["eval_s"] = time.perf_counter() - start
+        return self.main_rank.evaluation(result)
+
+    def judge(self, row: dict[str, Any], end: bool) -> Action:
+        """Decide, on the main rank, what is to be done about the run's health; the verdict goes into the row."""
+        decided = self.main_rank.judge(row, self.state, self.players.rollbacks, end)
+        verdict, action = self.ranks.gather(decided)[0]
+        self.state = verdict.state
+        row |= {"verdict": verdict.state, **({"reason": verdict.reason} if verdict.reason else {})}
+        return action
+
+    def publish(self, row: dict[str, Any]) -> None:
+        """Serve and record the row; the next one's tick begins."""
+        if self.rolled_back:
+            row["rollback"], self.rolled_back = self.rolled_back, ""
+        self.telemetry.tick(row)
+        self.main_rank.row(row)
+        self.begin_tick()
+
+    def save(self) -> None:
+        """Start writing a checkpoint."""
+        self.tick.stall_s += self.main_rank.save(self.players)
+
+    def roll_back(self, action: Action) -> None:
+        """Go on from an earlier checkpoint with smaller learning rates, as if what came after had not been."""
+        players = self.players
+        seen, rollbacks, lr_scale = players.images_seen, players.rollbacks + 1, players.lr_scale
+        if self.ranks.is_main:
+            log.warning("roll back from images_seen=%d to %d: %s", seen, action.to, action.reason)
+        # Files first; the checkpoint may only now have been written whole, so the others wait for the main rank
+        self.main_rank.roll_back_to(action.to, rollbacks)
+        self.ranks.gather(None)
+        # The players, but for what is to outlast a roll-back
+        checkpoint.read(self.storage, f"{action.to:08d}").restore(players)
+        players.rollbacks, players.lr_scale = rollbacks, lr_scale * self.config.health.lr_factor
+        # The step is captured anew, images come from there on, and the next row says what happened
+        self.game_step.reset()
+        self.batches.restart(players.images_seen)
+        self.state, self.rolled_back = "healthy", f"from {seen} images: {action.reason}"
+        self.begin_tick()
+        # A checkpoint that knows of the roll-back
+        self.save()
+
+
+def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, start: str, closing: ExitStack) -> Loop:
+    """A loop that can run, of what this rank has loaded. Every training rank calls it, once all of them have loaded.
+
+    Args:
+        start: what all attempts of one start of the run have in common; "" where there is one attempt only.
+        closing: ends what is begun here.
+
+    Raises:
+        GandistError: metrics cannot be served as configured.
+        OSError: the run's files cannot be written.
+    """
+    players, index = loaded.players, loaded.index
+    if ranks.is_main:
+        for warning in dataset.condition_warnings(config, index):
+            log.warning(warning)
+
+    # The game, its networks wrapped for the ranks; its step; what a step is given; what a row looks at
+    game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
+    game_step = stepper(config, game, players, ranks)
+    closing.callback(game_step.reset)
+    condition = condition_of(config)
+    inputs = Inputs(config, ranks, condition.stored(index), game)
+    probe = signals.Probe(*inputs.of_probe(*loaded.probed), inputs.medium.coarse)
+    if ranks.is_main:
+        log.info(
+            "training run=%s images_seen=%d world_size=%d device=%s precision=%s step=%s threads=%d",
+            config.run.name,
+            players.images_seen,
+            ranks.world_size,
+            *(ranks.device, precision, game_step.mode, torch.get_num_threads()),
+        )
+
+    # The attempt, numbered by the main rank; from here on the run is this one's
+    claimed = claim(storage, start) if ranks.is_main else None
+    number = max(1, *ranks.gather(claimed.number if isinstance(claimed, Attempt) else 0))
+    telemetry = serve(config, storage, ranks, players, number, closing)
+
+    # The files of the run
+    main_rank = OtherRank()
+    if claimed is not None:
+        main_rank = MainRank(
+            config,
+            storage,
+            claimed,
+            lambda mine: Outputs(
+                config,
+                mine,
+                telemetry,
+                images_seen=players.images_seen,
+                world_size=ranks.world_size,
+                precision=precision,
+                data_fingerprint=index.fingerprint,
+                encoder=condition.encoder(index),
+                captions=inputs.sample_captions(index, ROWS),
+            ),
+        )
+        closing.callback(main_rank.close)
+
+    return Loop(
+        config=config,
+        storage=storage,
+        ranks=ranks,
+        players=players,
+        batches=loaded.batches,
+        inputs=inputs,
+        game_step=game_step,
+        probe=probe,
+        evaluator=loaded.evaluator,
+        telemetry=telemetry,
+        main_rank=main_rank,
+        attempt=number,
+        tick=Tick(game.statistics, players.images_seen, ranks.device),
+    )
+
+
+def serve(
+    config: RunConfig, storage: Storage, ranks: Ranks, players: Players, attempt: int, closing: ExitStack
+) -> Silent:
+    """Serve this rank's metrics, as far as they are known; the run's folder tells Prometheus where all ranks' are.
+
+    Raises:
+        ConfigError: the port is taken, or the folder cannot be used.
+    """
+    plan = config.telemetry
+    carried = {"skipped/D": float(players.D.skipped), "skipped/G": float(players.G.skipped)}
+    carried["rollbacks"] = players.rollbacks
+    telemetry = open_telemetry(plan.enabled, config.run.name, ranks.rank, restarts=attempt - 1, carried=carried)
+    closing.callback(telemetry.close)
+    known = {"images_seen": players.images_seen, "goal": images_of(config.train.total_kimg)}
+    known |= {"world_size": ranks.world_size, "memory_limit_bytes": memory.limit_bytes(ranks.device)}
+    telemetry.tick(known)
+    port = telemetry.serve(plan.host, plan.port + ranks.rank if plan.port and not plan.dir else plan.port, plan.dir)
+    addresses = ranks.gather(target(plan.host, port) if port else "")
+    if any(addresses) and ranks.is_main and storage.local is not None:
+        announce(storage.local, [address for address in addresses if address])
+    return telemetry

@@ -1,0 +1,184 @@
+"""What the main rank alone does for a run: it takes an attempt, writes the run's files, and judges its health.
+
+`OtherRank` has the same calls and does nothing, so that the loop of all ranks is one.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from gandist.config.methods import method_of
+from gandist.config.run import RunConfig
+from gandist.errors import OvertakenError
+from gandist.evaluation.evaluation import Result
+from gandist.gan.players import Players
+from gandist.monitoring.health import Action, Row, State, Verdict, decide, judge
+from gandist.run import attempt
+from gandist.run.attempt import Attempt
+from gandist.storage.storage import Storage
+from gandist.training.inputs import Inputs
+from gandist.training.outputs import Outputs
+
+log = logging.getLogger("gandist")
+
+REMOTE_POLL_S = 5.0
+"""How often, at most, an object store is asked whether the run is to end."""
+
+
+class OtherRank:
+    """A rank that writes nothing of a run."""
+
+    overtaken = ""
+    """Which later attempt has taken the run over, as a message; "" while none has."""
+
+    def samples(self, players: Players, inputs: Inputs) -> None:
+        """Draw the grid of samples; it is written in the background."""
+
+    def evaluation(self, result: Result) -> bool:
+        """Record an evaluation; whether it is the best so far. Only the main rank knows."""
+        return False
+
+    def judge(self, row: Row, before: State, rollbacks: int, done: bool) -> tuple[Verdict, Action]:
+        """The verdict on a run whose newest row this is, and what is to be done. Only the main rank knows.
+
+        `before` is the verdict until now, `rollbacks` how many there were, `done` whether the run ends here anyway.
+        """
+        return Verdict(), Action()
+
+    def row(self, row: Row) -> None:
+        """Append a row to `metrics.jsonl`."""
+
+    def save(self, players: Players) -> float:
+        """Start writing a checkpoint; how long training stood still for it, in seconds."""
+        return 0.0
+
+    def roll_back_to(self, images_seen: int, number: int) -> None:
+        """Take the run's files back to the checkpoint at `images_seen`; this is the roll-back of that `number`."""
+
+    def stop_asked(self) -> bool:
+        """Whether the run's storage says to end: on request, or because a later attempt has taken over."""
+        return False
+
+    def wait(self) -> None:
+        """Wait until checkpoints and samples are on storage."""
+
+    def close(self) -> None:
+        """Wait until everything is on storage."""
+
+
+class MainRank(OtherRank):
+    """The rank that writes a run, until a later attempt at it takes over.
+
+    It then writes nothing more, says so in `overtaken`, and goes on: it must not leave the others alone in the middle
+    of a step. `stop_asked` ends the run on all ranks at the next poll.
+
+    Raises, in every call:
+        OSError: what was begun to be written in the background could not be.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        storage: Storage,
+        claimed: Attempt | OvertakenError,
+        files: Callable[[Attempt], Outputs],
+    ) -> None:
+        """`claimed` is what `claim` gave, `files` opens the files of an attempt."""
+        self._health, self._method, self._storage = config.health, method_of(config), storage
+        self._attempt: Attempt | None = None
+        self._outputs: Outputs | None = None
+        self._polled, self.overtaken = 0.0, ""
+        with self._until_overtaken():
+            if isinstance(claimed, OvertakenError):
+                raise claimed
+            self._attempt = claimed
+            self._outputs = files(claimed)
+
+    @contextmanager
+    def _until_overtaken(self) -> Iterator[None]:
+        """Every change of the run's files stands in here: the only place that knows what being overtaken means."""
+        try:
+            yield
+        except OvertakenError as error:
+            self.overtaken = str(error)
+
+    @property
+    def _files(self) -> Outputs:
+        """The files of this attempt.
+
+        Raises:
+            OvertakenError: it was overtaken before it had any.
+        """
+        if self._outputs is None:
+            raise OvertakenError(self.overtaken)
+        return self._outputs
+
+    def samples(self, players: Players, inputs: Inputs) -> None:
+        with self._until_overtaken():
+            self._files.samples(players, inputs)
+
+    def evaluation(self, result: Result) -> bool:
+        with self._until_overtaken():
+            return self._files.evaluation(result)
+        return False
+
+    def judge(self, row: Row, before: State, rollbacks: int, done: bool) -> tuple[Verdict, Action]:
+        verdict, action = Verdict(), Action()
+        with self._until_overtaken():
+            verdict = judge(self._files.recent(row), self._method)
+            target = None if verdict.state == "healthy" else self._rollback_target()
+            action = decide(verdict, self._health, rollbacks, target, done)
+        if verdict.state != before and (verdict.state == "healthy" or action.kind != "ignore"):
+            log.warning("health=%s images_seen=%d %s", verdict.state, row["images_seen"], verdict.reason)
+        return verdict, action
+
+    def _rollback_target(self) -> int | None:
+        with self._until_overtaken():
+            return self._files.rollback_target()
+        return None
+
+    def row(self, row: Row) -> None:
+        with self._until_overtaken():
+            self._files.row(row)
+
+    def save(self, players: Players) -> float:
+        stall_s = 0.0
+        if not self.overtaken:
+            with self._until_overtaken():
+                stall_s = self._files.save(players)
+        return stall_s
+
+    def roll_back_to(self, images_seen: int, number: int) -> None:
+        with self._until_overtaken():
+            self._files.roll_back_to(images_seen, number)
+
+    def stop_asked(self) -> bool:
+        if self.overtaken or self._attempt is None:
+            return True
+        now = time.perf_counter()
+        if now - self._polled < (0 if self._storage.local else REMOTE_POLL_S):
+            return False
+        self._polled = now
+        with self._until_overtaken():
+            self._attempt.check()
+        return bool(self.overtaken) or attempt.stop_asked(self._storage)
+
+    def wait(self) -> None:
+        with self._until_overtaken():
+            self._files.wait()
+
+    def close(self) -> None:
+        if self._outputs is not None:
+            self._outputs.close()
+
+
+def claim(storage: Storage, start: str) -> Attempt | OvertakenError:
+    """This start's next attempt at the run; where a later start has taken over, what says so.
+
+    It is no exception yet: the other ranks are waiting for the attempt's number.
+    """
+    try:
+        return Attempt(storage, start)
+    except OvertakenError as error:
+        return error
