@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gandist.config.methods import method_of
 from gandist.config.run import RunConfig
 from gandist.errors import OvertakenError
-from gandist.evaluation.evaluation import Result
 from gandist.gan.players import Players
 from gandist.monitoring.health import Action, Row, State, Verdict, decide, judge
+from gandist.monitoring.method import method_of
 from gandist.run import attempt
 from gandist.run.attempt import Attempt
+from gandist.run.evaluations import Result
 from gandist.storage.storage import Storage
 from gandist.training.inputs import Inputs
 from gandist.training.outputs import Outputs
