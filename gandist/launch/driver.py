@@ -1,26 +1,17 @@
 """Start the ranks of a run: this process as one of them, or workers on Ray; pass signals on, and show progress."""
 
-import logging
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, TextIO
+from contextlib import ExitStack
+from typing import Any
 
-from gandist.cli.logs import terminal
 from gandist.cli.terminal import Progress
 from gandist.config.run import RunConfig
-from gandist.config.schedule import images_of
 from gandist.distributed.consensus import Host, Outcome
 from gandist.errors import ConfigError, GandistError
+from gandist.launch.supervise import open_progress, read_rows, stop_on_signals
 from gandist.run.checkpoint import Checkpoints
-from gandist.run.progress import METRICS_FILE, decode
-from gandist.storage.remote import is_remote, local_path
-from gandist.storage.storage import Storage
 from gandist.training.worker import train
-
-log = logging.getLogger("gandist")
 
 
 def launch(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
@@ -70,55 +61,3 @@ def _on_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
             "or set launch.kind=local"
         ) from error
     return launch_ray(config, checkpoints)
-
-
-@contextmanager
-def stop_on_signals(
-    act: Callable[[], None], signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)
-) -> Iterator[None]:
-    """Within, SIGTERM and Ctrl-C call `act`; a second one ends the process as usual."""
-
-    def handle(number: int, frame: object) -> None:
-        log.warning("signal=%s: one last checkpoint, then the run ends", signal.Signals(number).name)
-        for each, usual in before.items():
-            signal.signal(each, usual)
-        act()
-
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {each: signal.signal(each, handle) for each in signals}
-    try:
-        yield
-    finally:
-        for each, usual in before.items():
-            signal.signal(each, usual)
-
-
-def open_progress(config: RunConfig, rows: list[dict[str, Any]]) -> Progress:
-    """The progress of a run that has these rows, on the terminal."""
-    shown = terminal()
-    verbose = shown is not None and shown.level == logging.DEBUG
-    seen = rows[-1]["images_seen"] if rows else 0
-    return Progress(images_of(config.train.total_kimg), seen, stream(), rows=not verbose)
-
-
-def stream() -> TextIO | None:
-    """Where messages are shown, whatever stands for standard error meanwhile."""
-    shown = terminal()
-    return shown.stream if shown is not None and not shown.stream.closed else None
-
-
-def read_rows(storage: Storage) -> list[dict[str, Any]]:
-    """The rows of `metrics.jsonl` until now."""
-    return decode(storage.read_bytes(METRICS_FILE) or b"")
-
-
-def absolute(config: RunConfig) -> dict[str, Any]:
-    """The configuration without relative paths: Ray's workers start in folders of their own."""
-    tree = config.resolved()
-    paths = ("data.path", "data.cache_dir", "model.stage_1", "eval.weights", "telemetry.dir")
-    for section, field in (path.split(".") for path in paths):
-        path = tree[section][field]
-        if path and not path.startswith("builtin:") and not is_remote(path):
-            tree[section][field] = str(local_path(path, f"{section}.{field}").absolute())
-    return tree

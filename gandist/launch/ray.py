@@ -20,12 +20,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from gandist.cli.logs import show_messages
 from gandist.cli.terminal import waiting
 from gandist.config import extensions
+from gandist.config.paths import absolute
 from gandist.config.run import RunConfig, validate
 from gandist.distributed.consensus import Host, Outcome
 from gandist.errors import GandistError, RunError
-from gandist.launch.driver import absolute, open_progress, read_rows, stop_on_signals, stream
 from gandist.launch.ray_output import WORKER
 from gandist.launch.resize import Resize
+from gandist.launch.supervise import open_progress, read_rows, stop_on_signals, stream
 from gandist.run import attempt
 from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage

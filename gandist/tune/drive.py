@@ -16,9 +16,9 @@ from gandist.config.run import leaves
 from gandist.data import dataset
 from gandist.errors import ConfigError, RunError
 from gandist.evaluation.evaluator import check_evaluation
-from gandist.launch.driver import stop_on_signals
 from gandist.launch.ray import connect, resources_of
 from gandist.launch.resumption import Resume, set_aside, writable
+from gandist.launch.supervise import stop_on_signals
 from gandist.monitoring.telemetry import SweepTelemetry, announce, target
 from gandist.storage.storage import Storage
 from gandist.tune.page import page

@@ -11,13 +11,13 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from gandist.config.checks import choice, hint
+from gandist.config.paths import absolute
 from gandist.config.run import RunConfig, assignment, field_paths, find, override, tree_of, validate
 from gandist.config.schedule import images_of
 from gandist.config.sections import Section
 from gandist.config.typed import Kind, Paths
 from gandist.errors import ConfigError
 from gandist.evaluation.extractors import default_extractor
-from gandist.launch.driver import absolute
 from gandist.launch.resumption import run_root
 from gandist.monitoring.metrics import MEASURES
 from gandist.tune.space import Domain, Values, draw, grid, outskirts

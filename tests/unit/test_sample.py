@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from gandist import train
+from gandist.conditions import Wish
 from gandist.conditions.encoder import encoder
 from gandist.config.run import RunConfig
 from gandist.data.index import Index, read_index
@@ -108,14 +109,14 @@ def test_one_class(runs: dict[str, str], tmp_path: Path) -> None:
     for label in (0, 9):
         assert main([runs["class"], "--n", "5", "--class", str(label), "--out", str(tmp_path / str(label))]) == 0
         trained = opened(runs["class"])
-        expected = trained.images(trained.latents(5), torch.full((5,), label)).transpose(0, 2, 3, 1)
+        expected = trained.samples(trained.latents(5), torch.full((5,), label))
         np.testing.assert_array_equal(np.stack(pictures(tmp_path / str(label)))[..., None], expected)
     assert not np.array_equal(pictures(tmp_path / "0"), pictures(tmp_path / "9"))
 
 
 def test_a_caption(runs: dict[str, str], tmp_path: Path) -> None:
     trained = opened(runs["text"])
-    y = condition_of(trained, None, CAPTIONS[0], 3, 0)
+    y = condition_of(trained, Wish(caption=CAPTIONS[0]), 3, 0)
     assert y is not None
     np.testing.assert_allclose(y, np.repeat(encoder().encode([CAPTIONS[0]]), 3, axis=0), atol=1e-6)
     drawn = []
@@ -123,7 +124,7 @@ def test_a_caption(runs: dict[str, str], tmp_path: Path) -> None:
         out = tmp_path / caption.replace(" ", "-")
         assert main([runs["text"], "--n", "3", "--caption", caption, "--out", str(out)]) == 0
         drawn.append(np.stack(pictures(out)))
-    np.testing.assert_array_equal(drawn[0], trained.images(trained.latents(3), y).transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(drawn[0], trained.samples(trained.latents(3), y))
     assert not np.array_equal(drawn[0], drawn[1])
 
 
@@ -284,7 +285,7 @@ def test_an_interpolation_goes_through_the_images(
         of_class = ""
         if kind == "class" and y is not None:
             of_class, y = f" of class {y[0]}", y[:1].expand(5)
-        images = trained.images(z, y).transpose(0, 2, 3, 1).astype(int)
+        images = trained.samples(z, y).astype(int)
         assert capsys.readouterr().out.startswith(f"20 frames through 5 images{of_class} of {runs[kind]} at ")
         with Image.open(tmp_path / f"{kind}.webp") as film:
             frames = [np.asarray(f.convert("RGB"))[::8, ::8].astype(int) for f in ImageSequence.Iterator(film)]
@@ -322,7 +323,7 @@ def test_what_is_no_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_captions_of_another_encoder_are_refused(runs: dict[str, str]) -> None:
     other = replace(opened(runs["text"]), encoder="another sha256:0")
     with pytest.raises(Exception, match=r"--caption: .*embedded by another sha256:0, not all-MiniLM"):
-        condition_of(other, None, "a", 1, 0)
+        condition_of(other, Wish(caption="a"), 1, 0)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from gandist.data.index import Index
 from gandist.distributed.randomness import Draws
 from gandist.distributed.ranks import Ranks
 from gandist.launch.resumption import prepare
+from gandist.media import Image as ImageMedium
 from gandist.storage.remote import join
 from gandist.storage.storage import Storage
 from gandist.train import main
@@ -259,7 +260,7 @@ def test_flipping_mirrors_half_of_the_images_by_their_draw(command: list[str]) -
         raw = loaded.batches.next()
         inputs = Inputs(config, alone, loaded.index.labels, new_game(config, loaded.players, alone))
         reals, *_ = inputs.of(loaded.players, [raw] * 4)
-        plain = on_device(raw.pixels, torch.device("cpu"), torch.float32)
+        plain = ImageMedium().to_network(raw.rows)
         patterns = []
         for sub in range(4):
             mirrored = Draws(0, torch.device("cpu")).uniform("flip", 0, sub, (16,)) < 0.5

@@ -157,11 +157,11 @@ def test_classes_that_disagree_say_what_far_labels_cost(tmp_path: Path) -> None:
 def test_classes_with_no_images_or_few_are_warned_of(tmp_path: Path) -> None:
     index = make_set(tmp_path, 10, classes=3)  # 4, 3 and 3 of them
     tree = {"data": {"path": index.base}, "model": {"classes": 3}, "train": {"batch": 9}}
-    assert dataset.class_warnings(validate(tree), index) == []
-    assert dataset.class_warnings(validate({**tree, "model": {"classes": 0}}), index) == []
-    (few,) = dataset.class_warnings(validate({**tree, "train": {"batch": 10}}), index)
+    assert dataset.condition_warnings(validate(tree), index) == []
+    assert dataset.condition_warnings(validate({**tree, "model": {"classes": 0}}), index) == []
+    (few,) = dataset.condition_warnings(validate({**tree, "train": {"batch": 10}}), index)
     assert "2 of 3 classes have fewer images than a batch draws of a class, 3 (class1: 3, class2: 3)" in few
     far = far_labels(index, 2)
-    (empty,) = dataset.class_warnings(validate({**tree, "model": {"classes": 5}}), far)
+    (empty,) = dataset.condition_warnings(validate({**tree, "model": {"classes": 5}}), far)
     assert "2 of 5 classes have no images (class0, class1)" in empty
     assert "labels from 0 to 2" in empty

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from gandist.data.feed import Feed, on_device
+from gandist.data.feed import Feed
 from gandist.data.index import Index
 from gandist.data.order import Order
 from gandist.data.resident import ResidentSet
-from gandist.data.sets import Images, open_samples
+from gandist.data.sets import SampleSet, open_samples
 from gandist.errors import DataError
+from gandist.media import Image
 from tests.helpers.small_datasets import damage, make_set
 
 N, BATCH = 20, 6
@@ -23,15 +24,15 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return make_set(tmp_path_factory.mktemp("set"), N, size=16)
 
 
-KINDS: dict[str, Callable[[Index, Path], Images]] = {
-    "mapped": lambda index, cache: open_samples(index, 32, 3, cache_dir=cache),
-    "streamed": lambda index, cache: open_samples(index, 32, 3, cache_dir=cache, cache_gib=2**-30),
-    "resident": lambda index, cache: ResidentSet(open_samples(index, 32, 3, cache_dir=cache), torch.device("cpu")),
+KINDS: dict[str, Callable[[Index, Path], SampleSet]] = {
+    "mapped": lambda index, cache: open_samples(index, Image(), cache_dir=cache),
+    "streamed": lambda index, cache: open_samples(index, Image(), cache_dir=cache, cache_gib=2**-30),
+    "resident": lambda index, cache: ResidentSet(open_samples(index, Image(), cache_dir=cache), torch.device("cpu")),
 }
 
 
 @pytest.fixture(params=KINDS)
-def images(packed: Index, tmp_path: Path, request: pytest.FixtureRequest) -> Images:
+def images(packed: Index, tmp_path: Path, request: pytest.FixtureRequest) -> SampleSet:
     return KINDS[request.param](packed, tmp_path)
 
 
@@ -44,20 +45,20 @@ def batches(feed: Feed, count: int) -> list[np.ndarray]:
     taken = [feed.next() for _ in range(count)]
     feed.close()
     for batch in taken:
-        assert batch.pixels.dtype == torch.uint8
+        assert batch.rows.dtype == torch.uint8
         assert batch.conditions.dtype == torch.int64
-        assert len(batch.conditions) == len(batch.pixels)
-    return [batch.pixels.numpy() for batch in taken]
+        assert len(batch.conditions) == len(batch.rows)
+    return [batch.rows.numpy() for batch in taken]
 
 
-def test_batches_come_in_order(images: Images, order: Order) -> None:
+def test_batches_come_in_order(images: SampleSet, order: Order) -> None:
     taken = batches(Feed(images, order, batch=BATCH, images_seen=0), 10)
     for step, batch in enumerate(taken):
         np.testing.assert_array_equal(batch, images.gather(order.take(step * BATCH, BATCH))[0])
 
 
 @pytest.mark.parametrize("prefetch", [1, 5])
-def test_a_feed_goes_on_from_any_position(images: Images, order: Order, prefetch: int) -> None:
+def test_a_feed_goes_on_from_any_position(images: SampleSet, order: Order, prefetch: int) -> None:
     whole = batches(Feed(images, order, batch=BATCH, images_seen=0), 10)
     rest = batches(Feed(images, order, batch=BATCH, images_seen=4 * BATCH, prefetch=prefetch), 6)
     for a, b in zip(whole[4:], rest, strict=True):
@@ -65,7 +66,7 @@ def test_a_feed_goes_on_from_any_position(images: Images, order: Order, prefetch
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_share_out_the_batch_of_one(images: Images, order: Order, world_size: int) -> None:
+def test_ranks_share_out_the_batch_of_one(images: SampleSet, order: Order, world_size: int) -> None:
     whole = batches(Feed(images, order, batch=BATCH, images_seen=12), 5)
     for rank in range(world_size):
         mine = batches(Feed(images, order, batch=BATCH, images_seen=12, rank=rank, world_size=world_size), 5)
@@ -87,9 +88,9 @@ def test_all_kinds_give_the_same_batches(packed: Index, order: Order, tmp_path: 
         feed.close()
 
 
-def test_a_batch_is_not_written_to_once_it_is_given_out(images: Images, order: Order) -> None:
+def test_a_batch_is_not_written_to_once_it_is_given_out(images: SampleSet, order: Order) -> None:
     feed = Feed(images, order, batch=BATCH, images_seen=0, prefetch=1)
-    kept = [feed.next().pixels for _ in range(6)]
+    kept = [feed.next().rows for _ in range(6)]
     before = [pixels.clone() for pixels in kept]
     for _ in range(6):
         feed.next()
@@ -105,12 +106,12 @@ def test_on_a_gpu_the_batches_are_the_same(packed: Index, order: Order, tmp_path
     gpu = torch.device("cuda", torch.cuda.current_device())
     images = KINDS[kind](packed, tmp_path)
     host = Feed(images, order, batch=BATCH, images_seen=0)
-    there: Images = ResidentSet(images, gpu) if kind == "resident" else images
+    there: SampleSet = ResidentSet(images, gpu) if kind == "resident" else images
     feed = Feed(there, order, batch=BATCH, images_seen=0, device=gpu)
     taken = []
     for _ in range(50):
         batch = feed.next()
-        assert batch.pixels.device == batch.conditions.device == gpu
+        assert batch.rows.device == batch.conditions.device == gpu
         torch.cuda._sleep(1_000_000)  # type: ignore[no-untyped-call]
         taken.append([tensor.clone() for tensor in batch])
         del batch
@@ -120,7 +121,7 @@ def test_on_a_gpu_the_batches_are_the_same(packed: Index, order: Order, tmp_path
     feed.close()
 
 
-def test_an_epoch_shows_each_image_once(images: Images, order: Order) -> None:
+def test_an_epoch_shows_each_image_once(images: SampleSet, order: Order) -> None:
     taken = np.concatenate(batches(Feed(images, order, batch=4, images_seen=N), N // 4))
     everything, _ = images.gather(np.arange(N))
     assert sorted(image.tobytes() for image in taken) == sorted(image.tobytes() for image in everything)
@@ -130,7 +131,7 @@ def test_damage_comes_out_of_next_in_its_turn(tmp_path: Path) -> None:
     index = make_set(tmp_path / "set", N, size=16)
     order = Order(index.shards["n"].to_pylist(), seed=0)
     shard = damage(index, int(order.take(2 * BATCH, 1)[0]))
-    streamed = open_samples(index, 32, 3, cache_dir=tmp_path, cache_gib=2**-30)
+    streamed = open_samples(index, Image(), cache_dir=tmp_path, cache_gib=2**-30)
     feed = Feed(streamed, order, batch=BATCH, images_seen=0, prefetch=4)
     feed.next()
     feed.next()
@@ -139,24 +140,8 @@ def test_damage_comes_out_of_next_in_its_turn(tmp_path: Path) -> None:
     feed.close()
 
 
-def test_closing_waits_for_nothing_but_the_batch_at_hand(images: Images, order: Order) -> None:
+def test_closing_waits_for_nothing_but_the_batch_at_hand(images: SampleSet, order: Order) -> None:
     feed = Feed(images, order, batch=BATCH, images_seen=0, prefetch=50)
     feed.close()
     with pytest.raises(RuntimeError, match="after shutdown"):
         feed._ask()
-
-
-def test_on_the_device_pixels_are_centred_and_mirrored() -> None:
-    pixels = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8)
-    pixels[0, 0, 0, 0], pixels[0, 0, 1, 0] = 0, 255
-    cpu = torch.device("cpu")
-    x = on_device(pixels, cpu, torch.float64)
-    assert x.shape == (4, 3, 8, 8)
-    assert x.is_contiguous(memory_format=torch.channels_last)
-    assert (float(x[0, 0, 0, 0]), float(x[0, 0, 0, 1])) == (-1.0, 1.0)
-    torch.testing.assert_close(x, pixels.permute(0, 3, 1, 2) / 127.5 - 1, check_dtype=False)
-    mirrored = on_device(pixels, cpu, torch.float64, torch.tensor([True, False, True, False]))
-    assert torch.equal(mirrored[0], x[0].flip(-1))
-    assert torch.equal(mirrored[1], x[1])
-    assert pixels[0, 0, 1, 0] == 255, "the batch itself is left as it is"
-    assert on_device(pixels, cpu, torch.float32).dtype == torch.float32

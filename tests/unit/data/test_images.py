@@ -18,6 +18,7 @@ from gandist.data.cache import ShardCache
 from gandist.data.index import Index, read_index
 from gandist.data.sets import MappedSet, SampleSet, StreamedSet, open_samples
 from gandist.errors import DataError, UnreachableError
+from gandist.media import Image
 from gandist.media.decode import decode
 from tests.helpers.small_datasets import damage, make_set, pixels
 
@@ -51,7 +52,12 @@ def opened(
 ) -> SampleSet:
     cache_gib = (way * 10 * N * 32 * 32 * 3 + 10_000) * GIB_OF
     images = open_samples(
-        index, resolution, channels, cache_dir=cache, cache_gib=cache_gib, on_damage=damage, conditions=conditions
+        index,
+        Image(resolution=resolution, channels=channels),
+        cache_dir=cache,
+        cache_gib=cache_gib,
+        on_damage=damage,
+        conditions=conditions,
     )
     assert isinstance(images, MappedSet if way else StreamedSet)
     return images
@@ -104,12 +110,12 @@ def test_a_skipped_image_s_condition_goes_with_it(copy: Index, tmp_path: Path, w
 def test_pixels_go_where_they_are_asked_to(packed: Index, tmp_path: Path, way: float) -> None:
     images, numbers = opened(packed, tmp_path, way), np.random.default_rng(0).integers(0, N, 33)
     expected, labels = images.gather(numbers)
-    out = np.zeros((33, *images.shape[1:]), dtype=np.uint8)
+    out = np.zeros((33, *images.medium.row.shape), dtype=np.uint8)
     given, found = images.gather(numbers, out)
     assert given is out
     np.testing.assert_array_equal(out, expected)
     np.testing.assert_array_equal(found, labels)
-    assert images.shape == (N, 32, 32, 3)
+    assert (images.n, images.medium.row.shape) == (N, (32, 32, 3))
     assert images.gather(numbers[:0])[0].shape == (0, 32, 32, 3)
 
 
@@ -123,7 +129,7 @@ import sys
 from pathlib import Path
 from gandist.data.sets import MappedSet, SampleSet, StreamedSet, open_samples
 from gandist.data.index import read_index
-images = open_samples(read_index(sys.argv[1]), 32, 3, cache_dir=Path(sys.argv[2]))
+images = open_samples(read_index(sys.argv[1]), Image(), cache_dir=Path(sys.argv[2]))
 images.gather(__import__("numpy").arange(40))
 print(next(line for line in open("/proc/self/maps") if line.strip().endswith("/pixels")), flush=True)
 sys.stdin.read()
@@ -259,7 +265,7 @@ def test_decoded_sets_are_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
     def open_one(index: Index) -> SampleSet:
         time.sleep(0.02)  # file systems note times in steps of some milliseconds
         bound = 2 * (2.5 * bytes_each) * GIB_OF
-        return open_samples(index, 32, 3, cache_dir=tmp_path / "cache", cache_gib=bound)
+        return open_samples(index, Image(), cache_dir=tmp_path / "cache", cache_gib=bound)
 
     def held() -> set[str]:
         return {path.name for path in decoded.iterdir() if path.is_dir()}
@@ -306,7 +312,7 @@ def test_storage_that_does_not_answer_is_no_damage(
         nobody.bind(("127.0.0.1", 0))
         far = replace(packed, base=f"http://127.0.0.1:{nobody.getsockname()[1]}")
         streamed = StreamedSet(
-            far, 32, 3, ShardCache(tmp_path / "shards", 1 << 30), threads=1, on_damage="skip", conditions=far.labels
+            far, Image(), ShardCache(tmp_path / "shards", 1 << 30), threads=1, on_damage="skip", conditions=far.labels
         )
         with pytest.raises(UnreachableError, match="cannot be read"):
             streamed.gather(np.arange(4))

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gandist.data import pixels
 from gandist.errors import DataError
+from gandist.media import pixels
 from gandist.media.decode import decode
 from gandist.media.picture import Picture
 from gandist.pack import main

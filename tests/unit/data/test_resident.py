@@ -1,4 +1,4 @@
-"""Images in the device's memory: when they are put there, and that they are the same."""
+"""SampleSet in the device's memory: when they are put there, and that they are the same."""
 
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from gandist.config.run import RunConfig
 from gandist.data import resident
 from gandist.data.index import Index
 from gandist.data.resident import ResidentSet, place
-from gandist.data.sets import Images, open_samples
+from gandist.data.sets import SampleSet, open_samples
 from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
 from gandist.launch.resumption import prepare, run_root
+from gandist.media import Image
 from gandist.run import attempt
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
@@ -32,8 +33,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 
 @pytest.fixture
-def mapped(packed: Index, tmp_path: Path) -> Images:
-    return open_samples(packed, 32, 3, cache_dir=tmp_path)
+def mapped(packed: Index, tmp_path: Path) -> SampleSet:
+    return open_samples(packed, Image(), cache_dir=tmp_path)
 
 
 def selected(images: ResidentSet, numbers: np.ndarray) -> list[np.ndarray]:
@@ -51,7 +52,7 @@ def test_they_are_the_images_of_the_set(
     damage(index, 3)
     damage(index, N - 1)
     vectors = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
-    images = open_samples(index, 32, 3, cache_dir=tmp_path, cache_gib=cache_gib, on_damage="skip", conditions=vectors)
+    images = open_samples(index, Image(), cache_dir=tmp_path, cache_gib=cache_gib, on_damage="skip", conditions=vectors)
     there = ResidentSet(images, CPU)
     numbers = np.array([3, 0, N - 1, 3, 7])
     for found, expected, given in zip(
@@ -59,7 +60,7 @@ def test_they_are_the_images_of_the_set(
     ):
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(given, expected)
-    np.testing.assert_array_equal(there.pixels.numpy(), images.gather(np.arange(N))[0])
+    np.testing.assert_array_equal(there.rows.numpy(), images.gather(np.arange(N))[0])
     assert there.damaged == 2
 
 
@@ -68,21 +69,21 @@ def with_free(n_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gandist.distributed.memory.used_bytes", lambda device: 9 * n_bytes)
 
 
-def test_on_a_cpu_the_map_serves_unless_they_are_asked_for(mapped: Images) -> None:
+def test_on_a_cpu_the_map_serves_unless_they_are_asked_for(mapped: SampleSet) -> None:
     for choice in ("auto", "never"):
         images, said = place(mapped, choice, CPU)
         assert images is mapped
-        assert said == f"data=mapped n={N} resolution=32 bytes={BYTES}: they fit half of data.cache_gib"
+        assert said == f"data=mapped n={N} shape=32x32x3 bytes={BYTES}: they fit half of data.cache_gib"
     images, said = place(mapped, "always", CPU)
     assert isinstance(images, ResidentSet)
-    assert said.startswith(f"data=resident n={N} resolution=32 bytes={BYTES}: they take 0.0% of ")
+    assert said.startswith(f"data=resident n={N} shape=32x32x3 bytes={BYTES}: they take 0.0% of ")
     again, said = place(images, "always", CPU)
     assert again is images, "after a roll-back"
     assert said.startswith("data=resident")
 
 
 def test_on_a_gpu_they_are_kept_where_they_take_a_quarter_of_what_is_free(
-    mapped: Images, monkeypatch: pytest.MonkeyPatch
+    mapped: SampleSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The choice alone, which is made before a byte is taken there."""
     taken = []
@@ -103,15 +104,15 @@ def test_sets_too_large_for_the_cache_are_streamed_to_a_gpu_too(
 ) -> None:
     """Decoding all of it each time is left to who asks for it."""
     with_free(100 * BYTES, monkeypatch)
-    streamed = open_samples(packed, 32, 3, cache_dir=tmp_path, cache_gib=STREAMED_GIB)
+    streamed = open_samples(packed, Image(), cache_dir=tmp_path, cache_gib=STREAMED_GIB)
     images, said = place(streamed, "auto", GPU)
     assert images is streamed
-    assert said == f"data=streamed n={N} resolution=32 bytes={BYTES}: they do not fit half of data.cache_gib"
+    assert said == f"data=streamed n={N} shape=32x32x3 bytes={BYTES}: they do not fit half of data.cache_gib"
 
 
-def test_what_is_asked_for_and_does_not_fit_is_refused(mapped: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked_for_and_does_not_fit_is_refused(mapped: SampleSet, monkeypatch: pytest.MonkeyPatch) -> None:
     with_free(BYTES - 1, monkeypatch)
-    with pytest.raises(ConfigError, match=r"data\.resident: always, but the images take .* GiB free on cpu; set"):
+    with pytest.raises(ConfigError, match=r"data\.resident: always, but the samples take .* GiB free on cpu; set"):
         place(mapped, "always", CPU)
     with_free(BYTES, monkeypatch)
     assert isinstance(place(mapped, "always", CPU)[0], ResidentSet)

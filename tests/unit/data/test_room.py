@@ -16,10 +16,11 @@ from gandist.data.index import Index, read_index
 from gandist.data.room import FullError, allocate, room_for
 from gandist.data.sets import MappedSet, open_samples
 from gandist.errors import DataError
+from gandist.media import Image
 from tests.helpers.small_datasets import make_set
 
 N, ROOM = 40, 60 << 10
-"""Images of 32 x 32 x 3 bytes, twice as many as there is room for."""
+"""SampleSet of 32 x 32 x 3 bytes, twice as many as there is room for."""
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +71,9 @@ def test_a_disk_without_room_for_the_decoded_set(packed: Index, tmp_path: Path, 
 
 
 def test_it_fits_with_room(packed: Index, tmp_path: Path) -> None:
-    images = open_samples(packed, 32, 3, cache_dir=tmp_path)
+    images = open_samples(packed, Image(), cache_dir=tmp_path)
     assert isinstance(images, MappedSet)
-    status = (images.path / "pixels").stat()
+    status = (images.path / "rows").stat()
     assert status.st_blocks * 512 >= status.st_size == N * 32 * 32 * 3
 
 
@@ -97,15 +98,16 @@ def test_room_is_taken_before_it_is_used(tmp_path: Path) -> None:
 STALL = """
 import os, sys, time
 from pathlib import Path
-from gandist.data import images
+from gandist.data import sets
 from gandist.data.index import read_index
+from gandist.media import Image
 
 def one(self, number, out):
     print(number, flush=True)
     time.sleep(600)
 
-images.StreamedSet.one = one
-images.open_samples(read_index(sys.argv[1]), 32, 3, cache_dir=Path(sys.argv[2]))
+sets.StreamedSet.one = one
+sets.open_samples(read_index(sys.argv[1]), Image(), cache_dir=Path(sys.argv[2]))
 """
 
 
@@ -140,7 +142,7 @@ def test_killed_decodes_leave_nothing_after_the_next(packed: Index, tmp_path: Pa
     (cache / "decoded/.gone-32px-3ch.4711/pixels").write_bytes(bytes(1000))
     living = decoding(copies[0], cache)
     try:
-        open_samples(packed, 32, 3, cache_dir=cache)
+        open_samples(packed, Image(), cache_dir=cache)
         assert len(scratch(cache)) == 1
         assert living.poll() is None
         size = sum(file.stat().st_size for path in cache.glob("decoded/.*") for file in path.iterdir())
@@ -148,18 +150,18 @@ def test_killed_decodes_leave_nothing_after_the_next(packed: Index, tmp_path: Pa
     finally:
         end(living)
     for index in copies:
-        images = open_samples(index, 32, 3, cache_dir=cache)
+        images = open_samples(index, Image(), cache_dir=cache)
         assert images.gather(np.arange(3))[0].any()
     assert scratch(cache) == []
     assert len([path for path in (cache / "decoded").iterdir() if path.is_dir()]) == 3
 
 
 def test_a_set_cut_short_is_decoded_anew(packed: Index, tmp_path: Path) -> None:
-    first = open_samples(packed, 32, 3, cache_dir=tmp_path)
+    first = open_samples(packed, Image(), cache_dir=tmp_path)
     assert isinstance(first, MappedSet)
     expected = first.gather(np.arange(N))[0]
-    os.truncate(first.path / "pixels", 0)
-    found = open_samples(packed, 32, 3, cache_dir=tmp_path).gather(np.arange(N))[0]
+    os.truncate(first.path / "rows", 0)
+    found = open_samples(packed, Image(), cache_dir=tmp_path).gather(np.arange(N))[0]
     np.testing.assert_array_equal(found, expected)
 
 

@@ -16,11 +16,13 @@ from gandist.evaluation.evaluation import Yardstick, yardstick
 from gandist.evaluation.extractors import open_extractor
 from gandist.evaluation.features import look
 from gandist.evaluation.statistics import distance_of
+from gandist.media import Image as ImageMedium
 from gandist.run.trained import Trained
 from tests.helpers.small_datasets import make_set
 from tests.unit.evaluation.test_extractors import scripted
 
 CPU = torch.device("cpu")
+GREY = ImageMedium(channels=1)
 ALONE = Ranks(0, 1, CPU)
 N = 1000
 
@@ -45,10 +47,10 @@ def blurred(images: np.ndarray, amount: float) -> np.ndarray:
 def test_the_distance_grows_with_what_is_wrong(garments: tuple[np.ndarray, np.ndarray], name: str, n: int) -> None:
     images, labels = garments
     extractor = open_extractor(name, None, 1, CPU)
-    real = look(extractor, [images[:N]], N, CPU).moments
+    real = look(extractor, GREY, [images[:N]], N, CPU).moments
 
     def distance(fakes: np.ndarray) -> float:
-        return distance_of(real, look(extractor, [fakes], len(fakes), CPU).moments)
+        return distance_of(real, look(extractor, GREY, [fakes], len(fakes), CPU).moments)
 
     others, their_labels = images[N:], labels[N:]
     floor = distance(others[:n])

@@ -13,9 +13,11 @@ from gandist.data import dataset
 from gandist.distributed.ranks import Ranks
 from gandist.evaluation.extractors import Extractor, open_extractor
 from gandist.evaluation.features import look, real_features
+from gandist.media import Image as ImageMedium
 from tests.helpers.small_datasets import make_set
 
 CPU = torch.device("cpu")
+GREY = ImageMedium(channels=1)
 ALONE = Ranks(0, 1, CPU)
 
 
@@ -75,8 +77,8 @@ def test_looked_at_once(config: RunConfig, extractor: Extractor, tmp_path: Path)
 
 def test_parts_of_any_size(extractor: Extractor) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 1), np.uint8)
-    whole = look(extractor, [pixels], 30, CPU)
-    parts = look(extractor, np.array_split(pixels, 4), 30, CPU)
+    whole = look(extractor, GREY, [pixels], 30, CPU)
+    parts = look(extractor, GREY, np.array_split(pixels, 4), 30, CPU)
     torch.testing.assert_close(parts.h, whole.h)
     # Sums in float64 of float32 probabilities, whose last bits depend on how many images are looked at together.
     torch.testing.assert_close(parts.predictions.sums, whole.predictions.sums, rtol=1.3e-6, atol=1e-5)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gandist.data.files import check_empty, pngs, shard_names, write_folder, write_shards, write_zip
+from gandist.data.files import check_empty, encoded, shard_names, write_folder, write_shards, write_zip
 from gandist.data.index import Index, read_index
 from gandist.data.packing import pack
 from gandist.errors import ConfigError, DataError
+from gandist.media import Image as ImageMedium
 from gandist.media.decode import decode
 from gandist.pack import main as pack_main
 from tests.helpers.small_datasets import make_set, pixels
@@ -24,8 +25,8 @@ LABELS = [(5 * i) % 7 for i in range(N)]
 
 def images(n: int = N) -> Iterator[bytes]:
     """`pixels(0)` and so on, in parts of five."""
-    stack = np.stack([pixels(i) for i in range(n)]).transpose(0, 3, 1, 2)
-    return pngs(stack[at : at + 5] for at in range(0, n, 5))
+    stack = np.stack([pixels(i) for i in range(n)])
+    return encoded((stack[at : at + 5] for at in range(0, n, 5)), ImageMedium())
 
 
 def found(index: Index) -> list[np.ndarray]:
@@ -42,7 +43,7 @@ def in_order(index: Index, column: str) -> list[object]:
 def test_pngs_keep_order_and_mode() -> None:
     for number, data in enumerate(images()):
         np.testing.assert_array_equal(decode(data, 32, 3), pixels(number))
-    (grey,) = pngs([pixels(0, channels=1)[None, None]])
+    (grey,) = encoded([pixels(0, channels=1)[None, :, :, None]], ImageMedium(channels=1))
     np.testing.assert_array_equal(decode(grey, 32, 1)[:, :, 0], pixels(0, channels=1))
 
 

@@ -17,12 +17,12 @@ from gandist.media.film import write_mp4, write_webp
 
 
 def sweep(n: int, channels: int, height: int = 32, width: int = 32) -> np.ndarray:
-    """Images of a soft disc that goes round once: (n, C, H, W), the last a step before the first."""
+    """Images of a soft disc that goes round once: (n, H, W, C), the last a step before the first."""
     y, x = np.mgrid[0:height, 0:width]
     angle = 2 * np.pi * np.arange(n)[:, None, None] / n
     far = np.hypot(y - height * (0.5 + 0.3 * np.sin(angle)), x - width * (0.5 + 0.3 * np.cos(angle)))
     light = np.exp(-((far / (0.25 * height)) ** 2))
-    coloured: np.ndarray = light[:, None] * np.array([230, 120, 40])[:channels, None, None]
+    coloured: np.ndarray = light[..., None] * np.array([230, 120, 40])[:channels]
     return coloured.astype(np.uint8)
 
 
@@ -59,7 +59,7 @@ def test_webp(tmp_path: Path, channels: int) -> None:
     assert set(lengths_ms) == {33, 34}
     for frame, pixels in zip(frames, images, strict=True):
         assert frame.shape == (256, 256, 3)
-        np.testing.assert_array_equal(frame[3::8, 5::8], np.broadcast_to(pixels.transpose(1, 2, 0), (32, 32, 3)))
+        np.testing.assert_array_equal(frame[3::8, 5::8], np.broadcast_to(pixels, (32, 32, 3)))
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.webp"]
 
 
@@ -68,7 +68,7 @@ def test_large_images_as_webp_may_lose_a_little(tmp_path: Path) -> None:
     write_webp(tmp_path / "a.webp", [images], fps=5)
     frames, lengths_ms, _ = webp_frames(tmp_path / "a.webp")
     assert lengths_ms == [200] * 4
-    error = np.abs(np.stack(frames).astype(int) - images.transpose(0, 2, 3, 1))
+    error = np.abs(np.stack(frames).astype(int) - images)
     assert 0 < error.mean() < 3
 
 
@@ -93,7 +93,7 @@ def test_mp4(tmp_path: Path, channels: int, height: int, width: int, shown: tupl
     assert (stream.duration or 0) * (stream.time_base or 0) == 2
     assert [frame.shape for frame in frames] == [(*shown, 3)] * 24
     scale = max(1, 256 // max(height, width))
-    wanted = images.transpose(0, 2, 3, 1).repeat(scale, 1).repeat(scale, 2).astype(int)
+    wanted = images.repeat(scale, 1).repeat(scale, 2).astype(int)
     found = np.stack(frames)[:, : height * scale, : width * scale]
     assert np.abs(found - wanted).mean() < 4
     assert np.abs(found[..., 0].mean() - wanted[..., 0].mean()) < 2, "the colours are told to players"

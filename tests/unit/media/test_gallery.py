@@ -12,7 +12,7 @@ from gandist.media.gallery import circuit, enlarged, grid, png_bytes, slerp
 def numbered(n: int, channels: int, size: int) -> np.ndarray:
     """Images of one tone each: image i has the value 10 (i + 1), plus its channel."""
     tones = 10 * np.arange(1, n + 1, dtype=np.uint8)[:, None] + np.arange(channels, dtype=np.uint8)
-    return np.broadcast_to(tones[:, :, None, None], (n, channels, size, size))
+    return np.broadcast_to(tones[:, None, None, :], (n, size, size, channels))
 
 
 def test_images_stand_row_by_row() -> None:
@@ -30,19 +30,19 @@ def test_images_stand_row_by_row() -> None:
 
 
 def test_small_images_grow_by_whole_pixels() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (1, 1, 32, 32), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1), dtype=np.uint8)
     picture = np.asarray(grid(image, columns=1))
     assert picture.shape == (96, 96)
     for dy in range(3):
         for dx in range(3):
-            assert np.array_equal(picture[dy::3, dx::3], image[0, 0])
+            assert np.array_equal(picture[dy::3, dx::3], image[0, :, :, 0])
     assert [grid(numbered(1, 1, size), columns=1).width for size in (28, 64, 128)] == [84, 64, 128]
-    assert grid(np.zeros((1, 3, 16, 48), np.uint8), columns=1).size == (96, 32)
+    assert grid(np.zeros((1, 16, 48, 3), np.uint8), columns=1).size == (96, 32)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_png_is_lossless_and_repeatable(channels: int) -> None:
-    images = np.random.default_rng(1).integers(0, 256, (6, channels, 32, 32), dtype=np.uint8)
+    images = np.random.default_rng(1).integers(0, 256, (6, 32, 32, channels), dtype=np.uint8)
     picture = grid(images, columns=3)
     data = png_bytes(picture)
     assert data == png_bytes(grid(images.copy(), columns=3))
@@ -55,10 +55,10 @@ def test_png_is_lossless_and_repeatable(channels: int) -> None:
 @pytest.mark.parametrize(
     "images",
     [
-        np.zeros((4, 2, 8, 8), np.uint8),
-        np.zeros((4, 3, 8, 8), np.float32),
-        np.zeros((3, 8, 8), np.uint8),
-        np.zeros((0, 3, 8, 8), np.uint8),
+        np.zeros((4, 8, 8, 2), np.uint8),
+        np.zeros((4, 8, 8, 3), np.float32),
+        np.zeros((8, 8, 3), np.uint8),
+        np.zeros((0, 8, 8, 3), np.uint8),
     ],
 )
 def test_other_arrays_are_refused(images: np.ndarray) -> None:
@@ -72,8 +72,8 @@ def test_columns_must_be_positive() -> None:
 
 
 def test_enlarged() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 4), dtype=np.uint8)
-    assert np.array_equal(enlarged(images, 14)[1, 1::2, ::2], images[1].transpose(1, 2, 0))
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
+    assert np.array_equal(enlarged(images, 14)[1, 1::2, ::2], images[1])
     assert [enlarged(images, px).shape for px in (3, 9, 10)] == [(2, 5, 4, 3), (2, 5, 4, 3), (2, 10, 8, 3)]
 
 

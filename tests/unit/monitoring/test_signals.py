@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from gandist.gan.players import Players, build_players
+from gandist.media import Image
+from gandist.media.image import COARSE_PX
 from gandist.monitoring.health import SIGNALS, WORST, WORST_CLASS
-from gandist.monitoring.signals import CLASSES, COARSE_PX, EACH, Probe, chosen
+from gandist.monitoring.signals import CLASSES, EACH, Probe, chosen
 from tests.helpers.no_host_sync import Blind
 
 
@@ -41,13 +43,13 @@ def test_diversity_is_relative_to_real_images() -> None:
     x = Flat()(torch.randn(16, 2))
     one = players()
     z = 0.5 * x[:, 0, 0, ::8]
-    found = look(Probe(x, z, None), one)
+    found = look(Probe(x, z, None, Image().coarse), one)
     assert found == {
         "signal/diversity": pytest.approx(0.5),
         "signal/drift": 0.0,
         "signal/nonfinite": 0.25,
     }
-    assert look(Probe(x, torch.ones(16, 2), None), one)["signal/diversity"] == 0.0, "one image"
+    assert look(Probe(x, torch.ones(16, 2), None, Image().coarse), one)["signal/diversity"] == 0.0, "one image"
     assert x.shape[-1] // COARSE_PX == 2
 
 
@@ -55,11 +57,11 @@ def test_within_a_class_what_tells_classes_apart_does_not_count() -> None:
     """G draws each class once: classes differ as they should, and images of a class not at all."""
     y = torch.arange(4).repeat(8)
     x = Flat()(0.1 * torch.randn(32, 2), y)
-    probe = Probe(x, torch.zeros(32, 2), y)
+    probe = Probe(x, torch.zeros(32, 2), y, Image().coarse)
     found = look(probe, players())
     assert found["signal/diversity"] > 0.9
     assert found["signal/diversity_within"] == 0.0
-    same = look(Probe(x, x[:, 0, 0, ::8] - y[:, None], y), players())
+    same = look(Probe(x, x[:, 0, 0, ::8] - y[:, None], y, Image().coarse), players())
     assert same["signal/diversity_within"] == pytest.approx(1.0, rel=1e-5)
 
 
@@ -72,7 +74,7 @@ def test_without_pairs_of_a_class_there_is_no_such_number(y: Tensor | None) -> N
             return super().forward(z)
 
     of = build_players(Blank, Blank, seed=0, device=torch.device("cpu"))
-    assert tuple(look(Probe(torch.randn(32, 1, 16, 16), torch.zeros(32, 2), y), of)) == SIGNALS[:-2]
+    assert tuple(look(Probe(torch.randn(32, 1, 16, 16), torch.zeros(32, 2), y, Image().coarse), of)) == SIGNALS[:-2]
 
 
 def test_the_class_of_the_least_variety_is_told() -> None:
@@ -81,7 +83,7 @@ def test_the_class_of_the_least_variety_is_told() -> None:
     x = Flat()(torch.randn(36, 2))
     z = x[:, 0, 0, ::8] - y[:, None]
     z[y == 2] = 0
-    found = look(Probe(x, z, y), players())
+    found = look(Probe(x, z, y, Image().coarse), players())
     assert found.keys() == {*SIGNALS, WORST_CLASS}
     assert found["signal/diversity_within"] > 0.6
     assert (found[WORST], found[WORST_CLASS]) == (0.0, 2)
@@ -92,7 +94,7 @@ def test_a_class_of_one_picture_is_not_compared() -> None:
     y = torch.cat([torch.zeros(9), torch.ones(9), torch.full((3,), 2)]).long()
     x = Flat()(torch.randn(21, 2)).clone()
     x[y == 1] = 0.5
-    found = look(Probe(x, x[:, 0, 0, ::8] - y[:, None], y), players())
+    found = look(Probe(x, x[:, 0, 0, ::8] - y[:, None], y, Image().coarse), players())
     assert found[WORST] == pytest.approx(1.0, rel=1e-5)
     assert found[WORST_CLASS] == 0
 
@@ -123,7 +125,7 @@ def test_g_itself_is_looked_at_and_left_as_it_is() -> None:
     one.G.net.get_buffer("offset").fill_(7.0)
     before = copy.deepcopy((one.G.net.state_dict(), one.G_ema.state_dict(), one.G.net.training))
     x = Flat()(torch.randn(16, 2))
-    found = look(Probe(x, x[:, 0, 0, ::8], None), one)
+    found = look(Probe(x, x[:, 0, 0, ::8], None, Image().coarse), one)
     assert found["signal/diversity"] == pytest.approx(3.0)
     assert found["signal/drift"] == pytest.approx(2.0), "|3 - 1| / |1|"
     after = (one.G.net.state_dict(), one.G_ema.state_dict(), one.G.net.training)
@@ -134,7 +136,7 @@ def test_a_look_waits_for_nothing() -> None:
     """All numbers stay on the device until the row takes them together."""
     y = torch.arange(4).repeat(32)
     x = Flat()(torch.randn(128, 2))
-    probe, of, nonfinite = Probe(x, x[:, 0, 0, ::8] - y[:, None], y), players(), torch.tensor(0.25)
+    probe, of, nonfinite = Probe(x, x[:, 0, 0, ::8] - y[:, None], y, Image().coarse), players(), torch.tensor(0.25)
     with Blind():  # type: ignore[no-untyped-call]
         values = probe.look(of, nonfinite)
     assert probe.named(values.tolist())[WORST] == pytest.approx(1.0, rel=1e-5), "in two batches, as in one"

@@ -56,7 +56,7 @@ def test_the_same_bits_for_any_number_of_images_and_devices(pair: str) -> None:
     trained = untrained(PAIRS[pair])
     n = 3 * BATCH + 7
     z, y = inputs(trained, n)
-    whole = trained.images(z, y)
+    whole = trained.samples(z, y)
     assert whole.std() > 10
     assert len({image.tobytes() for image in whole}) == n
     for devices in (1, 2, 3, 7):
@@ -70,13 +70,13 @@ def test_the_same_bits_for_any_number_of_images_and_devices(pair: str) -> None:
 
 def test_little_is_drawn_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     trained, devices, called = untrained(PAIRS["mlp"]), 2, []
-    images = Trained.images
+    images = Trained.samples
 
     def counted(self: Trained, z: Tensor, y: Tensor | None) -> np.ndarray:
         called.append((id(self.G), threading.get_ident()))
         return images(self, z, y)
 
-    monkeypatch.setattr(Trained, "images", counted)
+    monkeypatch.setattr(Trained, "samples", counted)
     batches = drawn(trained, trained.latents(100 * BATCH), devices=[CPU] * devices)
     assert not called, "nothing before the first is asked for"
     next(batches)
@@ -93,8 +93,8 @@ def test_little_is_drawn_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = untrained(PAIRS["mlp"])
-    images = Trained.images
-    monkeypatch.setattr(Trained, "images", lambda self, z, y: images(self, z, y) if len(z) == BATCH else 1 / 0)
+    images = Trained.samples
+    monkeypatch.setattr(Trained, "samples", lambda self, z, y: images(self, z, y) if len(z) == BATCH else 1 / 0)
     batches = drawn(trained, trained.latents(BATCH + 1), devices=[CPU, CPU])
     assert len(next(batches)) == BATCH
     with pytest.raises(ZeroDivisionError):

@@ -113,10 +113,10 @@ def test_conditions_are_drawn_like_the_data(runs: dict[str, RunConfig]) -> None:
 def test_the_condition_changes_the_image(runs: dict[str, RunConfig]) -> None:
     trained = opened(runs, "class")
     z = trained.latents(1).expand(10, -1)
-    images = trained.images(z, torch.arange(10))
+    images = trained.samples(z, torch.arange(10))
     assert len({image.tobytes() for image in images}) == 10
     texts = opened(runs, "text")
-    images = texts.images(texts.latents(1).expand(IMAGES, -1), torch.from_numpy(VECTORS))
+    images = texts.samples(texts.latents(1).expand(IMAGES, -1), torch.from_numpy(VECTORS))
     assert len({image.tobytes() for image in images}) == IMAGES
 
 
@@ -171,7 +171,7 @@ def test_captions_without_their_data_are_told(tmp_path: Path) -> None:
     assert train.run(config, "auto") == 0
     shutil.rmtree(tmp_path / "set")
     trained = open_trained(run_root(config), CPU)
-    assert trained.images(trained.latents(2), torch.from_numpy(VECTORS[:2])).shape == (2, 1, 32, 32)
+    assert trained.samples(trained.latents(2), torch.from_numpy(VECTORS[:2])).shape == (2, 32, 32, 1)
     with pytest.raises(DataError, match="no such folder"):
         trained.draw(2)
 

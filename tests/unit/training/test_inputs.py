@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -261,7 +262,8 @@ def test_sample_grids_stay_the_same(tmp_path: Path) -> None:
         if name == "classes":
             assert y.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
         else:
-            numbers = given.inputs.sample_numbers(4)
+            index: Any = SimpleNamespace(captions=[str(number) for number in range(IMAGES)])
+            numbers = [int(caption) for caption in given.inputs.sample_captions(index, 4)]
             np.testing.assert_array_equal(rows[:, 0].numpy(), VECTORS[numbers])
 
 

@@ -15,7 +15,7 @@ from gandist.config.methods import new_game, new_players
 from gandist.distributed.ranks import Ranks
 from gandist.errors import OvertakenError
 from gandist.gan.players import Players
-from gandist.media.gallery import as_pixels, grid
+from gandist.media.gallery import grid
 from gandist.monitoring.telemetry import Silent
 from gandist.run.attempt import Attempt
 from gandist.storage.storage import Storage
@@ -77,7 +77,7 @@ def test_training_goes_on_while_a_grid_is_written(
     for seen in (0, 12):
         players.images_seen = seen
         with torch.no_grad():
-            expected.append(np.asarray(grid(as_pixels(players.G_ema.eval()(z, y)), COLUMNS)))
+            expected.append(np.asarray(grid(inputs.medium.from_network(players.G_ema.eval()(z, y)).numpy(), COLUMNS)))
             if seen:
                 threading.Timer(0.05, held.go.set).start()
             outputs.samples(players, inputs)

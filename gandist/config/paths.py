@@ -1,0 +1,17 @@
+"""The paths that a configuration names."""
+
+from typing import Any
+
+from gandist.config.run import RunConfig
+from gandist.storage.remote import is_remote, local_path
+
+
+def absolute(config: RunConfig) -> dict[str, Any]:
+    """The configuration without relative paths: Ray's workers start in folders of their own."""
+    tree = config.resolved()
+    paths = ("data.path", "data.cache_dir", "model.stage_1", "eval.weights", "telemetry.dir")
+    for section, field in (path.split(".") for path in paths):
+        path = tree[section][field]
+        if path and not path.startswith("builtin:") and not is_remote(path):
+            tree[section][field] = str(local_path(path, f"{section}.{field}").absolute())
+    return tree
