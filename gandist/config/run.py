@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from gandist.config import checks, extensions, typed
 from gandist.config.checks import hint
-from gandist.config.sample import own_options
+from gandist.config.sample import complete_options
 from gandist.config.sections import Section, Tree, one_or_more
 from gandist.config.typed import Kind
 from gandist.errors import ConfigError
@@ -61,13 +61,12 @@ class RunConfig(Tree):
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         checks.check(self)
+        complete_options(self)
         return self
 
     def resolved(self) -> dict[str, Any]:
         """The whole tree as plain data, as it stands in a run's `config.yaml`."""
-        tree = self.model_dump(mode="json")
-        tree["data"]["options"], tree["model"]["options"] = own_options(self)
-        return tree
+        return self.model_dump(mode="json")
 
     def fingerprint(self) -> str:
         """sha256 over every field but those of `MAY_CHANGE`: runs that agree in it can go on from each other."""

@@ -63,11 +63,12 @@ def shapes(config: Tree) -> tuple[Shape, Shape]:
     return shape._replace(norm=norm_G), shape._replace(norm=norm_D)
 
 
-def own_options(config: Tree) -> tuple[dict[str, object], dict[str, object]]:
-    """`data.options` and `model.options` with their defaults, as a run keeps them."""
-    medium = {name: value for name, value in medium_of(config).model_dump(mode="json").items() if name not in SHARED}
+def complete_options(config: Tree) -> None:
+    """Give `data.options` and `model.options` the defaults of what they leave out, in place: a run keeps them all."""
+    medium = medium_of(config).model_dump(mode="json")
+    config.data.options.update({name: value for name, value in medium.items() if name not in SHARED})
     pair = _validated("model.options", NETWORKS[config.model.name].options, config.model.options)
-    return medium, pair.model_dump(mode="json")
+    config.model.options.update(pair.model_dump(mode="json"))
 
 
 def _validated(path: str, kind: type[Kind], values: dict[str, object]) -> Kind:
