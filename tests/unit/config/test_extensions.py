@@ -13,6 +13,7 @@ from gandist.config import extensions
 from gandist.config.run import load
 from gandist.errors import CheckpointError, ConfigError
 from gandist.run.trained import open_trained
+from gandist.testing import check_pair
 from tests.helpers.checkout_copy import ROOT
 
 
@@ -59,6 +60,11 @@ def test_the_example_of_the_documents(example: Path, monkeypatch: pytest.MonkeyP
     refused = train(example)
     assert refused.returncode == 2
     assert "my_methods.py: changed since" in refused.stderr
+
+
+def test_the_pair_of_the_example_is_checked_by_one_call(example: Path) -> None:
+    load(str(example / "mine.yaml"))
+    check_pair("plain")
 
 
 @pytest.mark.slow
