@@ -74,7 +74,7 @@ def usefulness(
     if not config.model.classes:
         raise ConfigError(f"{config.run.name}: has no classes (model.classes=0): nothing tells what its images show")
     key, data = "--data" if data else "data.path:", data or config.data.path
-    real, tested = _of(config, data), _of(config, test)
+    real, tested = reading(config, data), reading(config, test)
     with dataset.told_as("--test"):
         dataset.open_index(tested)
     with dataset.told_as(key):
@@ -82,7 +82,7 @@ def usefulness(
     n = min(there, IMAGES_MAX) if n_real is None else n_real
     if n > there:
         raise DataError(f"{data}: holds {there} images; --real {n} are more")
-    seen = set[bytes]().union(*(digests_of(_of(config, path)) for path in {data, config.data.path}))
+    seen = set[bytes]().union(*(digests_of(reading(config, path)) for path in {data, config.data.path}))
     proof, left_out = unseen(take(tested, N_TEST, 0), seen)
     if not len(proof.labels):
         raise DataError(f"{test}: all its images are among those that were trained on; give others as --test")
@@ -111,7 +111,7 @@ def usefulness(
     return Result(accuracy, protocol)
 
 
-def _of(config: RunConfig, path: str) -> RunConfig:
+def reading(config: RunConfig, path: str) -> RunConfig:
     """The configuration, but of the images at `path`, which need not fill a batch."""
     data, train = config.data.model_copy(update={"path": path}), config.train.model_copy(update={"batch": 1})
     return config.model_copy(update={"data": data, "train": train})

@@ -16,7 +16,7 @@ from gandist.errors import DataError
 from gandist.launch.resumption import run_root
 from gandist.pack import pack
 from gandist.run.trained import Trained, open_trained
-from gandist.usefulness import Labelled, _of, digests_of, main, take, together, unseen, usefulness
+from gandist.usefulness import Labelled, digests_of, main, reading, take, together, unseen, usefulness
 from tests.helpers.train_on_ranks import tiny
 
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ class Copies(nn.Module):
 def test_better_fakes_are_of_more_use(runs: dict[str, str], sets: dict[str, str]) -> None:
     """Untrained, a generator is of none alone; one that draws unseen garments helps; with wrong labels it harms."""
     trained = open_trained(runs["class"], CPU)
-    known = take(_of(trained.config, "builtin:fashion-10k"), 3000, 0)
+    known = take(reading(trained.config, "builtin:fashion-10k"), 3000, 0)
     found = {}
     for name, G in {"untrained": trained.G, "good": Copies(known), "wrong": Copies(known, 1)}.items():
         result = usefulness(replace(trained, G=G), sets["large"], n_real=200, n_fake=2000, seeds=[0], kimg=4)
@@ -91,9 +91,9 @@ def test_it_is_tested_on_what_nothing_was_trained_on(runs: dict[str, str], sets:
 
 def test_unseen_compares_pixels(sets: dict[str, str], runs: dict[str, str]) -> None:
     config = open_trained(runs["class"], CPU).config
-    seen = digests_of(_of(config, sets["small"]))
+    seen = digests_of(reading(config, sets["small"]))
     assert len(seen) == N
-    images, labels = take(_of(config, sets["small"]), 10, 3)
+    images, labels = take(reading(config, sets["small"]), 10, 3)
     changed = images.copy()
     changed[7, 16, 16] ^= 1
     proof, left_out = unseen(Labelled(changed, labels), seen)

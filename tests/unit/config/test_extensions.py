@@ -43,7 +43,7 @@ def test_the_example_of_the_documents(example: Path, monkeypatch: pytest.MonkeyP
     assert "resume run=mine" in again.stderr
 
     # Drawn from where the file is no longer: the run has kept its own.
-    monkeypatch.setattr(extensions, "_sources", {})
+    monkeypatch.setattr(extensions, "executed", {})
     (example / "my_methods.py").rename(example / "moved.py")
     images = open_trained(str(example / "runs/mine"), torch.device("cpu")).draw(3)
     (example / "moved.py").rename(example / "my_methods.py")
@@ -52,7 +52,7 @@ def test_the_example_of_the_documents(example: Path, monkeypatch: pytest.MonkeyP
 
     kept = example / "runs/mine/imports/my_methods.py"
     kept.write_text(kept.read_text() + "\nraise SystemExit\n")
-    monkeypatch.setattr(extensions, "_sources", {})
+    monkeypatch.setattr(extensions, "executed", {})
     with pytest.raises(CheckpointError, match=r"my_methods\.py: damaged: its sha256"):
         open_trained(str(example / "runs/mine"), torch.device("cpu"))
 
