@@ -32,7 +32,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def own_tables() -> Iterator[None]:
     """What a test's imports add to the tables of methods is gone after it."""
-    tables: list[dict[str, Any]] = [NETWORKS, OBJECTIVES, PENALTIES, AUGMENTATIONS, extensions._sources]
+    tables: list[dict[str, Any]] = [NETWORKS, OBJECTIVES, PENALTIES, AUGMENTATIONS, extensions.executed]
     before = [dict(table) for table in tables]
     yield
     for table, kept in zip(tables, before, strict=True):

@@ -16,7 +16,8 @@ from gandist.storage.remote import local_path
 FOLDER = "imports"
 """Of a run: keeps the files that its configuration imports."""
 
-_sources: dict[str, str] = {}
+executed: dict[str, str] = {}
+"""The text of files that were run in this process, by the paths that configurations name them by."""
 
 
 def load(paths: Iterable[str], beside: Path | None = None) -> None:
@@ -32,7 +33,7 @@ def load(paths: Iterable[str], beside: Path | None = None) -> None:
         found = next((file for file in places if file.is_file()), None)
         if found is not None:
             run({path: found.read_text()})
-        elif path not in _sources:
+        elif path not in executed:
             raise ConfigError(f"imports: {path}: no such file, here or beside the configuration")
 
 
@@ -43,9 +44,9 @@ def run(sources: Mapping[str, str]) -> None:
         ConfigError: one fails, or another one of that name was run.
     """
     for path, source in sources.items():
-        if _sources.get(path, source) != source:
+        if executed.get(path, source) != source:
             raise ConfigError(f"imports: {path}: another file of this name was run already in this process; rename one")
-        if path in _sources:
+        if path in executed:
             continue
         module = types.ModuleType(f"gandist_imports_{Path(path).stem}")
         module.__file__ = path
@@ -54,14 +55,14 @@ def run(sources: Mapping[str, str]) -> None:
             exec(compile(source, path, "exec"), module.__dict__)
         except Exception as error:  # whatever a user's file raises
             raise ConfigError(f"imports: {path}: {type(error).__name__}: {error}") from error
-        _sources[path] = source
+        executed[path] = source
 
 
 def sources(paths: Iterable[str]) -> dict[str, str]:
     """The text of files that were run, by their paths."""
-    return {path: _sources[path] for path in paths}
+    return {path: executed[path] for path in paths}
 
 
 def digests(paths: Iterable[str]) -> dict[str, str]:
     """sha256 of files that were run, by their names."""
-    return {Path(path).name: hashlib.sha256(_sources[path].encode()).hexdigest() for path in paths}
+    return {Path(path).name: hashlib.sha256(executed[path].encode()).hexdigest() for path in paths}

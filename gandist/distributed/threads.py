@@ -61,13 +61,13 @@ def cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 def fastest(most: int) -> int:
     """Of 1, 2, 4 ... at most `most` threads the last that was worth its doubling, by a convolution's time."""
-    found, least_s = 1, _convolution_s(1)
-    while 2 * found <= most and GAIN * (taken_s := _convolution_s(2 * found)) <= least_s:
+    found, least_s = 1, convolution_s(1)
+    while 2 * found <= most and GAIN * (taken_s := convolution_s(2 * found)) <= least_s:
         found, least_s = 2 * found, taken_s
     return found
 
 
-def _convolution_s(threads: int) -> float:
+def convolution_s(threads: int) -> float:
     """The shortest of some forward and backward passes of a middle layer."""
     torch.set_num_threads(threads)
     x, weight = torch.zeros(16, 64, 16, 16, requires_grad=True), torch.zeros(128, 64, 4, 4, requires_grad=True)

@@ -65,7 +65,7 @@ def drive(plan: Plan, resume: Resume) -> int:
     """
     base = plan.base
     check_evaluation(base, dataset.open_index(base))
-    storage, started = _prepare(plan, resume)
+    storage, started = prepare(plan, resume)
     os.environ.update(ENVIRONMENT | dict(os.environ))
     connect(math.ceil(workers_of(base) * base.launch.resources.get("CPU", 1)), log_to_driver=False)
     at_once = concurrent(plan, resources_of(base), nodes(base.launch.labels))
@@ -98,7 +98,7 @@ def drive(plan: Plan, resume: Resume) -> int:
     return 0
 
 
-def _prepare(plan: Plan, resume: Resume) -> tuple[Storage, bool]:
+def prepare(plan: Plan, resume: Resume) -> tuple[Storage, bool]:
     """The sweep's storage, and whether there is a sweep to go on with.
 
     Raises:

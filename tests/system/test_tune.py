@@ -267,11 +267,11 @@ def test_a_signal_ends_the_sweep_and_the_same_command_goes_on(folder: Path) -> N
 def test_another_sweep_of_the_same_name_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "sweeps/small").mkdir(parents=True)
     space = {"optim.lr_G": {"choice": [1e-3]}}
-    from gandist.tune.drive import _prepare
+    from gandist.tune.drive import prepare
     from gandist.tune.sweep import read
 
     file = sweep(folder, "small", space)
-    _prepare(read(file), "auto")
+    prepare(read(file), "auto")
     assert main([sweep(folder, "small", space, trials=7)]) == 2
     assert "was started as another sweep: trials;" in capsys.readouterr().err
     file = sweep(folder, "small", space)

@@ -26,11 +26,11 @@ def usable(x: Tensor) -> bool:
     if not (x.is_cuda or EVERYWHERE) or x.dtype not in DTYPES or torch.compiler.is_compiling():
         return False
     N, C, H, W = x.shape
-    return N * H * max(C, W) < ROWS_MAX and _works()
+    return N * H * max(C, W) < ROWS_MAX and works()
 
 
 @cache
-def _works() -> bool:
+def works() -> bool:
     """Whether Triton is there and starts a kernel, for which it needs a C compiler."""
     if importlib.util.find_spec("triton") is None:
         return False

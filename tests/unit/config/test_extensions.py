@@ -13,6 +13,7 @@ from gandist.config import extensions
 from gandist.config.run import load
 from gandist.errors import CheckpointError, ConfigError
 from gandist.run.trained import open_trained
+from gandist.testing import check_pair
 from tests.helpers.checkout_copy import ROOT
 
 
@@ -42,7 +43,7 @@ def test_the_example_of_the_documents(example: Path, monkeypatch: pytest.MonkeyP
     assert "resume run=mine" in again.stderr
 
     # Drawn from where the file is no longer: the run has kept its own.
-    monkeypatch.setattr(extensions, "_sources", {})
+    monkeypatch.setattr(extensions, "executed", {})
     (example / "my_methods.py").rename(example / "moved.py")
     images = open_trained(str(example / "runs/mine"), torch.device("cpu")).draw(3)
     (example / "moved.py").rename(example / "my_methods.py")
@@ -51,7 +52,7 @@ def test_the_example_of_the_documents(example: Path, monkeypatch: pytest.MonkeyP
 
     kept = example / "runs/mine/imports/my_methods.py"
     kept.write_text(kept.read_text() + "\nraise SystemExit\n")
-    monkeypatch.setattr(extensions, "_sources", {})
+    monkeypatch.setattr(extensions, "executed", {})
     with pytest.raises(CheckpointError, match=r"my_methods\.py: damaged: its sha256"):
         open_trained(str(example / "runs/mine"), torch.device("cpu"))
 
@@ -59,6 +60,11 @@ def test_the_example_of_the_documents(example: Path, monkeypatch: pytest.MonkeyP
     refused = train(example)
     assert refused.returncode == 2
     assert "my_methods.py: changed since" in refused.stderr
+
+
+def test_the_pair_of_the_example_is_checked_by_one_call(example: Path) -> None:
+    load(str(example / "mine.yaml"))
+    check_pair("plain")
 
 
 @pytest.mark.slow

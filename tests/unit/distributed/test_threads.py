@@ -32,7 +32,7 @@ def _free(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_last_doubling_that_was_worth_it(
     taken_ms: dict[int, float], best: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads, "_convolution_s", lambda n: taken_ms[n] / 1000)
+    monkeypatch.setattr(threads, "convolution_s", lambda n: taken_ms[n] / 1000)
     assert threads.choose(None, None) == best
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert threads.choose(None, None) <= 2
@@ -45,7 +45,7 @@ def test_the_measurement_leaves_the_number_as_it_was() -> None:
 
 
 def test_what_was_asked_for_comes_first_and_then_what_the_run_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "_convolution_s", lambda n: 1 / n)
+    monkeypatch.setattr(threads, "convolution_s", lambda n: 1 / n)
     assert threads.choose(3, 5) == 3
     assert threads.choose(None, 5) == 5
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -68,12 +68,12 @@ def test_a_run_keeps_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     usual = torch.get_num_threads()
     try:
         config = tiny(tmp_path, "kept", launch__threads=None)
-        monkeypatch.setattr(threads, "_convolution_s", lambda n: 1 / n if n <= 2 else 1)
+        monkeypatch.setattr(threads, "convolution_s", lambda n: 1 / n if n <= 2 else 1)
         assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
         found = newest(Storage(run_root(config)))
         assert found is not None
         assert found.manifest["threads"] == 2
-        monkeypatch.setattr(threads, "_convolution_s", lambda n: 1.0)
+        monkeypatch.setattr(threads, "convolution_s", lambda n: 1.0)
         longer = tiny(tmp_path, "kept", launch__threads=None, train__total_kimg=0.18)
         assert train(longer, Checkpoints(Storage(run_root(longer))), Host()).status == "done"
         assert torch.get_num_threads() == 2

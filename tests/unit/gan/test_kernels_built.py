@@ -127,9 +127,9 @@ print([m for m in sys.modules if m.split(".")[0] == "triton" or m == "gandist.ga
 def anew(monkeypatch: pytest.MonkeyPatch) -> Any:
     """As if no kernel had been asked for yet, but would be on the CPU."""
     monkeypatch.setattr(kernels, "EVERYWHERE", True)
-    kernels._works.cache_clear()
+    kernels.works.cache_clear()
     yield
-    kernels._works.cache_clear()
+    kernels.works.cache_clear()
 
 
 def test_without_triton(anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -161,7 +161,7 @@ def test_with_a_triton_that_fails(
 
 
 def test_what_is_not_theirs(anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_works", lambda: True)
+    monkeypatch.setattr(kernels, "works", lambda: True)
     x = torch.zeros(1, 1, 1, 1)
     assert kernels.usable(x)
     assert not kernels.usable(x.long())

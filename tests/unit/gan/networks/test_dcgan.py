@@ -131,12 +131,9 @@ def test_the_discriminator_projects_on_the_class() -> None:
     torch.testing.assert_close(D(x, y), plain + projection)
 
 
-def test_the_generator_heeds_the_class() -> None:
+def test_the_class_begins_on_the_scale_of_z() -> None:
     G, _ = pair(TEXT._replace(norm="none", width=4, classes=3))
-    z = torch.randn(1, 100).expand(3, -1)
-    images = G(z, torch.arange(3)).detach()
-    assert float((images[0] - images[1]).abs().max()) > 0
-    assert float(G.embed.weight.detach().std()) > 0.8, "on z's own scale"  # type: ignore[union-attr, operator]
+    assert float(G.embed.weight.detach().std()) > 0.8  # type: ignore[union-attr, operator]
 
 
 def test_initialisation_of_the_paper() -> None:
@@ -162,17 +159,3 @@ def test_project_is_a_transposed_convolution(memory_format: torch.memory_format)
     (a * weights).sum().backward()
     (b * weights).sum().backward()
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, rtol=0, atol=1e-6)
-
-
-def test_channels_last_goes_all_the_way_with_the_same_numbers() -> None:
-    def check(module: nn.Module, _: object, out: Tensor) -> None:
-        assert out.is_contiguous(memory_format=torch.channels_last), module
-
-    layers = nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d
-    for net, inputs in zip(pair(TEXT._replace(width=8)), (torch.randn(4, 100), torch.randn(4, 3, 32, 32)), strict=True):
-        expected = net(inputs).detach()
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        hooks = [m.register_forward_hook(check) for m in net.modules() if isinstance(m, layers)]
-        last = inputs.to(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
-        torch.testing.assert_close(net(last).detach(), expected, rtol=0, atol=1e-5)
-        assert hooks

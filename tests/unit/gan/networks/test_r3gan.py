@@ -1,4 +1,4 @@
-"""The R3GAN pair: the layers and counts of the paper, its start, and what gradient penalties and precisions ask."""
+"""The R3GAN pair: the layers and counts of the paper, and its start."""
 
 from itertools import pairwise
 
@@ -10,9 +10,6 @@ from torch import Tensor, nn
 from gandist.gan.networks.r3gan import Block, Discriminator, Generator, Resample, levels
 from gandist.gan.networks.resample import down2, up2
 from gandist.gan.networks.shape import Shape
-
-# The first forward-mode derivative of a process imports parts of torch that use its own deprecated jit.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 
 SMALL = Shape(32, 3, z_dim=8, width=8, widths=(24, 16, 16, 8))
 PRESETS = {
@@ -120,16 +117,6 @@ def test_levels() -> None:
             build(SMALL._replace(resolution=64))
 
 
-@pytest.mark.parametrize(("resolution", "channels", "classes"), [(32, 1, 0), (64, 3, 4), (128, 1, 3), (256, 3, 0)])
-def test_shapes(resolution: int, channels: int, classes: int) -> None:
-    shape = Shape(resolution, channels, z_dim=4, width=2, classes=classes)
-    G, D = pair(shape)
-    y = torch.arange(2) if classes else None
-    x = G(torch.randn(2, 4), y)
-    assert x.shape == (2, channels, resolution, resolution)
-    assert D(x, y).shape == (2,)
-
-
 def test_a_block_starts_as_the_identity() -> None:
     for block in blocks(*pair(SMALL)):
         x = torch.randn(2, convolutions(block)[0].in_channels, 8, 8)
@@ -181,90 +168,9 @@ def test_classes() -> None:
     torch.testing.assert_close(D(x, y), h @ D.score + (D.embed(y) * h).sum(1))
 
 
-def penalty(D: Discriminator, x: Tensor, double: bool) -> Tensor:
-    """E |grad_x D|^2: its value by a double backward pass; else 2 JVP - |g|^2, which has the same gradient."""
-    x = x.detach().requires_grad_()
-    (g,) = torch.autograd.grad(D(x).sum(), x, create_graph=double)
-    if double:
-        return g.square().sum() / len(x)
-    J: Tensor = torch.func.jvp(D, (x.detach(),), (g,))[1]
-    return (2 * J.sum() - g.square().sum()) / len(x)
-
-
-def gradient(D: Discriminator, loss: Tensor) -> Tensor:
-    grads = torch.autograd.grad(loss, list(D.parameters()), materialize_grads=True)
-    return torch.cat([g.flatten() for g in grads])
-
-
-def test_forward_mode_and_double_backward_agree() -> None:
-    _, D = pair(SMALL, started=False)
-    x = images(4)
-    jvp, double = penalty(D, x, double=False), penalty(D, x, double=True)
-    torch.testing.assert_close(jvp, double, rtol=1e-6, atol=0)
-    a, b = gradient(D, jvp), gradient(D, double)
-    assert float((a - b).norm() / b.norm()) < 1e-6
-    assert float(b.norm()) > 0.01
-
-
-def test_gradient_of_the_penalty_by_finite_differences() -> None:
-    _, D = pair(SMALL._replace(widths=(16, 8, 8, 4)), started=False)
-    D.double()
-    x = images(2).double()
-    direction = [torch.randn_like(p) for p in D.parameters()]
-    found = gradient(D, penalty(D, x, double=False)) @ torch.cat([v.flatten() for v in direction])
-    step, values = 1e-7, []
-    for side in (1, -2):
-        for p, v in zip(D.parameters(), direction, strict=True):
-            p.data.add_(v, alpha=side * step)
-        values.append(penalty(D, x, double=True).detach())
-    torch.testing.assert_close(found, (values[0] - values[1]) / (2 * step), rtol=1e-5, atol=0)
-
-
-def test_autocast() -> None:
+def test_scores_are_float32_under_autocast() -> None:
     G, D = pair(SMALL, started=False)
-    z, x = torch.randn(16, 8), images(16)
     with torch.autocast("cpu", torch.bfloat16):
-        made, scores = G(z), D(x)
-        seen: list[torch.dtype] = []
-        handles = [m.register_forward_hook(lambda _, __, out: seen.append(out.dtype)) for m in blocks(G, D)]
-        D(G(z))
-        for handle in handles:
-            handle.remove()
-    assert made.dtype == torch.bfloat16
-    assert scores.dtype == torch.float32
-    assert set(seen) == {torch.bfloat16}, "no residual stream in float32"
-    for ours, exact in ((made, G(z)), (scores, D(x))):
-        assert float(((ours - exact).norm() / exact.norm()).detach()) < 0.03
-
-
-def test_channels_last_goes_all_the_way_with_the_same_numbers() -> None:
-    def check(module: nn.Module, _: object, out: Tensor) -> None:
-        assert out.is_contiguous(memory_format=torch.channels_last), module
-
-    layers = nn.Conv2d | Block | Resample
-    for net, inputs in zip(pair(SMALL, started=False), (torch.randn(4, 8), images(4)), strict=True):
-        expected = net(inputs).detach()
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        hooks = [m.register_forward_hook(check) for m in net.modules() if isinstance(m, layers)]
-        last = inputs.to(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
-        torch.testing.assert_close(net(last).detach(), expected, rtol=1e-5, atol=1e-5)
-        assert hooks
-
-
-def test_every_parameter_learns() -> None:
-    """After a few steps each has a gradient that is not zero; before, the zeros of the start hide some."""
-    G, D = pair(SMALL._replace(classes=2))
-    optimizers = [torch.optim.Adam(net.parameters(), 1e-2, betas=(0.0, 0.99)) for net in (G, D)]
-    x, y, z = images(8), torch.arange(8) % 2, torch.randn(8, 8)
-    for _ in range(3):
-        difference = D(G(z, y), y) - D(x, y)
-        for net, optimizer, sign in zip((G, D), optimizers, (-1, 1), strict=True):
-            optimizer.zero_grad()
-            loss = F.softplus(sign * difference).mean()
-            torch.autograd.backward(loss, inputs=list(net.parameters()), retain_graph=True)
-        for optimizer in optimizers:
-            optimizer.step()
-    for net in (G, D):
-        for name, p in net.named_parameters():
-            assert p.grad is not None, name
-            assert float(p.grad.abs().max()) > 0, name
+        made = G(torch.randn(4, 8))
+        assert made.dtype == torch.bfloat16
+        assert D(made).dtype == torch.float32

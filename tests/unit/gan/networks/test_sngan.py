@@ -1,4 +1,4 @@
-"""The SNGAN pair: the layers, shapes and counts of the papers' tables, its conditions, and derivatives of D."""
+"""The SNGAN pair: the layers, shapes and counts of the papers' tables, and its conditions."""
 
 from itertools import pairwise, product
 
@@ -102,20 +102,6 @@ def test_counts_above(resolution: int, g: list[int], d: list[int], in_G: int, in
     assert parameters(D) == first + downs + 1024 == in_D
 
 
-@pytest.mark.parametrize(
-    ("resolution", "channels", "classes", "norm", "norm_D"),
-    [(32, 1, 0, "batch", "spectral"), (32, 3, 10, "none", "none"), (64, 3, 5, "sync", "group")],
-)
-def test_shapes(resolution: int, channels: int, classes: int, norm: str, norm_D: str) -> None:
-    shape = SMALL._replace(resolution=resolution, channels=channels, classes=classes, norm=norm)
-    G, D = pair(shape, norm_D)
-    y = torch.arange(3) % classes if classes else None
-    x = G(torch.randn(3, 6), y)
-    assert x.shape == (3, channels, resolution, resolution)
-    assert float(x.detach().abs().max()) <= 1
-    assert D(x, y).shape == (3,)
-
-
 def test_the_blocks_are_the_papers() -> None:
     """In the papers' order: G's shortcut convolves after upsampling, D's before pooling."""
     torch.manual_seed(0)
@@ -163,14 +149,9 @@ def test_the_generator_heeds_the_class(norm: str) -> None:
     assert changed.tolist() == [False, True, False], "of class 1 alone"
 
 
-def test_captions_condition_both() -> None:
-    G, D = pair(SMALL._replace(text_dim=7, norm="group"))
-    z, x, y = torch.randn(3, 6), torch.randn(3, 3, 32, 32), torch.randn(3, 7)
-    (G(z, y).sum() + D(x, y).sum()).backward()
+def test_captions_condition_by_linear_maps() -> None:
+    G, _ = pair(SMALL._replace(text_dim=7, norm="group"))
     assert {type(m.gain) for m in G.modules() if isinstance(m, ConditionalNorm)} == {nn.Linear}
-    for name, p in [*G.named_parameters(), *D.named_parameters()]:
-        assert p.grad is not None, name
-        assert float(p.grad.abs().max()) > 0, name
 
 
 def test_the_discriminator_projects_on_the_class() -> None:
@@ -195,19 +176,6 @@ def test_every_layer_of_the_discriminator_has_spectral_norm_1() -> None:
         assert float(sigma) == pytest.approx(1, abs=1e-6), layer
 
 
-@pytest.mark.parametrize("norm", ["batch", "group", "none"])
-@pytest.mark.parametrize("norm_D", ["spectral", "group", "none"])
-def test_no_parameter_is_without_gradient(norm: str, norm_D: str) -> None:
-    """BatchNorm takes from a channel what a bias gave it: where biases follow, there are none."""
-    G, D = pair(SMALL._replace(classes=2, norm=norm, width=32), norm_D)  # several channels in a group of GroupNorm
-    y = torch.tensor([0, 1, 0, 1])
-    scores = D.double()(G.double()(torch.randn(4, 6, dtype=torch.float64), y), y)
-    (scores @ torch.randn(4, dtype=torch.float64)).backward()
-    for name, p in [*G.named_parameters(), *D.named_parameters()]:
-        assert p.grad is not None, name
-        assert float(p.grad.abs().max()) > 1e-9, name
-
-
 def test_initialisation() -> None:
     """Xavier's uniform bound, with gain sqrt(2) inside the residuals; all biases 0."""
     G, D = pair(PAPER)
@@ -222,102 +190,3 @@ def test_initialisation() -> None:
         bound = (gain * 6 / (pixels * sum(weight.shape[:2]))) ** 0.5
         assert 0.95 * bound < float(weight.detach().abs().max()) <= bound * (1 + 1e-6), layer
         assert layer.bias is None or not layer.bias.any()
-
-
-def penalties(D: nn.Module, x: Tensor) -> tuple[tuple[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]:
-    """|grad_x D|^2 and its gradient, by double backward, and by reverse mode over a JVP along grad_x D."""
-    weights = list(D.parameters())
-    x = x.clone().requires_grad_()
-    (g,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
-    double = g.square().sum()
-    of_double = torch.autograd.grad(double, weights, allow_unused=True, materialize_grads=True)
-    g = g.detach()
-    slopes = torch.func.jvp(D, (x.detach(),), (g,))[1]
-    forward = 2 * slopes.sum() - g.square().sum()
-    of_forward = torch.autograd.grad(forward, weights, allow_unused=True, materialize_grads=True)
-    return (double.detach(), list(of_double)), (forward.detach(), list(of_forward))
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own use of it
-@pytest.mark.parametrize("norm_D", ["spectral", "group", "none"])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_both_ways_to_the_gradient_penalty_agree(norm_D: str, memory_format: torch.memory_format) -> None:
-    def flat(tensors: list[Tensor]) -> Tensor:
-        return torch.cat([t.flatten() for t in tensors])
-
-    _, D = pair(SMALL, norm_D)
-    D.to(memory_format=memory_format)  # type: ignore[call-overload]
-    x = torch.randn(3, 3, 32, 32).to(memory_format=memory_format)
-    (a, of_a), (b, of_b) = penalties(D, x)
-    assert float(a) == pytest.approx(float(b), rel=1e-6)
-    assert float((flat(of_a) - flat(of_b)).norm() / flat(of_a).norm()) < 1e-6
-
-    D.double()
-    x = x.double()
-    exact = penalties(D, x)
-    generator = torch.Generator().manual_seed(0)
-    direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in D.parameters()]
-    step, values = 1e-6, []
-    for sign in (1, -1):
-        moved = {n: p + sign * step * d for (n, p), d in zip(D.named_parameters(), direction, strict=True)}
-        at = x.clone().requires_grad_()
-        (g,) = torch.autograd.grad(torch.func.functional_call(D, moved, at).sum(), at)
-        values.append(g.square().sum())
-    finite = float((values[0] - values[1]) / (2 * step))
-    for _, gradient in exact:
-        along = sum(float((g * d).sum()) for g, d in zip(gradient, direction, strict=True))
-        assert along == pytest.approx(finite, rel=1e-6)
-
-
-@pytest.mark.parametrize("norm", ["batch", "group"])
-@pytest.mark.parametrize("classes", [0, 3])
-def test_channels_last_goes_all_the_way_with_the_same_numbers(norm: str, classes: int) -> None:
-    def check(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        for tensor in (inputs[0], out):
-            assert tensor.dim() != 4 or tensor.is_contiguous(memory_format=torch.channels_last), module
-        seen.append(module)
-
-    y = torch.arange(4) % 3 if classes else None
-    for net, inputs in zip(
-        pair(SMALL._replace(classes=classes, norm=norm), "group" if norm == "group" else "spectral"),
-        (torch.randn(4, 6), torch.randn(4, 3, 32, 32)),
-        strict=True,
-    ):
-        expected = net(inputs, y).detach()
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        seen: list[nn.Module] = []
-        for m in net.modules():
-            if isinstance(m, nn.Conv2d | nn.BatchNorm2d | nn.GroupNorm | nn.ReLU | nn.AvgPool2d | BlockG | BlockD):
-                m.register_forward_hook(check)
-        last = inputs.to(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
-        torch.testing.assert_close(net(last, y).detach(), expected, rtol=1e-5, atol=1e-5)
-        assert seen
-
-
-@pytest.mark.parametrize("norm", ["batch", "sync", "group"])
-def test_bf16_stays_close_and_stays_bf16(norm: str) -> None:
-    def check(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        assert inputs[0].dtype == out.dtype == torch.bfloat16, module
-
-    y = torch.arange(8) % 3
-    G, D = pair(SMALL._replace(classes=3, norm=norm, width=8), "group" if norm == "group" else "spectral")
-    x, z = torch.rand(8, 3, 32, 32) * 2 - 1, torch.randn(8, 6)
-    expected = G(z, y).detach(), D(x, y).detach()
-    for m in [*G.modules(), *D.modules()]:
-        if isinstance(m, BlockG | BlockD | ConditionalNorm) and m is not D.features[0]:
-            m.register_forward_hook(check)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = G(z, y), D(x, y)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert float((ours.detach().float() - theirs).norm() / theirs.norm()) < 0.03
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own use of it
-@pytest.mark.parametrize("norm_D", ["spectral", "group", "none"])
-def test_forward_mode_under_autocast_stays_close(norm_D: str) -> None:
-    _, D = pair(SMALL, norm_D)
-    x = torch.randn(3, 3, 32, 32).requires_grad_()
-    (g,) = torch.autograd.grad(D(x).sum(), x)
-    with torch.autocast("cpu", torch.bfloat16):
-        slopes = torch.func.jvp(D, (x.detach(),), (g,))[1]
-    torch.testing.assert_close(slopes.detach().float(), g.square().sum((1, 2, 3)), rtol=0.05, atol=0)

@@ -1,13 +1,13 @@
-"""StackGAN: the paper's sizes, its conditioning augmentation, the frozen first stage, and a D that heeds the text."""
+"""StackGAN: the paper's sizes, its conditioning augmentation, and the frozen first stage."""
 
 import copy
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
-from torch.func import jvp
 
 from gandist.gan.networks import stackgan
 from gandist.gan.networks.shape import Shape
@@ -16,7 +16,6 @@ from gandist.gan.networks.stackgan import CODE, ConditioningAugmentation, Genera
 PAPER = Shape(resolution=64, channels=3, z_dim=100, width=64, text_dim=1024, stage_1_resolution=64)
 SMALL = Shape(resolution=64, channels=3, z_dim=6, width=4, text_dim=7, stage_1_resolution=32)
 BY_CLASS = SMALL._replace(text_dim=0, classes=5)
-NORMS_G = ("batch", "sync", "group", "none")
 
 
 def build(make: type[nn.Module], shape: Shape) -> nn.Module:
@@ -65,19 +64,17 @@ def test_counts_of_the_paper_stage_2() -> None:
     assert parameters(D) == down + 1024 * 128 + (2048 + 128) * 2048 + 2 * 2048 + 16 * 2048
 
 
-@pytest.mark.parametrize("norm", NORMS_G)
 @pytest.mark.parametrize("shape", [SMALL, BY_CLASS])
-def test_shapes(shape: Shape, norm: str) -> None:
-    shape, y = shape._replace(norm=norm), conditions(shape, 3)
-    stage_1 = shape._replace(resolution=32)
-    for make, built, latents in ((Generator1, stage_1, latents_1), (Generator2, shape, latents_2)):
-        G, D = build(make, built), build(stackgan.Discriminator, built)
-        assert latents(built) == 6 + CODE * (1 if make is Generator1 else 2)
-        x = G(torch.randn(3, latents(built)), y)
-        assert x.shape == (3, 3, built.resolution, built.resolution)
-        assert float(x.detach().abs().max()) <= 1
-        assert D(x, y).shape == (3,)
-        assert G.kl(y).shape == (3,)  # type: ignore[operator]
+@pytest.mark.parametrize(("make", "latents", "codes"), [(Generator1, latents_1, 1), (Generator2, latents_2, 2)])
+def test_each_stage_draws_a_code_of_its_own(
+    shape: Shape, make: type[nn.Module], latents: Callable[[Shape], int], codes: int
+) -> None:
+    assert latents(shape) == 6 + codes * CODE
+    y = conditions(shape, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        kl = build(make, shape).kl(y)  # type: ignore[operator]
+    assert kl.shape == (3,)
+    assert kl.dtype == torch.float32
 
 
 @pytest.mark.parametrize(("small", "large", "blocks"), [(32, 64, 2), (32, 128, 2), (64, 128, 2), (32, 256, 4)])
@@ -174,69 +171,3 @@ def test_each_number_of_z_has_its_place() -> None:
         code = augmentation.code(y, z[:, 6 : 6 + CODE])  # type: ignore[union-attr, operator]
         expected = G.stage_1.layers(torch.cat([z[:, :6], code], 1)[:, :, None, None])  # type: ignore[union-attr, operator]
     torch.testing.assert_close(sketches[0], expected)
-
-
-@pytest.mark.parametrize("norm", ["none", "spectral"])
-@pytest.mark.parametrize("shape", [SMALL, BY_CLASS])
-def test_both_players_heed_the_condition(shape: Shape, norm: str) -> None:
-    y, same = conditions(shape, 3), torch.randn(1, 3, 64, 64).expand(3, -1, -1, -1)
-    D = build(stackgan.Discriminator, shape._replace(norm=norm))
-    scores = D(same, y).detach()
-    assert float(torch.pdist(scores[:, None]).min()) > 0.01 * float(scores.abs().mean())
-    images = build(Generator2, shape).eval()(torch.randn(1, latents_2(shape)).expand(3, -1), y).detach()
-    assert float(torch.pdist(images.flatten(1)).min()) > 0.01 * float(images.norm())
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own use of it
-@pytest.mark.parametrize("norm", ["none", "spectral", "group"])
-@pytest.mark.parametrize("shape", [SMALL, BY_CLASS])
-def test_forward_mode_agrees_with_double_backward(shape: Shape, norm: str) -> None:
-    D = build(stackgan.Discriminator, shape._replace(norm=norm, resolution=32)).double()
-    D.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x, v = torch.randn(2, 3, 3, 32, 32, dtype=torch.float64)
-    y = conditions(shape, 3)
-    y, weights = y if shape.classes else y.double(), list(D.parameters())
-    forward = jvp(lambda x: D(x, y), (x,), (v,))[1].sum()
-    (g,) = torch.autograd.grad(D(x.requires_grad_(), y).sum(), x, create_graph=True)
-    backward = (g * v).sum()
-    torch.testing.assert_close(forward, backward)
-    assert float(backward.detach().abs()) > 0
-    for a, b in zip(
-        torch.autograd.grad(forward, weights, allow_unused=True, materialize_grads=True),
-        torch.autograd.grad(backward, weights, allow_unused=True, materialize_grads=True),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b)
-
-
-def test_channels_last_goes_all_the_way_with_the_same_numbers() -> None:
-    def check(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
-        assert out.is_contiguous(memory_format=torch.channels_last), module
-        assert args[0].is_contiguous(memory_format=torch.channels_last), module
-
-    y, x = conditions(SMALL, 4), torch.randn(4, 3, 64, 64)
-    last = x.to(memory_format=torch.channels_last)
-    z = torch.randn(4, latents_2(SMALL))
-    for make, inputs, same in ((Generator2, z, z), (stackgan.Discriminator, x, last)):
-        net = build(make, SMALL)
-        expected = net(inputs, y).detach()
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for m in net.modules():
-            if isinstance(m, nn.Conv2d | nn.BatchNorm2d | nn.Upsample):
-                m.register_forward_hook(check)
-        torch.testing.assert_close(net(same, y).detach(), expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("shape", [SMALL, BY_CLASS])
-def test_bf16_autocast(shape: Shape) -> None:
-    G, D = build(Generator2, shape), build(stackgan.Discriminator, shape)
-    z, y = torch.randn(4, latents_2(shape)), conditions(shape, 4)
-    full = G(z, y).detach()
-    with torch.autocast("cpu", torch.bfloat16):
-        x = G(z, y)
-        D(x, y).float().mean().backward()
-        assert G.kl(y).dtype == torch.float32  # type: ignore[operator]
-    assert x.dtype == torch.bfloat16
-    torch.testing.assert_close(x.float(), full, rtol=0, atol=0.1)
-    for net in (G, D):
-        assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in net.parameters())

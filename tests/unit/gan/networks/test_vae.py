@@ -120,8 +120,6 @@ def test_shapes_and_counts(norm: str, resolution: int, classes: int, text_dim: i
     loss, statistics = ElboLoss(G, E)(x, y, torch.randn(3, 6), 1.0)
     assert loss.shape == ()
     assert statistics.shape == (2,)
-    loss.backward()
-    assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in (*G.parameters(), *E.parameters()))
 
     features = dcgan.Discriminator(shape._replace(classes=0, text_dim=0))
     top = {32: 16, 64: 32}[resolution]
@@ -131,15 +129,6 @@ def test_shapes_and_counts(norm: str, resolution: int, classes: int, text_dim: i
 
 def test_the_decoder_is_dcgan() -> None:
     assert vae.Generator is dcgan.Generator
-
-
-@pytest.mark.parametrize("shape", [SHAPE._replace(classes=3), SHAPE._replace(text_dim=3)])
-def test_the_encoder_heeds_the_condition(shape: Shape) -> None:
-    _, E = networks(shape._replace(norm="none"))
-    x = torch.randn(1, 3, 32, 32).expand(3, -1, -1, -1)
-    y = torch.arange(3) if shape.classes else torch.eye(3)
-    for moment in E(x, y):
-        assert float(torch.pdist(moment.detach()).min()) > 1e-3
 
 
 def test_eps_is_the_only_noise() -> None:
@@ -165,19 +154,3 @@ def test_the_loss_is_full_precision_under_autocast() -> None:
     reconstruction = (x.double() - images.double()).square().sum() / 8
     torch.testing.assert_close(statistics[0].double(), reconstruction, rtol=1e-5, atol=0)
     torch.testing.assert_close(loss, statistics[0] + 2 * statistics[1])
-
-
-def test_channels_last_gives_the_same_numbers() -> None:
-    G, E = networks(SHAPE._replace(classes=3))
-    x, y, eps = torch.randn(4, 3, 32, 32), torch.arange(4) % 3, torch.randn(4, 6)
-    expected = ElboLoss(G, E)(x, y, eps, 1.0)[0]
-    for net in (G, E):
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    formats: list[bool] = []
-    for m in E.modules():
-        if isinstance(m, nn.Conv2d):
-            m.register_forward_hook(
-                lambda _, __, out: formats.append(out.is_contiguous(memory_format=torch.channels_last))
-            )
-    torch.testing.assert_close(ElboLoss(G, E)(x.to(memory_format=torch.channels_last), y, eps, 1.0)[0], expected)
-    assert formats == [True] * 4

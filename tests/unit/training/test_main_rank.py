@@ -17,8 +17,8 @@ from gandist.storage.storage import Storage
 from gandist.training.main_rank import MainRank, OtherRank, claim
 from gandist.training.outputs import Outputs
 from gandist.training.worker import train
-from tests.test_trackers import row
-from tests.worlds import tiny
+from tests.helpers.train_on_ranks import tiny
+from tests.unit.monitoring.test_trackers import row
 
 
 def opened(tmp_path: Path, claimed: Attempt | OvertakenError) -> MainRank:

@@ -1,0 +1,319 @@
+"""What training asks of a network pair, as one call for the tests of a pair of your own.
+
+    from gandist.testing import check_pair
+
+    def test_my_pair() -> None:
+        check_pair("mine")
+
+A small pair is built for every condition and normalisation that it says it has, and each of `CHECKS` is made of it. An
+AssertionError says what failed, of which network, built to which shape.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gandist.gan.networks import NETWORKS, Pair, Shape
+from gandist.gan.networks.norms import has_batch_norm
+from gandist.gan.networks.vae import ElboLoss
+from gandist.gan.penalties import judge
+
+BATCH = 8
+CLASSES = 4
+TEXT_DIM = 7
+
+
+class Case(NamedTuple):
+    """A pair and what it is built to."""
+
+    pair: Pair
+    shape: Shape
+    """Of G; D is built to it with `norm_D`."""
+    norm_D: str
+
+    def build(self, dtype: torch.dtype = torch.float32, moved: bool = True) -> tuple[nn.Module, nn.Module]:
+        """(G, D), alike each time; with `moved` a little off their start, whose zeros would hide what follows them."""
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            nets = self.pair.generator(self.shape), self.pair.discriminator(self.shape._replace(norm=self.norm_D))
+            for net in nets:
+                for p in net.parameters() if moved else ():
+                    p.data += 0.1 * (float(p.detach().std(correction=0)) or 1.0) * torch.randn_like(p)
+        return nets[0].to(dtype), nets[1].to(dtype)
+
+    def inputs(self, dtype: torch.dtype = torch.float32, n: int = BATCH) -> tuple[Tensor, Tensor | None, Tensor]:
+        """z (n, latents), conditions y, and images x (n, C, H, W) in [-1, 1]."""
+        generator = torch.Generator().manual_seed(1)
+        z = torch.randn(n, self.pair.latents(self.shape), generator=generator).to(dtype)
+        x = torch.rand(n, self.shape.channels, *[self.shape.resolution] * 2, generator=generator).to(dtype) * 2 - 1
+        if self.shape.classes:
+            return z, torch.arange(n) % self.shape.classes, x
+        if self.shape.text_dim:
+            captions = torch.randn(n, self.shape.text_dim, generator=generator)
+            return z, nn.functional.normalize(captions, dim=1).to(dtype), x
+        return z, None, x
+
+    def results(self, D: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
+        """What D makes of images: scores (N, 1), or an encoder's moments side by side (N, 2 z_dim)."""
+        return torch.cat(D(x, y), dim=1) if self.pair.encodes else D(x, y)[:, None]
+
+    def has_slopes(self) -> bool:
+        """Whether penalties may ask for |grad_x D|^2 by forward mode: of no encoder, and of no D with BatchNorm."""
+        return not self.pair.encodes and not has_batch_norm(self.build()[1])
+
+
+def cases(pair: Pair, shape: Shape | None = None) -> Iterator[Case]:
+    """The pair small, with each condition and each normalisation at least once; or built to `shape` alone.
+
+    Args:
+        shape: what G is built to, and D but for its normalisation, which is the pair's first.
+    """
+    if shape is not None:
+        yield Case(pair, shape, pair.norms_D[0])
+        return
+    resolution = pair.resolutions[0]
+    stage_1 = resolution // 2 if pair.second_stage else 0
+    small = Shape(resolution, channels=3, z_dim=6, width=8, norm=pair.norms_G[0], stage_1_resolution=stage_1)
+    for condition in pair.conditions:
+        classes, text_dim = (CLASSES if condition == "class" else 0), (TEXT_DIM if condition == "text" else 0)
+        conditioned = small._replace(classes=classes, text_dim=text_dim)
+        yield Case(pair, conditioned, pair.norms_D[0])
+    for norm_G, norm_D in zip_longest(pair.norms_G, pair.norms_D):
+        norms = norm_G or pair.norms_G[0], norm_D or pair.norms_D[0]
+        if norms != (pair.norms_G[0], pair.norms_D[0]):
+            yield Case(pair, conditioned._replace(norm=norms[0]), norms[1])
+
+
+def check_shapes(case: Case) -> None:
+    """z (N, latents) -> images (N, C, H, W) -> scores (N,), or two moments (N, z_dim) each; all finite."""
+    G, D = case.build(moved=False)
+    z, y, x = case.inputs()
+    made = G(z, y)
+    assert made.shape == x.shape, f"G makes {tuple(made.shape)} of {tuple(z.shape)}, not {tuple(x.shape)}"
+    assert bool(made.isfinite().all()), "G makes numbers that are not finite"
+    judged = D(made, y)
+    for found in judged if case.pair.encodes else (judged,):
+        expected = (BATCH, case.shape.z_dim) if case.pair.encodes else (BATCH,)
+        assert found.shape == expected, f"D gives {tuple(found.shape)}, not {expected}"
+        assert bool(found.isfinite().all()), "D gives numbers that are not finite"
+
+
+def check_nothing_random(case: Case) -> None:
+    """The same inputs give the same results and draw nothing; D keeps its buffers, but for statistics of BatchNorm."""
+    G, D = case.build()
+    z, y, x = case.inputs()
+    before, buffers = torch.random.get_rng_state(), {name: b.clone() for name, b in D.named_buffers()}
+    for name, of in (("G", lambda: G(z, y)), ("D", lambda: case.results(D, x, y))):
+        assert torch.equal(of(), of()), f"{name} gives other results for the same inputs"
+    assert torch.equal(before, torch.random.get_rng_state()), "a network draws random numbers"
+    batch = {name for name, m in D.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+    for name, buffer in D.named_buffers():
+        kept = torch.equal(buffer, buffers[name]) or name.rpartition(".")[0] in batch
+        assert kept, f"D changes its buffer {name} in its forward pass"
+
+
+def check_images_are_independent(case: Case) -> None:
+    """In evaluation each image is made, and judged, as it is without the others of its batch."""
+    G, D = (net.eval() for net in case.build(torch.float64))
+    z, y, x = case.inputs(torch.float64)
+    first = None if y is None else y[:2]
+    torch.testing.assert_close(G(z, y)[:2], G(z[:2], first), msg=lambda m: f"G: an image depends on others: {m}")
+    if not case.shape.minibatch_std:
+        alone = case.results(D, x[:2], first)
+        torch.testing.assert_close(
+            case.results(D, x, y)[:2], alone, msg=lambda m: f"D: an image depends on others: {m}"
+        )
+
+
+def check_heeds_condition(case: Case) -> None:
+    """For one z, and one image, different conditions give different results."""
+    if not case.shape.condition_dim:
+        return
+    G, D = (net.eval() for net in case.build())
+    z, y, x = case.inputs(n=3)
+    for name, results in (
+        ("G", G(z[:1].expand(3, -1), y).flatten(1)),
+        ("D", case.results(D, x[:1].expand(3, -1, -1, -1), y)),
+    ):
+        apart = float(torch.pdist(results.detach()).min()) / float(results.detach().norm(dim=1).mean())
+        assert apart > 1e-3, f"{name} does not heed its condition: results lie {apart:.1e} of their size apart"
+
+
+def check_slopes(case: Case) -> None:
+    """|grad_x D|^2 and its gradient in D's weights: forward mode, a double backward pass and differences agree."""
+    if not case.has_slopes():
+        return
+    for dtype, memory_format in (
+        (torch.float32, torch.contiguous_format),
+        (torch.float32, torch.channels_last),
+        (torch.float64, torch.channels_last),
+    ):
+        _, D = case.build(dtype)
+        D.to(memory_format=memory_format)  # type: ignore[call-overload]
+        _, y, x = case.inputs(dtype, n=4)
+        x = x.to(memory_format=memory_format)
+        jvp, double = ((scores, slopes.sum()) for scores, slopes in (judge(D, x, y, "jvp"), judge(D, x, y, "double")))
+        assert float(double[1].detach()) > 0, "D is flat"
+        of_jvp, of_double = _gradient(D, jvp[1]), _gradient(D, double[1])
+        tolerance = 1e-6 if dtype is torch.float32 else 1e-9
+        told = f"in {dtype}, {memory_format}, forward mode and double backward disagree"
+        torch.testing.assert_close(jvp[0], double[0], rtol=tolerance, atol=tolerance, msg=lambda m: f"{told}: {m}")  # noqa: B023
+        torch.testing.assert_close(jvp[1], double[1], rtol=2 * tolerance, atol=0, msg=lambda m: f"{told}: {m}")  # noqa: B023
+        apart = float((of_jvp - of_double).norm() / of_double.norm())
+        assert apart < tolerance, f"{told}: their gradients are {apart:.1e} apart"
+    finite, along = _difference(D, x, y, of_double)
+    assert abs(finite - along) < 1e-5 * abs(along), f"the gradient of |grad_x D|^2 is {along}, by differences {finite}"
+
+
+def _gradient(net: nn.Module, value: Tensor) -> Tensor:
+    weights = list(net.parameters())
+    found = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True, retain_graph=True)
+    return torch.cat([g.flatten() for g in found])
+
+
+def _difference(D: nn.Module, x: Tensor, y: Tensor | None, gradient: Tensor) -> tuple[float, float]:
+    """The derivative of |grad_x D|^2 along a random direction of the weights: by central differences, by `gradient`."""
+    generator, step, values = torch.Generator().manual_seed(2), 1e-8, []
+    direction = {
+        name: torch.randn(p.shape, generator=generator, dtype=p.dtype) * p.detach().square().mean().sqrt()
+        for name, p in D.named_parameters()
+    }
+    for side in (step, -step):
+        moved = {name: (p + side * direction[name]).detach() for name, p in D.named_parameters()}
+        leaf = x.detach().requires_grad_()
+        (g,) = torch.autograd.grad(functional_call(D, moved, (leaf, y)).sum(), leaf)
+        values.append(float(g.square().sum()))
+    along = float(gradient @ torch.cat([v.flatten() for v in direction.values()]))
+    return (values[0] - values[1]) / (2 * step), along
+
+
+def check_channels_last(case: Case) -> None:
+    """In channels_last both give the same numbers, and no layer with weights takes the other, or falls back to it."""
+
+    def check(layer: nn.Module, inputs: tuple[object, ...], out: object) -> None:
+        taken, given = _is_last(inputs[0]), _is_last(out)
+        weighs = any(True for _ in layer.parameters())
+        assert taken or not weighs, f"{type(layer).__name__} takes features that are not channels_last"
+        assert given or not taken, f"{type(layer).__name__} gives features that are not channels_last"
+
+    z, y, x = case.inputs()
+    plain, last = case.build(), case.build()
+    for net in last:
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for name, layer in net.named_modules():
+            if name and ".parametrizations" not in name:  # what a network ends in may be a view
+                layer.register_forward_hook(check)
+    same = x.to(memory_format=torch.channels_last)
+    for name, expected, found in (
+        ("G", plain[0](z, y), last[0](z, y)),
+        ("D", case.results(plain[1], x, y), case.results(last[1], same, y)),
+    ):
+        size = float(expected.detach().abs().max().clamp(min=1))
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * size, msg=lambda m: f"{name}: {m}")  # noqa: B023
+
+
+def _is_last(features: object) -> bool:
+    """Whether features lie in channels_last; those that have no height and width do in either layout."""
+    if not isinstance(features, Tensor) or features.dim() != 4 or features.shape[2:].numel() == 1:
+        return True
+    return features.is_contiguous(memory_format=torch.channels_last)
+
+
+def check_autocast(case: Case) -> None:
+    """Under bfloat16 autocast no feature map is wider than that, and results, gradients and slopes stay close."""
+
+    def check(layer: nn.Module, inputs: tuple[object, ...], out: object) -> None:
+        taken = isinstance(inputs[0], Tensor) and inputs[0].dtype == torch.bfloat16
+        if isinstance(out, Tensor) and out.dim() == 4 and (taken or any(True for _ in layer.parameters())):
+            assert out.dtype == torch.bfloat16, f"under autocast {type(layer).__name__} gives {out.dtype}"
+
+    z, y, x = case.inputs(n=16)
+    exact, ours = case.build(), case.build()
+    for net in ours:
+        for name, layer in net.named_modules():
+            if name and ".parametrizations" not in name:
+                layer.register_forward_hook(check)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ours[0](z, y), case.results(ours[1], x, y)
+    torch.autograd.backward([result.float().square().mean() for result in found])
+    expected = exact[0](z, y), case.results(exact[1], x, y)
+    for name, net, theirs, result in zip(("G", "D"), ours, expected, found, strict=True):
+        apart = float(((result.float() - theirs).norm() / theirs.norm()).detach())
+        assert apart < 0.03, f"{name} under autocast is {apart:.1%} off"
+        for weight, p in net.named_parameters():
+            assert p.grad is None or bool(p.grad.isfinite().all()), f"{name}.{weight}: a gradient that is not finite"
+    if case.has_slopes():
+        with torch.autocast("cpu", torch.bfloat16):
+            slopes = judge(case.build()[1], x, y, "jvp")[1]
+        full = judge(case.build()[1], x, y, "jvp")[1]
+        apart = float(((slopes.float() - full).norm() / full.norm()).detach())
+        assert apart < 0.05, f"|grad_x D|^2 under autocast is {apart:.1%} off"
+
+
+def check_every_parameter_learns(case: Case) -> None:
+    """After three steps of training each parameter has a gradient that is not zero, nor rounding's."""
+    G, D = case.build(torch.float64, moved=False)
+    z, y, x = case.inputs(torch.float64, n=4)
+    weights = torch.randn(4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    trained = [p for net in (G, D) for p in net.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, 1e-3, betas=(0.0, 0.99))
+    for _ in range(3):
+        optimizer.zero_grad()
+        if case.pair.encodes:
+            loss = ElboLoss(G, D)(x, y, z, 1.0)[0]
+        else:
+            loss = D(G(z, y), y) @ weights - D(x, y) @ weights.flip(0)
+        torch.autograd.backward(loss)
+        optimizer.step()
+    for name, net in (("G", G), ("D", D)):
+        for weight, p in net.named_parameters():
+            if p.requires_grad:
+                assert p.grad is not None, f"{name}.{weight} has no gradient"
+                largest = float(p.grad.abs().max())
+                assert largest > 1e-12, f"{name}.{weight} does not learn: its largest gradient is {largest:.1e}"
+
+
+def check_export(case: Case) -> None:
+    """`torch.export` takes G in evaluation, and what it gives makes the same images."""
+    G = case.build()[0].eval()
+    z, y, _ = case.inputs()
+    arguments = (z,) if y is None else (z, y)
+    with torch.no_grad():
+        exported = torch.export.export(G, arguments).module()
+        torch.testing.assert_close(exported(*arguments), G(*arguments), rtol=1e-5, atol=1e-5)
+
+
+CHECKS: tuple[Callable[[Case], None], ...] = (
+    check_shapes,
+    check_nothing_random,
+    check_images_are_independent,
+    check_heeds_condition,
+    check_slopes,
+    check_channels_last,
+    check_autocast,
+    check_every_parameter_learns,
+    check_export,
+)
+
+
+def check_pair(pair: str | Pair, shape: Shape | None = None, checks: Sequence[Callable[[Case], None]] = CHECKS) -> None:
+    """Makes each check of the pair, small and in every kind that it has, or built to `shape` alone.
+
+    Args:
+        pair: a name in `NETWORKS`, or the pair itself.
+        checks: those to make; leave out what is not asked of yours, as `check_slopes` without penalties on slopes.
+
+    Raises:
+        AssertionError: what the pair does not keep, with the check and the shape.
+    """
+    for case in cases(NETWORKS[pair] if isinstance(pair, str) else pair, shape):
+        for check in checks:
+            try:
+                check(case)
+            except AssertionError as error:
+                built = f"{case.shape}, D with norm {case.norm_D}"
+                raise AssertionError(f"{check.__name__}: {error}\nbuilt to {built}") from error
