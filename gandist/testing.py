@@ -21,6 +21,7 @@ from gandist.gan.networks import NETWORKS, Pair, Shape
 from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.networks.vae import ElboLoss
 from gandist.gan.penalties import judge
+from gandist.gan.scores import as_scores, of_sample
 
 BATCH = 8
 CLASSES = 4
@@ -58,8 +59,8 @@ class Case(NamedTuple):
         return z, None, x
 
     def results(self, D: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
-        """What D makes of images: scores (N, 1), or an encoder's moments side by side (N, 2 z_dim)."""
-        return torch.cat(D(x, y), dim=1) if self.pair.encodes else D(x, y)[:, None]
+        """What D makes of images: all scores of each (N, any), or an encoder's moments side by side (N, 2 z_dim)."""
+        return torch.cat([each.reshape(len(x), -1) for each in as_scores(D(x, y))], dim=1)
 
     def has_slopes(self) -> bool:
         """Whether penalties may ask for |grad_x D|^2 by forward mode: of no encoder, and of no D with BatchNorm."""
@@ -89,16 +90,16 @@ def cases(pair: Pair, shape: Shape | None = None) -> Iterator[Case]:
 
 
 def check_shapes(case: Case) -> None:
-    """z (N, latents) -> images (N, C, H, W) -> scores (N,), or two moments (N, z_dim) each; all finite."""
+    """z (N, latents) -> images (N, C, H, W) -> scores (N, ...), or two moments (N, z_dim) each; all finite."""
     G, D = case.build(moved=False)
     z, y, x = case.inputs()
     made = G(z, y)
     assert made.shape == x.shape, f"G makes {tuple(made.shape)} of {tuple(z.shape)}, not {tuple(x.shape)}"
     assert bool(made.isfinite().all()), "G makes numbers that are not finite"
-    judged = D(made, y)
-    for found in judged if case.pair.encodes else (judged,):
-        expected = (BATCH, case.shape.z_dim) if case.pair.encodes else (BATCH,)
-        assert found.shape == expected, f"D gives {tuple(found.shape)}, not {expected}"
+    for found in as_scores(D(made, y)):
+        assert found.shape[:1] == (BATCH,), f"D gives {tuple(found.shape)}, not ({BATCH}, ...)"
+        moments = (BATCH, case.shape.z_dim)
+        assert not case.pair.encodes or found.shape == moments, f"D gives {tuple(found.shape)}, not {moments}"
         assert bool(found.isfinite().all()), "D gives numbers that are not finite"
 
 
@@ -156,7 +157,7 @@ def check_slopes(case: Case) -> None:
         D.to(memory_format=memory_format)  # type: ignore[call-overload]
         _, y, x = case.inputs(dtype, n=4)
         x = x.to(memory_format=memory_format)
-        jvp, double = ((scores, slopes.sum()) for scores, slopes in (judge(D, x, y, "jvp"), judge(D, x, y, "double")))
+        jvp, double = ((of_sample(s), slopes.sum()) for s, slopes in (judge(D, x, y, "jvp"), judge(D, x, y, "double")))
         assert float(double[1].detach()) > 0, "D is flat"
         of_jvp, of_double = _gradient(D, jvp[1]), _gradient(D, double[1])
         tolerance = 1e-6 if dtype is torch.float32 else 1e-9
@@ -185,7 +186,7 @@ def _difference(D: nn.Module, x: Tensor, y: Tensor | None, gradient: Tensor) -> 
     for side in (step, -step):
         moved = {name: (p + side * direction[name]).detach() for name, p in D.named_parameters()}
         leaf = x.detach().requires_grad_()
-        (g,) = torch.autograd.grad(functional_call(D, moved, (leaf, y)).sum(), leaf)
+        (g,) = torch.autograd.grad(of_sample(as_scores(functional_call(D, moved, (leaf, y)))).sum(), leaf)
         values.append(float(g.square().sum()))
     along = float(gradient @ torch.cat([v.flatten() for v in direction.values()]))
     return (values[0] - values[1]) / (2 * step), along
@@ -266,7 +267,8 @@ def check_every_parameter_learns(case: Case) -> None:
         if case.pair.encodes:
             loss = ElboLoss(G, D)(x, y, z, 1.0)[0]
         else:
-            loss = D(G(z, y), y) @ weights - D(x, y) @ weights.flip(0)
+            of_fake, of_real = (of_sample(as_scores(D(each, y))) for each in (G(z, y), x))
+            loss = of_fake @ weights - of_real @ weights.flip(0)
         torch.autograd.backward(loss)
         optimizer.step()
     for name, net in (("G", G), ("D", D)):

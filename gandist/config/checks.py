@@ -15,7 +15,7 @@ from gandist.gan.elbo import ELBO
 from gandist.gan.networks import NETWORKS, Pair
 from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.objectives import OBJECTIVES
-from gandist.gan.penalties import PENALTIES, CriticPenalty, GeneratorPenalty
+from gandist.gan.penalties import PENALTIES, Penalty
 from gandist.media import MEDIA
 from gandist.storage.remote import is_remote
 
@@ -42,7 +42,7 @@ def warnings(config: Tree) -> list[str]:
     """What is allowed, but is known to go wrong."""
     game = config.game
     penalties = [PENALTIES[name] for name in game.penalties]
-    sloped = any(isinstance(penalty, CriticPenalty) and penalty.slopes for penalty in penalties)
+    sloped = any(penalty.slopes for penalty in penalties)
     kept_lipschitz = sloped or peak(game.clip) > 0 or shapes(config)[1].norm == "spectral"
     found = []
     if game.objective == "wasserstein" and not kept_lipschitz:
@@ -190,10 +190,10 @@ def _game(config: Tree, pair: Pair) -> None:
     for name in game.penalties if game.objective != ELBO else ():
         penalty = PENALTIES[name]
         path = f"game.penalties.{name}"
-        if isinstance(penalty, GeneratorPenalty):
-            if not hasattr(G, penalty.method):
-                raise ConfigError(f"{path}: the generator of {model.name} samples no condition; leave it out")
-            continue
+        if penalty.method and not hasattr(G if penalty.of == "G" else D, penalty.method):
+            raise ConfigError(
+                f"{path}: {penalty.of} of {model.name} has no method {penalty.method!r}, which it needs; leave it out"
+            )
         if penalty.conditional and condition_of(config).kind == "none":
             raise ConfigError(f"{path}: needs a pair that is conditioned; set model.classes or model.text_dim")
         if penalty.slopes:
@@ -213,7 +213,7 @@ def _elbo(config: Tree) -> None:
         raise ConfigError(f"precision: {ELBO} has one loss for two scalers of fp16; set precision=bf16")
 
 
-def _slopes(path: str, penalty: CriticPenalty, config: Tree, D: torch.nn.Module) -> None:
+def _slopes(path: str, penalty: Penalty, config: Tree, D: torch.nn.Module) -> None:
     """Refuse slopes of D that cannot be differentiated as configured, or not image by image."""
     if config.game.differentiate == "double":
         if config.precision == "fp16" and has_batch_norm(D):

@@ -11,7 +11,7 @@ from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.elbo import ELBO, Elbo
 from gandist.gan.networks import NETWORKS
 from gandist.gan.objectives import OBJECTIVES
-from gandist.gan.penalties import PENALTIES, CriticPenalty
+from gandist.gan.penalties import PENALTIES
 from gandist.gan.players import Players, build_players
 
 
@@ -25,8 +25,7 @@ def new_players(config: RunConfig, device: torch.device, on_device: bool | None 
     pair, (shape_G, shape_D) = NETWORKS[config.model.name], shapes(config)
     memory: dict[str, tuple[float, ...]] = {}
     for name in config.game.penalties:
-        penalty = PENALTIES[name]
-        memory |= penalty.memory if isinstance(penalty, CriticPenalty) else {}
+        memory |= PENALTIES[name].memory
     if config.augment.kind != "none":
         memory["augment"] = (value_at(config.augment.p, 0), 0.0, 0.0)
     return build_players(

@@ -12,8 +12,9 @@ from gandist.distributed.ranks import Ranks
 from gandist.gan.augment import Augmentation, adapt
 from gandist.gan.networks.norms import at_least_float32, iterate, sees_batch, synchronise
 from gandist.gan.objectives import OBJECTIVES, Objective
-from gandist.gan.penalties import PENALTIES, CriticPenalty, GeneratorPenalty, Judged, Labelled, Noise, judge
+from gandist.gan.penalties import PENALTIES, NamedSamples, Noise, Penalty, Samples, Update, judge
 from gandist.gan.players import Player, Players
+from gandist.gan.scores import Scores, as_scores, over, split
 
 
 class Reals(NamedTuple):
@@ -48,15 +49,10 @@ class Rules(NamedTuple):
     batch: int = 0
     """Global batch, which p adapts by."""
 
-    @property
-    def critic_penalties(self) -> dict[str, CriticPenalty]:
+    def penalties_of(self, player: str) -> dict[str, Penalty]:
+        """Those of a player, G or D."""
         found = {name: PENALTIES[name] for name in self.penalties}
-        return {name: penalty for name, penalty in found.items() if isinstance(penalty, CriticPenalty)}
-
-    @property
-    def generator_penalties(self) -> dict[str, GeneratorPenalty]:
-        found = {name: PENALTIES[name] for name in self.penalties}
-        return {name: penalty for name, penalty in found.items() if isinstance(penalty, GeneratorPenalty)}
+        return {name: penalty for name, penalty in found.items() if penalty.of == player}
 
 
 Number = Tensor | float
@@ -81,6 +77,7 @@ class CriticLoss(nn.Module):
     def __init__(self, D: nn.Module, rules: Rules, memory: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.D, self.rules, self.memory = D, rules, memory
+        self.penalties = rules.penalties_of("D")
         # BatchNorm over a mixed batch would tell real from fake by the batch's own statistics.
         self.apart = sees_batch(D)
 
@@ -95,43 +92,46 @@ class CriticLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The loss (), and detached statistics: those of `CRITIC_STATISTICS`, then each penalty, NaN if not due."""
         rules = self.rules
-        penalties = {name: rules.critic_penalties[name] for name in weights}
-        images = {
-            "real": Labelled(augmented(x, "real", rules, noise, self.memory), y),
-            "fake": Labelled(augmented(x_fake, "fake", rules, noise, self.memory), y_fake),
+        penalties = {name: self.penalties[name] for name in weights}
+        # What D is to judge: real and fake samples, and those that penalties make of them
+        samples = {
+            "real": Samples(augmented(x, "real", rules, noise, self.memory), y),
+            "fake": Samples(augmented(x_fake, "fake", rules, noise, self.memory), y_fake),
         }
         for penalty in penalties.values():
-            images |= penalty.images(images, noise)
-        scores, slopes = self._judge(images, {name for penalty in penalties.values() for name in penalty.slopes})
+            samples |= penalty.samples(samples, noise)
+        scores, slopes = self._judge(samples, {name for penalty in penalties.values() for name in penalty.slopes})
+        # The objective, and the penalties that are due
         real, fake = scores["real"], scores["fake"]
-        loss = own = rules.objective.critic(real, fake)
-        if rules.smoothing and rules.objective.smoothing:
-            loss = own = loss + rules.objective.smoothing(real, rules.smoothing)
-        judged = Judged(scores, slopes, self.memory, rules.objective)
-        terms = {name: penalty.value(judged) for name, penalty in penalties.items()}
+        loss = own = over(rules.objective.critic, real, fake)
+        if rules.smoothing and (smoothing := rules.objective.smoothing):
+            loss = own = loss + over(lambda scores: smoothing(scores, rules.smoothing), real)
+        update = Update(self.D, samples, scores, slopes, self.memory, rules.objective)
+        terms = {name: penalty.value(update) for name, penalty in penalties.items()}
         for name, term in terms.items():
             loss = loss + weights[name] * term
+        # What a row of metrics shows of it
         absent = torch.full_like(own, torch.nan)
-        shown = [own, real.mean(), fake.mean(), real.sign().mean()]
-        return loss, torch.stack(shown + [terms.get(name, absent) for name in rules.critic_penalties]).detach()
+        shown = [own, over(Tensor.mean, real), over(Tensor.mean, fake), over(lambda each: each.sign().mean(), real)]
+        return loss, torch.stack(shown + [terms.get(name, absent) for name in self.penalties]).detach()
 
-    def _judge(self, images: Mapping[str, Labelled], sloped: set[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """D's scores of all images, and its squared slopes at the `sloped` ones; in as few passes as D allows."""
-        batches = [[name] for name in images]
+    def _judge(self, samples: NamedSamples, sloped: set[str]) -> tuple[dict[str, Scores], dict[str, Tensor]]:
+        """D's scores of all samples, and its squared slopes at the `sloped` ones; in as few passes as D allows."""
+        batches = [[name] for name in samples]
         if not self.apart:
-            batches = [[n for n in images if n in sloped], [n for n in images if n not in sloped]]
-        scores: dict[str, Tensor] = {}
+            batches = [[n for n in samples if n in sloped], [n for n in samples if n not in sloped]]
+        scores: dict[str, Scores] = {}
         slopes: dict[str, Tensor] = {}
         for names in filter(None, batches):
-            x = torch.cat([images[name].x for name in names])
-            conditions = [y for name in names if (y := images[name].y) is not None]
+            x = torch.cat([samples[name].x for name in names])
+            conditions = [y for name in names if (y := samples[name].y) is not None]
             y = torch.cat(conditions) if conditions else None
             if names[0] in sloped:
-                score, slope = judge(self.D, x, y, self.rules.differentiate)
+                found, slope = judge(self.D, x, y, self.rules.differentiate)
                 slopes |= zip(names, at_least_float32(slope).chunk(len(names)), strict=True)
             else:
-                score = self.D(x, y)
-            scores |= zip(names, at_least_float32(score).chunk(len(names)), strict=True)
+                found = as_scores(self.D(x, y))
+            scores |= zip(names, split(found, len(names)), strict=True)
         return scores, slopes
 
 
@@ -141,6 +141,7 @@ class GeneratorLoss(nn.Module):
     def __init__(self, G: nn.Module, D: nn.Module, rules: Rules, memory: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.G, self.rules, self.memory = G, rules, memory
+        self.penalties = rules.penalties_of("G")
         self._frozen = (D,)
 
     def forward(
@@ -154,16 +155,19 @@ class GeneratorLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The loss (), and detached statistics: it, then each penalty. Of x only paired objectives take notice."""
         (D,), rules = self._frozen, self.rules
-        fake = at_least_float32(D(augmented(self.G(z, y), "fake", rules, noise, self.memory), y))
-        real = fake
+        # G's samples through D; real ones for objectives that compare the two
+        samples = {"fake": Samples(self.G(z, y), y), "real": Samples(x, y_real)}
+        fake = real = as_scores(D(augmented(samples["fake"].x, "fake", rules, noise, self.memory), y))
         if rules.objective.paired:
-            real = at_least_float32(D(augmented(x, "real", rules, noise, self.memory), y_real))
-        loss = own = rules.objective.generator(real, fake)
-        terms = {name: rules.generator_penalties[name].value(self.G, y) for name in weights}
+            real = as_scores(D(augmented(x, "real", rules, noise, self.memory), y_real))
+        # The objective, and the penalties that are due
+        loss = own = over(rules.objective.generator, real, fake)
+        update = Update(self.G, samples, {"real": real, "fake": fake}, {}, self.memory, rules.objective)
+        terms = {name: self.penalties[name].value(update) for name in weights}
         for name, term in terms.items():
             loss = loss + weights[name] * term
         absent = torch.full_like(own, torch.nan)
-        return loss, torch.stack([own, *(terms.get(name, absent) for name in rules.generator_penalties)]).detach()
+        return loss, torch.stack([own, *(terms.get(name, absent) for name in self.penalties)]).detach()
 
 
 CRITIC_STATISTICS = ("loss/D", "score/real", "score/fake", "sign/real")
@@ -180,12 +184,10 @@ class Game:
         self.critic_loss = ranks.distributed(CriticLoss(D, rules, players.memory))
         self.generator_loss = ranks.distributed(GeneratorLoss(G, D, rules, players.memory))
         self.autocast = autocast(ranks.device, precision)
-        terms_D, terms_G = (
-            [f"penalty/{name}" for name in of] for of in (rules.critic_penalties, rules.generator_penalties)
-        )
+        terms_D, terms_G = ([f"penalty/{name}" for name in rules.penalties_of(player)] for player in ("D", "G"))
         self.statistics = (*CRITIC_STATISTICS, *terms_D, "grad_norm/D", "loss/G", *terms_G, "grad_norm/G")
         """Names of what `step` returns, in its order."""
-        self.remembering = [penalty for penalty in rules.critic_penalties.values() if penalty.remember]
+        self.remembering = [penalty for penalty in rules.penalties_of("D").values() if penalty.remember]
 
     def noise_for(self, player: str, due: Iterable[str] = ()) -> dict[str, Noise]:
         """What has to be drawn for each image of an update of `player`, G or D, in which these penalties are due."""
@@ -194,9 +196,9 @@ class Game:
             uniforms = Noise("uniform", lambda sample: (augmentation.uniforms,))
             seen = ["fake"] if player == "G" and not self.rules.objective.paired else ["real", "fake"]
             wanted = {f"augment_{name}": uniforms for name in seen}
-        if player == "D":
-            for name in due:
-                wanted |= self.rules.critic_penalties[name].noise
+        of_player = self.rules.penalties_of(player)
+        for name in due:
+            wanted |= of_player[name].noise
         return wanted
 
     def step(

@@ -17,7 +17,7 @@ from gandist.distributed.randomness import Draws
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Game, Latents, Reals, Scheduled
 from gandist.gan.elbo import Elbo
-from gandist.gan.penalties import PENALTIES, CriticPenalty, Noise
+from gandist.gan.penalties import PENALTIES, Noise
 from gandist.gan.players import Players
 
 
@@ -36,12 +36,12 @@ class Inputs:
         """What the step takes, from a real batch for each update of D; sets the players' scheduled numbers."""
         seen = players.images_seen
         self._schedule(players)
-        now = self._now(seen)
+        scheduled = self._scheduled(seen)
         return (
-            [self._reals(part, now.weights_D[sub], seen, sub) for sub, part in enumerate(raw)],
-            [self._latents("D", seen, sub) for sub in range(len(raw))],
-            self._latents("G", seen, 0),
-            now,
+            [self._reals(part, scheduled.weights_D[sub], seen, sub) for sub, part in enumerate(raw)],
+            [self._latents("D", (), seen, sub) for sub in range(len(raw))],
+            self._latents("G", scheduled.weights_G, seen, 0),
+            scheduled,
         )
 
     def of_samples(self, rows: int, columns: int) -> tuple[Tensor, Tensor | None]:
@@ -74,7 +74,7 @@ class Inputs:
         if augment.kind != "none" and augment.target is None:
             players.memory["augment"][0] = value_at(augment.p, seen)
 
-    def _now(self, seen: int) -> Scheduled:
+    def _scheduled(self, seen: int) -> Scheduled:
         """The scheduled numbers that the step takes once `seen` images were shown."""
         game, optim = self.config.game, self.config.optim
         images = self.config.train.batch * game.n_critic
@@ -87,17 +87,17 @@ class Inputs:
         exact = torch.tensor(numbers, dtype=torch.float64).to(self.ranks.device, non_blocking=True)
         *weights, _, clip = exact.to(self.dtype).unbind()
 
-        def due(update: int, of_D: bool) -> dict[str, Tensor]:
+        def due(update: int, player: str) -> dict[str, Tensor]:
             return {
                 name: weight
                 for (name, term), weight in zip(terms.items(), weights, strict=True)
-                if isinstance(PENALTIES[name], CriticPenalty) == of_D and update % term.interval == 0
+                if PENALTIES[name].of == player and update % term.interval == 0
             }
 
         return Scheduled(
             beta=exact[-2],
-            weights_D=[due(update_D + sub, of_D=True) for sub in range(game.n_critic)],
-            weights_G=due(update_G, of_D=False),
+            weights_D=[due(update_D + sub, "D") for sub in range(game.n_critic)],
+            weights_G=due(update_G, "G"),
             clip=clip if peak(game.clip) > 0 else None,
         )
 
@@ -108,12 +108,12 @@ class Inputs:
         x = self.medium.to_network(raw.rows, uniforms, self.dtype)
         return Reals(x, self._condition(raw.conditions), self._noise("D", due, seen, sub))
 
-    def _latents(self, player: str, seen: int, sub: int) -> Latents:
+    def _latents(self, player: str, due: Iterable[str], seen: int, sub: int) -> Latents:
         batch = self.config.train.batch
         z = self.draws.normal(f"fakes/{player}/z", seen, sub, (batch, self.latents)).to(self.dtype)
         stored = self.condition.of_fakes(self.draws, f"fakes/{player}/y", seen, sub, batch, self.conditions)
         y = None if stored is None else self._condition(stored)
-        return Latents(z, y, self._noise("G", (), seen, sub) if player == "G" else {})
+        return Latents(z, y, self._noise("G", due, seen, sub) if player == "G" else {})
 
     def _condition(self, stored: Tensor) -> Tensor | None:
         return self.condition.to_network(stored.to(self.ranks.device, non_blocking=True), self.dtype)

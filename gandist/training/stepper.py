@@ -40,7 +40,7 @@ def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks
 
 def compile_networks(game: Game | Elbo, players: Players) -> None:
     """Let torch.compile fuse what the networks do: D only where no penalty differentiates it twice, or forward."""
-    slopes = isinstance(game, Game) and any(penalty.slopes for penalty in game.rules.critic_penalties.values())
+    slopes = isinstance(game, Game) and any(penalty.slopes for penalty in game.rules.penalties_of("D").values())
     if slopes:
         log.info("step=compile: not of D, whose slope a penalty needs: compiled functions have no second derivative")
     for net in [players.G.net] if slopes else [players.G.net, players.D.net]:

@@ -8,7 +8,7 @@ import torch
 
 from gandist.config.run import RunConfig
 from gandist.gan.objectives import OBJECTIVES
-from gandist.gan.penalties import PENALTIES, CriticPenalty
+from gandist.gan.penalties import PENALTIES
 from tests.helpers.train_on_ranks import final_tensors, tiny, train_all
 
 CASES: dict[str, dict[str, Any]] = {
@@ -17,7 +17,7 @@ CASES: dict[str, dict[str, Any]] = {
     "n_critic": {"game__n_critic": 2},
     "flipped": {"data__flip": True, "model__classes": 0},
     # Heavy, for fresh networks hardly have a slope.
-    **{name: {"game__penalties": {name: 1e3}} for name, row in PENALTIES.items() if isinstance(row, CriticPenalty)},
+    **{name: {"game__penalties": {name: 1e3}} for name, row in PENALTIES.items() if row.of == "D"},
     "double": {"game__penalties": {"r1": 1e3, "gp": 10.0}, "game__differentiate": "double"},
     "lazy": {"game__penalties": {"r1": {"weight": 1e3, "interval": 3}, "r2": 500}, "train__accumulate": 2},
     "clipped": {"game__objective": "wasserstein", "game__clip": 0.02},

@@ -141,7 +141,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     (
         {"game.penalties.kl": 1},
-        ["game.penalties.kl: the generator of dcgan samples no condition", "leave it out"],
+        ["game.penalties.kl: G of dcgan has no method 'kl'", "leave it out"],
         {**CLASSES, "model.name": "stackgan-1"},
     ),
     ({"game.penalties.mismatch": 1}, ["game.penalties.mismatch", "set model.classes or model.text_dim"], CLASSES),

@@ -170,7 +170,7 @@ def critic() -> tuple[Discriminator, Tensor]:
 def judged(D: Discriminator, x: Tensor, way: str, autocast: bool = False) -> list[Tensor]:
     """Scores, slopes, and the gradient of both in D's weights, one vector."""
     with torch.autocast(DEVICE, torch.bfloat16, enabled=autocast):
-        scores, slopes = judge(D, x, None, way)  # type: ignore[arg-type]
+        (scores,), slopes = judge(D, x, None, way)  # type: ignore[arg-type]
     grads = torch.autograd.grad((scores + slopes).sum(), list(D.parameters()))
     assert all(g.dtype == torch.float32 for g in grads)
     return [scores.detach(), slopes.detach(), torch.cat([g.flatten() for g in grads])]
