@@ -71,7 +71,8 @@ def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
             return f"list of {_type(field['items'], schema)}"
         return f"[{', '.join(_type(item, schema) for item in field['prefixItems'])}]"
     if field["type"] == "object":
-        return f"map of {_type(field['additionalProperties'], schema)}"
+        values = field["additionalProperties"]
+        return "map" if values is True else f"map of {_type(values, schema)}"
     bounds = " ".join(f"{sign} {field[key]:g}" for key, sign in BOUNDS.items() if key in field)
     return f"{field['type']} {bounds}".strip()
 

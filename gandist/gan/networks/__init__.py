@@ -18,8 +18,8 @@ class Pair(NamedTuple):
     """Builders of the two players, and what they can be built to.
 
     A generator maps (z: (N, latents), y) to images (N, C, H, W), black at -1 and white at 1; a discriminator maps
-    (x: (N, C, H, W), y) to scores, the higher the more real: one tensor (N, ...), or a sequence of them. y is (N,) int64
-    classes, (N, text_dim) float32 caption vectors, or None.
+    (x: (N, C, H, W), y) to scores, the higher the more real: one tensor (N, ...), or a sequence of them. y is (N,)
+    int64 classes, (N, text_dim) float32 caption vectors, or None.
     """
 
     generator: Callable[[Shape], nn.Module]
