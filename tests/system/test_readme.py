@@ -126,7 +126,7 @@ def shortened(command: str) -> str:
     if "gandist.tune" in command:
         return f"{command} trials=2 scheduler=none train.total_kimg={kimg} eval.every_kimg={kimg} eval.n=64"
     if "gandist.bench" in command:
-        return f"{command} --seconds 0.1"
+        return f"{command} --batch 8"
     return f"{command} ARGS=train.total_kimg={kimg}" if command == "make demo" else command
 
 
