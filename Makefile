@@ -7,7 +7,7 @@ INSTALLED_DEV := .venv/installed-dev
 DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver wget
 EMOJI := emoji-datasource-twitter emoji-datasource-google
 
-.PHONY: demo cluster-local test lint format docs clean debian emoji
+.PHONY: demo cluster-local test test-fast test-nightly lint format docs clean debian emoji
 
 # A GAN learns to draw clothes. ARGS="train.total_kimg=50" changes what it trains.
 demo: $(INSTALLED)
@@ -21,6 +21,14 @@ cluster-local: $(INSTALLED_DEV)
 # Two processes share the tests, in groups (tests/conftest.py). ARGS="-k resume" picks tests.
 test: $(INSTALLED_DEV) debian emoji
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
+
+# Under three minutes on two cores: what lies in tests/unit and starts no cluster, in no test of more than ten seconds.
+test-fast: $(INSTALLED_DEV)
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder tests/unit -m "not slow and not ray and not nightly" $(ARGS)
+
+# What `test` leaves out.
+test-nightly: $(INSTALLED_DEV) debian emoji
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m nightly $(ARGS)
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .

@@ -1,8 +1,12 @@
 """The README's commands, each as it is written, in a copy of the checkout."""
 
+import contextlib
+import importlib
+import io
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -82,23 +86,27 @@ def shell(checkout: Path, bucket: dict[str, str]) -> Iterator[dict[str, str]]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def shortened(command: str) -> str:
-    """The command as written, with an override at its end that makes it a matter of seconds."""
-    kimg = LONGER_KIMG if "total_kimg" in command else KIMG
-    if "gandist.train" in command:
-        return f"{command} train.total_kimg={kimg}"
-    if "gandist.tune" in command:
-        return f"{command} trials=2 scheduler=none train.total_kimg={kimg} eval.every_kimg={kimg} eval.n=64"
-    return f"{command} ARGS=train.total_kimg={kimg}" if command == "make demo" else command
+def in_process(command: str) -> bool:
+    """Whether a command is Python's alone, so that this process, whose imports are made, can run it as well."""
+    alone = ("gandist.sample", "gandist.report", "gandist.evaluate", "gandist.pack", "gandist.bench")
+    words = shlex.split(command)
+    return words[:2] == ["python", "-m"] and (
+        words[2] in alone or "--dry-run" in words or ("launch.kind=local" in words and words[2] == "gandist.train")
+    )
 
 
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command(command: str, checkout: Path, shell: dict[str, str]) -> None:
-    bash = ["bash", "-euo", "pipefail", "-c", shortened(command)]
+def run_here(command: str, checkout: Path) -> tuple[int, str]:
+    """Exit status and output of a command's `main`, called in the checkout."""
+    words, output = shlex.split(command), io.StringIO()
+    main = importlib.import_module(words[2]).main
+    with contextlib.chdir(checkout), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        return main(words[3:]), output.getvalue()
+
+
+def run_in_shell(command: str, checkout: Path, shell: dict[str, str]) -> tuple[int, str]:
+    """Exit status and output of a command as it is typed."""
     done = subprocess.run(
-        bash,
+        ["bash", "-euo", "pipefail", "-c", command],
         cwd=checkout,
         env=shell,
         stdin=subprocess.DEVNULL,
@@ -107,18 +115,39 @@ def test_command(command: str, checkout: Path, shell: dict[str, str]) -> None:
         text=True,
         timeout=550,
     )
-    assert done.returncode == 0, done.stdout
+    return done.returncode, done.stdout
+
+
+def shortened(command: str) -> str:
+    """The command as written, with an override at its end that makes it a matter of seconds."""
+    kimg = LONGER_KIMG if "total_kimg" in command else KIMG
+    if "gandist.train" in command:
+        return f"{command} train.total_kimg={kimg}"
+    if "gandist.tune" in command:
+        return f"{command} trials=2 scheduler=none train.total_kimg={kimg} eval.every_kimg={kimg} eval.n=64"
+    if "gandist.bench" in command:
+        return f"{command} --batch 8"
+    return f"{command} ARGS=train.total_kimg={kimg}" if command == "make demo" else command
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command: str, checkout: Path, shell: dict[str, str]) -> None:
+    words = shortened(command)
+    status, output = run_here(words, checkout) if in_process(words) else run_in_shell(words, checkout, shell)
+    assert status == 0, output
     if "gandist.train" not in command or "--dry-run" in command or "s3://" in command:
         return
     name = re.search(r"run\.name=(\S+)", command)
     checkpoints = checkout / "runs" / (name[1] if name else "demo") / "checkpoints"
     kimg = LONGER_KIMG if "total_kimg" in command else KIMG
     batch = 32 if "train.batch=32" in command else 64
-    assert (checkpoints / f"{math.ceil(kimg * 1000 / batch) * batch:08d}").is_dir(), done.stdout
-    assert os.fspath(checkpoints) in done.stdout
+    assert (checkpoints / f"{math.ceil(kimg * 1000 / batch) * batch:08d}").is_dir(), output
+    assert os.fspath(checkpoints) in output
     if "torchrun" in command:  # has long lines of its own
         return
-    assert max(map(len, done.stdout.splitlines())) <= 200
+    assert max(map(len, output.splitlines())) <= 200
     if "launch.kind=local" not in command:  # what Ray says at each start: kept, not shown
-        assert "PreemptionWatcher" not in done.stdout
+        assert "PreemptionWatcher" not in output
         assert any("PreemptionWatcher" in file.read_text() for file in checkpoints.parent.glob("logs/*"))

@@ -165,6 +165,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_nine_garments_of_ten() -> None:
     _, facts = fit(FASHION)
     assert (facts.n_train, facts.n_test) == (9000, 1000)

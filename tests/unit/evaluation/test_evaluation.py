@@ -43,7 +43,9 @@ def blurred(images: np.ndarray, amount: float) -> np.ndarray:
     return np.stack([np.asarray(picture) for picture in pictures])[..., None]
 
 
-@pytest.mark.parametrize(("name", "n"), [("classifier", N), pytest.param("effnet-lite0", 150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "n"), [("classifier", N), pytest.param("effnet-lite0", 150, marks=[pytest.mark.slow, pytest.mark.nightly])]
+)
 def test_the_distance_grows_with_what_is_wrong(garments: tuple[np.ndarray, np.ndarray], name: str, n: int) -> None:
     images, labels = garments
     extractor = open_extractor(name, None, 1, CPU)
@@ -140,6 +142,7 @@ def test_the_protocol(fashion: Yardstick, own_cache: Path, garments: tuple[np.nd
     assert "training images to one another" in protocol["memorisation_is"]
 
 
+@pytest.mark.slow
 def test_images_held_out(tmp_path: Path, garments: tuple[np.ndarray, np.ndarray]) -> None:
     """Against another set, memorisation is told by the nearest images of the training set all the same."""
     (tmp_path / "held-out").mkdir()
