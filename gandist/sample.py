@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import command
-from gandist.conditions import Wish, Written
+from gandist.conditions.condition import Wish, Written
 from gandist.data import files
 from gandist.data.index import Index
 from gandist.data.text import with_vectors

@@ -16,7 +16,7 @@ from gandist.gan.networks import NETWORKS, Pair
 from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES, Penalty
-from gandist.media import MEDIA
+from gandist.media.kinds import MEDIA
 from gandist.storage.remote import is_remote
 
 

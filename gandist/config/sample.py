@@ -4,11 +4,14 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from gandist.conditions import Captions, Classes, Condition, Nothing
+from gandist.conditions.captions import Captions
+from gandist.conditions.classes import Classes
+from gandist.conditions.condition import Condition, Nothing
 from gandist.config.sections import Tree
 from gandist.errors import ConfigError
 from gandist.gan.networks import NETWORKS, Shape
-from gandist.media import MEDIA, Medium
+from gandist.media.kinds import MEDIA
+from gandist.media.medium import Medium
 from gandist.options import Options
 
 Kind = TypeVar("Kind", bound=Options)

@@ -40,7 +40,7 @@ class DataSection(Section):
     path: str = "builtin:fashion-10k"
     """Folder or URL of indexed shards (`python -m gandist.pack` makes them), or a `builtin:` set."""
     medium: str = "image"
-    """What a sample is: one of the names in `gandist.media.MEDIA`."""
+    """What a sample is: one of the names in `gandist.media.kinds.MEDIA`."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the medium, beside those that have fields of their own (`data.channels`, `data.flip`,
     `model.resolution`)."""

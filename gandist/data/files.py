@@ -16,7 +16,7 @@ from gandist.data.index import Index
 from gandist.data.making import alone, making, members, write_shard
 from gandist.data.trees import LISTING
 from gandist.errors import ConfigError
-from gandist.media import Medium
+from gandist.media.medium import Medium
 from gandist.storage.atomic import written_atomically
 
 SHARD_SIZE = 1000

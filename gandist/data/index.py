@@ -26,6 +26,7 @@ from gandist.data.cache import ShardCache
 from gandist.data.samples import LeftOut
 from gandist.data.tars import most_classes, scan_tar
 from gandist.errors import DataError
+from gandist.media.decode import EXTENSIONS
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import filesystem, is_remote, join, printable, read_bytes
 
@@ -173,19 +174,20 @@ def index_shards(
     progress: Callable[[int], object] = lambda n: None,
     labelled: bool = True,
     left_out: LeftOut | None = None,
+    extensions: Sequence[str] = EXTENSIONS,
 ) -> Index:
     """Read WebDataset shards, written by anyone, and note where their images lie.
 
     Members group to samples as in WebDataset: consecutive ones, by their path up to the name's first dot.
-    Of a sample the image (png, jpg, jpeg or webp), the label (`.cls`, or "label" in `.json`) and the caption
-    (`.txt`) are taken, also where more than the first dot is in their names (a.5x.png, a.5x.cls); nothing is ever
-    unpickled.
+    Of each the file that holds the sample, the label (`.cls`, or "label" in `.json`) and the caption (`.txt`) are
+    taken, also where more than the first dot is in their names (a.5x.png, a.5x.cls); nothing is ever unpickled.
 
     Args:
         urls: the shards in their order; remote ones go through `cache`.
         base: folder or URL that the index will lie in: the shards inside are noted relative to it.
         progress: called with the number of samples of each finished shard.
         labelled: whether labels are read.
+        extensions: of the files that hold samples (`Medium.extensions`).
         left_out: notes broken samples, which are then passed by, and whatever else is not taken.
 
     Raises:
@@ -196,7 +198,8 @@ def index_shards(
     def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]], LeftOut]:
         lost = LeftOut()
         taken = None if left_out is None else lost
-        shard, samples = scan_tar(cache.fetch(url, None, None), url, labelled=labelled, left_out=taken)
+        path = cache.fetch(url, None, None)
+        shard, samples = scan_tar(path, url, labelled=labelled, left_out=taken, extensions=extensions)
         progress(shard["n"])
         return shard, samples, lost
 

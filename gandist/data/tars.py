@@ -21,10 +21,10 @@ import pyarrow.fs as pafs
 from gandist.data.samples import MAX_CLASSES, Broken, LeftOut, caption_of
 from gandist.data.splits import files_of_split
 from gandist.errors import DataError
+from gandist.media.decode import EXTENSIONS
 from gandist.storage.remote import filesystem, is_remote, join, printable, retrying
 
 COLUMNS = ("key", "ext", "offset", "size", "label", "caption", "crc")
-IMAGES = ("png", "jpg", "jpeg", "webp")
 PICKLES = {"pyd", "pickle", "pkl", "pth", "pt", "dill", "joblib"}
 APART = (
     "its members are not side by side in the tar, and WebDataset takes consecutive ones for a sample; write the tar "
@@ -78,12 +78,18 @@ def _files(src: str) -> list[str]:
 
 
 def scan_tar(
-    path: Path, url: str, *, labelled: bool = True, left_out: LeftOut | None = None
+    path: Path,
+    url: str,
+    *,
+    labelled: bool = True,
+    left_out: LeftOut | None = None,
+    extensions: Sequence[str] = EXTENSIONS,
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """The index's row of the shard at `path`, called `url`, and its columns for the samples (all but `shard`).
 
     Args:
         labelled: whether labels are read.
+        extensions: of the files that hold samples.
         left_out: notes broken samples, which are then passed by, and whatever else is not taken.
 
     Raises:
@@ -96,7 +102,7 @@ def scan_tar(
         raise DataError(f"{url}: an empty file, not a tar; fetch or write the shard again")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         samples = list(_samples(file, data, url, notes))
-        apart = _apart(samples)
+        apart = _apart(samples, extensions)
         for key, members, twice in samples:
             where = f"{url}: sample {key!r}"
             try:
@@ -106,7 +112,7 @@ def scan_tar(
                     if apart[key] is not members:
                         continue  # its first part says so
                     raise ValueError(APART)
-                row = _row(key, members, data, where, notes, labelled)
+                row = _row(key, members, data, where, notes, labelled, extensions)
             except ValueError as error:
                 if left_out is None:
                     raise DataError(f"{where}: {error}") from error
@@ -175,25 +181,33 @@ def _samples(file: Any, data: mmap.mmap, url: str, left_out: LeftOut) -> Iterato
         yield _Grouped(key, members, twice)
 
 
-def _apart(samples: Sequence[_Grouped]) -> dict[str, Members]:
-    """Keys whose members are not side by side, so that part of a sample has no image; with the first part of each."""
+def _apart(samples: Sequence[_Grouped], extensions: Sequence[str]) -> dict[str, Members]:
+    """Keys whose members are not side by side, so that part of one has no sample; with the first part of each."""
     times = Counter(each.key for each in samples)
     apart: dict[str, Members] = {}
     again = [each for each in samples if times[each.key] > 1]
-    torn = {each.key for each in again if not _images(each.members)}
+    torn = {each.key for each in again if not _holding(each.members, extensions)}
     for each in again:
         if each.key in torn:
             apart.setdefault(each.key, each.members)
     return apart
 
 
-def _row(key: str, members: Members, data: mmap.mmap, where: str, left_out: LeftOut, labelled: bool) -> dict[str, Any]:
+def _row(
+    key: str,
+    members: Members,
+    data: mmap.mmap,
+    where: str,
+    left_out: LeftOut,
+    labelled: bool,
+    extensions: Sequence[str],
+) -> dict[str, Any]:
     """The index's columns for a sample.
 
     Raises:
         ValueError: it cannot be used.
     """
-    image = _image(members)
+    image = _sample_of(members, extensions)
     text = _member(members, image, "txt", where, left_out)
     label, named = _label(members, image, data, where, left_out) if labelled else (-1, None)
     offset, size = members[image]
@@ -214,20 +228,24 @@ def _content(members: Members, data: mmap.mmap, ext: str) -> bytes:
     return data[offset : offset + size]
 
 
-def _images(members: Members) -> list[str]:
-    return [ext for ext in members if ext in IMAGES] or [ext for ext in members if ext.rpartition(".")[2] in IMAGES]
+def _holding(members: Members, extensions: Sequence[str]) -> list[str]:
+    """The members that hold a sample."""
+    return [ext for ext in members if ext in extensions] or [
+        ext for ext in members if ext.rpartition(".")[2] in extensions
+    ]
 
 
-def _image(members: Members) -> str:
-    found = _images(members)
+def _sample_of(members: Members, extensions: Sequence[str]) -> str:
+    what = "image" if extensions == EXTENSIONS else "sample"
+    found = _holding(members, extensions)
     if len(found) == 1:
         return found[0]
     if found:
         raise ValueError(
-            f"holds {len(found)} images ({', '.join(found)}), where one is expected; names that are the same up to "
+            f"holds {len(found)} {what}s ({', '.join(found)}), where one is expected; names that are the same up to "
             "their first dot are one sample: rename or remove the others"
         )
-    raise ValueError(f"holds no image ({', '.join(IMAGES)}), only {', '.join(members)}; remove it from the shard")
+    raise ValueError(f"holds no {what} ({', '.join(extensions)}), only {', '.join(members)}; remove it from the shard")
 
 
 def _member(members: Members, image: str, kind: str, where: str, left_out: LeftOut) -> str | None:

@@ -12,6 +12,7 @@ from gandist.data.idx import IDX_IMAGES
 from gandist.data.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_command
 from gandist.data.trees import IMAGES
 from gandist.errors import DataError
+from gandist.media.decode import EXTENSIONS
 from gandist.storage.remote import is_remote
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -135,11 +136,11 @@ def _no_images(shard: Path) -> str:
             if file.read(2) == b"\x1f\x8b":
                 return f": {shard.name} is a compressed tar; unpack it into a folder: {_unpacking(shard)}"
         with tarfile.open(shard, "r:") as tar:
-            if any(member.name.lower().endswith(tars.IMAGES) for member in islice(tar, MEMBERS)):
+            if any(member.name.lower().endswith(EXTENSIONS) for member in islice(tar, MEMBERS)):
                 return ""
     except (OSError, tarfile.TarError) as error:
         return f": {shard.name} cannot be read as a tar: {error}; fetch or write it again"
-    return f": {shard.name} holds none of the images that shards hold ({', '.join(tars.IMAGES)})"
+    return f": {shard.name} holds none of the images that shards hold ({', '.join(EXTENSIONS)})"
 
 
 def _indexed(shards: str, folder: str, dest: str = "") -> str:

@@ -28,8 +28,8 @@ from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
 from gandist.errors import DataError
-from gandist.media import Image
 from gandist.media.decode import DECODER
+from gandist.media.image import Image
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")

@@ -22,7 +22,7 @@ from gandist.data.order import Order
 from gandist.distributed.ranks import Ranks
 from gandist.evaluation.extractors import Extractor
 from gandist.evaluation.statistics import Moments, Predictions
-from gandist.media import Medium
+from gandist.media.medium import Medium
 from gandist.storage.storage import Storage
 
 log = logging.getLogger("gandist")

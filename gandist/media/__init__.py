@@ -1,12 +1,5 @@
-"""What a sample is: `medium.Medium` is the interface, and each kind of sample a file here.
+"""What a sample is: `medium.Medium` is the interface, each kind of sample a file here, and `kinds.MEDIA` names them.
 
 Also what a sample looks like outside the networks: grids and films. May import `gandist.storage` and what lies below.
+Nothing is imported here: who packs images does not wait for torch.
 """
-
-from gandist.media.image import Image
-from gandist.media.medium import Medium, Preview, Row
-
-MEDIA: dict[str, type[Medium]] = {"image": Image}
-"""By the names that `data.medium` takes."""
-
-__all__ = ["MEDIA", "Image", "Medium", "Preview", "Row"]

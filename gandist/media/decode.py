@@ -10,6 +10,8 @@ from gandist import __version__
 from gandist.errors import DataError
 from gandist.media.pixels import open_picture, orientation, plain
 
+EXTENSIONS = ("png", "jpg", "jpeg", "webp")
+"""Of the files that are decoded."""
 DECODER = f"{__version__}-2"
 """Another one wherever the same bytes give other pixels: what was kept of decoded images is then made anew."""
 REDUCED = 3

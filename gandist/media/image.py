@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from gandist.media.decode import DECODER, decode
+from gandist.media.decode import DECODER, EXTENSIONS, decode
 from gandist.media.gallery import as_uint8, grid, png_bytes, png_of
 from gandist.media.medium import Medium, Preview, Row
 
@@ -29,7 +29,7 @@ class Image(Medium):
 
     @property
     def extensions(self) -> tuple[str, ...]:
-        return ("png", "jpg", "jpeg", "webp")
+        return EXTENSIONS
 
     @property
     def extension(self) -> str:

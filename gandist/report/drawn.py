@@ -10,8 +10,8 @@ from gandist.config.run import RunConfig
 from gandist.config.sample import medium_of
 from gandist.data import dataset
 from gandist.errors import GandistError
-from gandist.media import Medium
 from gandist.media.gallery import slerp
+from gandist.media.medium import Medium
 from gandist.run.trained import Trained, open_trained
 from gandist.storage.remote import is_remote
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gandist.cli.arguments import BEST
-from gandist.conditions import Condition
+from gandist.conditions.condition import Condition
 from gandist.config import extensions
 from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig, parse, validate
@@ -24,7 +24,7 @@ from gandist.distributed.randomness import philox
 from gandist.errors import CheckpointError, ConfigError
 from gandist.gan.networks import NETWORKS
 from gandist.gan.players import Players, load_weights
-from gandist.media import Medium
+from gandist.media.medium import Medium
 from gandist.run import checkpoint, evaluations
 from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage

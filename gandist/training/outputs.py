@@ -13,7 +13,7 @@ from gandist.config.run import RunConfig
 from gandist.config.schedule import images_of
 from gandist.distributed.background import Background, arrival, to_host
 from gandist.gan.players import Players
-from gandist.media import Medium
+from gandist.media.medium import Medium
 from gandist.monitoring.health import Row
 from gandist.monitoring.telemetry import Silent
 from gandist.monitoring.trackers import Trackers

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from gandist import train
-from gandist.conditions import Wish
+from gandist.conditions.condition import Wish
 from gandist.conditions.encoder import encoder
 from gandist.config.run import RunConfig
 from gandist.data.index import Index, read_index

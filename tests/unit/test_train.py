@@ -26,7 +26,7 @@ from gandist.data.index import Index
 from gandist.distributed.randomness import Draws
 from gandist.distributed.ranks import Ranks
 from gandist.launch.resumption import prepare
-from gandist.media import Image as ImageMedium
+from gandist.media.image import Image as ImageMedium
 from gandist.storage.remote import join
 from gandist.storage.storage import Storage
 from gandist.train import main

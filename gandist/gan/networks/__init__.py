@@ -40,7 +40,7 @@ class Pair(NamedTuple):
     second_stage: bool = False
     """Whether G builds on the generator of a first stage's run."""
     medium: str = "image"
-    """Of which samples it is: a name in `gandist.media.MEDIA`."""
+    """Of which samples it is: a name in `gandist.media.kinds.MEDIA`."""
     options: type[Options] = Options
     """The class of the options that are its own; `model.options` holds their values."""
     encodes: bool = False

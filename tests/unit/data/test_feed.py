@@ -13,7 +13,7 @@ from gandist.data.order import Order
 from gandist.data.resident import ResidentSet
 from gandist.data.sets import SampleSet, open_samples
 from gandist.errors import DataError
-from gandist.media import Image
+from gandist.media.image import Image
 from tests.helpers.small_datasets import damage, make_set
 
 N, BATCH = 20, 6

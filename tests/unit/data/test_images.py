@@ -18,8 +18,8 @@ from gandist.data.cache import ShardCache
 from gandist.data.index import Index, read_index
 from gandist.data.sets import MappedSet, SampleSet, StreamedSet, open_samples
 from gandist.errors import DataError, UnreachableError
-from gandist.media import Image
 from gandist.media.decode import decode
+from gandist.media.image import Image
 from tests.helpers.small_datasets import damage, make_set, pixels
 
 N = 40

@@ -14,7 +14,7 @@ from gandist.data.sets import SampleSet, open_samples
 from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
 from gandist.launch.resumption import prepare, run_root
-from gandist.media import Image
+from gandist.media.image import Image
 from gandist.run import attempt
 from gandist.storage.storage import Storage
 from gandist.training.worker import train

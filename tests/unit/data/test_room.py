@@ -16,7 +16,7 @@ from gandist.data.index import Index, read_index
 from gandist.data.room import FullError, allocate, room_for
 from gandist.data.sets import MappedSet, open_samples
 from gandist.errors import DataError
-from gandist.media import Image
+from gandist.media.image import Image
 from tests.helpers.small_datasets import make_set
 
 N, ROOM = 40, 60 << 10
@@ -100,7 +100,7 @@ import os, sys, time
 from pathlib import Path
 from gandist.data import sets
 from gandist.data.index import read_index
-from gandist.media import Image
+from gandist.media.image import Image
 
 def one(self, number, out):
     print(number, flush=True)

@@ -16,7 +16,7 @@ from gandist.evaluation.evaluation import Yardstick, yardstick
 from gandist.evaluation.extractors import open_extractor
 from gandist.evaluation.features import look
 from gandist.evaluation.statistics import distance_of
-from gandist.media import Image as ImageMedium
+from gandist.media.image import Image as ImageMedium
 from gandist.run.trained import Trained
 from tests.helpers.small_datasets import make_set
 from tests.unit.evaluation.test_extractors import scripted

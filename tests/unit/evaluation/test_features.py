@@ -13,7 +13,7 @@ from gandist.data import dataset
 from gandist.distributed.ranks import Ranks
 from gandist.evaluation.extractors import Extractor, open_extractor
 from gandist.evaluation.features import look, real_features
-from gandist.media import Image as ImageMedium
+from gandist.media.image import Image as ImageMedium
 from tests.helpers.small_datasets import make_set
 
 CPU = torch.device("cpu")

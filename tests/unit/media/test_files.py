@@ -14,8 +14,8 @@ from gandist.data.files import check_empty, encoded, shard_names, write_folder, 
 from gandist.data.index import Index, read_index
 from gandist.data.packing import pack
 from gandist.errors import ConfigError, DataError
-from gandist.media import Image as ImageMedium
 from gandist.media.decode import decode
+from gandist.media.image import Image as ImageMedium
 from gandist.pack import main as pack_main
 from tests.helpers.small_datasets import make_set, pixels
 

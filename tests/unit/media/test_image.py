@@ -8,8 +8,9 @@ import torch
 from PIL import Image as Pillow
 
 from gandist.errors import DataError
-from gandist.media import MEDIA, Image
 from gandist.media.gallery import png_of
+from gandist.media.image import Image
+from gandist.media.kinds import MEDIA
 
 
 def test_it_has_a_name() -> None:

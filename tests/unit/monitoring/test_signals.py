@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gandist.gan.players import Players, build_players
-from gandist.media import Image
-from gandist.media.image import COARSE_PX
+from gandist.media.image import COARSE_PX, Image
 from gandist.monitoring.health import SIGNALS, WORST, WORST_CLASS
 from gandist.monitoring.signals import CLASSES, EACH, Probe, chosen
 from tests.helpers.no_host_sync import Blind

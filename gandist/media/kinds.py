@@ -1,0 +1,6 @@
+"""The media, by the names that `data.medium` takes."""
+
+from gandist.media.image import Image
+from gandist.media.medium import Medium
+
+MEDIA: dict[str, type[Medium]] = {"image": Image}
