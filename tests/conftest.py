@@ -16,6 +16,7 @@ from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.networks import NETWORKS
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES
+from gandist.media.kinds import MEDIA
 
 torch.set_num_threads(1)
 
@@ -32,7 +33,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def own_tables() -> Iterator[None]:
     """What a test's imports add to the tables of methods is gone after it."""
-    tables: list[dict[str, Any]] = [NETWORKS, OBJECTIVES, PENALTIES, AUGMENTATIONS, extensions.executed]
+    tables: list[dict[str, Any]] = [NETWORKS, OBJECTIVES, PENALTIES, AUGMENTATIONS, MEDIA, extensions.executed]
     before = [dict(table) for table in tables]
     yield
     for table, kept in zip(tables, before, strict=True):
