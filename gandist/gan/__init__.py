@@ -1,3 +1,23 @@
 """The algorithm: step, objectives, penalties, augmentation, players and their optimiser, the VAE's game, networks, and
 the kernels that they run on. Nothing here reads a configuration. May import: `gandist.distributed`, `gandist.errors`.
+
+The tables that a file of `imports` adds to: `from gandist.gan import AUGMENTATIONS, NETWORKS, OBJECTIVES, PENALTIES`.
 """
+
+from gandist.gan.augment import AUGMENTATIONS, Augmentation
+from gandist.gan.networks import NETWORKS, Pair, Shape
+from gandist.gan.objectives import OBJECTIVES, Objective
+from gandist.gan.penalties import PENALTIES, Penalty, Update
+
+__all__ = [
+    "AUGMENTATIONS",
+    "NETWORKS",
+    "OBJECTIVES",
+    "PENALTIES",
+    "Augmentation",
+    "Objective",
+    "Pair",
+    "Penalty",
+    "Shape",
+    "Update",
+]
