@@ -4,6 +4,7 @@ The loop, the loader, the caches and the evaluation see rows of a fixed shape an
 what the rows mean is known to the medium alone.
 """
 
+import mimetypes
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -41,6 +42,11 @@ class Preview(NamedTuple):
     content: bytes
     suffix: str
     """With its dot: ".png"."""
+
+    @property
+    def mime(self) -> str:
+        """Its media type, such as "image/png"."""
+        return mimetypes.types_map[self.suffix]
 
 
 class Medium(Options):

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gandist import __version__
 from gandist.cli.text import number
+from gandist.media.medium import Preview
 
 SHARED = Path(__file__).parent
 """Where `frame.html`, which pages extend, and the style that they share are."""
@@ -30,7 +31,7 @@ def document(folder: Path, **shown: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"png": _data_uri, "number": number}
+    environment.filters |= {"data_uri": _data_uri, "number": number}
     styles = dict.fromkeys(path for path in (SHARED / "page.css", folder / "page.css") if path.exists())
     style, script = "".join(path.read_text() for path in styles), (folder / "page.js").read_text()
     return environment.get_template("page.html").render(
@@ -49,8 +50,8 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {s:02} s"
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _data_uri(preview: Preview) -> str:
+    return f"data:{preview.mime};base64,{base64.b64encode(preview.content).decode()}"
 
 
 def _digest(source: str) -> str:

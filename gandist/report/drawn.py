@@ -11,7 +11,7 @@ from gandist.config.sample import medium_of
 from gandist.data import dataset
 from gandist.errors import GandistError
 from gandist.media.gallery import slerp
-from gandist.media.medium import Medium
+from gandist.media.medium import Medium, Preview
 from gandist.run.trained import Trained, open_trained
 from gandist.storage.remote import is_remote
 
@@ -32,7 +32,7 @@ class DrawnPicture(NamedTuple):
     text: str
     labels: list[str]
     """What the rows show, where they differ in that."""
-    png: bytes
+    preview: Preview
 
 
 def draw(run: str, neighbours: bool | None = None) -> tuple[list[DrawnPicture], list[str]]:
@@ -97,7 +97,7 @@ def interpolations(trained: Trained) -> DrawnPicture:
 def _picture(
     title: str, text: str, labels: list[str], trained: Trained, rows: np.ndarray, columns: int
 ) -> DrawnPicture:
-    return DrawnPicture(title, text, labels, trained.medium.preview(rows, columns).content)
+    return DrawnPicture(title, text, labels, trained.medium.preview(rows, columns))
 
 
 def nearest(trained: Trained) -> DrawnPicture:

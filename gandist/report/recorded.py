@@ -11,6 +11,7 @@ import pyarrow.fs as pafs
 
 from gandist.config.run import parse
 from gandist.errors import ConfigError
+from gandist.media.medium import Preview
 from gandist.run import attempt, checkpoint, evaluations
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_run
@@ -41,8 +42,8 @@ class RecordedRun:
     rows: list[dict[str, Any]]
     evaluations: list[evaluations.Evaluation]
     """Oldest first; the rows have their values too, the protocol is here alone."""
-    samples: dict[int, bytes]
-    """PNG files by images seen, thinned out."""
+    samples: dict[int, Preview]
+    """By images seen, thinned out."""
     n_samples: int
     captions: list[str]
     checkpoints: list[int]
@@ -106,8 +107,9 @@ def read(run: str, samples_bytes: int) -> RecordedRun:
     rows = decode(storage.read_bytes(METRICS_FILE) or b"")
     if not rows:
         raise ConfigError(f"{storage.uri(METRICS_FILE)}: no metrics yet; the first come after train.tick_kimg")
-    sizes = _grids(storage)
-    shown = [sorted(sizes)[i] for i in thinned([sizes[seen] for seen in sorted(sizes)], MOST_GRIDS, samples_bytes)]
+    there = _previews(storage)
+    seen = sorted(there)
+    shown = [seen[i] for i in thinned([there[each].size for each in seen], MOST_GRIDS, samples_bytes)]
     checkpoints = checkpoint.names(storage)
     manifest = f"{checkpoint.FOLDER}/{checkpoints[-1]}/{checkpoint.MANIFEST}" if checkpoints else checkpoint.MANIFEST
     return RecordedRun(
@@ -116,8 +118,11 @@ def read(run: str, samples_bytes: int) -> RecordedRun:
         config=parse(written, storage.uri("config.yaml")),
         rows=rows,
         evaluations=evaluations.read(storage),
-        samples={seen: storage.read_bytes(f"samples/{seen:08d}.png") or b"" for seen in shown},
-        n_samples=len(sizes),
+        samples={
+            each: Preview(storage.read_bytes(f"samples/{there[each].base_name}") or b"", f".{there[each].extension}")
+            for each in shown
+        },
+        n_samples=len(there),
         captions=(storage.read_bytes("samples/captions.txt") or b"").decode(errors="replace").splitlines(),
         checkpoints=[int(name) for name in checkpoints],
         manifest=_facts(storage.read_bytes(manifest)),
@@ -134,12 +139,12 @@ def _facts(data: bytes | None) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _grids(storage: Storage) -> dict[int, int]:
-    """Bytes of each grid of samples by images seen."""
+def _previews(storage: Storage) -> dict[int, pafs.FileInfo]:
+    """The files of samples by images seen."""
     fs, path = filesystem(storage.root)
     infos = fs.get_file_info(pafs.FileSelector(f"{path}/samples", allow_not_found=True))
-    stems = {info.base_name.removesuffix(".png"): info for info in infos if info.base_name.endswith(".png")}
-    return {int(stem): info.size for stem, info in stems.items() if stem.isdigit()}
+    stems = {info.base_name.rpartition(".")[0]: info for info in infos}
+    return {int(stem): info for stem, info in stems.items() if stem.isdigit()}
 
 
 def thinned(sizes_bytes: Sequence[int], most: int, budget_bytes: int) -> list[int]:

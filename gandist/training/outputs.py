@@ -13,7 +13,7 @@ from gandist.config.run import RunConfig
 from gandist.config.schedule import images_of
 from gandist.distributed.background import Background, arrival, to_host
 from gandist.gan.players import Players
-from gandist.media.medium import Medium
+from gandist.media.medium import Medium, Preview
 from gandist.monitoring.health import Row
 from gandist.monitoring.telemetry import Silent
 from gandist.monitoring.trackers import Trackers
@@ -101,13 +101,13 @@ class Outputs:
         rows, seen = inputs.medium.from_network(players.G_ema.eval()(z, y)), players.images_seen
         copied, arrived = to_host(rows), arrival(rows.device)
         written = self._drawing.start(lambda: self._write_preview(inputs.medium, copied, arrived, seen))
-        self.trackers.picture(seen, written.result)
+        self.trackers.preview(seen, written.result)
 
-    def _write_preview(self, medium: Medium, rows: Tensor, arrived: Callable[[], object], images_seen: int) -> bytes:
+    def _write_preview(self, medium: Medium, rows: Tensor, arrived: Callable[[], object], images_seen: int) -> Preview:
         arrived()
         preview = medium.preview(rows.numpy(), COLUMNS)
         self.storage.write_bytes(f"samples/{images_seen:08d}{preview.suffix}", preview.content)
-        return preview.content
+        return preview
 
     def evaluation(self, result: Result) -> bool:
         """Record an evaluation; whether it is the best so far, so that its checkpoint is to be kept."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gandist.cli.text import number
+from gandist.media.medium import Preview
 from gandist.report.document import document, duration
 from gandist.storage.storage import Storage
 from gandist.tune.importance import importance
@@ -22,7 +23,7 @@ class Grid(NamedTuple):
     title: str
     text: str
     params: str
-    png: bytes
+    preview: Preview
 
 
 class Cell(NamedTuple):
@@ -152,9 +153,9 @@ def _grids(findings: Findings) -> list[Grid]:
     for title, trials in chosen:
         for trial in trials:
             storage = Storage(trial.run)
-            names = [name for name in storage.files(SAMPLES) if name.endswith(".png")]
-            png = storage.read_bytes(f"{SAMPLES}/{names[-1]}") if names else None
-            if png is not None:
+            names = [name for name in storage.files(SAMPLES) if name.rpartition(".")[0].isdigit()]
+            content = storage.read_bytes(f"{SAMPLES}/{names[-1]}") if names else None
+            if content is not None:
                 text = f"trial {trial.name}, {trial.state}, {findings.metric} {_value(trial, findings.metric)}"
-                grids.append(Grid(title, text, _params(trial), png))
+                grids.append(Grid(title, text, _params(trial), Preview(content, Path(names[-1]).suffix)))
     return grids

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from gandist.config.run import RunConfig
 from gandist.errors import ConfigError
+from gandist.media.medium import Preview
 from gandist.monitoring.health import Row
 from gandist.monitoring.trackers.servers import MLflow, WandB
 from gandist.monitoring.trackers.tensorboard import TensorBoard
@@ -23,7 +24,7 @@ from gandist.storage.storage import Storage
 log = logging.getLogger("gandist")
 
 PENDING = 200
-"""Rows and pictures that may wait for a tracker; what comes while so many do is not tracked."""
+"""Rows and previews that may wait for a tracker; what comes while so many do is not tracked."""
 CLOSE_S = 10.0
 """How long the end of a run waits for what was not sent yet."""
 
@@ -78,7 +79,7 @@ class Aside:
         try:
             self._calls.put_nowait(call)
         except queue.Full:
-            self._warn(f"{PENDING} rows and pictures wait")
+            self._warn(f"{PENDING} rows and previews wait")
 
     def close(self, until: float) -> None:
         """Wait until all is sent, until that time at most."""
@@ -107,9 +108,9 @@ class Trackers:
         kept = dict(row)
         self._each(lambda tracker: tracker.row(kept))
 
-    def picture(self, images_seen: int, png: Callable[[], bytes]) -> None:
-        """`png` may take its time: it is called on the trackers' threads."""
-        self._each(lambda tracker: tracker.picture(images_seen, png()))
+    def preview(self, images_seen: int, preview: Callable[[], Preview]) -> None:
+        """`preview` may take its time: it is called on the trackers' threads."""
+        self._each(lambda tracker: tracker.preview(images_seen, preview()))
 
     def roll_back_to(self, images_seen: int) -> None:
         self._each(lambda tracker: tracker.roll_back_to(images_seen))

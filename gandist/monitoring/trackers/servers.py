@@ -1,6 +1,5 @@
 """MLflow and Weights & Biases: servers that take points, and take none back."""
 
-import io
 import json
 import os
 import tempfile
@@ -8,8 +7,9 @@ import uuid
 
 from gandist.config.run import RunConfig, leaves
 from gandist.errors import ConfigError
+from gandist.media.medium import Preview
 from gandist.monitoring.health import Row
-from gandist.monitoring.trackers.tracker import notes, scalars
+from gandist.monitoring.trackers.tracker import image_of, notes, scalars
 from gandist.storage.storage import Storage
 
 FINISH_S = 5.0
@@ -86,10 +86,8 @@ class MLflow(Appending):
         self._client.log_batch(self.id, metrics=metrics, tags=news)
         self._tags |= tags
 
-    def picture(self, images_seen: int, png: bytes) -> None:
-        from PIL import Image
-
-        self._client.log_image(self.id, Image.open(io.BytesIO(png)), f"samples/{images_seen:08d}.png")
+    def preview(self, images_seen: int, preview: Preview) -> None:
+        self._client.log_image(self.id, image_of(preview), f"samples/{images_seen:08d}{preview.suffix}")
 
     def close(self) -> None:
         self._client.set_terminated(self.id)
@@ -126,12 +124,11 @@ class WandB(Appending):
             said = {"verdict": str(row.get("verdict", "")), **notes(row)}
             self._run.log({"images_seen": row["images_seen"], **scalars(row), **said})
 
-    def picture(self, images_seen: int, png: bytes) -> None:
+    def preview(self, images_seen: int, preview: Preview) -> None:
         import wandb
-        from PIL import Image
 
         if self.new(images_seen):
-            self._run.log({"images_seen": images_seen, "samples": wandb.Image(Image.open(io.BytesIO(png)))})
+            self._run.log({"images_seen": images_seen, "samples": wandb.Image(image_of(preview))})
 
     def close(self) -> None:
         self._run.finish()

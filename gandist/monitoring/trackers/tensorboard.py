@@ -1,6 +1,5 @@
 """TensorBoard's event files, from which a run that takes up earlier cuts what came after."""
 
-import io
 import os
 import socket
 import struct
@@ -10,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gandist.media.medium import Preview
 from gandist.monitoring.health import Row
-from gandist.monitoring.trackers.tracker import notes, scalars
+from gandist.monitoring.trackers.tracker import image_of, notes, scalars
 
 
 class TensorBoard:
@@ -55,13 +55,12 @@ class TensorBoard:
         values += [each for key, said in notes(row).items() for each in text(key, said).value]
         self._write(Event(wall_time=row["time_s"], step=row["images_seen"], summary=Summary(value=values)))
 
-    def picture(self, images_seen: int, png: bytes) -> None:
-        from PIL import Image
+    def preview(self, images_seen: int, preview: Preview) -> None:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
-        width, height = Image.open(io.BytesIO(png)).size
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        width, height = image_of(preview).size
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=preview.content)
         summary = Summary(value=[Summary.Value(tag="samples", image=image)])
         self._write(Event(wall_time=time.time(), step=images_seen, summary=summary))
 

@@ -1,9 +1,13 @@
 """What a tracker is, and what of a row they show."""
 
+import io
 import math
 from typing import NamedTuple, Protocol
 
+from PIL import Image
+
 from gandist.config.run import RunConfig
+from gandist.media.medium import Preview
 from gandist.monitoring.health import Row
 from gandist.storage.storage import Storage
 
@@ -23,14 +27,29 @@ class Tracker(Protocol):
     def row(self, row: Row) -> None:
         """Take a row of `metrics.jsonl`, with `images_seen` as the step."""
 
-    def picture(self, images_seen: int, png: bytes) -> None:
-        """Take a grid of samples."""
+    def preview(self, images_seen: int, preview: Preview) -> None:
+        """Take samples of G.
+
+        Raises:
+            ValueError: the tracker cannot show samples of this kind.
+        """
 
     def roll_back_to(self, images_seen: int) -> None:
         """The run goes on from an earlier checkpoint: what came after it is void."""
 
     def close(self) -> None:
         """Send the rest."""
+
+
+def image_of(preview: Preview) -> Image.Image:
+    """A preview that is an image.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not preview.mime.startswith("image/"):
+        raise ValueError(f"samples are {preview.mime} here, and images alone are shown; they lie in the run's samples/")
+    return Image.open(io.BytesIO(preview.content))
 
 
 def scalars(row: Row) -> dict[str, float]:

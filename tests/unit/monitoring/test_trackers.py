@@ -22,6 +22,7 @@ from gandist.config.run import RunConfig, leaves, validate
 from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
 from gandist.launch.resumption import prepare, run_root
+from gandist.media.medium import Preview
 from gandist.monitoring import trackers
 from gandist.monitoring.health import Method, Verdict
 from gandist.monitoring.trackers import TRACKERS, Trackers, servers
@@ -139,7 +140,7 @@ def test_tensorboard_goes_on_where_the_run_does(tmp_path: Path) -> None:
         board = TensorBoard(tmp_path, images_seen)
         for tick in ticks:
             board.row(row(tick))
-            board.picture(tick, png())
+            board.preview(tick, Preview(png(), ".png"))
         return board
 
     attempt(0, 0, 8).close()  # killed before its first checkpoint
@@ -195,7 +196,7 @@ def test_mlflow(tmp_path: Path, store: str, said: pytest.LogCaptureFixture) -> N
     config = config_of(tmp_path, mlflow=store)
 
     def first(tick: Callable[..., None], to: Trackers) -> None:
-        to.picture(0, png)
+        to.preview(0, lambda: Preview(png(), ".png"))
         for images_seen in (8, 16, 24):
             tick(images_seen, nan=math.nan)
 
@@ -267,7 +268,7 @@ def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.Log
     config = config_of(tmp_path, wandb="team/garments")
 
     def first(tick: Callable[..., None], to: Trackers) -> None:
-        to.picture(0, png)
+        to.preview(0, lambda: Preview(png(), ".png"))
         tick(8)
         tick(16, reason="too few", verdict="collapsing")
 

@@ -428,7 +428,7 @@ def test_a_page_of_a_run_with_few_images(n: int, tmp_path: Path) -> None:
     assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     found = nearest(open_trained(run_root(config), torch.device("cpu")))
     assert f"its {n} nearest of {n} training images" in found.text
-    with Image.open(io.BytesIO(found.png)) as picture:
+    with Image.open(io.BytesIO(found.preview.content)) as picture:
         assert (picture.width + 2) * 8 == (picture.height + 2) * (1 + n)
     assert main([run_root(config)]) == 0
 
@@ -470,7 +470,7 @@ def test_copies_of_training_images_are_found(runs: dict[str, Path]) -> None:
     trained = open_trained(str(runs["a"]), torch.device("cpu"))
     picture = nearest(Copycat(**vars(trained)))
     assert "4 nearest of 10,000 training images" in picture.text
-    pixels = np.asarray(Image.open(io.BytesIO(picture.png))).astype(int)
+    pixels = np.asarray(Image.open(io.BytesIO(picture.preview.content))).astype(int)
     fakes, copies = pixels[:, :96], pixels[:, 98:194]
     assert np.abs(fakes - copies).max() <= 6
     assert np.abs(fakes - pixels[:, 196:292]).max() > 50
