@@ -1,4 +1,4 @@
-"""What a run left on its storage, read for its page: configuration, rows, grids of samples, facts of a checkpoint."""
+"""The records of a run, read from its storage for its page: configuration, rows, sample grids, checkpoint facts."""
 
 import json
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from gandist.training.outputs import ROWS
 
 MOST_GRIDS = 24
 GAP_S = 2.0
-"""A tick is timed from the row before. Longer unaccounted for, and the process between the two was another."""
+"""Seconds between two rows that the later tick's time may leave unexplained; a longer gap means a new process."""
 
 
 class Mark(NamedTuple):
-    """Something that happened between two rows."""
+    """An event between two rows."""
 
     images_seen: int
     kind: str
@@ -33,21 +33,21 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run as its files tell it."""
+    """A run as recorded in its files."""
 
     address: str
     config_yaml: str
     config: dict[str, Any]
     rows: list[dict[str, Any]]
     evaluations: list[evaluations.Evaluation]
-    """Oldest first; the rows have their values too, the protocol is here alone."""
+    """Oldest first; the rows repeat their values, but the protocol is only here."""
     samples: dict[int, bytes]
-    """PNG files by images seen, thinned out."""
+    """PNG files by images seen, thinned."""
     n_samples: int
     captions: list[str]
     checkpoints: list[int]
     manifest: dict[str, Any]
-    """Of the newest checkpoint; empty where there is none."""
+    """Facts of the newest checkpoint; empty without one."""
     attempts: int
 
     @property
@@ -57,7 +57,7 @@ class RecordedRun:
 
     @property
     def labels(self) -> list[str]:
-        """What the rows of the samples show: captions, or classes; nothing where G has no condition."""
+        """Labels of the sample grid's rows: captions or classes; empty if G has no condition."""
         classes = self.config.get("model", {}).get("classes") or 0
         return self.captions or [f"class {number}" for number in range(min(classes, ROWS))]
 
@@ -65,7 +65,7 @@ class RecordedRun:
         return float(sum(row.get(key) or 0 for row in self.rows))
 
     def marks(self) -> list[Mark]:
-        """Restarts, roll-backs, and changes of the verdict on the run's health."""
+        """Restarts, rollbacks, and changes of the run's health verdict."""
         found: list[Mark] = []
         nothing: dict[str, Any] = {"images_seen": 0}
         for before, row in zip([nothing, *self.rows], self.rows, strict=False):
@@ -83,7 +83,7 @@ class RecordedRun:
 
 
 def _restart(before: dict[str, Any], row: dict[str, Any]) -> str:
-    """Why the process that wrote `row` is not the one that wrote the row before; empty where it is."""
+    """The restart between two rows, in words; empty if one process wrote both."""
     sizes = before.get("world_size"), row.get("world_size")
     if None not in sizes and sizes[0] != sizes[1]:
         return f"restarted: {sizes[0]} to {sizes[1]} workers"
@@ -96,10 +96,10 @@ def _restart(before: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def read(run: str, samples_bytes: int) -> RecordedRun:
-    """Everything of a run but its weights; of its grids of samples at most so many bytes.
+    """Read a run without its weights; its sample grids take at most `samples_bytes` bytes.
 
     Raises:
-        ConfigError: there is no run, or it has written no metrics yet.
+        ConfigError: there is no run, or it has no metrics yet.
     """
     storage = open_run(run)
     written = storage.read_bytes("config.yaml") or b""
@@ -126,7 +126,7 @@ def read(run: str, samples_bytes: int) -> RecordedRun:
 
 
 def _facts(data: bytes | None) -> dict[str, Any]:
-    """A JSON object; nothing of one that is missing or torn, which a page of the rest does not need."""
+    """A JSON object; empty if it is missing or torn, since the page can do without it."""
     try:
         facts = json.loads(data or b"{}")
     except ValueError:
@@ -135,7 +135,7 @@ def _facts(data: bytes | None) -> dict[str, Any]:
 
 
 def _grids(storage: Storage) -> dict[int, int]:
-    """Bytes of each grid of samples by images seen."""
+    """Bytes of each sample grid, by images seen."""
     fs, path = filesystem(storage.root)
     infos = fs.get_file_info(pafs.FileSelector(f"{path}/samples", allow_not_found=True))
     stems = {info.base_name.removesuffix(".png"): info for info in infos if info.base_name.endswith(".png")}
@@ -143,8 +143,8 @@ def _grids(storage: Storage) -> dict[int, int]:
 
 
 def thinned(sizes_bytes: Sequence[int], most: int, budget_bytes: int) -> list[int]:
-    """Which files are taken, at most so many and so large together: spread evenly, the first and the last among
-    them. The last in any case."""
+    """Indices of at most `most` files with at most `budget_bytes` bytes in total: evenly spaced, with the first and
+    the last. The last is always taken."""
     for n in range(min(most, len(sizes_bytes)), 1, -1):
         chosen = [int(i) for i in np.linspace(0, len(sizes_bytes) - 1, n).round()]
         if sum(sizes_bytes[i] for i in chosen) <= budget_bytes:
