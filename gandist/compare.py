@@ -116,7 +116,7 @@ def plan(
             own = [
                 f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (variant.model_extra or {}).items()
             ]
-            # # All runs are measured once, at the end.
+            # All runs are measured once, at the end.
             unmeasured, ours = ["eval.every_kimg=null"], [f"run.name={name}", f"run.seed={seed}", "launch.kind=local"]
             try:
                 runs.append(Planned(label, seed, load(variant.config, [*unmeasured, *own, *overrides, *ours])))
@@ -156,7 +156,7 @@ def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tupl
         "seed": run.seed,
         "run": root,
         "images_seen": trained.images_seen,
-        # # Over all attempts, without the work lost between them.
+        # Over all attempts, without the work lost between them.
         "seconds": sum(row["tick_s"] for row in rows),
         "measures": {name: score for measure in measures.values() for name, score in measure.scores(images).items()},
         "protocol": {name: measure.protocol for name, measure in measures.items()},
@@ -205,7 +205,7 @@ def side_by_side(examples: dict[str, np.ndarray]) -> Image.Image:
 
 
 def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, Measure]) -> Storage:
-    """Measure trained runs and write the results; return the folder.
+    """Measure trained runs and write the results; return their storage.
 
     Raises:
         GandistError: a run is not trained.
@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     comparison, source = read(options.comparison)
     runs = plan(comparison, source, options.overrides, options.seeds)
     config, n_samples = runs[0].config, comparison.n_samples
-    # # Find out before hours of training what cannot be measured.
+    # Find out before hours of training what cannot be measured.
     measures = {name: MEASURES[name](config, n_samples, pick_device(config.device)) for name in comparison.measures}
     for run in () if options.measure_only else runs:
         if status := train.run(run.config, "auto"):

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         for warning in checks.warnings(config):
             log.warning(warning)
         return 0
-    # # Before the run: Ray may delete the job's working directory during the job, and relative paths depend on it.
+    # Before the run: Ray may delete the job's working directory during the job, and relative paths depend on it.
     steps = list(next_steps(config_name, config))
     status = run(config, options.resume, options.source)
     if status == 0 and not int(os.environ.get("RANK", "0")):
@@ -81,8 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def begin(config: RunConfig, resume: Resume, source: str | None = None) -> Checkpoints:
     """Check all that the driver can check; return the run's checkpoints. `source`, RUN or RUN@IMAGES_SEEN, names
-    another
-    run whose checkpoint starts this one if it has none.
+    another run whose checkpoint starts this one if it has none.
 
     Raises:
         GandistError: the run cannot start, or not from that checkpoint.
@@ -113,7 +112,7 @@ def run(config: RunConfig, resume: Resume, source: str | None = None) -> int:
         status = _status(outcome)
         log.info("%s run=%s images_seen=%d", outcome.status, config.run.name, outcome.images_seen)
         nothing_new = storage.read_bytes(METRICS_FILE) == before
-        # # Not after a stop: the machine may disappear within seconds.
+        # Not after a stop: the machine may disappear within seconds.
         has_report = outcome.status == "done" and ((nothing_new and storage.exists(REPORT)) or _report(storage))
         for text in found(storage, has_report):
             log.info("  %s", text)

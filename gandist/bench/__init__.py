@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--json", action="store_true", help="print JSON, a record a line (scaling: one object)")
         modules[name].options(command)
     words = sys.argv[1:] if argv is None else argv
-    # # Parsed separately: an option with several values would swallow some of these.
+    # Parsed separately: an option with several values would swallow some of these.
     overrides = [word for word in words if OVERRIDE.match(word) and not Path(word).is_file()]
     options = parser.parse_args([word for word in words if word not in overrides])
     module = modules[options.command]
@@ -83,5 +83,5 @@ def _cases(options: argparse.Namespace, overrides: list[str], module: Any) -> It
     for name, batch, precision, mode in axes:
         asked = {"train.batch": batch, "precision": precision, "step": mode, "device": options.device}
         changes = [f"{path}={value}" for path, value in asked.items() if value is not None]
-        # # A benchmark is one process; the configured workers may not divide the requested batch.
+        # A benchmark is one process; the configured workers may not divide the requested batch.
         yield Case(name, load(name, ["launch.kind=local", "launch.workers=1", *overrides, *changes]))

@@ -62,7 +62,7 @@ def _jpeg_config(config: RunConfig, folder: Path, options: argparse.Namespace) -
     """The given configuration, reading the generated set instead."""
     tree, size = config.resolved(), options.size
     data = {**tree["data"], "path": f"{folder}/shards", "cache_dir": f"{folder}/cache", "channels": 3}
-    # # The networks are not built: any that exist at each size will do.
+    # The networks are not built: any that exist at each size will do.
     model = {"name": "r3gan", "resolution": size, "widths": [8] * (size.bit_length() - 2)}
     train = {**tree["train"], "batch": min(options.jpegs, config.train.batch), "accumulate": 1}
     return validate({"data": data, "model": model, "train": train, "launch": tree["launch"], "device": config.device})
@@ -75,7 +75,7 @@ def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Meas
         raise DataError(f"{name}: bench input measures shards of this machine; copy them to a folder")
     size, channels, batch = config.model.resolution, config.data.channels, config.train.batch
     threads = config.data.decode_threads or os.cpu_count() or 1
-    # # Slightly too small for the decoded set, so that it is read from its shards each time.
+    # Slightly too small for the decoded set, so that it is read from its shards each time.
     too_small = (2 * index.n * size * size * channels - 1) / 2**30
     streamed = dataset.open_set(changed(config, {"data.cache_gib": too_small}), index)
     mapped = dataset.open_set(changed(config, {"data.cache_gib": max(50.0, 3 * too_small)}), index)

@@ -132,7 +132,7 @@ def _convolution_backward(args: tuple[Any, ...], out: Any) -> int:
     return _convolved(x, weight, transposed, grad) * sum(map(bool, wanted[:2]))
 
 
-# # torch's own formulas count the weight gradient of a grouped convolution as if it had no groups.
+# torch's own formulas count the weight gradient of a grouped convolution as if it had no groups.
 CONVOLUTIONS = {
     torch.ops.aten.convolution: _convolution,
     torch.ops.aten._convolution: _convolution,

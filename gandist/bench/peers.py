@@ -73,7 +73,7 @@ def _compare(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     config = case.config
     threads, ranks = use_threads(config), join(config.device)
     ours, bare = Static(config, ranks), Static(config, ranks)
-    # # The step reads `average` from the players: for `bare` it does nothing.
+    # The step reads `average` from the players: for `bare` it does nothing.
     setattr(bare.players, "average", lambda *_: None)  # noqa: B010
     peer = Tutorial(config.model.resolution, config.data.channels, config.model.width, config.model.z_dim, ranks.device)
     real = peer.images(config.train.batch)

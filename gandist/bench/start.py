@@ -137,7 +137,7 @@ def _run(arguments: list[str]) -> str:
     Raises:
         RunError: the process failed.
     """
-    # # The process finds modules where this process found them, from any working directory.
+    # The process finds modules where this process found them, from any working directory.
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)

@@ -18,7 +18,7 @@ from gandist.training.inputs import Inputs
 from gandist.training.stepper import stepper
 
 WARM_UP = 5
-"""Number of steps before timing, for each combination of penalties."""
+"""Steps before timing, in periods of the penalties."""
 
 
 class Static:

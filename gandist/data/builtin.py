@@ -51,11 +51,11 @@ def _stacked(source: Path, dest: Path) -> None:
     pixels, classes = np.stack([np.asarray(s.image) for s in samples]), np.array([s.label for s in samples])
     members = np.stack([np.flatnonzero(classes == c) for c in range(len(FASHION))])
     modes = np.array(list(product(range(len(FASHION)), repeat=3))).repeat(PER_MODE, axis=0)
-    # # The raw stream, which numpy keeps stable (unlike the methods of `Generator`).
+    # The raw stream, which numpy keeps stable (unlike the methods of `Generator`).
     words = philox(0, "stacked-fashion").bit_generator.random_raw(modes.size)
     which = (np.asarray(words) % members.shape[1]).astype(np.int64).reshape(modes.shape)
     stacked = pixels[members[modes, which]].transpose(0, 2, 3, 1)
-    # # As PPM, which costs nothing to encode.
+    # As PPM, which costs nothing to encode.
     heading = b"P6 %d %d 255\n" % stacked.shape[1:3]
     images = [heading + image.tobytes() for image in stacked]
     try:

@@ -24,7 +24,7 @@ def default_cache_dir() -> Path:
         return Path(chosen) / "gandist"
     with contextlib.suppress(RuntimeError):  # neither HOME nor a passwd entry
         cache = Path.home() / ".cache"
-        # # os.path returns False for a folder without access; Path raises.
+        # os.path returns False for a folder without access; Path raises.
         there = next(path for path in (cache, *cache.parents) if os.path.exists(path))  # noqa: PTH110
         if there == cache or os.access(there, os.W_OK):
             return cache / "gandist"
@@ -63,7 +63,7 @@ class ShardCache:
         locks = self.folder / "locks"
         try:
             locks.mkdir(parents=True, exist_ok=True)
-            # # A fixed number of lock files, because they cannot be removed safely.
+            # A fixed number of lock files, because they cannot be removed safely.
             with FileLock(locks / f"{name[:2]}.lock"):
                 if held := self._held(sha256, bytes):
                     return held

@@ -49,7 +49,7 @@ class Feed:
         self.rows, self.device = split(batch, rank, world_size), device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._position = images_seen
-        # # Each batch has a fixed place in the queue.
+        # Each batch has a fixed place in the queue.
         threads = min(THREADS, samples.threads) if isinstance(samples, StreamedSet) else THREADS
         self._threads = ThreadPoolExecutor(threads, "feed", initializer=self._begin)
         self._ready: deque[Future[tuple[RawBatch, torch.cuda.Event | None]]] = deque()
@@ -86,7 +86,7 @@ class Feed:
         return torch.empty((n, *row.shape), dtype=row.tensor_dtype, pin_memory=True)
 
     def next(self) -> RawBatch:
-        """Return the next batch, waiting until it is ready. On a GPU, use it on the current stream only.
+        """Return the next batch, waiting until it is ready. On a GPU, use it only on the stream of this call.
 
         Raises:
             DataError: a sample is damaged and `data.on_damage` is to stop the run.

@@ -90,7 +90,7 @@ def shard_names(pattern: str, n: int) -> tuple[str, list[tuple[str, int]]]:
             `fakes-%06d.tar` for one per `SHARD_SIZE` samples.
 
     Raises:
-        ConfigError: the names are not all in one folder, or there are more names than samples.
+        ConfigError: the names are not distinct names in one folder, or there are more names than samples.
     """
     folder, _, name = pattern.rpartition("/")
     if COUNTED.search(name):

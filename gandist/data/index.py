@@ -269,7 +269,7 @@ def write_index(index: Index, dest: str) -> None:
         "class_names": list(index.class_names),
     }
     if index.embedded is not None:
-        # # Vectors of floats neither repeat nor compress: a dictionary would only cost time.
+        # Vectors of floats neither repeat nor compress: a dictionary would only cost time.
         files[CAPTIONS_FILE] = _parquet(index.embedded, use_dictionary=False)
         notes["captions_sha256"] = hashlib.sha256(files[CAPTIONS_FILE]).hexdigest()
         notes["encoder"] = index.encoder
@@ -376,7 +376,7 @@ def _fetched(path: str, name: str, fix: str) -> bytes:
 
 
 def _table(content: bytes) -> pa.Table:
-    # # Not pq.read_table: a thread of its scanner that frees our bytes while Python exits aborts the process (status
+    # Not pq.read_table: a thread of its scanner that frees our bytes while Python exits aborts the process (status
     # 134).
     return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
 

@@ -124,7 +124,7 @@ def making(
                 work.mkdir(parents=True)
                 yield made
             finally:
-                # # Otherwise the folder stays, so that the next run recognises the shards beside it as its own.
+                # Otherwise the folder stays, so that the next run recognises the shards beside it as its own.
                 if not made.unfinished:
                     shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
@@ -168,7 +168,7 @@ def _same(path: Path, src: str) -> bool:
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
     """Write a WebDataset tar of (key, {extension: bytes}); return the number of samples. Equal samples give equal
     bytes."""
-    # # webdataset imports torch: that takes a second, which --help and --index-only do not need.
+    # webdataset imports torch: that takes a second, which --help and --index-only do not need.
     from webdataset import TarWriter
 
     n = 0

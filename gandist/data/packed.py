@@ -110,6 +110,6 @@ def report(index: Index, left_out: LeftOut) -> Report:
         bytes=int(pc.sum(index.shards["bytes"]).as_py()),
         lost=dict(left_out.lost),
         skipped=dict(left_out.skipped),
-        # # Within a reason, samples differ in numbers only.
+        # Within a reason, samples differ in numbers only.
         broken=dict(Counter(re.sub(r"\d+", "N", each.why) for each in left_out.broken)),
     )

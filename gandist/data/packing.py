@@ -1,4 +1,4 @@
-"""Samples -> indexed WebDataset shards; or existing shards, indexed."""
+"""Images -> indexed WebDataset shards; or existing shards, indexed."""
 
 import logging
 import os
@@ -45,7 +45,7 @@ def pack(
     split: str | None = None,
     progress: bool = False,
 ) -> tuple[Index, LeftOut]:
-    """Pack the samples of `src` into shards and an index in the folder `dest`: equal input gives equal bytes.
+    """Pack the images of `src` into shards and an index in the folder `dest`: equal input gives equal bytes.
 
     Keys are the samples' numbers in the source; `seed` draws the permutation that orders them. Shards are
     written to a hidden folder inside `dest`, moved when all are complete, and indexed last.
@@ -59,16 +59,16 @@ def pack(
         format: "png", "jpeg" or "webp"; `quality` is for the latter two.
         channels: 1 (grey) or 3 (RGB); None keeps them.
         shard_size: samples per shard.
-        n: number of samples to take, the first of the permutation; None takes all.
-        max_broken: number of broken samples to tolerate.
+        n: number of images to take, the first of the permutation; None takes all.
+        max_broken: number of broken images to tolerate.
         workers: number of threads (default: one per core).
-        captions: whether to embed captions; a sample without one then counts as broken.
+        captions: whether to embed captions; an image without one then counts as broken.
         class_names: names of the classes, if the source has none.
         labels: source of the labels: "folders", "listing", "column" or "none"; None takes whichever exists.
         split: the split to take, if the source holds several; "all" takes every one.
 
     Raises:
-        DataError: the source cannot be read, `dest` holds a set already, or too many samples are broken.
+        DataError: the source cannot be read, `dest` holds a set already, or too many images are broken.
         GandistError: captions are to be embedded, and the text encoder is not installed.
     """
     if captions:

@@ -22,8 +22,7 @@ class FullError(UnreachableError):
 
 def allocate(path: Path, n_bytes: int) -> None:
     """Make a file of n zero bytes with its disk space reserved: writing to a mapped file without space kills the
-    process
-    (SIGBUS).
+    process (SIGBUS).
 
     Raises:
         OSError: the disk is full, or a quota is used up.

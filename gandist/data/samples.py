@@ -22,7 +22,7 @@ BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_
 
 
 class Sample(NamedTuple):
-    """One sample: encoded bytes, or uint8 pixels (H, W) or (H, W, 3); its label (-1: none) and caption."""
+    """One image: encoded bytes, or uint8 pixels (H, W) or (H, W, 3); its label (-1: none) and caption."""
 
     image: bytes | np.ndarray
     label: int

@@ -109,7 +109,7 @@ class StreamedSet:
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._gathering, self._lock = 0, Lock()
         self.broken: set[int] = set()
-        # # A file that is evicted or closed stays readable for a thread that still uses it.
+        # A file that is evicted or closed stays readable for a thread that still uses it.
         self._open = lru_cache(maxsize=128)(self._open_shard)
 
     @property
@@ -127,7 +127,7 @@ class StreamedSet:
 
         with self._lock:
             self._gathering += 1
-            # # Threads per concurrent batch. A task costs as much overhead as a small sample.
+            # Threads per concurrent batch. A task costs as much overhead as a small sample.
             n_parts = -(-self.threads // self._gathering)
         try:
             step = max(1, -(-len(numbers) // n_parts))
@@ -211,7 +211,7 @@ class MappedSet:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / name
         with FileLock(folder / f"{name}.lock"):
-            # # Samples that were skipped while decoding may be repaired by now: `stop` checks them again.
+            # Samples that were skipped while decoding may be repaired by now: `stop` checks them again.
             if not self._decoded() or (self._decoded()[0] and source.on_damage == "stop"):
                 n_bytes = index.n * row.n_bytes
                 sweep_decoded(folder, max_bytes - n_bytes, mine=name)
@@ -219,7 +219,7 @@ class MappedSet:
                 with room_for("the decoded set", n_bytes, folder, fix):
                     self._decode_all(source)
             os.utime(self.path)
-            # # As a plain array: the methods of a memmap cost more than copying a small batch.
+            # As a plain array: the methods of a memmap cost more than copying a small batch.
             self.rows = np.asarray(np.memmap(self.path / "rows", dtype=row.dtype, mode="r", shape=self._whole))
             (self.broken,) = self._decoded()
         if len(self.broken) == index.n:
@@ -240,7 +240,7 @@ class MappedSet:
 
     def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         numbers = self.alias[numbers]
-        # # Without the GIL, and directly into `out`; mode `raise` would copy through another array.
+        # Without the GIL, and directly into `out`; mode `raise` would copy through another array.
         rows = np.take(self.rows, numbers, axis=0, out=out, mode="clip")
         return rows, self.conditions[numbers]
 

@@ -62,7 +62,7 @@ def _shards(src: str) -> list[str]:
     except FileNotFoundError as error:
         raise DataError(f"{src}: no such folder") from error
     names = sorted(name for name in found if name.endswith(".tar"))
-    # # Names that start with a dot are unfinished files, or a file manager's.
+    # Names that start with a dot are unfinished files, or a file manager's.
     names = [name for name in names if not name.startswith(".")]
     if not names:
         raise DataError(f"{src}: holds no shards (*.tar)")
@@ -170,7 +170,7 @@ def _samples(file: Any, data: mmap.mmap, url: str, left_out: LeftOut) -> Iterato
                     key, members, twice = folder + slash + stem, {}, ""
                 twice = ext if ext.lower() in members else twice
                 members[ext.lower()] = (member.offset_data, member.size)
-            # # tarfile takes a damaged header for the end, and ignores missing end-of-archive zeros.
+            # tarfile takes a damaged header for the end, and ignores missing end-of-archive zeros.
             if data[tar.offset : tar.offset + tarfile.BLOCKSIZE] != bytes(tarfile.BLOCKSIZE):
                 raise torn
     except (tarfile.TarError, EOFError, OSError) as error:

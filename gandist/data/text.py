@@ -29,7 +29,7 @@ def embed(index: Index, where: str, progress: bool = False) -> Index:
             f"{where}: {len(missing)} of {index.n} images have no caption (the first: {first!r}); give every sample "
             "a .txt, or leave out --captions"
         )
-    # # Sorted, so that the result does not depend on the order of samples or on repeated captions.
+    # Sorted, so that the result does not depend on the order of samples or on repeated captions.
     different = sorted({str(caption) for caption in captions})
     return with_vectors(index, different, encoder().encode(different, progress), encoder().id)
 

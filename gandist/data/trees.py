@@ -18,8 +18,7 @@ LISTING = PurePosixPath("dataset.json")
 
 def folder(root: Path, labels: str | None = None, split: str | None = None) -> Source:
     """Images in a folder. The class is the first subfolder, or comes from `dataset.json`; the caption is in a `.txt`
-    file
-    beside the image."""
+    file beside the image."""
     names = [path.relative_to(root).as_posix() for path in files_below(root)]
     return _tree(str(root), names, lambda name: (root / name).read_bytes(), labels, split)
 
@@ -61,7 +60,7 @@ def _tree(
 ) -> Source:
     check_labels(root, "images in folders", labels, ("folders", "listing", "none"))
     left_out = LeftOut()
-    # # Find the images and their split.
+    # Find the images and their split.
     files = _by_name(paths, left_out)
     if wrapped or split is not None:
         files = _unwrapped(files, split)
@@ -76,7 +75,7 @@ def _tree(
     beside = captions_beside(files, images, left_out)
     if split is not None:
         images, depth = _taken(root, images, depth, split, left_out)
-    # # Read their labels.
+    # Read their labels.
     listings, deeper = _listings(files, depth)
     left_out.note(f"{LISTING} in subfolders are not read", deeper)
     if depth == 0 and listings and labels is None:
@@ -91,7 +90,7 @@ def _tree(
     else:
         parts = [_within_split(name, depth) for name in images]
         class_names, numbers = by_folder(root, parts, labels == "folders", left_out)
-    # # Note the remaining files.
+    # Note the remaining files.
     _note_others(files, {*deeper, *(listings if labels == "listing" else ())}, left_out)
 
     def sample(i: int) -> Sample:

@@ -1,4 +1,4 @@
-"""Encode the samples of a source on threads and write them as shards; broken samples are left out."""
+"""Encode the images of a source on threads and write them as shards; broken ones are left out."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,7 @@ from gandist.media.picture import Picture
 
 def permutation(n: int, seed: int) -> np.ndarray:
     """The numbers below `n` in an order drawn by `seed`, from the generator's raw words: numpy keeps them stable
-    (unlike
-    the generator's methods)."""
+    (unlike the generator's methods)."""
     return np.argsort(np.random.Philox(key=seed).random_raw(n), kind="stable")
 
 
@@ -40,7 +39,7 @@ def write_shards(
     Args:
         order: numbers of samples (n,).
         max_broken: tolerated number of broken samples, including those the source already knows.
-        captions: whether a sample without a caption counts as broken.
+        captions: whether an image without a caption counts as broken.
 
     Raises:
         DataError: more samples are broken, or all; the message lists them.
@@ -60,7 +59,7 @@ def write_shards(
 
     jobs = list(enumerate(np.split(order, range(shard_size, len(order), shard_size))))
     paths: list[Path] = []
-    # # Threads, because Pillow releases the GIL: 1024x768 JPEG to 256x256 runs at 136 img/s on one thread, 260 on two.
+    # Threads, because Pillow releases the GIL: 1024x768 JPEG to 256x256 runs at 136 img/s on one thread, 260 on two.
     # Processes would start a second later, and would need every sample or reader sent to them.
     pool = ThreadPoolExecutor(workers)
     try:

@@ -68,7 +68,7 @@ def inception(weights: Path | None, channels: int, device: torch.device) -> Extr
     sha256 = _sha256(weights)
     try:
         with warnings.catch_warnings():
-            # # The network of 2015 is distributed in this format only.
+            # The network of 2015 is distributed in this format only.
             warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)
             net: Any = torch.jit.load(weights, map_location=device).eval()  # type: ignore[no-untyped-call]
         black = torch.zeros(2, 3, RESOLUTION, RESOLUTION, device=device)
@@ -122,7 +122,7 @@ def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> E
         return h
 
     def features(x: Tensor) -> Tensor:
-        # # Sixteen at a time on a CPU: with more it spends most of its time on mapping memory for activations.
+        # Sixteen at a time on a CPU: with more it spends most of its time on mapping memory for activations.
         return torch.cat([some(part) for part in x.chunk(-(-len(x) // 16) if device.type == "cpu" else 1)])
 
     return Extractor(

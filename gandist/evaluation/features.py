@@ -112,7 +112,7 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
     path = folder / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
     with dataset.cached(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
-    # # Several runs may want the same features at once: the first computes them, the others wait.
+    # Several runs may want the same features at once: the first computes them, the others wait.
     with dataset.cached(folder), FileLock(path.with_suffix(".lock")) if ranks.is_main else nullcontext():
         seen = _kept(path, ranks.device) if ranks.is_main else None
         if not ranks.gather(seen is not None)[0]:

@@ -16,8 +16,7 @@ def path_lengths(
 ) -> Tensor:
     """|f(slerp(a, b; t)) - f(slerp(a, b; t + epsilon))|^2 / epsilon^2 of each path (N,), float64. Their mean is the
     perceptual path length (Karras et al. 2019, arXiv:1812.04948, eq. 2), with Euclidean distances between features
-    instead
-    of LPIPS.
+    instead of LPIPS.
 
     Args:
         see: latents (n, Z) and conditions -> features (n, F) of their samples.
@@ -27,7 +26,7 @@ def path_lengths(
     """
     found = [torch.zeros(0, dtype=torch.float64, device=a.device)]
     for at in range(0, len(a), batch):
-        # # The last batch is padded: a network's rounding depends on the batch size, and the difference is small.
+        # The last batch is padded: a network's rounding depends on the batch size, and the difference is small.
         part = torch.arange(at, at + batch, device=a.device) % len(a)
         condition = None if y is None else y[part]
         here, there = (see(slerp(a[part], b[part], t[part] + shift), condition) for shift in (0, EPSILON))

@@ -85,7 +85,7 @@ def frechet_distance(mu1: Tensor, S1: Tensor, mu2: Tensor, S2: Tensor) -> float:
 
     The eigenvalues of S1 S2 are the squares of the singular values of S1^(1/2) S2^(1/2). The sum of these singular
     values is the trace of the root: it is real, and exact even if fewer samples than features make a covariance
-        singular.
+    singular.
 
     Args:
         mu1, mu2: means (F,), float64.
@@ -105,7 +105,7 @@ def distance_of(a: Moments, b: Moments) -> float:
 
 def _root(S: Tensor) -> Tensor:
     """The symmetric square root of a covariance; rounding may have made some eigenvalues slightly negative."""
-    # # NumPy's LAPACK: MKL's, which torch uses, does not converge on some singular covariances (rank 22 of 1280).
+    # NumPy's LAPACK: MKL's, which torch uses, does not converge on some singular covariances (rank 22 of 1280).
     values, vectors = (torch.from_numpy(each).to(S) for each in np.linalg.eigh(S.numpy(force=True)))
     root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     return root

@@ -115,7 +115,7 @@ def nearest(trained: Trained) -> DrawnPicture:
     reals = torch.cat([_coarse(trained.medium, samples.gather(part)[0]) for part in parts])
     k = min(NEAREST, len(numbers))
     found = torch.cdist(_coarse(trained.medium, fakes), reals).topk(k, largest=False).indices
-    # # One gather per fake: a damaged sample gets the same replacement here as above.
+    # One gather per fake: a damaged sample gets the same replacement here as above.
     rows = [
         np.stack([fake, *samples.gather(numbers[near])[0]]) for fake, near in zip(fakes, found.numpy(), strict=True)
     ]

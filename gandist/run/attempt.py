@@ -67,7 +67,7 @@ def count(storage: Storage) -> int:
 
 
 def overtaken(storage: Storage, start: str) -> bool:
-    """Whether a later start has taken over the run."""
+    """Whether a later start has taken over the run from `start`."""
     return start in _read(storage).get("starts", [])[:-1]
 
 

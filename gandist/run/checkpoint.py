@@ -250,7 +250,7 @@ class Writer:
         self._prune(scalars["images_seen"])
 
     def _prune(self, images_seen: int) -> None:
-        # # Newer ones were skipped as damaged: they do not count, and the run will replace them when it gets there.
+        # Newer ones were skipped as damaged: they do not count, and the run will replace them when it gets there.
         counts = [int(name) for name in names(self.storage) if int(name) <= images_seen]
         for count in expendable(counts, self.keep, self.keep_every, self.best(images_seen)):
             self.storage.delete_folder(f"{FOLDER}/{count:08d}", last=MANIFEST)

@@ -20,7 +20,7 @@ class StoredLog(logging.Handler):
     def __init__(self, storage: Storage) -> None:
         super().__init__(logging.DEBUG)
         self.setFormatter(logging.Formatter(FORMAT))
-        # # To the microsecond: two commands may start within a second.
+        # To the microsecond: two commands may start within a second.
         self.storage, self.path = storage, f"{FOLDER}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
         self._text, self._written_s = "", time.monotonic()
         self._file = None

@@ -17,8 +17,7 @@ class RunLog:
 
     Opening drops the rows past `images_seen`, where the run resumes, and a line torn by a crash. The first row
     replaces the file by a new one: an older attempt that still has the old file open appends to no effect. A storage
-        that
-    cannot append gets the whole file with each row.
+    that cannot append gets the whole file with each row.
     """
 
     def __init__(self, storage: Storage, images_seen: int = 0, name: str = METRICS_FILE):

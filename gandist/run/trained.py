@@ -101,7 +101,7 @@ class Trained:
         return np.concatenate([self._batch(z[part], None if y is None else y[part]) for part in slices])
 
     def _batch(self, z: Tensor, y: Tensor | None) -> np.ndarray:
-        # # Padded with existing rows, because products with fewer rows are summed in another order.
+        # Padded with existing rows, because products with fewer rows are summed in another order.
         rows = torch.arange(BATCH, device=z.device) % len(z)
         x = self._draw(z[rows].to(self.device), None if y is None else y[rows].to(self.device))
         return np.ascontiguousarray(self.medium.from_network(x[: len(z)]).cpu().numpy())

@@ -37,7 +37,7 @@ MAY_CHANGE = ("concurrent", "config", "dir", "set", "launch.", "telemetry.", "tr
 """Keys of the sweep and fields of the configuration that may differ when a sweep is resumed. Fields are compared
 after `set` is applied."""
 ENVIRONMENT = {
-    # # The default would lose the trials of about the last ten seconds when the driver is killed.
+    # The default would lose the trials of about the last ten seconds when the driver is killed.
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the runs have their own loggers
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -155,7 +155,7 @@ def _tune(plan: Plan, storage: Storage, at_once: int, watch: Watch, started: boo
         "metrics": plan.metrics,
         "imports": extensions.sources(plan.base.imports),
     }
-    # # Ray Tune warns of missing files of the disabled loggers.
+    # Ray Tune warns of missing files of the disabled loggers.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     points = {} if plan.points is None else {"point": tune.grid_search(plan.points)}
     judge = scheduler(plan)

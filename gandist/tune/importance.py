@@ -72,9 +72,8 @@ def _shares(
             )
         )
     with warnings.catch_warnings():
-        # # A conditional parameter may have few trials, or ties may put all trials among the best: the page says how
-        # little
-        # this means, or that it means nothing.
+        # A conditional parameter may have few trials, or ties may put all trials among the best: the page says how
+        # little this means, or that it means nothing.
         warnings.simplefilter("ignore")
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
         return optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)

@@ -69,7 +69,7 @@ def _steps(findings: Findings, parameter: Parameter) -> Plot:
     x, y = Axis([0.0, findings.total_images / 1000], *across, False), Axis.of(parameter, *upwards)
     (rules, texts), shapes = grid(x, y), []
     for trial in stand.worst_first:
-        # # The value before a trial's first takeover is not recorded.
+        # The value before a trial's first takeover is not recorded.
         changes = [(taken.images_seen, parameter.place(taken.params)) for taken in trial.lineage]
         known = [(seen, place) for seen, place in changes or [(0, parameter.place(trial.params))] if place is not None]
         if known:

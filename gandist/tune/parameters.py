@@ -68,5 +68,5 @@ def params_at(trial: TrialRecord, images_seen: int | None) -> dict[str, Any]:
     takeover of weights."""
     if images_seen is None or not trial.lineage:
         return trial.params
-    # # A measurement at the moment of a takeover still used the values before it.
+    # A measurement at the moment of a takeover still used the values before it.
     return next((taken.params for taken in reversed(trial.lineage) if taken.images_seen < images_seen), {})

@@ -51,7 +51,7 @@ def scheduler(plan: Plan) -> TrialScheduler:
             return PopulationBasedTraining(
                 **judged,
                 perturbation_interval=chosen.interval_kimg or every_kimg,
-                # # Under one key, since the paths contain dots; fields that a trial does not search stay unchanged.
+                # Under one key, since the paths contain dots; fields that a trial does not search stay unchanged.
                 hyperparam_mutations={"point": {path: _redrawn(domain) for path, domain in plan.sweep.space.items()}},
                 quantile_fraction=chosen.quantile,
                 resample_probability=chosen.resample,

@@ -286,7 +286,7 @@ def _plan(sweep: Sweep, source: Path) -> Plan:
     elif sweep.searcher == "random":
         points = [draw(sweep.space, rng) for _ in range(sweep.trials or DEFAULT_TRIALS)]
     if sweep.scheduler.kind == "pbt":
-        # # Checkpoints must last until waiting trials have resumed from them; and a diverged trial takes over another's
+        # Checkpoints must last until waiting trials have resumed from them; and a diverged trial takes over another's
         # weights instead of ending.
         override(tree, "train.keep", images_of(base.train.total_kimg) // images_of(base.eval.every_kimg) + 2)
         for path in DEFAULTS:
