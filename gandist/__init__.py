@@ -4,7 +4,7 @@ import sys
 
 __version__ = "0.1.0"
 
-if sys.argv[:1] == ["-m"]:  # `python -m gandist.train`, of which this is imported first
+if sys.argv[:1] == ["-m"]:  # `python -m gandist.train` imports this package first
     from gandist.cli.interrupts import while_importing
 
     while_importing()

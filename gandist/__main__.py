@@ -1,4 +1,4 @@
-"""`gandist COMMAND ...`: the same entry points as `python -m gandist.COMMAND`."""
+"""`gandist COMMAND ...`: the same commands as `python -m gandist.COMMAND`."""
 
 import sys
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`python -m gandist.classifier DATA OUT`: train a classifier of a labelled set, whose features measure quality."""
+"""`python -m gandist.classifier DATA OUT`: train a classifier on a labelled set; its features measure quality."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """`python -m gandist.compare COMPARISON.yaml [section.key=value ...]`: train variants and measure them side by side.
 
-Each variant is trained from several seeds, as ordinary runs that the same command goes on with. Written are
+Each variant is trained with several seeds, as ordinary runs; the same command resumes them. The command writes
 `comparisons/NAME/results.json`, `table.md` and `grids.png`.
 """
 
@@ -44,23 +44,23 @@ ROWS, COLUMNS, LABEL_PX = 8, 6, 40
 class Variant(Section, extra="allow"):
     OTHERS: ClassVar = RunConfig
     config: str
-    """A configuration file, or the name of a shipped one. Beside it stands what the variant replaces in it, as
-    `section.key: value`."""
+    """A configuration file, or the name of a shipped one. The other keys of the variant, `section.key: value`,
+    override its fields."""
 
 
 class Comparison(Section):
-    """What a comparison file holds."""
+    """The contents of a comparison file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Name of the comparison: its folder inside `comparisons/`, and how the names of its runs begin."""
+    """Name of the comparison: its folder in `comparisons/`, and the prefix of its runs' names."""
     variants: dict[str, Variant] = Field(min_length=1)
-    """What is compared, by the labels that table and grids show."""
+    """The variants, by the labels that table and grids show."""
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     """`run.seed` of each variant's runs."""
     measures: tuple[str, ...] = Field(min_length=1)
-    """Names in `MEASURES`."""
+    """Names of measures in `MEASURES`."""
     n_samples: int = Field(26_000, ge=ROWS * COLUMNS)
-    """Images drawn from each run, and measured."""
+    """Number of images drawn from each run and measured."""
 
 
 RunScores = dict[str, Any]
@@ -76,10 +76,10 @@ class Planned(NamedTuple):
 
 
 def read(file: str) -> tuple[Comparison, Path]:
-    """A comparison and the file it stands in: a path, or the name of a shipped one.
+    """Read a comparison; return it and its file. `file` is a path, or the name of a shipped comparison.
 
     Raises:
-        ConfigError: with the file, the key and the fix.
+        ConfigError: the file is not valid; the message names the file, the key and the fix.
     """
     path = find(file)
     tree = tree_of(path, Comparison)
@@ -104,10 +104,10 @@ def _explain(fault: Any) -> str:
 def plan(
     comparison: Comparison, source: Path, overrides: Sequence[str] = (), seeds: Sequence[int] = ()
 ) -> list[Planned]:
-    """The runs, seed by seed: each variant's configuration, what it replaces, then `overrides` for all alike.
+    """List the runs, seed by seed: each variant's configuration, its own overrides, then the common `overrides`.
 
     Raises:
-        ConfigError: a variant is no valid configuration, or they are not of the same images.
+        ConfigError: a variant's configuration is not valid, or the variants do not use the same images.
     """
     runs: list[Planned] = []
     for seed in seeds or comparison.seeds:
@@ -116,7 +116,7 @@ def plan(
             own = [
                 f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (variant.model_extra or {}).items()
             ]
-            # Measured once, at the end and for all alike.
+            # All runs are measured once, at the end.
             unmeasured, ours = ["eval.every_kimg=null"], [f"run.name={name}", f"run.seed={seed}", "launch.kind=local"]
             try:
                 runs.append(Planned(label, seed, load(variant.config, [*unmeasured, *own, *overrides, *ours])))
@@ -142,10 +142,10 @@ def _images(config: RunConfig) -> dict[str, object]:
 
 
 def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tuple[RunScores, np.ndarray]:
-    """What `results.json` says of a run, and images of it: uint8 (ROWS x COLUMNS, R, R, C).
+    """Measure a run. Return its entry for `results.json`, and sample images: uint8 (ROWS x COLUMNS, R, R, C).
 
     Raises:
-        GandistError: the run was not trained.
+        GandistError: the run is not trained.
     """
     root = run_root(run.config)
     trained = open_trained(root, pick_device(run.config.device))
@@ -156,7 +156,7 @@ def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tupl
         "seed": run.seed,
         "run": root,
         "images_seen": trained.images_seen,
-        # Over all of its attempts, without what was lost between them.
+        # Over all attempts, without the work lost between them.
         "seconds": sum(row["tick_s"] for row in rows),
         "measures": {name: score for measure in measures.values() for name, score in measure.scores(images).items()},
         "protocol": {name: measure.protocol for name, measure in measures.items()},
@@ -165,7 +165,8 @@ def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tupl
 
 
 def table(results: Sequence[RunScores], real: dict[str, float]) -> str:
-    """Markdown: a row a variant, mean ± standard deviation over its seeds; what real images get; the protocols."""
+    """Markdown table: a row per variant with mean ± standard deviation over its seeds; scores of real images;
+    protocols."""
     lines = [f"| variant | runs | kimg | {' | '.join(real)} | seconds |", "|---" * (len(real) + 4) + "|"]
     for variant in dict.fromkeys(result["variant"] for result in results):
         of = [result for result in results if result["variant"] == variant]
@@ -191,7 +192,7 @@ def _number(value: float) -> str:
 
 
 def side_by_side(examples: dict[str, np.ndarray]) -> Image.Image:
-    """A grid of each variant's images, uint8 (n, R, R, C), under its label."""
+    """A grid of each variant's images, uint8 (n, R, R, C), below its label."""
     grids = [grid(images, COLUMNS) for images in examples.values()]
     width, height = grids[0].size
     canvas = Image.new("RGB", (len(grids) * (width + LABEL_PX) - LABEL_PX, height + LABEL_PX), "white")
@@ -204,10 +205,10 @@ def side_by_side(examples: dict[str, np.ndarray]) -> Image.Image:
 
 
 def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, Measure]) -> Storage:
-    """Measure runs that were trained, and write what was found; where it lies.
+    """Measure trained runs and write the results; return their storage.
 
     Raises:
-        GandistError: a run was not trained.
+        GandistError: a run is not trained.
     """
     results: list[RunScores] = []
     examples: dict[str, np.ndarray] = {}
@@ -242,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     comparison, source = read(options.comparison)
     runs = plan(comparison, source, options.overrides, options.seeds)
     config, n_samples = runs[0].config, comparison.n_samples
-    # Before hours of training: here it is found out what cannot be measured.
+    # Find out before hours of training what cannot be measured.
     measures = {name: MEASURES[name](config, n_samples, pick_device(config.device)) for name in comparison.measures}
     for run in () if options.measure_only else runs:
         if status := train.run(run.config, "auto"):

@@ -1,6 +1,6 @@
 """`python -m gandist.evaluate RUN`: measure the generator of a run against real images.
 
-Values come with their protocol: only those of the same extractor and as many images can be compared.
+Each value is shown with its protocol: values are comparable only for the same extractor and number of samples.
 """
 
 import argparse
@@ -28,10 +28,10 @@ log = logging.getLogger("gandist")
 
 
 def checkpoints(run: str, device: torch.device, images_seen: int | str | None, every: bool) -> Iterator[Trained]:
-    """The generators asked for: the newest, that of one checkpoint, or each sound one in turn.
+    """The requested generators: of the newest checkpoint, of a given one, or of each sound checkpoint in turn.
 
     Raises:
-        GandistError: there is no run, or no such checkpoint.
+        GandistError: the run or the checkpoint does not exist.
     """
     first = open_trained(run, device, images_seen)
     if not every:
@@ -45,7 +45,7 @@ def checkpoints(run: str, device: torch.device, images_seen: int | str | None, e
 
 
 def shown(result: Result) -> str:
-    """A line a measure, then the protocol."""
+    """A line per measure, then the protocol."""
     measures = text_table([(name, f"{value:.6g}") for name, value in result.measures.items()])
     protocol = ", ".join(f"{name} {value}" for name, value in result.protocol.items())
     return "\n".join([f"at {result.images_seen} images seen", measures, protocol])
@@ -58,7 +58,7 @@ def as_json(result: Result) -> str:
 
 
 def _extractor(options: argparse.Namespace, trained: Trained, device: torch.device) -> Extractor:
-    """The extractor asked for; otherwise that which the run is measured with while it goes on."""
+    """The requested extractor; by default the one that evaluates the run during training."""
     if options.extractor is None:
         return extractor_of(trained.config, device, options.weights)
     return open_extractor(options.extractor, options.weights, trained.config.data.channels, device)
@@ -66,7 +66,7 @@ def _extractor(options: argparse.Namespace, trained: Trained, device: torch.devi
 
 @command()
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 2 with one message where the run or the arguments cannot be used."""
+    """Run the command. Return 0, or 2 after one message if the run or the arguments cannot be used."""
     parser = argparse.ArgumentParser(prog="gandist evaluate", description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("run", metavar="RUN", help="folder or address of a run")

@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @command(prefix="error")
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 2 with one message where the images or the arguments cannot be used."""
+    """Run the command. Return 0, or 2 after one message if the images or the arguments cannot be used."""
     parser = _parser()
     options: dict[str, Any] = vars(parser.parse_args(argv))
     src, dest, only, as_json = (options.pop(name) for name in ("src", "dest", "index_only", "json"))

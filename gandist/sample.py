@@ -1,7 +1,7 @@
 """`python -m gandist.sample RUN --out PATH`: draw images from the generator of a run, on all devices of the machine.
 
-PATH says as what: a folder of image files, one grid (.png), an archive (.zip), an interpolation (.webp, .mp4), or
-shards to train from (.tar). The same seed gives the same images, bit for bit, however many of them.
+The form of PATH selects the output: a folder of image files, one grid (.png), an archive (.zip), an interpolation
+(.webp, .mp4), or shards for training (.tar). The same seed gives the same images, bit for bit, for any number of them.
 """
 
 import argparse
@@ -36,10 +36,10 @@ N, N_FILM, STEPS, FPS = 100, 8, 30, 30
 
 
 def kind_of(out: str) -> str:
-    """The extension that says what PATH shall be, of `KINDS`; empty for a folder.
+    """The extension of PATH, one of `KINDS`; empty for a folder.
 
     Raises:
-        ConfigError: another extension, or a place that cannot be written to.
+        ConfigError: the extension is unknown, or the place cannot be written to.
     """
     if is_remote(out):
         raise ConfigError(f"--out {out}: samples are written to this machine; copy them there when they are done")
@@ -58,20 +58,20 @@ def kind_of(out: str) -> str:
 
 
 def condition_of(trained: Trained, wish: Wish, n: int, seed: int) -> Tensor | None:
-    """The condition (n, ...) that is asked for; drawn at random where none is, None for an unconditional run.
+    """The requested condition (n, ...); random if none is requested, None for an unconditional run.
 
     Raises:
-        ConfigError: the run is not conditioned on what is asked for; the message names the option.
+        ConfigError: the run has no such condition; the message names the option.
     """
     asked = trained.condition.asked(wish, n, trained.encoder)
     return trained.conditions(n, seed) if asked is None else trained.told(asked)
 
 
 def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> str:
-    """Draw what is asked for into `options.out`; what was drawn, in words.
+    """Draw the requested samples into `options.out`; return a description of them.
 
     Raises:
-        GandistError: it cannot be drawn, or not be written there.
+        GandistError: the samples cannot be drawn or written.
     """
     wish = Wish(options.label, options.caption)
     y = condition_of(trained, wish, n, options.seed)
@@ -106,7 +106,7 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
 
 
 def written(trained: Trained, y: Tensor | None, wish: Wish, seed: int) -> Written:
-    """The labels of samples, or their captions, where the run has such."""
+    """The labels or captions of samples, if the run has them."""
     if y is None:
         return Written()
     n = len(y)
@@ -116,7 +116,7 @@ def written(trained: Trained, y: Tensor | None, wish: Wish, seed: int) -> Writte
 
 
 def with_captions(trained: Trained, captions: Sequence[str] | None, y: Tensor | None, index: Index) -> Index:
-    """The index with the vectors that images were drawn to; unchanged where there are none."""
+    """Add the vectors of the drawn captions to the index; unchanged if there are none."""
     if captions is None or y is None:
         return index
     first = {caption: number for number, caption in reversed(list(enumerate(captions)))}
@@ -125,7 +125,7 @@ def with_captions(trained: Trained, captions: Sequence[str] | None, y: Tensor | 
 
 
 def shown(batches: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
-    """The batches, with a bar on a terminal."""
+    """The batches, with a progress bar on a terminal."""
     with tqdm(total=n, unit="img", desc="sample", disable=None) as bar:
         for batch in batches:
             yield batch
@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @command()
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 2 with one message where the run or the arguments cannot be used."""
+    """Run the command. Return 0, or 2 after one message if the run or the arguments cannot be used."""
     options = _parser().parse_args(argv)
     kind = kind_of(options.out)
     n = options.n or (N_FILM if kind in FILMS else N)

@@ -1,12 +1,12 @@
-"""What training asks of a network pair, as one call for the tests of a pair of your own.
+"""Check in one call that a network pair meets the requirements of training, for the tests of your own pair.
 
     from gandist.testing import check_pair
 
     def test_my_pair() -> None:
         check_pair("mine")
 
-A small pair is built for every condition and normalisation that it says it has, and each of `CHECKS` is made of it. An
-AssertionError says what failed, of which network, built to which shape.
+The check builds a small pair for each condition and normalisation that the pair declares, and runs `CHECKS` on each
+build. An AssertionError names the check, the network and the shape.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,15 +29,16 @@ TEXT_DIM = 7
 
 
 class Case(NamedTuple):
-    """A pair and what it is built to."""
+    """A pair and the options it is built with."""
 
     pair: Pair
     shape: Shape
-    """Of G; D is built to it with `norm_D`."""
+    """Shape of G; D has the same shape with `norm_D`."""
     norm_D: str
 
     def build(self, dtype: torch.dtype = torch.float32, moved: bool = True) -> tuple[nn.Module, nn.Module]:
-        """(G, D), alike each time; with `moved` a little off their start, whose zeros would hide what follows them."""
+        """(G, D), always the same. `moved` perturbs the initial weights, since zeros would hide the layers after
+        them."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
             nets = self.pair.generator(self.shape), self.pair.discriminator(self.shape._replace(norm=self.norm_D))
@@ -59,19 +60,19 @@ class Case(NamedTuple):
         return z, None, x
 
     def results(self, D: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
-        """What D makes of images: all scores of each (N, any), or an encoder's moments side by side (N, 2 z_dim)."""
+        """The output of D on images: all scores of each (N, any), or an encoder's moments side by side (N, 2 z_dim)."""
         return torch.cat([each.reshape(len(x), -1) for each in as_scores(D(x, y))], dim=1)
 
     def has_slopes(self) -> bool:
-        """Whether penalties may ask for |grad_x D|^2 by forward mode: of no encoder, and of no D with BatchNorm."""
+        """Whether penalties may use |grad_x D|^2 by forward mode: not for encoders, nor for a D with BatchNorm."""
         return not self.pair.encodes and not has_batch_norm(self.build()[1])
 
 
 def cases(pair: Pair, shape: Shape | None = None) -> Iterator[Case]:
-    """The pair small, with each condition and each normalisation at least once; or built to `shape` alone.
+    """The small pair with each condition and each normalisation at least once; or only the one for `shape`.
 
     Args:
-        shape: what G is built to, and D but for its normalisation, which is the pair's first.
+        shape: the shape of G and D; the normalisation of D is the pair's first.
     """
     if shape is not None:
         yield Case(pair, shape, pair.norms_D[0])
@@ -104,7 +105,7 @@ def check_shapes(case: Case) -> None:
 
 
 def check_nothing_random(case: Case) -> None:
-    """The same inputs give the same results and draw nothing; D keeps its buffers, but for statistics of BatchNorm."""
+    """The same inputs give the same results without random draws; D's buffers stay, except BatchNorm's statistics."""
     G, D = case.build()
     z, y, x = case.inputs()
     before, buffers = torch.random.get_rng_state(), {name: b.clone() for name, b in D.named_buffers()}
@@ -118,7 +119,7 @@ def check_nothing_random(case: Case) -> None:
 
 
 def check_images_are_independent(case: Case) -> None:
-    """In evaluation each image is made, and judged, as it is without the others of its batch."""
+    """In evaluation mode G makes, and D scores, each image independently of the rest of its batch."""
     G, D = (net.eval() for net in case.build(torch.float64))
     z, y, x = case.inputs(torch.float64)
     first = None if y is None else y[:2]
@@ -131,7 +132,7 @@ def check_images_are_independent(case: Case) -> None:
 
 
 def check_heeds_condition(case: Case) -> None:
-    """For one z, and one image, different conditions give different results."""
+    """Different conditions give different results for the same z and the same image."""
     if not case.shape.condition_dim:
         return
     G, D = (net.eval() for net in case.build())
@@ -145,7 +146,7 @@ def check_heeds_condition(case: Case) -> None:
 
 
 def check_slopes(case: Case) -> None:
-    """|grad_x D|^2 and its gradient in D's weights: forward mode, a double backward pass and differences agree."""
+    """|grad_x D|^2 and its gradient in D's weights: forward mode, double backward and finite differences agree."""
     if not case.has_slopes():
         return
     for dtype, memory_format in (
@@ -193,7 +194,7 @@ def _difference(D: nn.Module, x: Tensor, y: Tensor | None, gradient: Tensor) -> 
 
 
 def check_channels_last(case: Case) -> None:
-    """In channels_last both give the same numbers, and no layer with weights takes the other, or falls back to it."""
+    """In channels_last both networks give the same numbers; no layer with weights gets or returns the other layout."""
 
     def check(layer: nn.Module, inputs: tuple[object, ...], out: object) -> None:
         taken, given = _is_last(inputs[0]), _is_last(out)
@@ -206,7 +207,7 @@ def check_channels_last(case: Case) -> None:
     for net in last:
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, layer in net.named_modules():
-            if name and ".parametrizations" not in name:  # what a network ends in may be a view
+            if name and ".parametrizations" not in name:  # the network's own output may be a view
                 layer.register_forward_hook(check)
     same = x.to(memory_format=torch.channels_last)
     for name, expected, found in (
@@ -218,14 +219,14 @@ def check_channels_last(case: Case) -> None:
 
 
 def _is_last(features: object) -> bool:
-    """Whether features lie in channels_last; those that have no height and width do in either layout."""
+    """Whether features have the channels_last layout; without height and width they have both."""
     if not isinstance(features, Tensor) or features.dim() != 4 or features.shape[2:].numel() == 1:
         return True
     return features.is_contiguous(memory_format=torch.channels_last)
 
 
 def check_autocast(case: Case) -> None:
-    """Under bfloat16 autocast no feature map is wider than that, and results, gradients and slopes stay close."""
+    """Under bfloat16 autocast all feature maps are bfloat16, and results, gradients and slopes stay close."""
 
     def check(layer: nn.Module, inputs: tuple[object, ...], out: object) -> None:
         taken = isinstance(inputs[0], Tensor) and inputs[0].dtype == torch.bfloat16
@@ -256,7 +257,7 @@ def check_autocast(case: Case) -> None:
 
 
 def check_every_parameter_learns(case: Case) -> None:
-    """After three steps of training each parameter has a gradient that is not zero, nor rounding's."""
+    """After three training steps each parameter has a gradient that is neither zero nor rounding noise."""
     G, D = case.build(torch.float64, moved=False)
     z, y, x = case.inputs(torch.float64, n=4)
     weights = torch.randn(4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -280,7 +281,7 @@ def check_every_parameter_learns(case: Case) -> None:
 
 
 def check_export(case: Case) -> None:
-    """`torch.export` takes G in evaluation, and what it gives makes the same images."""
+    """`torch.export` accepts G in evaluation mode, and the exported program makes the same images."""
     G = case.build()[0].eval()
     z, y, _ = case.inputs()
     arguments = (z,) if y is None else (z, y)
@@ -303,14 +304,14 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
 
 
 def check_pair(pair: str | Pair, shape: Shape | None = None, checks: Sequence[Callable[[Case], None]] = CHECKS) -> None:
-    """Makes each check of the pair, small and in every kind that it has, or built to `shape` alone.
+    """Run each check on the pair: small and in all its variants, or built with `shape` only.
 
     Args:
         pair: a name in `NETWORKS`, or the pair itself.
-        checks: those to make; leave out what is not asked of yours, as `check_slopes` without penalties on slopes.
+        checks: the checks to run; omit those that do not apply, such as `check_slopes` without slope penalties.
 
     Raises:
-        AssertionError: what the pair does not keep, with the check and the shape.
+        AssertionError: a check failed; the message names the check and the shape.
     """
     for case in cases(NETWORKS[pair] if isinstance(pair, str) else pair, shape):
         for check in checks:

@@ -1,8 +1,8 @@
-"""`python -m gandist.train [CONFIG] [section.key=value ...]`: train, or go on with, the run that a configuration names.
+"""`python -m gandist.train [CONFIG] [section.key=value ...]`: train or resume the run of a configuration.
 
 Without CONFIG it trains the demo. Exit status: 0 done, 1 the run failed, 2 configuration or data cannot be used
-(one message says why), 143 stopped by a signal after a last checkpoint, 130 broken off by Ctrl-C: by the first before
-it trains, else by the second.
+(one message says why), 143 stopped by a signal after a last checkpoint, 130 interrupted by Ctrl-C: before training by
+the first, during training by the second.
 """
 
 import argparse
@@ -64,14 +64,14 @@ def main(argv: list[str] | None = None) -> int:
         config_name, overrides = DEMO, [config_name, *overrides]
     config = load(config_name, overrides)
     if options.dry_run:
-        from gandist.launch.summary import describe  # what counts operations takes its time to import
+        from gandist.launch.summary import describe  # counting operations takes long to import
 
         print(yaml.safe_dump(config.resolved(), sort_keys=False))  # noqa: T201
         print(describe(config))  # noqa: T201
         for warning in checks.warnings(config):
             log.warning(warning)
         return 0
-    # Before the run: Ray may delete a job's working directory, on which relative paths depend, while the job runs.
+    # Before the run: Ray may delete the job's working directory during the job, and relative paths depend on it.
     steps = list(next_steps(config_name, config))
     status = run(config, options.resume, options.source)
     if status == 0 and not int(os.environ.get("RANK", "0")):
@@ -80,11 +80,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def begin(config: RunConfig, resume: Resume, source: str | None = None) -> Checkpoints:
-    """Check what can be checked here; the run's checkpoints, of which another run's is the first where `source` names
-    it, as RUN or RUN@IMAGES_SEEN, and there were none.
+    """Check all that the driver can check; return the run's checkpoints. `source`, RUN or RUN@IMAGES_SEEN, names
+    another run whose checkpoint starts this one if it has none.
 
     Raises:
-        GandistError: the run, or that checkpoint, cannot be begun with.
+        GandistError: the run cannot start, or not from that checkpoint.
     """
     if not source:
         return prepare(config, resume)
@@ -99,7 +99,7 @@ def begin(config: RunConfig, resume: Resume, source: str | None = None) -> Check
 
 
 def run(config: RunConfig, resume: Resume, source: str | None = None) -> int:
-    """Validate what can be validated here, start the ranks, and wait; the exit status."""
+    """Check the run, start the ranks, and wait; return the exit status."""
     if int(os.environ.get("RANK", "0")):
         return _status(launch(config, Checkpoints(Storage(run_root(config)))))
     checkpoints = begin(config, resume, source)
@@ -112,7 +112,7 @@ def run(config: RunConfig, resume: Resume, source: str | None = None) -> int:
         status = _status(outcome)
         log.info("%s run=%s images_seen=%d", outcome.status, config.run.name, outcome.images_seen)
         nothing_new = storage.read_bytes(METRICS_FILE) == before
-        # Not of a run that was stopped: the machine may be taken away in seconds.
+        # Not after a stop: the machine may disappear within seconds.
         has_report = outcome.status == "done" and ((nothing_new and storage.exists(REPORT)) or _report(storage))
         for text in found(storage, has_report):
             log.info("  %s", text)
@@ -122,7 +122,7 @@ def run(config: RunConfig, resume: Resume, source: str | None = None) -> int:
 
 
 def found(storage: Storage, has_report: bool) -> Iterator[str]:
-    """What a run came to, and where its files are, a line each."""
+    """The results of a run and the places of its files, one line each."""
     if measured := evaluations.read(storage):
         newest, best = measured[-1], evaluations.best(measured)
         name, value = evaluations.distance(newest)
@@ -136,7 +136,7 @@ def found(storage: Storage, has_report: bool) -> Iterator[str]:
 
 
 def next_steps(config_name: str, config: RunConfig) -> Iterator[str]:
-    """Commands to type after a run that is done."""
+    """Commands to run after training."""
     root = Path(run_root(config))
     if not is_remote(config.run.dir) and root.is_relative_to(Path.cwd()):
         root = root.relative_to(Path.cwd())
@@ -153,10 +153,10 @@ def next_steps(config_name: str, config: RunConfig) -> Iterator[str]:
 
 
 def _status(outcome: Outcome) -> int:
-    """The exit status that an outcome means.
+    """The exit status of an outcome.
 
     Raises:
-        GandistError, RunError: it was refused, or its health ended it.
+        GandistError, RunError: the run was refused, or its health ended it.
     """
     if outcome.message:
         raise (GandistError if outcome.status == "refused" else RunError)(outcome.message)
@@ -164,9 +164,9 @@ def _status(outcome: Outcome) -> int:
 
 
 def _report(storage: Storage) -> bool:
-    """Write the run's page; whether that went well. It is no failure of the run, which is done."""
+    """Write the run's page; return whether that succeeded. A failure here does not fail the run, which is done."""
     try:
-        from gandist.report.page import page  # what draws it is of no use before a run's end
+        from gandist.report.page import page  # drawing is needed only at a run's end
 
         storage.write_bytes(REPORT, page([storage.root]).encode())
     except Exception as error:

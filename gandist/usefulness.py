@@ -1,8 +1,8 @@
-"""`python -m gandist.usefulness RUN --test DATA`: are the images of a run of use to a classifier of real ones?
+"""`python -m gandist.usefulness RUN --test DATA`: do generated images help a classifier of real images?
 
-A small classifier is trained on real images, on real and generated ones, and on generated ones alone (the
-classification accuracy score of Ravuri & Vinyals 2019, arXiv:1905.10887). Each is tested on real images that neither it
-nor the generator was trained on.
+A small classifier is trained on real images, on real and generated images, and on generated images alone (the
+classification accuracy score of Ravuri & Vinyals 2019, arXiv:1905.10887). Each is tested on real images that neither
+the classifier nor the generator was trained on.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from gandist.run.trained import Trained, open_trained
 
 REAL, BOTH, GENERATED = "real", "real and generated", "generated"
 SHARE = 0.5
-"""Of what is shown where real and generated images are learnt from, so much is real."""
+"""Share of real images in the mixture of real and generated images."""
 KIMG = 50.0
 N_FAKE, N_TEST = 10_000, 10_000
 GATHERED = 1000
-"""Images that are in memory at a time while they are looked for in others."""
+"""Images in memory at a time while their digests are computed."""
 
 
 class LabelledImages(NamedTuple):
@@ -43,7 +43,7 @@ class LabelledImages(NamedTuple):
 
 class Usefulness(NamedTuple):
     accuracy: dict[str, list[float]]
-    """Share of the test images told right, by what was learnt from: one for each seed."""
+    """Share of the test images classified correctly, by training set: one value per seed."""
     protocol: dict[str, Any]
 
 
@@ -57,17 +57,17 @@ def usefulness(
     seeds: Sequence[int] = (0, 1, 2),
     kimg: float = KIMG,
 ) -> Usefulness:
-    """Accuracy on the real images of the set `test` of classifiers that saw as many images each.
+    """Accuracy of classifiers on the real images of the set `test`; all are trained on the same number of images.
 
     Args:
-        data: labelled real images to learn from (default: those that the run was trained on).
-        n_real: so many of them, drawn anew for each seed (default: all, at most `IMAGES_MAX`).
-        n_fake: generated images, of classes drawn uniformly.
-        kimg: thousands of images that each classifier is shown.
+        data: labelled real images to train on (default: the training set of the run).
+        n_real: number of real images, drawn anew for each seed (default: all, at most `IMAGES_MAX`).
+        n_fake: number of generated images; their classes are drawn uniformly.
+        kimg: thousands of images shown to each classifier.
 
     Raises:
         ConfigError: the run has no classes.
-        DataError: a set cannot be read, is too small, or has nothing that was not trained on.
+        DataError: a set cannot be read, is too small, or has no images outside the training set.
     """
     config = trained.config
     if not trained.condition.count:
@@ -111,20 +111,20 @@ def usefulness(
 
 
 def take(config: RunConfig, n: int, seed: int) -> LabelledImages:
-    """n images of a set, or all if there are fewer, drawn by `seed`."""
+    """Draw n images of a set by `seed`, or all if there are fewer."""
     index = dataset.open_index(config)
     return LabelledImages(*dataset.open_set(config, index).gather(Order([index.n], seed).take(0, min(n, index.n))))
 
 
 def generated(trained: Trained, n: int, seed: int) -> LabelledImages:
-    """n images of the run with the classes that they were asked for."""
+    """n images of the run with their requested classes."""
     y = trained.conditions(n, seed)
     assert y is not None
     return LabelledImages(trained.draw(n, seed), y.cpu().numpy())
 
 
 def together(reals: LabelledImages, fakes: LabelledImages) -> LabelledImages:
-    """Both, the real ones repeated until `SHARE` of all are real."""
+    """Both sets; the real images are repeated until `SHARE` of all images are real."""
     again = np.resize(np.arange(len(reals.labels)), round(len(fakes.labels) * SHARE / (1 - SHARE)))
     return LabelledImages(*(np.concatenate([real[again], fake]) for real, fake in zip(reals, fakes, strict=True)))
 
@@ -134,7 +134,7 @@ def digest(image: np.ndarray) -> bytes:
 
 
 def digests_of(config: RunConfig) -> set[bytes]:
-    """A digest of the pixels of each image of a set."""
+    """A digest of the pixels of each image in a set."""
     index = dataset.open_index(config)
     images = dataset.open_set(config, index)
     parts = np.split(np.arange(index.n), range(GATHERED, index.n, GATHERED))
@@ -142,13 +142,13 @@ def digests_of(config: RunConfig) -> set[bytes]:
 
 
 def unseen(proof: LabelledImages, seen: set[bytes]) -> tuple[LabelledImages, int]:
-    """The images whose pixels are not among those seen, and how many were."""
+    """The images whose pixels are not in `seen`, and the number of images left out."""
     new = np.array([digest(image) not in seen for image in proof.images], bool)
     return LabelledImages(proof.images[new], proof.labels[new]), int((~new).sum())
 
 
 def shown(result: Usefulness) -> str:
-    """A line for each thing that was learnt from, then the protocol."""
+    """A line per training set, then the protocol."""
     lines = []
     for name, values in result.accuracy.items():
         spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
@@ -171,7 +171,7 @@ def as_json(result: Usefulness) -> str:
 
 @command()
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 2 with one message where the run, the sets or the arguments cannot be used."""
+    """Run the command. Return 0, or 2 after one message if the run, the sets or the arguments cannot be used."""
     parser = argparse.ArgumentParser(
         prog="gandist usefulness",
         description="Train a small classifier on real images, on real and generated ones, and on generated ones alone; "

@@ -1,4 +1,4 @@
-"""`python -m gandist.bench WHAT [options] [section.key=value ...]`: figures of this machine, and what they come to.
+"""`python -m gandist.bench WHAT [options] [section.key=value ...]`: benchmarks of this machine, and predictions.
 
 Exit status: 0 done, 1 a measurement failed, 2 the configuration cannot be used (one message says why).
 """
@@ -25,9 +25,9 @@ COMMANDS = {
     "start": "from the command to the first step's end, of a new run and of one that goes on",
     "checkpoint": "how long a checkpoint stops training, and takes to write and to read",
 }
-"""Each is a module here with `options(parser)`. `scaling` has `run(config, options)` that prints; the others have
-`measure(case, options)` that yields records, `COLUMNS` of their table, and `DEFAULT`, configurations that are measured
-where none is named."""
+"""Each name is a module here with `options(parser)`. `scaling` has `run(config, options)`, which prints. The others
+have `measure(case, options)`, which yields records; `COLUMNS`, the columns of their table; and `DEFAULT`, the
+configurations to measure by default."""
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--json", action="store_true", help="print JSON, a record a line (scaling: one object)")
         modules[name].options(command)
     words = sys.argv[1:] if argv is None else argv
-    # Apart from the rest: after an option that takes several values they would be taken for some of these.
+    # Parsed separately: an option with several values would swallow some of these.
     overrides = [word for word in words if OVERRIDE.match(word) and not Path(word).is_file()]
     options = parser.parse_args([word for word in words if word not in overrides])
     module = modules[options.command]
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _shared(parser: argparse.ArgumentParser, module: Any) -> None:
-    """The options that all but `scaling` have."""
+    """The options common to all benchmarks but `scaling`."""
     add, default = parser.add_argument, " ".join(module.DEFAULT)
     add("--config", nargs="+", metavar="FILE", help=f"YAML files, or names of shipped ones (default: {default})")
     add("--batch", nargs="+", type=int, metavar="N", help="global batches (default: the configuration's)")
@@ -76,12 +76,12 @@ def _shared(parser: argparse.ArgumentParser, module: Any) -> None:
 
 
 def _cases(options: argparse.Namespace, overrides: list[str], module: Any) -> Iterator[Case]:
-    """Each configuration with each batch, precision and mode that was asked for; all of them checked."""
+    """Each configuration with each requested batch, precision and mode; all are checked first."""
     axes = product(
         options.config or module.DEFAULT, options.batch or [None], options.precision or [None], options.mode or [None]
     )
     for name, batch, precision, mode in axes:
         asked = {"train.batch": batch, "precision": precision, "step": mode, "device": options.device}
         changes = [f"{path}={value}" for path, value in asked.items() if value is not None]
-        # A benchmark is one process; a configuration's own workers may not divide the batch that is asked for.
+        # A benchmark is one process; the configured workers may not divide the requested batch.
         yield Case(name, load(name, ["launch.kind=local", "launch.workers=1", *overrides, *changes]))

@@ -1,4 +1,4 @@
-"""A checkpoint: how long training stops for it, how long it is written beside training, and how long reading takes."""
+"""A checkpoint: the time training stops for it, the time of writing beside training, and the time of reading."""
 
 import argparse
 import tempfile
@@ -28,10 +28,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
-    """One record: of the step, the stall, the writing and the reading the median over the checkpoints.
+    """One record: medians over the checkpoints of the step, the stall, the writing and the reading.
 
-    `ratio` is the stall's to a step. Steps between checkpoints are timed with none being written, and those after a
-    checkpoint until it is written as `busy_ms_per_step`.
+    `ratio` is stall / step. Steps between checkpoints are timed without writing; those during writing as
+    `busy_ms_per_step`.
     """
     threads, ranks = use_threads(case.config), join(case.config.device)
     world = Static(case.config, ranks)
@@ -48,13 +48,13 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
         n = world.period * max(1, round(options.seconds / options.checkpoints / step(world.period)))
         for number in range(options.checkpoints):
             steps_s.append(step(n) / n)
-            synchronise(ranks.device)  # what was asked of the GPU before is no part of the stall
+            synchronise(ranks.device)  # earlier work on the GPU is not part of the stall
             stalls_s.append(writer.save(world.players))
             while len(written) <= number:
-                writer.check()  # else one that failed would be waited for without end
+                writer.check()  # otherwise a failed write would be awaited forever
                 busy_s.append(step(world.period) / world.period)
             writer.wait()
-            players = new_players(case.config, ranks.device)  # as a start has them: those that train may be captured
+            players = new_players(case.config, ranks.device)  # as at a start; the training ones may be captured
             synchronise(ranks.device)
             start = time.perf_counter()
             read(storage, names(storage)[-1]).restore(players)

@@ -1,9 +1,9 @@
-"""A whole run from its shards, in turn with its step on static input: what all that is not the step costs.
+"""A whole run from its shards, in turn with its step on static input: the cost of everything but the step.
 
-The run is `gandist.train`'s own loop in this process, with its rows, checkpoints, sample grids and telemetry as
-configured, in a temporary `run.dir`; only evaluations are left out. Its start, up to and with the first tick, does not
-count: speed is images between the first row and the last over the time between them. It lasts two further ticks at
-least, so that a configuration with long ticks takes longer than `--seconds`.
+The run is `gandist.train`'s own loop in this process, with rows, checkpoints, sample grids and telemetry as
+configured, in a temporary `run.dir`, and without evaluations. The start, up to and including the first tick, does not
+count: speed is the number of images between the first and the last row over the time between them. A run lasts at least
+two further ticks, so a configuration with long ticks takes longer than `--seconds`.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
-    """One record, of ROUNDS runs, each between two blocks of static steps."""
+    """One record over ROUNDS runs, each between two blocks of static steps."""
     threads = use_threads(case.config)
     config, ranks = changed(case.config, {"launch.threads": threads, "eval.every_kimg": None}), join(case.config.device)
     world = Static(config, ranks)
@@ -75,16 +75,16 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
 
 
 def _length(config: RunConfig, images: float) -> int:
-    """About so many images and the first tick, in whole ticks; three at least."""
+    """The length of a run: about `images` images plus the first tick, in whole ticks, at least three."""
     tick = images_of(config.train.tick_kimg)
     return tick * (1 + max(2, math.ceil(images / tick)))
 
 
 def run(config: RunConfig, images: int) -> list[Measurement]:
-    """Train for so many images; the rows.
+    """Train for `images` images; return the rows.
 
     Raises:
-        RunError: the run did not come to its end, or left too few rows.
+        RunError: the run did not finish, or wrote too few rows.
     """
     config = changed(config, {"train.total_kimg": images / 1000})
     checkpoints = prepare(config, "never")
@@ -96,14 +96,14 @@ def run(config: RunConfig, images: int) -> list[Measurement]:
 
 
 def speed(rows: list[Measurement]) -> float:
-    """Images a second between the first row and the last."""
+    """Images per second between the first row and the last."""
     return float((rows[-1]["images_seen"] - rows[0]["images_seen"]) / (rows[-1]["time_s"] - rows[0]["time_s"]))
 
 
 def events(rows: list[Measurement], every_kimg: float, images: int) -> int:
-    """How often what is due every so many thousand images fell between the first row and the last.
+    """The number of events with interval `every_kimg` between the first row and the last.
 
-    It follows the row of the step, of so many `images`, that reached it: that of the last row came too late.
+    An event follows the row of the step, of `images` images, that reached it: the event of the last row comes too late.
     """
     first, last = ((row["images_seen"] - images) // images_of(every_kimg) for row in (rows[0], rows[-1]))
     return int(last - first)

@@ -1,11 +1,11 @@
-"""Images without a step: what decoding alone allows, what the mapped cache gives, and what comes out of the pipeline.
+"""Input without a step: the speed of decoding alone, of the mapped cache, and of the whole pipeline.
 
-Two sets: the configuration's own, and generated JPEGs that are packed into a temporary folder. Of each four figures:
+Two sets: the configuration's own, and generated JPEGs packed into a temporary folder. Four figures for each:
 
-    decode     images decoded from bytes that are in memory, on the threads that the pipeline has: its limit
-    streamed   the pipeline (order, shards, decoding, batches ahead) where nothing is kept decoded; against `decode`
-    gather     batches copied out of the decoded set, which is mapped into memory, on one thread
-    mapped     the pipeline where the set is decoded; against `gather`
+    decode     decoding from bytes in memory, on as many threads as the pipeline has: its limit
+    streamed   the pipeline (order, shards, decoding, batches ahead) without a decoded set; against `decode`
+    gather     copying batches out of the decoded, memory-mapped set, on one thread
+    mapped     the pipeline with the decoded set; against `gather`
 """
 
 import argparse
@@ -36,9 +36,9 @@ from gandist.storage.remote import is_remote
 DEFAULT = (DEMO,)
 COLUMNS = ("data", "what", "batch", "threads", "img_per_s", "ms_per_step", "ratio", "mib_per_s", "bytes_per_image")
 CHUNK = 512
-"""Images that the threads share between them at once where nothing but decoding is measured."""
+"""Samples that the threads share at once when only decoding is measured."""
 FEWEST = 8
-"""Batches of a block at least: what is ready at its start and at its end is not always as much."""
+"""Minimum batches per block, because the number of ready batches differs between its start and end."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
-    """Four records of the configuration's set, and four of JPEGs."""
+    """Four records for the configuration's set, and four for JPEGs."""
     yield from _of_set(case, options, case.config.data.path)
     if options.jpegs:
         with tempfile.TemporaryDirectory(prefix="gandist-bench-") as folder:
@@ -59,10 +59,10 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
 
 
 def _jpeg_config(config: RunConfig, folder: Path, options: argparse.Namespace) -> RunConfig:
-    """As the given one reads its images, but for the generated set."""
+    """The given configuration, reading the generated set instead."""
     tree, size = config.resolved(), options.size
     data = {**tree["data"], "path": f"{folder}/shards", "cache_dir": f"{folder}/cache", "channels": 3}
-    # Nothing is built of the networks: any that are defined at each size.
+    # The networks are not built: any that exist at each size will do.
     model = {"name": "r3gan", "resolution": size, "widths": [8] * (size.bit_length() - 2)}
     train = {**tree["train"], "batch": min(options.jpegs, config.train.batch), "accumulate": 1}
     return validate({"data": data, "model": model, "train": train, "launch": tree["launch"], "device": config.device})
@@ -75,7 +75,7 @@ def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Meas
         raise DataError(f"{name}: bench input measures shards of this machine; copy them to a folder")
     size, channels, batch = config.model.resolution, config.data.channels, config.train.batch
     threads = config.data.decode_threads or os.cpu_count() or 1
-    # Just less than would hold the set decoded: it is read from its shards each time.
+    # Slightly too small for the decoded set, so that it is read from its shards each time.
     too_small = (2 * index.n * size * size * channels - 1) / 2**30
     streamed = dataset.open_set(changed(config, {"data.cache_gib": too_small}), index)
     mapped = dataset.open_set(changed(config, {"data.cache_gib": max(50.0, 3 * too_small)}), index)
@@ -107,7 +107,7 @@ def _of_set(case: Case, options: argparse.Namespace, name: str) -> Iterator[Meas
 
 
 def _feed(config: Any, images: Any, order: Any) -> Feed:
-    """As a run opens it."""
+    """Open the feed as a run does."""
     return Feed(
         images,
         order,
@@ -119,7 +119,7 @@ def _feed(config: Any, images: Any, order: Any) -> Feed:
 
 
 class Encoded:
-    """The bytes of each sample of local shards, mapped into memory and read once, so that they are there."""
+    """The bytes of each sample of local shards, memory-mapped and read once, so that they are in memory."""
 
     def __init__(self, index: Index) -> None:
         self.shard, self.offset, self.size = (numbers(index.samples[n]) for n in ("shard", "offset", "size"))
@@ -142,7 +142,7 @@ class Encoded:
 def _decoding(
     encoded: Encoded, pool: ThreadPoolExecutor, threads: int, shape: tuple[int, int, int], rng: np.random.Generator
 ) -> TimedCalls:
-    """The time to decode so many times `CHUNK` images drawn at random, on so many threads."""
+    """The time to decode n times `CHUNK` random samples on `threads` threads."""
 
     def decode_some(numbers: np.ndarray) -> None:
         room = np.empty(shape, np.uint8)
@@ -159,7 +159,7 @@ def _decoding(
 
 
 def _gathering(mapped: Any, order: Any, batch: int, n_images: int, rng: np.random.Generator) -> TimedCalls:
-    """The time to gather so many batches of a mapped set, each from another place of its order."""
+    """The time to gather n batches of a mapped set, each from another place of its order."""
 
     def seconds(n: int) -> float:
         asked = [order.take(int(at), batch) for at in rng.integers(0, n_images, n)]
@@ -172,11 +172,11 @@ def _gathering(mapped: Any, order: Any, batch: int, n_images: int, rng: np.rando
 
 
 def _pipeline(feed: Feed, config: RunConfig) -> TimedCalls:
-    """The time until so many batches have come through the whole pipeline."""
+    """The time until n batches have passed through the whole pipeline."""
 
     def seconds(n: int) -> float:
         for _ in range(config.data.prefetch + 1):
-            feed.next()  # what lay ready would be got for nothing
+            feed.next()  # batches that are ready would cost nothing
         start = time.perf_counter()
         for _ in range(n):
             feed.next()

@@ -1,4 +1,4 @@
-"""What benchmarks share: cases, times taken in turn, floating-point operations, memory, and how results are shown."""
+"""Common parts of benchmarks: cases, alternating timings, floating-point operations, memory, and output."""
 
 import ctypes
 import json
@@ -26,23 +26,23 @@ KEYS = (
     *("bench", "config", "batch", "precision", "mode", "device", "img_per_s", "ms_per_step"),
     *("tflops", "ceiling_share", "peak_mem_mib", "warmup_s", "ratio"),
 )
-"""Every record has these, None where one does not apply, and whatever else its benchmark tells."""
+"""Keys of every record, None if one does not apply; each benchmark adds its own."""
 ROUNDS = (5, 25)
-"""Fewest and most blocks of calls that a median is taken of."""
+"""Minimum and maximum number of blocks of calls for a median."""
 Measurement = dict[str, Any]
 TimedCalls = Callable[[int], float]
-"""Seconds that so many calls took."""
+"""Number of calls -> their seconds."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured at once: a configuration as named on the command line, and as resolved with all options."""
+    """One case: a configuration as named on the command line, and as resolved with all options."""
 
     name: str
     config: RunConfig
 
     def record(self, bench: str, **values: Any) -> Measurement:
-        """A result. Images a second are real ones, so that a step shows D `n_critic` batches of them."""
+        """A record. Images per second count real images, and a step shows D `n_critic` batches of them."""
         config = self.config
         known: Measurement = dict.fromkeys(KEYS)
         known |= {"bench": bench, "config": self.name, "batch": config.train.batch}
@@ -60,19 +60,19 @@ def changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
 
 
 def use_threads(config: RunConfig) -> int:
-    """Compute as a run does from here on; its threads on the CPU."""
+    """Set up computation as a run does; return the number of CPU threads."""
     set_up(pick_device(config.device), config.launch.threads, config.tf32)
     return torch.get_num_threads()
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for what was asked of a GPU."""
+    """Wait for the GPU to finish its queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def block(call: Callable[[], object], device: torch.device) -> TimedCalls:
-    """The time of so many calls, one after the other, with the GPU waited for at the end only."""
+    """The time of n consecutive calls; it waits for the GPU only at the end."""
 
     def seconds(n: int) -> float:
         synchronise(device)
@@ -86,14 +86,14 @@ def block(call: Callable[[], object], device: torch.device) -> TimedCalls:
 
 
 def in_turn(blocks: Mapping[str, TimedCalls], seconds: float, multiple: int = 1) -> dict[str, float]:
-    """Median seconds a call of each, over the blocks of `all_in_turn`."""
+    """Median seconds per call of each, over the blocks of `all_in_turn`."""
     return {name: float(np.median(each)) for name, each in all_in_turn(blocks, seconds, multiple).items()}
 
 
 def all_in_turn(blocks: Mapping[str, TimedCalls], seconds: float, multiple: int = 1) -> dict[str, list[float]]:
-    """Seconds a call of each, block by block, of as many blocks as ROUNDS allows, that last about `seconds` in all.
+    """Seconds per call of each, block by block; the number of blocks is within ROUNDS, and all take about `seconds`.
 
-    The blocks take turns: what else the machine is doing meets all of them alike. A block is a `multiple` of calls.
+    The blocks take turns, so that other load on the machine affects all alike. A block is a `multiple` of calls.
     """
     shortest = {name: run(multiple) for name, run in blocks.items()}
     rounds = int(np.clip(seconds / max(shortest.values()), *ROUNDS))
@@ -109,7 +109,8 @@ DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16, 
 
 
 def product(device: torch.device, precision: str) -> tuple[TimedCalls, float]:
-    """A large square matrix product in a precision, whose speed no step exceeds; and its floating-point operations."""
+    """A large square matrix product in a precision, an upper bound of a step's speed; and its floating-point
+    operations."""
     size = 8192 if device.type == "cuda" else 1024
     a, b, out = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(3))
     return block(lambda: torch.mm(a, b, out=out), device), 2.0 * size**3
@@ -131,7 +132,7 @@ def _convolution_backward(args: tuple[Any, ...], out: Any) -> int:
     return _convolved(x, weight, transposed, grad) * sum(map(bool, wanted[:2]))
 
 
-# torch's own formulas count a grouped convolution's weight gradient as one without groups.
+# torch's own formulas count the weight gradient of a grouped convolution as if it had no groups.
 CONVOLUTIONS = {
     torch.ops.aten.convolution: _convolution,
     torch.ops.aten._convolution: _convolution,
@@ -140,11 +141,11 @@ CONVOLUTIONS = {
 
 
 class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is untyped
-    """Counts the floating-point operations of matrix products and convolutions, two for a multiplication with addition.
+    """Counts the floating-point operations of matrix products and convolutions, two per multiply-add.
 
-    It sees what reaches the dispatcher, first and second backward and forward mode alike; it does not see element-wise
-    operations, normalisation, resampling, and kernels of one's own. (`torch.utils.flop_counter.FlopCounterMode` keeps
-    books by module, which fails under `torch.autograd.grad`.)
+    It sees calls that reach the dispatcher: forward, first and second backward, and forward mode. It does not count
+    element-wise operations, normalisation, resampling, and custom kernels. (`torch.utils.flop_counter.FlopCounterMode`
+    counts by module, which fails under `torch.autograd.grad`.)
     """
 
     def __init__(self) -> None:
@@ -162,7 +163,7 @@ class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is u
 
 
 class Peak:
-    """Most memory in use from here on: on a GPU by tensors, on a CPU what the process has grown by."""
+    """Peak memory from here on: on a GPU that of tensors, on a CPU the growth of the process."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -172,9 +173,9 @@ class Peak:
             self.what = "allocated on the GPU"
             return
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)  # what glibc keeps of freed memory would be used again, and not counted
+            ctypes.CDLL(None).malloc_trim(0)  # otherwise freed memory that glibc keeps would be reused without counting
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # sets the kernel's high-water mark back
+            Path("/proc/self/clear_refs").write_text("5")  # resets the kernel's high-water mark
         self.what = "growth of resident memory"
         self._before = _kib("VmRSS:")
 
@@ -185,7 +186,7 @@ class Peak:
 
 
 def _kib(field: str) -> int:
-    """A line of this process's status in KiB; where there is no /proc the most there ever was."""
+    """A line of this process's status in KiB; without /proc the highest value ever."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(field):
@@ -202,13 +203,13 @@ def _plain(value: Any) -> Any:
 
 
 class MeasurementTable:
-    """Records as rows of text, each shown as it comes."""
+    """Records as rows of text, printed one by one."""
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self.columns, self._begun = columns, False
 
     def row(self, record: Measurement) -> str:
-        """The record's line; the first is preceded by the names of the columns."""
+        """The record's line; the column names precede the first."""
         head = "" if self._begun else self._line(self.columns) + "\n"
         self._begun = True
         return head + self._line([cell(record.get(column)) for column in self.columns])
@@ -219,7 +220,7 @@ class MeasurementTable:
 
 
 def cell(value: Any) -> str:
-    """A value in a table: about four digits of a number."""
+    """A value as a table cell: numbers with about four digits."""
     if value is None:
         return "-"
     if isinstance(value, dict):

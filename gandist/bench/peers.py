@@ -1,10 +1,10 @@
-"""Ours in turn with a plain eager DCGAN loop, as PyTorch's DCGAN tutorial teaches it, on networks of the same sizes.
+"""Ours in turn with a plain eager DCGAN loop, after PyTorch's DCGAN tutorial, on networks of the same sizes.
 
-The loop is written here from that tutorial's description: sigmoid and binary cross-entropy, D's losses on real and on
-generated images differentiated one after the other, gradients cleared on the modules, torch's Adam with its default
-options, row-major layout and default precision (on CPUs ours takes it too, unless another is asked for), and five
-numbers read from the device in each iteration, which it prints. It keeps no running average of G. Its images are floats
-on the device, ours are bytes there.
+The loop is written here from that tutorial's description: sigmoid and binary cross-entropy, D's losses on real and
+on generated images differentiated one after the other, gradients cleared on the modules, torch's Adam with default
+options, row-major layout and default precision (ours takes it too on CPUs, unless another is requested), and five
+numbers read from the device in each iteration for printing. It keeps no running average of G. Its images are floats on
+the device, ours are bytes.
 """
 
 import argparse
@@ -30,7 +30,7 @@ BATCHES: dict[str, dict[int, tuple[int, ...]]] = {
     "cuda": {32: (128, 512), 64: (128, 512)},
     "cpu": {32: (128,), 64: (32,)},
 }
-"""By device and resolution, where none is asked for; a step of 128 images at 64 pixels takes a CPU many seconds."""
+"""Default batches by device and resolution; on a CPU a step of 128 images at 64 pixels takes many seconds."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
-    """For each size and batch two records: ours as it is, and without the running average, which the peer has not."""
+    """Two records per size and batch: ours unchanged, and ours without the running average, which the peer lacks."""
     named, config = options.config is not None, case.config
     if config.model.name != "dcgan":
         raise ConfigError(f"{case.name}: bench peers compares DCGANs; its model.name is {config.model.name}")
@@ -61,7 +61,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
         plain["data.channels"] = 3
     device = join(config.device).device.type
     if device == "cpu" and config.precision == "auto":
-        plain["precision"] = "fp32"  # the peer's
+        plain["precision"] = "fp32"  # as the peer
     for size in options.size or ([config.model.resolution] if named else [32, 64]):
         batches = (config.train.batch,) if named or options.batch else BATCHES[device].get(size, (config.train.batch,))
         for batch in batches:
@@ -73,7 +73,7 @@ def _compare(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     config = case.config
     threads, ranks = use_threads(config), join(config.device)
     ours, bare = Static(config, ranks), Static(config, ranks)
-    # The step reads it from the players: that of `bare` keeps no average.
+    # The step reads `average` from the players: for `bare` it does nothing.
     setattr(bare.players, "average", lambda *_: None)  # noqa: B010
     peer = Tutorial(config.model.resolution, config.data.channels, config.model.width, config.model.z_dim, ranks.device)
     real = peer.images(config.train.batch)
@@ -122,7 +122,7 @@ class Tutorial:
         return torch.rand(n, *self.shape, device=self.device) * 2 - 1
 
     def step(self, real: Tensor) -> tuple[float, float, float, float, float]:
-        """One iteration: both losses, D's mean on real images, and on generated ones before and after its update."""
+        """One iteration: both losses, and D's mean on real images and on generated ones before and after its update."""
         n = len(real)
         self.D.zero_grad()
         label = torch.full((n,), 1.0, device=self.device)

@@ -1,9 +1,9 @@
-"""Gradients all-reduced in a step, measured here; and from their bytes, by a model, the efficiency of many GPUs.
+"""Measures the all-reduce of gradients in a step; predicts the efficiency of many GPUs from its bytes, by a model.
 
-Measured: bytes handed to all-reduce (a DDP communication hook sees each bucket) against the ideal, once the bytes of
-each player's parameters for each of its updates; the step's time on one rank and on several of this machine; and the
-share of it that goes once the same ranks average nothing. The model is that of a ring: of n GPUs each sends
-2 (n - 1) messages of 1/n of a bucket one after the other, each as slow as the slowest link.
+Measured: bytes passed to all-reduce (a DDP communication hook sees each bucket) against the ideal, each player's
+parameters once per update; the step's time on one rank and on several ranks of this machine; and the share of the time
+that disappears when the same ranks do not average. The model is a ring: each of n GPUs sends 2 (n - 1) messages of 1/n
+of a bucket one after the other, each at the speed of the slowest link.
 """
 
 import argparse
@@ -35,31 +35,31 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class MeasuredStep:
-    """A step on so many ranks."""
+    """A step on `ranks` ranks."""
 
     ranks: int
     step_s: float
     silent_s: float
-    """The same without all-reduce."""
+    """Step time without all-reduce."""
     bytes: int
-    """Given to all-reduce in a step, by each rank."""
+    """Bytes passed to all-reduce per step, by each rank."""
     buckets: int
     ideal_bytes: int
 
     @property
     def share(self) -> float:
-        """Of the step's time, what all-reduce adds to it."""
+        """Share of the step's time that all-reduce adds."""
         return max(0.0, 1 - self.silent_s / self.step_s)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Assumptions on a cluster: none of them is measured here."""
+    """Assumptions about a cluster: none of them is measured here."""
 
     step_s: float = 0.050
-    """A step on one GPU without communication."""
+    """Time of a step on one GPU without communication."""
     node: int = 8
-    """GPUs a node."""
+    """GPUs per node."""
     inside: float = 200e9
     """Bytes/s of a ring inside a node."""
     between: float = 25e9
@@ -69,16 +69,16 @@ class Machine:
     between_s: float = 15e-6
     """Latency of a message between nodes."""
     overlap: float = 0.3
-    """Share of a step in which gradients travel while others are still computed."""
+    """Share of a step in which gradients are sent while others are still computed."""
 
     def communication_s(self, gpus: int, bytes: float, buckets: int) -> float:
-        """Time to average `bytes` in so many buckets over a ring of all GPUs."""
+        """Time to average `bytes` in `buckets` buckets over a ring of all GPUs."""
         bandwidth, latency_s = (self.inside, self.inside_s) if gpus <= self.node else (self.between, self.between_s)
         messages = 2 * (gpus - 1)
         return messages * (bytes / gpus / bandwidth + buckets * latency_s)
 
     def efficiency(self, gpus: int, bytes: float, buckets: int, shared: bool = False) -> float:
-        """Speed a GPU against that of one alone: at the same batch a GPU, or with one batch `shared` by all."""
+        """Speed per GPU relative to a single GPU: with the same batch per GPU, or with one batch `shared` by all."""
         step_s = self.step_s / gpus if shared else self.step_s
         exposed_s = max(0.0, self.communication_s(gpus, bytes, buckets) - self.overlap * step_s)
         return step_s / (step_s + exposed_s)
@@ -93,7 +93,7 @@ OPTIONS = {
     "latency_between_us": ("between_s", 1e6, "latency of a message between nodes"),
     "overlap": ("overlap", 1, "share of a step in which gradients travel meanwhile"),
 }
-"""Option: field of `Machine`, units of the option in that of the field, and what it is."""
+"""Option: field of `Machine`, option units per unit of the field, and help text."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +166,7 @@ def table(measured: list[MeasuredStep], machine: Machine, predicted: list[dict[s
 
 
 def measure(config: RunConfig, ranks: int, steps: int) -> MeasuredStep:
-    """A step on so many processes of this machine; images are noise, for what is in them takes no time.
+    """Measure a step on `ranks` processes of this machine; images are noise, since their content takes no time.
 
     Raises:
         RunError: a process failed.
@@ -218,7 +218,7 @@ def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
     step = block(world.eager, ranks.device)
 
     def seconds() -> float:
-        """The median step's, the slowest rank's."""
+        """Time of the median step on the slowest rank."""
         times = []
         for _ in range(WARM_UP + steps):
             ranks.gather(None)

@@ -1,8 +1,8 @@
-"""From the command to the first step's end, of a new run and of one that goes on, each a process of its own.
+"""From the command to the end of the first step, for a new run and for a resumed one, each in its own process.
 
-A step's end is the time in the row that it leaves: `train.tick_kimg` is one step. The data is packed and decoded
-beforehand, and files are in the page cache; nothing else is warm. What the time goes into is told by a second kind of
-process, that does the same parts one after the other and notes the time between them.
+The end of a step is the time in its row: `train.tick_kimg` is one step. The data is packed and decoded beforehand,
+and files are in the page cache; nothing else is warm. A second kind of process performs the same parts one after the
+other and measures each.
 """
 
 import argparse
@@ -60,7 +60,7 @@ mark("first step")
 del marks["bench"]
 print(json.dumps(marks))
 """
-"""Takes a configuration's file and the time at which it was started; prints seconds by part."""
+"""Takes a configuration's file and the start time; prints seconds by part."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
-    """A record for each kind of launch. `--seconds` is of no account: a start takes what it takes."""
+    """A record for each kind of launch. It ignores `--seconds`: a start takes its own time."""
     config, threads = case.config, use_threads(case.config)
     dataset.open_set(config, dataset.open_index(config))
     kinds = ["local"]
@@ -101,10 +101,10 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
 
 
 def seconds(config: RunConfig, folder: Path, name: str, kind: str, steps: int) -> float:
-    """Start a run that ends after so many steps in all; seconds until the last of them was done.
+    """Start a run that ends after `steps` steps in total; return the seconds until the last step was done.
 
     Raises:
-        RunError: it failed.
+        RunError: the run failed.
     """
     images = config.train.batch * config.game.n_critic
     changes: dict[str, Any] = {"run.dir": str(folder), "run.name": name, "launch.kind": kind, "eval.every_kimg": None}
@@ -132,12 +132,12 @@ def _write(config: RunConfig, folder: Path) -> Path:
 
 
 def _run(arguments: list[str]) -> str:
-    """What a Python process prints.
+    """Run a Python process and return its output.
 
     Raises:
-        RunError: it failed.
+        RunError: the process failed.
     """
-    # Modules are found where this one was, from whatever folder the benchmark is started.
+    # The process finds modules where this process found them, from any working directory.
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)

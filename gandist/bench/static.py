@@ -1,4 +1,4 @@
-"""The step on one batch that stays the same: what training comes to where images cost nothing."""
+"""The step on one constant batch: the speed of training if input cost nothing."""
 
 import math
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from gandist.training.inputs import Inputs
 from gandist.training.stepper import stepper
 
 WARM_UP = 5
-"""Steps before the first that is timed, for each in which other penalties are due."""
+"""Steps before timing, in periods of the penalties."""
 
 
 class Static:
-    """A run of a configuration on images that are noise, held on the device: what is in them takes no time."""
+    """A run of a configuration on noise images held on the device: their content takes no time."""
 
     def __init__(self, config: RunConfig, ranks: Ranks) -> None:
         self.config, self.ranks, self.device = config, ranks, ranks.device
@@ -30,9 +30,9 @@ class Static:
         self.game = new_game(config, self.players, ranks)
         self.precision = ranks.precision(config.precision)
         self.images = config.train.batch * config.game.n_critic
-        """Of a step, over all ranks."""
+        """Images per step, over all ranks."""
         self.period = math.lcm(*(term.interval for term in config.game.penalties.values()))
-        """Steps after which the same penalties are due again."""
+        """Number of steps after which the same penalties are due again."""
         rng = np.random.default_rng(ranks.rank)
         share, row = config.train.batch // ranks.world_size, medium_of(config).row
         noise = np.frombuffer(rng.bytes(share * row.n_bytes), row.dtype).reshape(share, *row.shape).copy()
@@ -43,18 +43,18 @@ class Static:
         self._stepper: Eager | None = None
 
     def __call__(self) -> Tensor:
-        """A step as a run takes it: captured, compiled or neither, as configured."""
+        """One step as a run plays it: captured, compiled or eager, as configured."""
         if self._stepper is None:
             self._stepper = stepper(self.config, self.game, self.players, self.ranks)
         return self._play(self._stepper)
 
     @property
     def facts(self) -> dict[str, str]:
-        """What really runs, for records."""
+        """The actual mode of execution, for records."""
         return {"precision": self.precision, "mode": self.mode, "device": self.device.type}
 
     def eager(self) -> Tensor:
-        """A step operation by operation, whatever is configured."""
+        """One step in eager mode, regardless of the configuration."""
         return self._play(self.game.step)
 
     def _play(self, step: Callable[..., Tensor]) -> Tensor:
@@ -64,15 +64,16 @@ class Static:
 
     @property
     def mode(self) -> str:
-        """How the step really runs: `graph`, `eager` or `compile`."""
+        """The actual mode of the step: `graph`, `eager` or `compile`."""
         return self._stepper.mode if self._stepper else "eager"
 
     def warm_up(self) -> float:
-        """Take the first steps, in which a step is captured or compiled; seconds."""
+        """Play the first steps, in which the step is captured or compiled; return the seconds."""
         return block(self, self.device)(WARM_UP * self.period)
 
     def flops(self) -> float:
-        """Floating-point operations of a step, the mean of a period. Taken eagerly: time nothing after it."""
+        """Floating-point operations per step, averaged over a period. It runs eagerly: do not time anything after
+        it."""
         with Flops() as counted:
             for _ in range(self.period):
                 self.eager()

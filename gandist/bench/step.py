@@ -1,4 +1,4 @@
-"""The step alone, on images that stay the same: speed, floating-point operations, memory, and time to get going."""
+"""The step alone, on constant images: speed, floating-point operations, memory, and time to start."""
 
 import argparse
 import gc
@@ -20,12 +20,12 @@ COLUMNS = (
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """None of its own."""
+    """No options of its own."""
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     """One record: the step in turn with a large matrix product in its precision, on the same threads."""
-    gc.collect()  # what the case before held counts neither for nor against this one
+    gc.collect()  # memory of the previous case must not affect this one
     threads, ranks = use_threads(case.config), join(case.config.device)
     peak, start = Peak(ranks.device), time.perf_counter()
     world = Static(case.config, ranks)
@@ -34,7 +34,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     multiply, product_flops = product(ranks.device, world.precision)
     step = block(world, ranks.device)
     blocks = all_in_turn({"step": step, "product": multiply}, options.seconds, world.period)
-    step_s, product_s = float(np.median(blocks["step"])), min(blocks["product"])  # a ceiling is what was ever reached
+    step_s, product_s = float(np.median(blocks["step"])), min(blocks["product"])  # the ceiling is the fastest block
     flops = world.flops()
     tflops, ceiling = flops / step_s / 1e12, product_flops / product_s / 1e12
     yield case.record(

@@ -1,4 +1,4 @@
-"""Real images that come with the package, packed into the cache at first use."""
+"""Real images shipped with the package, packed into the cache at first use."""
 
 import hashlib
 import logging
@@ -35,7 +35,7 @@ FASHION = (
     "Ankle boot",
 )
 PER_MODE = 30
-"""Images of each of the 1,000 modes of `stacked-fashion`."""
+"""Images per mode of `stacked-fashion`; it has 1,000 modes."""
 
 
 def _fashion(source: Path, dest: Path) -> None:
@@ -43,18 +43,19 @@ def _fashion(source: Path, dest: Path) -> None:
 
 
 def _stacked(source: Path, dest: Path) -> None:
-    """Three garments as the red, green and blue of one image; the label counts through their classes."""
+    """Three garments as the red, green and blue channels of one image; the label enumerates the combinations of
+    classes."""
     table = dest.with_suffix(".parquet")
     grey = open_source(str(source), dest.parent)
     samples = [grey.read(i) for i in range(grey.n)]
     pixels, classes = np.stack([np.asarray(s.image) for s in samples]), np.array([s.label for s in samples])
     members = np.stack([np.flatnonzero(classes == c) for c in range(len(FASHION))])
     modes = np.array(list(product(range(len(FASHION)), repeat=3))).repeat(PER_MODE, axis=0)
-    # The raw stream, which numpy keeps for good (unlike what `Generator` makes of it).
+    # The raw stream, which numpy keeps stable (unlike the methods of `Generator`).
     words = philox(0, "stacked-fashion").bit_generator.random_raw(modes.size)
     which = (np.asarray(words) % members.shape[1]).astype(np.int64).reshape(modes.shape)
     stacked = pixels[members[modes, which]].transpose(0, 2, 3, 1)
-    # As PPM: it has no cost to encode.
+    # As PPM, which costs nothing to encode.
     heading = b"P6 %d %d 255\n" % stacked.shape[1:3]
     images = [heading + image.tobytes() for image in stacked]
     try:
@@ -65,23 +66,23 @@ def _stacked(source: Path, dest: Path) -> None:
 
 
 SETS: dict[str, Callable[[Path, Path], None]] = {"fashion-10k": _fashion, "stacked-fashion": _stacked}
-"""What packs each set, made from the embedded files, into a new folder."""
+"""The function that packs each set from the embedded files into a new folder."""
 
 
 def builtin(name: str, cache_dir: Path) -> str:
-    """Folder with the indexed shards of an embedded set: packed at first use, seconds on two cores.
+    """Folder with the indexed shards of an embedded set: packed at first use, in seconds on two cores.
 
     Sets:
         `fashion-10k`, the 10,000 test images of Fashion-MNIST (28x28, grey, 10 classes; Xiao et al. 2017).
-        `stacked-fashion`, 30,000 RGB images, each of three of those garments as its channels: 10^3 = 1,000 modes of
+        `stacked-fashion`, 30,000 RGB images, each with three of those garments as its channels: 10^3 = 1,000 modes of
             30 images each, label = 100 r + 10 g + b. It measures mode coverage as StackedMNIST does (Metz et al.
             2017, arXiv:1611.02163).
 
     Args:
-        name: the set's name, with or without `builtin:` before it.
+        name: the set's name, with or without the prefix `builtin:`.
 
     Raises:
-        DataError: there is no such set (the message names those there are), or its files are damaged.
+        DataError: the set does not exist (the message lists the sets), or its files are damaged.
     """
     name = name.removeprefix("builtin:")
     if name not in SETS:

@@ -1,4 +1,4 @@
-"""A node's cache of fetched shards, and the folder that it lies in."""
+"""A node's cache of fetched shards, and its folder."""
 
 import contextlib
 import hashlib
@@ -14,17 +14,17 @@ from gandist.storage.remote import copy, is_remote
 
 
 def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/gandist`, or `~/.cache/gandist`. A container's user may have no home, or one that is not theirs:
+    """`$XDG_CACHE_HOME/gandist`, or `~/.cache/gandist`. In a container the user may have no home, or may not own it:
     then `gandist-UID` in the folder for temporary files.
 
     Raises:
-        OSError: there is no folder for temporary files.
+        OSError: the machine has no folder for temporary files.
     """
     if chosen := os.environ.get("XDG_CACHE_HOME"):
         return Path(chosen) / "gandist"
-    with contextlib.suppress(RuntimeError):  # no HOME, and no passwd entry
+    with contextlib.suppress(RuntimeError):  # neither HOME nor a passwd entry
         cache = Path.home() / ".cache"
-        # What os.path says of a folder that may not be looked into; Path's own raises.
+        # os.path returns False for a folder without access; Path raises.
         there = next(path for path in (cache, *cache.parents) if os.path.exists(path))  # noqa: PTH110
         if there == cache or os.access(there, os.W_OK):
             return cache / "gandist"
@@ -32,24 +32,24 @@ def default_cache_dir() -> Path:
 
 
 class ShardCache:
-    """Fetched shards on this node's disk, shared by its processes: by sha256, at most `max_bytes`."""
+    """Fetched shards on this node's disk, by sha256; at most `max_bytes`. The node's processes share them."""
 
     def __init__(self, folder: Path, max_bytes: int):
         self.folder = folder
         self.max_bytes = max_bytes
 
     def fetch(self, url: str, sha256: str | None, bytes: int | None) -> Path:
-        """A local file with the content of `url`; a local one is returned as it is.
+        """A local file with the content of `url`; a local `url` is returned unchanged.
 
-        Open the file at once: one that hasn't been asked for lately may be evicted at any time (who has it
-        open keeps it). Processes that ask for the same shard at the same time fetch it once.
+        Open the file at once: a shard that was not requested lately may be evicted at any time (an open file stays
+        readable). Processes that request the same shard at the same time fetch it once.
 
         Args:
-            sha256: what the content must have; None where it isn't known yet, which always fetches.
-            bytes: its length, where known.
+            sha256: the expected hash of the content; None if unknown, which always fetches.
+            bytes: the expected length, if known.
 
         Raises:
-            DataError: naming the URL: missing, unreachable, larger than the cache, or of another sha256.
+            DataError: the shard is missing, unreachable, larger than the cache, or has another sha256; names the URL.
         """
         if not is_remote(url):
             if not Path(url).is_file():
@@ -63,7 +63,7 @@ class ShardCache:
         locks = self.folder / "locks"
         try:
             locks.mkdir(parents=True, exist_ok=True)
-            # A fixed number of lock files, for they cannot be removed safely.
+            # A fixed number of lock files, because they cannot be removed safely.
             with FileLock(locks / f"{name[:2]}.lock"):
                 if held := self._held(sha256, bytes):
                     return held
@@ -83,8 +83,8 @@ class ShardCache:
             return None
         path = self.folder / sha256
         with contextlib.suppress(FileNotFoundError):
-            with contextlib.suppress(PermissionError):  # somebody else's, which may be read
-                os.utime(path)  # most recently used
+            with contextlib.suppress(PermissionError):  # another user's file, which is readable
+                os.utime(path)  # marks it as most recently used
             if bytes is None or path.stat().st_size == bytes:
                 return path
         return None
@@ -112,7 +112,7 @@ class ShardCache:
         return path
 
     def _make_room(self, needed: int, keep: Path) -> None:
-        """Delete what killed processes left, then the least recently used shards until `needed` bytes more fit."""
+        """Delete leftovers of killed processes, then the least recently used shards, until `needed` bytes more fit."""
         locks = self.folder / "locks"
         with FileLock(locks / "evict.lock"):
             total, shards = needed, []

@@ -1,4 +1,4 @@
-"""Labels and captions of images in folders: by the folders, by a listing, by the texts beside them."""
+"""Labels and captions of files in folders: from folder names, from a listing, from text files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from gandist.errors import DataError
 def captions_beside(
     files: Mapping[PurePosixPath, str], images: Sequence[PurePosixPath], left_out: LeftOut
 ) -> dict[PurePosixPath, PurePosixPath]:
-    """The `.txt` of each image that has one: a.b.txt beside a.b.png, else a.b.png.txt, else a.txt."""
+    """The `.txt` file of each image that has one: a.b.txt beside a.b.png, else a.b.png.txt, else a.txt."""
     texts = {name.with_suffix(".txt"): name for name in files if name.suffix.lower() == ".txt"}
     exact = {name: texts[name.with_suffix(".txt")] for name in images if name.with_suffix(".txt") in texts}
     claimed = set(exact.values())
@@ -29,7 +29,7 @@ def captions_beside(
 def by_folder(
     root: str, inside: Sequence[tuple[str, ...]], named: bool, left_out: LeftOut
 ) -> tuple[list[str], list[int]]:
-    """The names of the classes, and each image's label, by the first folder."""
+    """The names of the classes, and the label of each image, by the first folder."""
     names = sorted({parts[0] for parts in inside if len(parts) > 1})
     stray = ["/".join(parts) for parts in inside if len(parts) == 1]
     if stray and names and not named:
@@ -59,7 +59,8 @@ def listed(
     everywhere: set[str],
     left_out: LeftOut,
 ) -> list[int]:
-    """Labels of the images, from listings as StyleGAN's: `{"labels": [["00000/img00000000.png", 6], ...]}` or null."""
+    """Labels of the images, from listings in StyleGAN's format: `{"labels": [["00000/img00000000.png", 6], ...]}` or
+    null."""
     label: dict[str, int] = {}
     rows = 0
     listing_name = next(iter(listings)).name

@@ -1,4 +1,4 @@
-"""The samples a configuration names: found, checked against it, and opened."""
+"""The data set of a configuration: found, checked against the configuration, and opened."""
 
 import os
 import re
@@ -20,18 +20,18 @@ from gandist.storage.remote import FULL, is_remote, local_path
 
 
 def cache_dir(config: RunConfig) -> Path:
-    """Where this node keeps fetched and decoded data.
+    """The folder for fetched and decoded data on this node.
 
     Raises:
-        DataError: it cannot be a folder, or cannot be written to.
-        ConfigError: it lies in a home that is not there.
+        DataError: the folder cannot be made or written to.
+        ConfigError: the folder is in a home that does not exist.
     """
     chosen = config.data.cache_dir
     with cached():
         folder = local_path(chosen, "data.cache_dir") if chosen else default_cache_dir()
     with cached(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        try:  # a folder that is there may belong to somebody else
+        try:  # an existing folder may belong to another user
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(folder)) from error
@@ -40,10 +40,10 @@ def cache_dir(config: RunConfig) -> Path:
 
 @contextmanager
 def cached(folder: Path | None = None) -> Iterator[None]:
-    """Within, what fails in the cache `folder` is told as a fault of it.
+    """Report failures in the cache `folder`, inside the context, as faults of the cache.
 
     Raises:
-        DataError: naming `data.cache_dir`.
+        DataError: a write failed; names `data.cache_dir`.
     """
     try:
         yield
@@ -61,7 +61,7 @@ def cached(folder: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def told_as(key: str) -> Iterator[None]:
-    """Within, what is wrong with `data.path` is told of `key`, an argument that takes its place."""
+    """Report errors of `data.path`, inside the context, under `key`, the argument that replaces it."""
     try:
         yield
     except DataError as error:
@@ -69,17 +69,17 @@ def told_as(key: str) -> Iterator[None]:
 
 
 def with_images_at(config: RunConfig, path: str) -> RunConfig:
-    """The configuration, but of the images at `path`, which need not fill a batch."""
+    """The configuration with the samples at `path`, which need not fill a batch."""
     data, train = config.data.model_copy(update={"path": path}), config.train.model_copy(update={"batch": 1})
     return config.model_copy(update={"data": data, "train": train})
 
 
 def open_index(config: RunConfig) -> Index:
-    """The index of `data.path`, checked against the configuration. Cheap enough for a driver without a GPU.
+    """The index of `data.path`, checked against the configuration. Fast enough for a driver without a GPU.
 
     Raises:
-        DataError: no such set; too few images for a global batch; classes or captions' vectors that disagree with
-            the network; a local shard that is missing or cut short.
+        DataError: the set does not exist; it has too few samples for a global batch; its classes or caption vectors
+            do not fit the network; a local shard is missing or truncated.
     """
     path = config.data.path
     if path.startswith("builtin:"):
@@ -106,7 +106,7 @@ def open_index(config: RunConfig) -> Index:
 
 
 def condition_warnings(config: RunConfig, index: Index) -> list[str]:
-    """What is allowed of a set's conditions, but is known to go wrong."""
+    """Warnings for conditions of a set that are allowed but known to cause trouble."""
     return condition_of(config).warnings(index, f"data.path: {config.data.path}", config.train.batch)
 
 
@@ -127,7 +127,7 @@ def _check_sizes(index: Index) -> None:
 
 
 def open_set(config: RunConfig, index: Index) -> SampleSet:
-    """The decoded samples of the set, as the run's medium has them, with their conditions."""
+    """The decoded samples of the set as rows of the run's medium, with their conditions."""
     folder = cache_dir(config)
     with cached(folder):
         return open_samples(
@@ -142,5 +142,5 @@ def open_set(config: RunConfig, index: Index) -> SampleSet:
 
 
 def order_of(config: RunConfig, index: Index) -> Order:
-    """The order in which the run shows the set."""
+    """The order in which the run sees the set."""
     return Order(index.shards.column("n").to_pylist(), config.run.seed)

@@ -1,4 +1,4 @@
-"""This rank's share of each global batch, prepared ahead of the step."""
+"""This rank's rows of each global batch, prepared ahead of the step."""
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,21 +16,21 @@ from gandist.distributed.randomness import split
 
 CPU = torch.device("cpu")
 THREADS = 2
-"""Batches that are prepared at a time, at most: while the last of one's samples are decoded, the next begins."""
+"""Maximum number of batches prepared at once: the next one begins while the last samples of one are decoded."""
 
 
 class RawBatch(NamedTuple):
-    """Rows (n, ...) of the set's medium and their conditions (n, ...), as they are stored but on the device."""
+    """Rows (n, ...) of the set's medium and their conditions (n, ...), in the stored format, on the device."""
 
     rows: Tensor
     conditions: Tensor
 
 
 class Feed:
-    """Global batches in order, from `images_seen` on; each call of `next` advances by one global batch.
+    """Data loader of global batches in order, starting at `images_seen`; each call of `next` advances one global batch.
 
-    For a GPU they are gathered into pinned memory and sent on a stream of their own, beside the step. torch keeps the
-    pinned memory that it has once taken, and gives a buffer out again when the copies from it are done.
+    For a GPU it gathers batches into pinned memory and copies them on its own stream, in parallel to the step. torch
+    caches pinned memory, and reuses a buffer when the copies from it are complete.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Feed:
         self.rows, self.device = split(batch, rank, world_size), device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._position = images_seen
-        # Each batch has a place in the queue from the start.
+        # Each batch has a fixed place in the queue.
         threads = min(THREADS, samples.threads) if isinstance(samples, StreamedSet) else THREADS
         self._threads = ThreadPoolExecutor(threads, "feed", initializer=self._begin)
         self._ready: deque[Future[tuple[RawBatch, torch.cuda.Event | None]]] = deque()
@@ -58,16 +58,16 @@ class Feed:
 
     def _begin(self) -> None:
         if self._stream is not None:
-            torch.cuda.set_device(self.device)  # of this thread: it would pin memory through the first GPU
+            torch.cuda.set_device(self.device)  # per thread; otherwise it would pin memory through the first GPU
 
     def _ask(self) -> None:
         self._ready.append(self._threads.submit(self._load, self._position))
         self._position += self.batch
 
     def _load(self, position: int) -> tuple[RawBatch, torch.cuda.Event | None]:
-        """A batch, and on a GPU what comes after its arrival."""
+        """A batch, and on a GPU the event of its arrival."""
         numbers = self.order.take(position, self.batch)[self.rows]
-        with torch.cuda.stream(self._stream):  # on a CPU, none
+        with torch.cuda.stream(self._stream):  # None on a CPU
             if isinstance(self.samples, ResidentSet):
                 batch = RawBatch(*self.samples.select(to_device(torch.from_numpy(numbers), self.device)))
             else:
@@ -79,17 +79,17 @@ class Feed:
         return batch, None if self._stream is None else self._stream.record_event()
 
     def _room(self, n: int) -> Tensor | None:
-        """Pinned memory for n samples; on a CPU none, as numpy's own is faulted in less often."""
+        """Pinned memory for n samples; None on a CPU, where numpy's own memory causes fewer page faults."""
         if self._stream is None:
             return None
         row = self.samples.medium.row
         return torch.empty((n, *row.shape), dtype=row.tensor_dtype, pin_memory=True)
 
     def next(self) -> RawBatch:
-        """The next batch; waits where it is not ready. On a GPU it is to be used on the stream that is current now.
+        """Return the next batch, waiting until it is ready. On a GPU, use it only on the stream of this call.
 
         Raises:
-            DataError: a sample is damaged and damage is to stop the run.
+            DataError: a sample is damaged and `data.on_damage` is to stop the run.
         """
         batch, arrived = self._ready.popleft().result()
         self._ask()
@@ -97,7 +97,7 @@ class Feed:
             stream = torch.cuda.current_stream(self.device)
             stream.wait_event(arrived)
             for tensor in batch:
-                tensor.record_stream(stream)  # else its memory would be given out again before it was read
+                tensor.record_stream(stream)  # otherwise torch would reuse its memory before it is read
         return batch
 
     def close(self) -> None:

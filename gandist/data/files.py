@@ -1,4 +1,4 @@
-"""Sample after sample into files: a folder of them, a zip, or shards to train from."""
+"""Write samples to files: a folder, a zip, or shards for training."""
 
 import json
 import os
@@ -20,22 +20,22 @@ from gandist.media.medium import Medium
 from gandist.storage.atomic import written_atomically
 
 SHARD_SIZE = 1000
-"""Samples a shard, where a pattern leaves their number open."""
+"""Samples per shard if the pattern leaves the number of shards open."""
 COUNTED = re.compile(r"%0?\d*d")
 
 
 def encoded(batches: Iterable[np.ndarray], medium: Medium) -> Iterator[bytes]:
-    """The file of each row (any, *medium.row.shape), encoded on threads (encoders release the interpreter lock)."""
+    """The file of each row (any, *medium.row.shape), encoded on threads (encoders release the GIL)."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for batch in batches:
             yield from pool.map(medium.encode, batch)
 
 
 def check_empty(folder: Path) -> None:
-    """Refuse a folder whose files would be taken for those that are written now.
+    """Refuse a folder that is not empty: its files would mix with the new ones.
 
     Raises:
-        ConfigError: there is something in it.
+        ConfigError: the folder is not empty.
     """
     held = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
     if held:
@@ -43,10 +43,10 @@ def check_empty(folder: Path) -> None:
 
 
 def write_folder(folder: Path, samples: Iterable[bytes], extension: str = "png") -> None:
-    """Write `000000.png` and so on, each of which appears whole.
+    """Write `000000.png` and so on; each file appears complete.
 
     Raises:
-        ConfigError: there is something in the folder.
+        ConfigError: the folder is not empty.
         DataError: another command writes to it.
     """
     with alone(str(folder)):
@@ -63,11 +63,11 @@ def write_zip(
     captions: Sequence[str] | None = None,
     extension: str = "png",
 ) -> None:
-    """Write a zip of `000000.png` and so on. The labels are in `dataset.json`, as StyleGAN's tools have them, captions
-    in `000000.txt` and so on: `gandist.pack` reads both. Equal samples, equal bytes."""
+    """Write a zip of `000000.png` and so on, with labels in `dataset.json` (StyleGAN's format) and captions in
+    `000000.txt` and so on: `gandist.pack` reads both. Equal samples give equal bytes."""
 
     def add(name: str, content: str | bytes) -> None:
-        info = zipfile.ZipInfo(name)  # of 1980
+        info = zipfile.ZipInfo(name)  # dated 1980
         info.external_attr = 0o644 << 16
         archive.writestr(info, content)
 
@@ -83,14 +83,14 @@ def write_zip(
 
 
 def shard_names(pattern: str, n: int) -> tuple[str, list[tuple[str, int]]]:
-    """The folder of shards and (name, samples) of each, for n samples.
+    """The folder of the shards, and (name, number of samples) of each, for n samples.
 
     Args:
-        pattern: `fakes.tar` for one, `fakes-{0000..0009}.tar` for as many as there are names, with equal shares,
-            `fakes-%06d.tar` for one every `SHARD_SIZE` samples.
+        pattern: `fakes.tar` for one shard, `fakes-{0000..0009}.tar` for one per name with equal shares,
+            `fakes-%06d.tar` for one per `SHARD_SIZE` samples.
 
     Raises:
-        ConfigError: the names are none of one folder each, or more than the samples.
+        ConfigError: the names are not distinct names in one folder, or there are more names than samples.
     """
     folder, _, name = pattern.rpartition("/")
     if COUNTED.search(name):
@@ -123,10 +123,10 @@ def write_shards(
     class_names: Sequence[str] = (),
     embed: Callable[[Index], Index] = lambda index: index,
 ) -> Index:
-    """Write n samples as WebDataset shards with their index, all shown at once, ready to be trained from.
+    """Write n samples as WebDataset shards with their index, ready for training. All files appear at once.
 
     Args:
-        embed: adds the captions' vectors to the index.
+        embed: add the captions' vectors to the index.
 
     Raises:
         ConfigError: see `shard_names`.

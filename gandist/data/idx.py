@@ -1,4 +1,4 @@
-"""IDX files, as MNIST's are written: http://yann.lecun.com/exdb/mnist."""
+"""IDX files, the format of MNIST: http://yann.lecun.com/exdb/mnist."""
 
 import gzip
 import math
@@ -13,11 +13,11 @@ from gandist.data.samples import Sample, Source
 from gandist.errors import DataError
 
 IDX_IMAGES = ("-images-idx3-ubyte", "-images-idx3-ubyte.gz", "-images.idx3-ubyte", "-images.idx3-ubyte.gz")
-"""How the names of files of images end."""
+"""Suffixes of the names of image files."""
 
 
 def idx(path: Path, labelled: bool = True) -> Source:
-    """IDX files, as MNIST's: images at `path`, labels beside them under the name that goes with it."""
+    """IDX files in MNIST's format: images at `path`, labels beside them under the matching name."""
     images = _idx_array(path)
     if images.ndim not in (3, 4):
         raise DataError(f"{path}: holds {images.ndim}-dimensional data, where images have 3 dimensions (n, H, W)")

@@ -1,6 +1,6 @@
-"""The Parquet index of a set of shards: which sample lies where, its label, caption and checksum; vectors of captions.
+"""The Parquet index of a set of shards: place, label, caption and checksum of each sample; vectors of captions.
 
-It is all that order, even split, resume and integrity need: a rank reads its samples by their offsets.
+Order, even split, resume and integrity need nothing else: a rank reads its samples by their offsets.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ SAMPLES_FILE = "samples.parquet"
 CAPTIONS_FILE = "captions.parquet"
 FORMAT_VERSION = 1
 LISTED_MAX = 100
-"""Broken samples that a message lists."""
+"""Maximum number of broken samples in a message."""
 
 SHARDS_SCHEMA = pa.schema(
     [
@@ -68,23 +68,23 @@ COLUMNS = {
 
 
 class NoIndexError(DataError):
-    """There is no index, and perhaps nothing at all."""
+    """The index does not exist, and perhaps the set does not either."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """Where each image of a set lies.
+    """The place of each sample in a set.
 
     Attributes:
-        base: folder or URL that relative shard urls are resolved against.
-        shards: one row a shard: url, bytes, sha256, n (its samples), class_counts (a list, by label; null where
-            labels are so large that it would be much longer than the samples).
-        samples: one row a sample, in the order of the shards: shard (row in `shards`), key, ext, offset and
-            size of the image's bytes in the tar, label (-1: none), caption (nullable), crc (by zlib).
-        class_names: names of the classes in the order of their labels; empty where they have none.
-        embedded: one row a different caption: caption, vector (a list of float32 of fixed size). None where captions
-            were not embedded (`gandist.data.text.embed`).
-        encoder: name and sha256 of what made the vectors of the captions.
+        base: folder or URL to resolve relative shard urls against.
+        shards: one row per shard: url, bytes, sha256, n (its samples), class_counts (a list, by label; null if labels
+            are so large that the list would be much longer than the samples).
+        samples: one row per sample, in the order of the shards: shard (row in `shards`), key, ext, offset and
+            size of the sample's bytes in the tar, label (-1: none), caption (nullable), crc (by zlib).
+        class_names: names of the classes in the order of their labels; empty if they have no names.
+        embedded: one row per distinct caption: caption, vector (a list of float32 of fixed size). None if captions
+            are not embedded (`gandist.data.text.embed`).
+        encoder: name and sha256 of the text encoder that computed the vectors.
     """
 
     base: str
@@ -106,7 +106,7 @@ class Index:
 
     @property
     def labels(self) -> np.ndarray:
-        """Label of each sample (n,) int64, -1 where there is none."""
+        """Label of each sample (n,) int64, -1 for none."""
         return np.asarray(numbers(self.samples["label"]), dtype=np.int64)
 
     @property
@@ -116,12 +116,12 @@ class Index:
 
     @property
     def text_dim(self) -> int:
-        """Dimension of the captions' vectors; 0 where there are none."""
+        """Dimension of the captions' vectors; 0 without vectors."""
         return 0 if self.embedded is None else int(self.embedded["vector"].type.list_size)
 
     @functools.cached_property
     def vectors(self) -> np.ndarray | None:
-        """Vector of each sample's caption (n, text_dim) float32, 1.5 KB a sample; None where there are none."""
+        """Vector of each sample's caption (n, text_dim) float32, 1.5 KB a sample; None without vectors."""
         if self.embedded is None:
             return None
         rows = pc.index_in(self.samples["caption"], self.embedded["caption"].combine_chunks())
@@ -129,7 +129,7 @@ class Index:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 of the shards' sha256s, the sample table and the vectors: equal for equal data, wherever it lies."""
+        """sha256 of the shards' sha256s, the sample table and the vectors: equal for equal data at any place."""
         digest = hashlib.sha256(f"{self.n}\n".encode())
         digest.update("\n".join(self.shards["sha256"].to_pylist()).encode())
         for field in self.samples.schema:
@@ -148,19 +148,19 @@ class Index:
         return digest.hexdigest()
 
     def url(self, shard: int) -> str:
-        """Path or URL of the shard in that row of `shards`."""
+        """Path or URL of the shard in row `shard` of `shards`."""
         url = str(self.shards["url"][shard].as_py())
         return url if is_remote(url) else join(self.base, url)
 
 
 def numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of numbers without nulls (n,). Arrow's own `to_numpy` imports pandas, where there is one, for half a
+    """A column of numbers without nulls (n,). Arrow's own `to_numpy` imports pandas if installed, which takes half a
     second."""
     return np.from_dlpack(column.combine_chunks())
 
 
 def _matrix(vectors: pa.ChunkedArray) -> np.ndarray:
-    """A column of lists of one size as an array (n, size), without a copy where it is of one chunk."""
+    """A column of lists of equal length as an array (n, size), without a copy if it has one chunk."""
     flat = np.from_dlpack(vectors.combine_chunks().flatten())
     return np.asarray(flat.reshape(len(vectors), -1))
 
@@ -176,23 +176,23 @@ def index_shards(
     left_out: LeftOut | None = None,
     extensions: Sequence[str] = EXTENSIONS,
 ) -> Index:
-    """Read WebDataset shards, written by anyone, and note where their images lie.
+    """Read WebDataset shards of any origin, and record the place of each sample.
 
-    Members group to samples as in WebDataset: consecutive ones, by their path up to the name's first dot.
-    Of each the file that holds the sample, the label (`.cls`, or "label" in `.json`) and the caption (`.txt`) are
-    taken, also where more than the first dot is in their names (a.5x.png, a.5x.cls); nothing is ever unpickled.
+    Members are grouped into samples as in WebDataset: consecutive members with the same path up to the name's first
+    dot. From each group the index takes the sample's file, the label (`.cls`, or "label" in `.json`) and the caption
+    (`.txt`), even if their names have further dots (a.5x.png, a.5x.cls). It never unpickles.
 
     Args:
-        urls: the shards in their order; remote ones go through `cache`.
-        base: folder or URL that the index will lie in: the shards inside are noted relative to it.
+        urls: the shards in order; remote ones go through `cache`.
+        base: folder or URL of the index: the urls of shards inside it are relative to it.
         progress: called with the number of samples of each finished shard.
-        labelled: whether labels are read.
-        extensions: of the files that hold samples (`Medium.extensions`).
-        left_out: notes broken samples, which are then passed by, and whatever else is not taken.
+        labelled: whether to read labels.
+        extensions: extensions of sample files (`Medium.extensions`).
+        left_out: collects broken samples, which are then skipped, and everything else that is not used.
 
     Raises:
-        DataError: naming the shard: missing, truncated, without samples, or holding pickled members; without
-            `left_out` also: holding a broken sample.
+        DataError: a shard is missing, truncated, without samples, or holds pickled members; without `left_out` also:
+            it holds a broken sample. The message names the shard.
     """
 
     def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]], LeftOut]:
@@ -236,7 +236,7 @@ def _first_of(left_out: LeftOut | None) -> str:
 
 
 def _relative(url: str, base: str) -> str:
-    """How the index in `base` names the shard at `url`."""
+    """The url of a shard in the index at `base`."""
     if is_remote(url):
         folder, _, _ = base.partition("?")
         inside = url.partition("?")[0].removeprefix(folder.rstrip("/") + "/")
@@ -254,10 +254,10 @@ def _relative(url: str, base: str) -> str:
 def write_index(index: Index, dest: str) -> None:
     """Write `samples.parquet`, `captions.parquet` if there are vectors, and then `shards.parquet` to `dest`.
 
-    Without the last there is no index, and it holds the others' sha256: a half-written index is none.
+    The last file makes the index valid and holds the sha256 of the others: a half-written index does not count.
 
     Raises:
-        DataError: `dest` cannot be written, or would refer to shards of this machine from elsewhere.
+        DataError: `dest` cannot be written, or is remote while the shards are on this machine.
     """
     if dest.startswith(("http://", "https://")):
         raise DataError(f"{dest}: cannot be written to; give a local folder for the index")
@@ -269,7 +269,7 @@ def write_index(index: Index, dest: str) -> None:
         "class_names": list(index.class_names),
     }
     if index.embedded is not None:
-        # Floats of vectors neither repeat nor compress: a dictionary would only cost.
+        # Vectors of floats neither repeat nor compress: a dictionary would only cost time.
         files[CAPTIONS_FILE] = _parquet(index.embedded, use_dictionary=False)
         notes["captions_sha256"] = hashlib.sha256(files[CAPTIONS_FILE]).hexdigest()
         notes["encoder"] = index.encoder
@@ -287,10 +287,10 @@ def write_index(index: Index, dest: str) -> None:
 
 
 def check_no_foreign_tables(dest: str) -> None:
-    """Refuse a folder in which a table of somebody else's has a name that an index's files have.
+    """Refuse a folder in which a foreign table has the name of an index file.
 
     Raises:
-        DataError: there is one.
+        DataError: there is such a table.
     """
     dest_fs, folder = filesystem(dest)
     for name, columns in COLUMNS.items():
@@ -298,7 +298,7 @@ def check_no_foreign_tables(dest: str) -> None:
             with dest_fs.open_input_file(f"{folder}/{name}") as file:
                 schema = pq.read_schema(file)
         except (OSError, pa.ArrowException):
-            continue  # none, or damaged: those of others are refused by what they hold
+            continue  # missing or damaged; foreign tables are recognised by their content
         if set(schema.names) != columns:
             raise DataError(
                 f"{join(dest, name)}: is a table of something else ({', '.join(schema.names)}), and an index has a "
@@ -307,7 +307,7 @@ def check_no_foreign_tables(dest: str) -> None:
 
 
 def remove_index(dest: str) -> None:
-    """Remove what makes the index in `dest` one, if there is any."""
+    """Invalidate the index in `dest`, if there is one."""
     dest_fs, folder = filesystem(dest)
     path = f"{folder}/{SHARDS_FILE}"
     if dest_fs.get_file_info(path).type != pafs.FileType.NotFound:
@@ -322,7 +322,7 @@ def _parquet(table: pa.Table, **options: Any) -> bytes:
 
 def _write(dest_fs: pafs.FileSystem, path: str, content: bytes) -> None:
     if not isinstance(dest_fs, pafs.LocalFileSystem):
-        with dest_fs.open_output_stream(path) as stream:  # an object store shows nothing before the end
+        with dest_fs.open_output_stream(path) as stream:  # an object store shows the file only after close
             stream.write(content)
         return
     write_atomically(Path(path), content)
@@ -330,7 +330,7 @@ def _write(dest_fs: pafs.FileSystem, path: str, content: bytes) -> None:
 
 def index_command(path: str) -> str:
     """The command that writes the index of the shards in a folder, or at a URL."""
-    if path.startswith(("http://", "https://")):  # which neither lists its files nor can be written to
+    if path.startswith(("http://", "https://")):  # such a server neither lists files nor accepts writes
         return f"python -m gandist.pack {shlex.quote(join(path, '{000000..000009}.tar'))} FOLDER --index-only"
     return f"python -m gandist.pack {shlex.quote(path)} --index-only"
 
@@ -339,8 +339,8 @@ def read_index(path: str) -> Index:
     """The index in a folder, or at an s3://, gs:// or http(s):// URL.
 
     Raises:
-        NoIndexError: there is none.
-        DataError: it is half-written or damaged; the message says how to write it.
+        NoIndexError: there is no index.
+        DataError: the index is half-written or damaged; the message says how to write it.
     """
     fix = f"write it: {index_command(path)}"
     try:
@@ -376,12 +376,13 @@ def _fetched(path: str, name: str, fix: str) -> bytes:
 
 
 def _table(content: bytes) -> pa.Table:
-    # Not pq.read_table: a thread of its scanner that lets go of our bytes while Python ends aborts it (status 134).
+    # Not pq.read_table: a thread of its scanner that frees our bytes while Python exits aborts the process (status
+    # 134).
     return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
 
 
 def _shards_table(content: bytes) -> pa.Table:
-    """Without counts of classes that would not be written today: a gigabyte, where labels are large."""
+    """The table without class counts that would not be written today: with large labels they take a gigabyte."""
     file = pq.ParquetFile(pa.BufferReader(content))
     groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
     columns = [group.column(i) for group in groups for i in range(group.num_columns)]

@@ -1,4 +1,4 @@
-"""A set in the making: shards written out of sight, then shown all at once with their index."""
+"""A set being written: shards go to a hidden folder, then appear all at once with their index."""
 
 import json
 import os
@@ -29,24 +29,24 @@ from gandist.errors import DataError
 from gandist.storage.remote import is_remote
 
 WORK = ".packing"
-"""Folder in DEST that shards are written in: while it is there, DEST was not finished."""
+"""Folder in DEST for unfinished shards: while it exists, DEST is incomplete."""
 MOVING = "moving.json"
-"""In it, while shards are moved to DEST: names of all that come, and of those that they take the place of."""
+"""File in that folder while shards move to DEST: the names of all new shards, and of the shards they replace."""
 LOCK = ".packing.lock"
 NUMBERED = re.compile(r"\d{6}\.tar")
-"""Names of the shards that `gandist.pack` writes."""
+"""Name pattern of the shards that `gandist.pack` writes."""
 
 
 @dataclass
 class Making:
-    """What `making` gives: write shards to the folder `work`, then `finish`."""
+    """The context of `making`: write shards to the folder `work`, then call `finish`."""
 
     dest: str
     work: Path
     replaced: list[Path]
-    """Shards in DEST that the new ones take the place of."""
+    """Shards in DEST that the new ones replace."""
     unfinished: bool
-    """Whether DEST holds part of a set."""
+    """Whether DEST holds a partial set."""
 
     def finish(
         self,
@@ -56,7 +56,7 @@ class Making:
         workers: int | None = None,
         embed: Callable[[Index], Index] = lambda index: index,
     ) -> Index:
-        """Index the shards, in this order, and show them in DEST, the index last. `embed` adds captions' vectors."""
+        """Index the shards in this order and move them to DEST, the index last. `embed` adds captions' vectors."""
         urls = [str(path) for path in written]
         index = embed(index_shards(urls, ShardCache(Path(), 0), str(self.work), class_names, workers))
         names = sorted({path.name for path in (*self.replaced, *written)})
@@ -75,10 +75,10 @@ class Making:
 
 @contextmanager
 def alone(dest: str) -> Iterator[None]:
-    """Within, no other command writes a set, or an index, to the folder `dest`. A lock of a dead process holds nobody.
+    """Lock the folder `dest` against other commands that write a set or an index. A dead process holds no lock.
 
     Raises:
-        DataError: another one does; the message names its process.
+        DataError: another command holds the lock; the message names its process.
         OSError: the folder cannot be written to.
     """
     path = Path(dest) / LOCK
@@ -95,7 +95,7 @@ def alone(dest: str) -> Iterator[None]:
         path.write_text(f"process {os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)}\n")
         yield
     finally:
-        path.unlink(missing_ok=True)  # under the lock: who waits for it takes the file of this name, not this one
+        path.unlink(missing_ok=True)  # under the lock: a waiting process opens the new file of this name
         lock.release()
 
 
@@ -103,12 +103,12 @@ def alone(dest: str) -> Iterator[None]:
 def making(
     dest: str, *, overwrite: bool = False, sources: Sequence[str] = (), fix: str = "give another folder"
 ) -> Iterator[Making]:
-    """The place for a new set in the folder `dest`, which no other command writes to meanwhile.
+    """A new set in the folder `dest`, locked against other commands.
 
     Args:
-        overwrite: replace the set that DEST holds, once the new one is complete. Only shards that its index names go.
-        sources: what the set is made from, which is not to be overwritten.
-        fix: what to do where DEST holds shards already.
+        overwrite: replace the set in DEST when the new one is complete. Only shards in its index are deleted.
+        sources: the sources of the set, which must not be overwritten.
+        fix: the advice in the message if DEST holds shards already.
 
     Raises:
         DataError: DEST is not on this machine, holds shards, or cannot be written; another command writes to it.
@@ -124,7 +124,7 @@ def making(
                 work.mkdir(parents=True)
                 yield made
             finally:
-                # Else the folder stays, by which the next run knows the shards beside it for its own.
+                # Otherwise the folder stays, so that the next run recognises the shards beside it as its own.
                 if not made.unfinished:
                     shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
@@ -132,10 +132,10 @@ def making(
 
 
 def _there(folder: Path, overwrite: bool, sources: Sequence[str], fix: str) -> tuple[list[Path], bool]:
-    """The shards in DEST that a new set takes the place of, and whether DEST holds part of a set."""
+    """The shards in DEST that a new set replaces, and whether DEST holds a partial set."""
     check_no_foreign_tables(str(folder))
     moving = folder / WORK / MOVING
-    left = json.loads(moving.read_text()) if moving.is_file() else []  # by a command that was killed at its end
+    left = json.loads(moving.read_text()) if moving.is_file() else []  # of a command killed while finishing
     ours = _indexed(folder) | {folder / name for name in left}
     shards = sorted(folder.glob("*.tar"))
     foreign = [path for path in shards if path not in ours]
@@ -152,9 +152,9 @@ def _there(folder: Path, overwrite: bool, sources: Sequence[str], fix: str) -> t
 
 
 def _indexed(folder: Path) -> set[Path]:
-    """The shards in a folder that the index in it names."""
+    """The shards in a folder that its index lists."""
     try:
-        index = pa.BufferReader((folder / SHARDS_FILE).read_bytes())  # Arrow opens no path that is not UTF-8
+        index = pa.BufferReader((folder / SHARDS_FILE).read_bytes())  # Arrow opens only UTF-8 paths
         urls = pq.ParquetFile(index).read(columns=["url"], use_threads=False)["url"].to_pylist()
     except (OSError, pa.ArrowException):
         return set()
@@ -166,8 +166,9 @@ def _same(path: Path, src: str) -> bool:
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
-    """Write a WebDataset tar of (key, {extension: bytes}); how many samples it holds. Equal samples, equal bytes."""
-    # webdataset imports torch: a second that --help and --index-only need not wait for.
+    """Write a WebDataset tar of (key, {extension: bytes}); return the number of samples. Equal samples give equal
+    bytes."""
+    # webdataset imports torch: that takes a second, which --help and --index-only do not need.
     from webdataset import TarWriter
 
     n = 0
@@ -177,12 +178,12 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
                 tar.write({"__key__": key, **content})
                 n += 1
         file.flush()
-        os.fsync(file.fileno())  # the index, written last, must not outlive a power cut that shards don't
+        os.fsync(file.fileno())  # after a power cut the index, written last, must not exist without its shards
     return n
 
 
 def members(image: bytes, format: str, label: int, caption: str | None) -> dict[str, bytes]:
-    """What a sample consists of, by extension; `label` -1 for none."""
+    """The members of a sample by extension; `label` -1 for none."""
     content = {format: image}
     if label >= 0:
         content["cls"] = str(label).encode()

@@ -1,4 +1,4 @@
-"""The order of the images: one endless sequence, a function of (seed, position) alone."""
+"""The order of the samples: one endless sequence, a function of (seed, position) alone."""
 
 from functools import lru_cache
 
@@ -7,13 +7,13 @@ import numpy as np
 from gandist.distributed.randomness import philox
 
 GROUP = 1 << 16
-"""Samples that are shuffled among each other: enough to mix well, few enough that their shards fit a cache."""
+"""Minimum samples in a shuffled group: enough to mix well, few enough for their shards to fit a cache."""
 
 
 def permutation(bits: np.random.BitGenerator, n: int) -> np.ndarray:
     """The numbers below n in random order, (n,) int64.
 
-    From the generator's raw stream: numpy may change `Generator.permutation`, and an epoch must survive an upgrade.
+    It uses the generator's raw stream: numpy may change `Generator.permutation`, but an epoch must survive an upgrade.
     """
     return np.argsort(np.asarray(bits.random_raw(n)), kind="stable")
 
@@ -24,11 +24,11 @@ def shuffled(parts: list[np.ndarray], bits: np.random.BitGenerator) -> np.ndarra
 
 
 class Order:
-    """Epoch after epoch of a shuffled set, without a seam.
+    """An endless sequence of shuffled epochs.
 
-    In each epoch the shards are permuted, then the samples within groups of neighbouring shards (at least
-    `group` samples each). The global batch at `images_seen` is the next B of the sequence: a batch may straddle
-    two epochs, nothing is dropped, and each epoch holds each sample once.
+    Each epoch permutes the shards, then shuffles the samples within groups of neighbouring shards (at least
+    `group` samples each). The global batch at `images_seen` is the next B samples of the sequence: a batch may straddle
+    two epochs, no sample is dropped, and each epoch holds each sample once.
     """
 
     def __init__(self, shard_sizes: list[int], seed: int, group: int = GROUP) -> None:

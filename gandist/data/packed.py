@@ -1,4 +1,4 @@
-"""What came of packing: images, classes, captions, and what was left out, for people and for programs."""
+"""The result of packing: samples, classes, captions, and skipped items, for people and for programs."""
 
 import re
 from collections import Counter
@@ -13,12 +13,12 @@ from gandist.data.samples import LeftOut, counts
 from gandist.storage.remote import printable
 
 NAMED = 3
-"""Classes without images that are named."""
+"""Maximum number of empty classes in a message."""
 
 
 @dataclass(frozen=True)
 class ClassCount:
-    """A class and how many images it has."""
+    """A class and its number of samples."""
 
     name: str
     images: int
@@ -26,18 +26,18 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Report:
-    """What a set holds that was packed or indexed, and what did not come to be in it.
+    """The contents of a packed or indexed set, and what was left out of it.
 
     Attributes:
         dest: folder or URL of the index.
         classes: largest label + 1; 0 for a set without labels.
-        least, most: the classes with the fewest and the most images, of those that have any.
-        empty_classes: how many have none, and ...
-        empty_examples: ... the names of the first few.
-        unlabelled: images without a label, of a set with labels.
-        captions: images with a caption.
-        bytes: of all shards.
-        lost: labels, captions and names that were found and not taken, by reason.
+        least, most: the classes with the fewest and the most samples, among classes that have any.
+        empty_classes: number of classes without samples.
+        empty_examples: the names of the first few empty classes.
+        unlabelled: samples without a label, in a set with labels.
+        captions: samples with a caption.
+        bytes: total size of all shards.
+        lost: labels, captions and names that were found but not used, by reason.
         skipped: files and members of other kinds, by extension.
         broken: samples that were left out because they cannot be used, by reason.
     """
@@ -58,7 +58,7 @@ class Report:
     broken: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as an object for `json.dumps`."""
+        """The report as an object for `json.dumps`."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Report:
 
 
 def report(index: Index, left_out: LeftOut) -> Report:
-    """What `index` holds, and what of its source is not in it."""
+    """The report on `index` and on the items of its source that it left out."""
     numbers, images = np.unique(index.labels[index.labels >= 0], return_counts=True)
     present = set(numbers.tolist())
 
@@ -110,6 +110,6 @@ def report(index: Index, left_out: LeftOut) -> Report:
         bytes=int(pc.sum(index.shards["bytes"]).as_py()),
         lost=dict(left_out.lost),
         skipped=dict(left_out.skipped),
-        # What differs from sample to sample within a reason are numbers.
+        # Within a reason, samples differ in numbers only.
         broken=dict(Counter(re.sub(r"\d+", "N", each.why) for each in left_out.broken)),
     )

@@ -1,4 +1,4 @@
-"""Images -> indexed WebDataset shards; or shards that are there already, indexed."""
+"""Images -> indexed WebDataset shards; or existing shards, indexed."""
 
 import logging
 import os
@@ -45,34 +45,34 @@ def pack(
     split: str | None = None,
     progress: bool = False,
 ) -> tuple[Index, LeftOut]:
-    """Pack the images of `src` into shards and an index in the folder `dest`: equal input, equal bytes.
+    """Pack the images of `src` into shards and an index in the folder `dest`: equal input gives equal bytes.
 
-    Keys are the samples' numbers in the source; their order is a permutation drawn by `seed`. Shards are
-    written in a hidden folder inside `dest`, moved when all are there, and indexed last.
+    Keys are the samples' numbers in the source; `seed` draws the permutation that orders them. Shards are
+    written to a hidden folder inside `dest`, moved when all are complete, and indexed last.
 
     Returns:
-        The index, and what of the source is not in it.
+        The index, and the report of what was left out.
 
     Args:
-        size: height and width in pixels to which images are brought; None leaves them.
+        size: height and width in pixels of the packed images; None keeps them.
         crop: "center" cuts the middle square, "none" squeezes the whole image into it.
         format: "png", "jpeg" or "webp"; `quality` is for the latter two.
-        channels: 1 (grey) or 3 (RGB); None leaves them.
-        shard_size: samples a shard.
-        n: images that are taken, the first of the permutation; None takes all.
-        max_broken: broken images that are tolerated.
-        workers: threads (default: one a core).
-        captions: whether captions are embedded; an image without one then counts as broken.
-        class_names: names of the classes, where the source has none.
-        labels: where labels come from: "folders", "listing", "column" or "none"; None takes those that are there.
-        split: the split that is taken, of a source that holds several; "all" takes every one.
+        channels: 1 (grey) or 3 (RGB); None keeps them.
+        shard_size: samples per shard.
+        n: number of images to take, the first of the permutation; None takes all.
+        max_broken: number of broken images to tolerate.
+        workers: number of threads (default: one per core).
+        captions: whether to embed captions; an image without one then counts as broken.
+        class_names: names of the classes, if the source has none.
+        labels: source of the labels: "folders", "listing", "column" or "none"; None takes whichever exists.
+        split: the split to take, if the source holds several; "all" takes every one.
 
     Raises:
         DataError: the source cannot be read, `dest` holds a set already, or too many images are broken.
         GandistError: captions are to be embedded, and the text encoder is not installed.
     """
     if captions:
-        encoder()  # before the work is done, say that it is not installed
+        encoder()  # fails now, not after the work, if it is not installed
     fix = "pass --overwrite, or --index-only to index them"
     with making(dest, overwrite=overwrite, sources=(src,), fix=fix) as made:
         source = open_source(src, made.work, labels=labels, split=split)
@@ -102,7 +102,7 @@ def pack(
 
 
 def _tell(src: str, left_out: LeftOut, told: Collection[str] = ()) -> Collection[str]:
-    """Warn of labels, captions and names that are lost, for reasons that were not told yet; the reasons."""
+    """Warn of lost labels, captions and names, for reasons not yet reported; return all reported reasons."""
     lines = left_out.lines()
     for reason, line in lines.items():
         if reason not in told:
@@ -121,14 +121,14 @@ def index_only(
     max_broken: int = 0,
     progress: bool = False,
 ) -> tuple[Index, LeftOut]:
-    """Index the WebDataset shards at `src` (folder, URL, tar, or brace notation), into `dest` or beside them.
+    """Index the WebDataset shards at `src` (folder, URL, tar, or brace notation), in `dest` or beside them.
 
     Returns:
-        The index, and what of the shards is not in it.
+        The index, and the report of what was left out.
 
     Raises:
-        DataError: shards that cannot be listed, read or used, or a `dest` that cannot be written; more than
-            `max_broken` samples are broken; captions are to be embedded, and a sample has none.
+        DataError: shards cannot be listed, read or used; `dest` cannot be written; more than `max_broken` samples are
+            broken; captions are to be embedded, and a sample has none.
         GandistError: captions are to be embedded, and the text encoder is not installed.
     """
     if labels not in (None, "none"):

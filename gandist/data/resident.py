@@ -1,4 +1,4 @@
-"""The whole set in the memory of the device that trains: a batch is taken there, and only its numbers are sent."""
+"""The whole set in the memory of the training device: batches are gathered there, and only their indices are sent."""
 
 import numpy as np
 import torch
@@ -9,16 +9,16 @@ from gandist.distributed import memory
 from gandist.errors import ConfigError
 
 SHARE = 0.25
-"""Of the device's free memory, once the networks are in it, that a set may take unless it is asked for: activations,
-the optimisers' state and evaluations come later."""
+"""Share of the device's free memory that a set may take by default, measured with the networks loaded: activations,
+optimiser state and evaluations need memory later."""
 STEP_BYTES = 64 << 20
 
 
 class ResidentSet:
-    """A set of another kind, copied to the device once."""
+    """A copy of another set on the device."""
 
     def __init__(self, samples: SampleSet, device: torch.device) -> None:
-        """Read all of them.
+        """Read all samples.
 
         Raises:
             DataError: a sample is damaged, unless damage is skipped.
@@ -33,7 +33,7 @@ class ResidentSet:
             conditions.append(found)
         self.conditions = torch.from_numpy(np.concatenate(conditions)).to(device)
         if device.type == "cuda":
-            torch.cuda.synchronize(device)  # they are read on other streams
+            torch.cuda.synchronize(device)  # other streams read the copies
 
     @property
     def damaged(self) -> int:
@@ -43,18 +43,18 @@ class ResidentSet:
         return self.samples.gather(numbers, out)
 
     def select(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """What `gather` gives, on the device; so are the numbers (N,) int64."""
+        """The result of `gather`, on the device; the numbers (N,) int64 are on the device as well."""
         return self.rows.index_select(0, numbers), self.conditions.index_select(0, numbers)
 
 
 def place(samples: SampleSet, resident: str, device: torch.device) -> tuple[SampleSet, str]:
-    """The set from where a feed is to take it, and a line that says where that is, and why.
+    """The set that a feed should use, and a line that says where it is, and why.
 
     Args:
         resident: `data.resident`.
 
     Raises:
-        ConfigError: it is to be resident, and the device has not the memory.
+        ConfigError: the set must be resident, and the device has too little memory.
     """
     kind, why = "streamed", "they do not fit half of data.cache_gib"
     if isinstance(samples, MappedSet):

@@ -1,7 +1,7 @@
-"""Room in a node's cache: taken before a file is mapped, asked for in one message, and made from what nobody needs.
+"""Room in a node's cache: reserved before a file is mapped, missing room reported in one message, unused files deleted.
 
-What a process works on lies under a lock that it holds while it lives, and that the kernel takes from it when it dies.
-So whatever lies under a free lock is a dead process's.
+A living process holds a lock on the files it uses; the kernel frees the lock when the process dies. So files
+under a free lock belong to a dead process.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from gandist.storage.remote import FULL
 
 
 class FullError(UnreachableError):
-    """The disk of the cache has no room."""
+    """The disk of the cache is full."""
 
 
 def allocate(path: Path, n_bytes: int) -> None:
-    """Make a file of n bytes, all zeros, that has its room on the disk: writing to a mapped file that has not ends the
+    """Make a file of n zero bytes with its disk space reserved: writing to a mapped file without space kills the
     process (SIGBUS).
 
     Raises:
-        OSError: the disk is full, or a quota used up.
+        OSError: the disk is full, or a quota is used up.
     """
     with path.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, n_bytes)
@@ -33,10 +33,10 @@ def allocate(path: Path, n_bytes: int) -> None:
 
 @contextlib.contextmanager
 def room_for(what: str, n_bytes: int | None, folder: Path, fix: str = "") -> Iterator[None]:
-    """While `what`, of so many bytes if that is known, is written to `folder` of the cache.
+    """Context for writing `what`, of `n_bytes` bytes if known, to `folder` of the cache.
 
     Args:
-        fix: what else may be done than to have more room.
+        fix: an alternative to freeing space, for the message.
 
     Raises:
         FullError: the disk is full.
@@ -58,7 +58,7 @@ def room_for(what: str, n_bytes: int | None, folder: Path, fix: str = "") -> Ite
 
 @contextlib.contextmanager
 def if_free(lock: Path) -> Iterator[bool]:
-    """Whether nobody holds the lock; if so it is held inside."""
+    """Whether the lock is free; if so it is held inside the context."""
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)
@@ -72,8 +72,8 @@ def if_free(lock: Path) -> Iterator[bool]:
 
 
 def sweep_decoded(folder: Path, allowed: int, mine: str) -> None:
-    """Delete what killed processes left in a folder of decoded sets, then the least recently used sets until the rest
-    holds at most `allowed` bytes. A set NAME is made under the name .NAME, and the lock NAME.lock.
+    """Delete leftovers of killed processes in a folder of decoded sets, then the least recently used sets, until the
+    rest holds at most `allowed` bytes. A set NAME is written as .NAME, under the lock NAME.lock.
 
     Args:
         mine: the set whose lock the caller holds.
@@ -87,7 +87,7 @@ def sweep_decoded(folder: Path, allowed: int, mine: str) -> None:
 
     sets, total = [], 0
     for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # another process deletes, too
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # another process may delete them, too
             size = sum(file.stat().st_size for file in path.iterdir())
             if path.name.startswith("."):
                 total += 0 if delete(path, path.name[1:].partition(".")[0]) else size

@@ -1,4 +1,4 @@
-"""A sample of a source, the source itself, and what was found in it and could not be used."""
+"""A sample of a source, the source itself, and the items in it that cannot be used."""
 
 import codecs
 import operator
@@ -16,9 +16,9 @@ from gandist.errors import DataError
 MAX_CLASSES = 1 << 20
 EXAMPLES = 3
 HIDDEN, NO_EXTENSION = "hidden", "without extension"
-"""How files are counted that have no extension to be counted by."""
+"""Name under which files without an extension are counted."""
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-"""Marks at the beginning of a text that say how it is encoded."""
+"""Byte order marks, which declare the encoding of a text."""
 
 
 class Sample(NamedTuple):
@@ -30,19 +30,19 @@ class Sample(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A sample that cannot be used: where it is, and what is wrong with it."""
+    """A sample that cannot be used: its place, and the fault."""
 
     where: str
     why: str
 
 
 class LeftOut:
-    """What a source holds and does not become a sample, or not a whole one. Threads may add to it.
+    """Items of a source that do not become a sample, or only part of one. Threads may add to it.
 
     Attributes:
-        lost: labels, captions and names that were found and not taken: reason -> how many.
-        examples: reason -> the first few of them.
-        skipped: files and members that were not looked into, by extension.
+        lost: number of labels, captions and names that were found but not used, by reason.
+        examples: the first few of them, by reason.
+        skipped: number of files and members that were not opened, by extension.
         broken: samples that cannot be used.
     """
 
@@ -63,13 +63,13 @@ class LeftOut:
                     shown.append(str(name))
 
     def skip(self, names: Iterable[str]) -> None:
-        """Count files by their extension, and hidden ones as such."""
+        """Count files by their extension; hidden files separately."""
         for path in names:
             name = path.rpartition("/")[2]
             self.skipped[HIDDEN if name.startswith(".") else PurePosixPath(name).suffix.lower() or NO_EXTENSION] += 1
 
     def add(self, more: "LeftOut") -> None:
-        """Take over what `more` counted."""
+        """Add the counts of `more`."""
         for reason, n in more.lost.items():
             self.lost[reason] += n
             shown = self.examples.setdefault(reason, [])
@@ -78,7 +78,7 @@ class LeftOut:
         self.broken += more.broken
 
     def lines(self) -> dict[str, str]:
-        """Reason -> a line about it: "3 labels of dataset.json match no image (a.png, b.png, c.png)"."""
+        """A line per reason, such as "3 labels of dataset.json match no image (a.png, b.png, c.png)"."""
         return {
             reason: f"{n} {reason} ({', '.join(self.examples[reason])}{', ...' if n > EXAMPLES else ''})"
             for reason, n in self.lost.items()
@@ -86,15 +86,15 @@ class LeftOut:
 
 
 def counts(numbers: Mapping[str, int]) -> str:
-    """The largest first: "12 .json, 1 .db"."""
+    """The counts, largest first: "12 .json, 1 .db"."""
     return ", ".join(f"{n:,} {what}" for what, n in sorted(numbers.items(), key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(frozen=True)
 class Source:
-    """`n` samples: `read(i)` gives the i-th, `name(i)` says where it came from, for messages.
+    """`n` samples: `read(i)` returns sample i, `name(i)` its origin for messages.
 
-    `left_out` has what the source holds besides. `read` adds to it, and raises ValueError for a sample that is broken.
+    `left_out` holds the other items of the source. `read` adds to it, and raises ValueError for a broken sample.
     """
 
     n: int
@@ -108,7 +108,7 @@ def class_number(value: Any, where: str) -> int:
     """`value` as a label, -1 for none.
 
     Raises:
-        DataError: it is no integer, or none of -1 to `MAX_CLASSES` - 1; the message begins with `where`.
+        DataError: it is not an integer from -1 to `MAX_CLASSES` - 1; the message begins with `where`.
     """
     try:
         label = operator.index(value)
@@ -123,7 +123,7 @@ def class_number(value: Any, where: str) -> int:
 
 
 def caption_of(content: bytes, where: str, left_out: LeftOut) -> str | None:
-    """The text of a caption, in UTF-8, or as its first bytes say; None, and noted, where it is in another encoding."""
+    """The text of a caption in UTF-8, or as its byte order mark declares; None, and noted, in any other encoding."""
     encoding = next((name for mark, name in BOMS.items() if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)

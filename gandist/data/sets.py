@@ -1,4 +1,4 @@
-"""Decoded samples by number: from a memory-mapped file that a node's ranks share, or decoded on the way."""
+"""Decoded samples by number: from a memory-mapped file that a node's ranks share, or decoded on demand."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ log = logging.getLogger("gandist")
 
 
 PART = 64
-"""Samples that a thread decodes in one go: to hand over a task costs as much as a small one."""
+"""Samples per decoding task: a task costs as much overhead as a small sample."""
 
 
 class SampleSet(Protocol):
@@ -36,19 +36,18 @@ class SampleSet(Protocol):
 
     @property
     def damaged(self) -> int:
-        """Samples found damaged so far; each is replaced by the next sound one."""
+        """Number of damaged samples found so far; the next sound sample replaces each."""
 
     @property
     def medium(self) -> Medium:
-        """What a sample is."""
+        """The medium of the samples."""
 
     @property
     def n(self) -> int:
         """Number of samples."""
 
     def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Samples (N,) -> their rows (N, *medium.row.shape), in `out` where it is given, and their conditions
-        (N, ...)."""
+        """Numbers (N,) -> rows (N, *medium.row.shape), written to `out` if given, and conditions (N, ...)."""
 
 
 def open_samples(
@@ -61,10 +60,10 @@ def open_samples(
     on_damage: Literal["stop", "skip"] = "stop",
     conditions: np.ndarray | None = None,
 ) -> SampleSet:
-    """The samples of a set: decoded once into a mapped file if that fits half the cache, else decoded as read.
+    """The samples of a set: decoded once into a mapped file if that fits half the cache, otherwise decoded on demand.
 
     Args:
-        conditions: what comes with each sample (n, ...), such as `index.vectors`; default `index.labels`.
+        conditions: the condition of each sample (n, ...), such as `index.vectors`; default `index.labels`.
 
     Raises:
         DataError: a shard is missing or damaged, and `on_damage` is `stop`; or no sample is sound.
@@ -79,7 +78,7 @@ def open_samples(
 
 
 class Place(NamedTuple):
-    """Where a sample's bytes lie, and their checksum."""
+    """Place and checksum of a sample's bytes."""
 
     shard: int
     offset: int
@@ -88,9 +87,9 @@ class Place(NamedTuple):
 
 
 class StreamedSet:
-    """Reads each sample from its shard, checks it and decodes it, on threads (the decoders release the GIL).
+    """Reads each sample from its shard, checks it and decodes it, on threads (decoders release the GIL).
 
-    Threads that call `gather` at a time share out `threads` between them, and decode by themselves if that is one each.
+    Concurrent calls of `gather` share `threads` threads; with one thread each they decode in the caller.
     """
 
     def __init__(
@@ -110,7 +109,7 @@ class StreamedSet:
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._gathering, self._lock = 0, Lock()
         self.broken: set[int] = set()
-        # An evicted or closed file stays readable for a thread that still holds it.
+        # A file that is evicted or closed stays readable for a thread that still uses it.
         self._open = lru_cache(maxsize=128)(self._open_shard)
 
     @property
@@ -128,7 +127,7 @@ class StreamedSet:
 
         with self._lock:
             self._gathering += 1
-            # Threads for each batch that is in the making. To hand over a task costs as much as a small sample.
+            # Threads per concurrent batch. A task costs as much overhead as a small sample.
             n_parts = -(-self.threads // self._gathering)
         try:
             step = max(1, -(-len(numbers) // n_parts))
@@ -140,7 +139,7 @@ class StreamedSet:
                 self._gathering -= 1
 
     def shard_path(self, shard: int) -> Path:
-        """The shard as a local file, fetched where it is remote."""
+        """The shard as a local file, fetched if it is remote."""
         row = self.index.shards.slice(shard, 1).to_pylist()[0]
         return self.cache.fetch(self.index.url(shard), row["sha256"], row["bytes"])
 
@@ -151,10 +150,10 @@ class StreamedSet:
             raise DataError(f"{self.index.url(shard)}: cannot be read: {error}") from error
 
     def one(self, number: int, out: np.ndarray) -> None:
-        """One sample decoded into `out`, a contiguous row.
+        """Decode one sample into `out`, a contiguous row.
 
         Raises:
-            DataError: with the shard's name, if its bytes are not those that were indexed, or no sample.
+            DataError: the bytes differ from the indexed ones, or are no sample; the message names the shard.
         """
         self._read(number, self._place(number), out)
 
@@ -162,7 +161,7 @@ class StreamedSet:
         return Place(*(int(column[number]) for column in self._places))
 
     def _read(self, number: int, place: Place, out: np.ndarray) -> None:
-        file = self._open(place.shard)  # held, for it is closed where another thread opened it too
+        file = self._open(place.shard)  # a reference, since another thread may close its own
         data = os.pread(file.fileno(), place.size, place.offset)
         try:
             if crc32(data) != place.crc:
@@ -176,13 +175,13 @@ class StreamedSet:
             ) from error
 
     def _sound(self, number: int, place: Place, out: np.ndarray) -> int:
-        """The sample at this place, or the next sound one where damage is to be skipped, into `out`; its number."""
+        """Decode into `out` the sample at this place, or the next sound one if damage is skipped; return its number."""
         for _ in range(self.index.n):
             if number not in self.broken:
                 try:
                     self._read(number, place, out)
                     return number
-                except UnreachableError:  # says nothing of the sample
+                except UnreachableError:  # says nothing about the sample
                     raise
                 except DataError as error:
                     if self.on_damage == "stop":
@@ -195,13 +194,13 @@ class StreamedSet:
 
 
 class MappedSet:
-    """The whole set decoded once into a file that is mapped into memory: gathering is a copy."""
+    """The whole set, decoded once into a memory-mapped file: gathering is a copy."""
 
     def __init__(self, source: StreamedSet, folder: Path, max_bytes: int) -> None:
-        """Decodes where the file is not there yet; of several ranks one does it and the others wait.
+        """Decode the set if the file does not exist; one of several ranks decodes, the others wait.
 
         Raises:
-            DataError: a shard's sha256 is not the indexed one, or a sample is damaged (unless damage is skipped).
+            DataError: a shard's sha256 differs from the index, or a sample is damaged (unless damage is skipped).
             UnreachableError: the disk has no room for the decoded set.
         """
         index = source.index
@@ -212,7 +211,7 @@ class MappedSet:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / name
         with FileLock(folder / f"{name}.lock"):
-            # What was skipped when the set was decoded may have been mended since: with `stop` it is looked at again.
+            # Samples that were skipped while decoding may be repaired by now: `stop` checks them again.
             if not self._decoded() or (self._decoded()[0] and source.on_damage == "stop"):
                 n_bytes = index.n * row.n_bytes
                 sweep_decoded(folder, max_bytes - n_bytes, mine=name)
@@ -220,7 +219,7 @@ class MappedSet:
                 with room_for("the decoded set", n_bytes, folder, fix):
                     self._decode_all(source)
             os.utime(self.path)
-            # As a plain array: a memmap's own methods cost more than the copy of a small batch.
+            # As a plain array: the methods of a memmap cost more than copying a small batch.
             self.rows = np.asarray(np.memmap(self.path / "rows", dtype=row.dtype, mode="r", shape=self._whole))
             (self.broken,) = self._decoded()
         if len(self.broken) == index.n:
@@ -230,7 +229,7 @@ class MappedSet:
         source.pool.shutdown()
 
     def _decoded(self) -> list[list[int]]:
-        """The damaged samples of the decoded set, in a list of one; an empty list where the set is not decoded."""
+        """The damaged samples of the decoded set, as a list in a list; an empty list if the set is not decoded."""
         file, rows = self.path / "damaged.json", self.path / "rows"
         whole = file.is_file() and rows.is_file() and rows.stat().st_size == self.n * self.medium.row.n_bytes
         return [json.loads(file.read_text())] if whole else []
@@ -241,7 +240,7 @@ class MappedSet:
 
     def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         numbers = self.alias[numbers]
-        # Without the interpreter lock, and straight into `out`, which `raise` would fill by way of another array.
+        # Without the GIL, and directly into `out`; mode `raise` would copy through another array.
         rows = np.take(self.rows, numbers, axis=0, out=out, mode="clip")
         return rows, self.conditions[numbers]
 
@@ -286,7 +285,7 @@ class MappedSet:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _readable(self, source: StreamedSet, shard: int) -> bool:
-        """Whether the shard is there at all; a local one whose sha256 is wrong still has sound samples."""
+        """Whether the shard can be read; a local shard with the wrong sha256 still has sound samples."""
         url, expected = source.index.url(shard), source.index.shards.column("sha256")[shard].as_py()
         try:
             with source.shard_path(shard).open("rb") as file:
@@ -309,8 +308,8 @@ class MappedSet:
 
 
 def _identity(index: Index, medium: Medium) -> str:
-    """Fingerprint of the set, of its local files' sizes and times (a shard that changed is decoded anew), and of
-    the version that decodes."""
+    """Hash of the set's fingerprint, its local files' sizes and times (a changed shard is decoded again), and the
+    decoder version."""
     digest = hashlib.sha256(f"{medium.decoder} {index.fingerprint}".encode())
     for shard in range(index.shards.num_rows):
         url = index.url(shard)
@@ -321,7 +320,7 @@ def _identity(index: Index, medium: Medium) -> str:
 
 
 def _next_sound(n: int, broken: Sequence[int]) -> np.ndarray:
-    """For each sample its own number, or that of the next one that is not broken (n,)."""
+    """For each sample the next number from its own on that is not broken (n,)."""
     sound = np.ones(n, dtype=bool)
     sound[list(broken)] = False
     numbers = np.flatnonzero(sound)

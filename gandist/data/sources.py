@@ -1,6 +1,6 @@
-"""What `gandist.pack` takes in: a folder or zip of images, WebDataset tars, a Parquet table, IDX files.
+"""Inputs of `gandist.pack`: a folder or zip of images, WebDataset tars, a Parquet table, IDX files.
 
-Every reader gives a `Source`: a number of samples that can be read in any order, from any thread.
+Every reader returns a `Source`: samples that any thread may read in any order.
 """
 
 import os
@@ -28,20 +28,20 @@ LABELS = {
     "column": "a Parquet table has a column of labels",
     "none": "the images have no classes",
 }
-"""Where labels come from; by default from whichever is there."""
+"""Sources of labels; by default whichever exists."""
 
 
 def open_source(src: str, scratch: Path, *, labels: str | None = None, split: str | None = None) -> Source:
-    """The images at `src`, by what kind of file or folder it is.
+    """The samples at `src`, by the kind of the file or folder.
 
     Args:
-        scratch: an existing folder for temporary files, of the size of a Parquet source at most.
-        labels: a key of `LABELS`; None takes those that are there.
-        split: the split that is taken ("train", "val", ...), of a source that holds several; "all" takes every one.
+        scratch: an existing folder for temporary files, at most as large as a Parquet source.
+        labels: a key of `LABELS`; None takes whichever exists.
+        split: the split to take ("train", "val", ...), if the source holds several; "all" takes every one.
 
     Raises:
-        DataError: `src` is missing, of no known kind, or damaged as a whole; it holds several splits and none is
-            named; or its labels cannot be used. (Single images are not looked at before they are read.)
+        DataError: `src` is missing, of an unknown kind, or damaged as a whole; it holds several splits and `split` is
+            None; or its labels cannot be used. (Single samples are checked when they are read.)
     """
     if is_remote(src):
         raise DataError(f"{src}: images are packed from local files; fetch them first (--index-only reads URLs)")
@@ -53,7 +53,7 @@ def open_source(src: str, scratch: Path, *, labels: str | None = None, split: st
     if path.suffix == ".parquet":
         return _tables(src, [path], scratch, labels, split)
     if path.name.endswith(IDX_IMAGES) and path.is_file():
-        splits.files_of_split(src, [src], split)  # says so where it is another one
+        splits.files_of_split(src, [src], split)  # raises if the file belongs to another split
         return _idx(path, labels)
     if not path.exists():
         raise DataError(f"{src}: no such file or folder")
@@ -70,7 +70,7 @@ def open_source(src: str, scratch: Path, *, labels: str | None = None, split: st
         _passed_by(path, entries, taken, source.left_out)
         return source
     if split is not None:
-        for entry in entries:  # a folder of each split, with shards or tables in it
+        for entry in entries:  # a folder per split, with shards or tables in it
             if (
                 entry.is_dir()
                 and splits.of_folder(entry.name) == splits.same(split)
@@ -81,9 +81,9 @@ def open_source(src: str, scratch: Path, *, labels: str | None = None, split: st
 
 
 def _set_in(folder: Path, entries: Sequence[Path]) -> list[Path]:
-    """The tars, tables or IDX files that a folder is taken for; none where its images are.
+    """The tars, tables or IDX files of a folder; empty if its images are the source.
 
-    Images in class folders go before what lies beside them, such as a backup; shards go before a folder of previews.
+    Images in class folders take precedence over files beside them, such as a backup; shards over a folder of previews.
     """
     shards = [entry for entry in entries if entry.suffix == ".tar"]
     tables = [entry for entry in entries if entry.suffix == ".parquet" and not _of_index(entry)]
@@ -91,7 +91,7 @@ def _set_in(folder: Path, entries: Sequence[Path]) -> list[Path]:
     if not (shards or tables or pixels):
         return []
     if not shards and tables and not any(map(holds_images, tables)) and _image_in(folder):
-        return []  # such as the metadata.parquet of an image folder, which names its files
+        return []  # such as the metadata.parquet of an image folder, which lists its files
     if shards and (folder / SHARDS_FILE).is_file():
         return shards
     with_images = list(islice((entry for entry in entries if entry.is_dir() and _image_in(entry)), 2))
@@ -110,7 +110,7 @@ def _image_in(folder: Path) -> bool:
 
 
 def _passed_by(folder: Path, entries: Sequence[Path], taken: Sequence[Path], left_out: LeftOut) -> None:
-    """Note what lies beside the files that a folder is taken for."""
+    """Note the items beside the files that are used."""
     beside = (entry for entry in entries if entry not in taken and not (entry.is_file() and _of_index(entry)))
     files = [path for entry in beside for path in (files_below(entry) if entry.is_dir() else [entry])]
     images = [path for path in files if path.suffix.lower() in IMAGES]
@@ -132,9 +132,9 @@ def _one_idx(src: str, pixels: Sequence[Path], split: str | None) -> Path:
 
 
 def tars(src: str, labels: str | None = None, split: str | None = None) -> Source:
-    """WebDataset shards on this machine, written by anyone."""
+    """WebDataset shards of any origin on this machine."""
     check_labels(src, "tars, which hold labels as .cls or .json", labels, ("none",))
-    nowhere = ShardCache(Path(), 0)  # local files pass through a cache untouched
+    nowhere = ShardCache(Path(), 0)  # local files bypass a cache
     left_out = LeftOut()
     urls = list_shards(src, split)
     index = index_shards(urls, nowhere, base=src, labelled=labels != "none", left_out=left_out)

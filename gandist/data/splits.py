@@ -1,6 +1,6 @@
 """Splits of a data set (train, validation, test), by the names of its folders and files.
 
-The names are those that Hugging Face's loaders know: https://huggingface.co/docs/hub/datasets-file-names-and-splits.
+The names are those that Hugging Face's loaders use: https://huggingface.co/docs/hub/datasets-file-names-and-splits.
 """
 
 import re
@@ -10,28 +10,28 @@ from pathlib import PurePosixPath
 from gandist.errors import DataError
 
 ALL = "all"
-"""`--split` of this name takes every split."""
+"""`--split` with this name takes every split."""
 USUAL = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation", "t10k"),
 }
 SAME = {name: split for split, names in USUAL.items() for name in names}
-NUMBERED = re.compile(r"(.+)-\d+-of-\d+")  # what Hugging Face's tools write, with the split's name in front
+NUMBERED = re.compile(r"(.+)-\d+-of-\d+")  # Hugging Face's tools write it after the split's name
 
 
 def same(name: str) -> str:
-    """The split that is meant: "validation" for "val", a name that is not usual as it is."""
+    """The canonical name of a split: "validation" for "val"; an unknown name unchanged."""
     return SAME.get(name.lower(), name)
 
 
 def of_folder(name: str) -> str | None:
-    """The split that a folder's name says, alone or with a number (train2017); None for any other (train_station)."""
+    """The split that a folder's name means, alone or with a number (train2017); None for any other (train_station)."""
     return SAME.get(re.sub(r"^[\W\d_]+|[\W\d_]+$", "", name.lower()))
 
 
 def of_file(name: str) -> str | None:
-    """The split that a file's name says: cifar10-train-00000-of-00002.parquet, test.tar; None if it says none."""
+    """The split that a file's name means: cifar10-train-00000-of-00002.parquet, test.tar; None if it means none."""
     stem = name.partition(".")[0]
     if stem.startswith("t10k"):
         return "test"
@@ -42,10 +42,10 @@ def of_file(name: str) -> str | None:
 
 
 def files_of_split(src: str, files: Sequence[str], split: str | None) -> list[str]:
-    """Those of the paths or URLs `files` that belong to `split`.
+    """The paths or URLs of `files` that belong to `split`.
 
     Raises:
-        DataError: several splits, and none is named; or none of that name.
+        DataError: there are several splits and `split` is None; or none has that name.
     """
     splits = [of_file(PurePosixPath(file.partition("?")[0]).name) for file in files]
     found = list(dict.fromkeys(name for name in splits if name is not None))
@@ -62,16 +62,16 @@ def files_of_split(src: str, files: Sequence[str], split: str | None) -> list[st
 
 
 def missing(src: str, split: str, found: Iterable[str]) -> str:
-    """What to say where there is no such split."""
+    """The message for a missing split."""
     names = ", ".join(found)
     return f"{src}: holds no split {split!r}; " + (f"it holds {names}" if names else "leave out --split")
 
 
 def level(images: Sequence[PurePosixPath]) -> int | None:
-    """How deep the folders lie that are splits and not classes: 0 in train/cat/1.png, 1 in cat/train/1.png; None if
-    there are none.
+    """The depth of the folders that are splits and not classes: 0 in train/cat/1.png, 1 in cat/train/1.png; None
+    without splits.
 
-    A class may be called "train" among others ("car", "bus"): two different splits, or nothing else, make splits.
+    A class may be called "train" among others ("car", "bus"). Two different splits, or only splits, make splits.
     """
     for depth in (0, 1):
         names = {image.parts[depth] if len(image.parts) > depth + 1 else "" for image in images}

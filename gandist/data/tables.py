@@ -19,15 +19,16 @@ CAPTION_COLUMNS = ("caption", "text", "captions", "prompt", "txt", "description"
 
 
 def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None) -> Source:
-    """Tables with a column of encoded images (bytes, or a struct of `bytes`), labels and captions if any.
+    """Tables with a column of encoded images (bytes, or a struct of `bytes`), and columns of labels and captions if
+    any.
 
     Args:
-        paths: the parts of one table: they have the same columns, in any order.
+        paths: the parts of one table, with the same columns in any order.
         scratch: an existing folder for a temporary file of the images' size.
-        labels: "column" if there must be one, "none" to leave it alone; None takes it if there is one.
+        labels: "column" requires labels, "none" ignores them; None takes them if they exist.
 
     Raises:
-        DataError: a part that cannot be read, or has other columns than the first; a label that cannot be used.
+        DataError: a part cannot be read, or has other columns than the first; a label cannot be used.
     """
     files = [_opened(path) for path in paths]
     schema = files[0].schema_arrow
@@ -75,7 +76,7 @@ def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None) -> 
 
 
 def holds_images(path: Path) -> bool:
-    """Whether a table has a column of image bytes; True for one that cannot be read."""
+    """Whether a table has a column of image bytes; True for a table that cannot be read."""
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException):
@@ -102,7 +103,7 @@ def _column(path: Path, file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
 
 
 def _named(schema: pa.Schema, names: Sequence[str], among: Sequence[str] | None = None) -> str | None:
-    """The first of the usual names that a column has, in capitals or not."""
+    """The first of the usual names that a column has, ignoring case."""
     found = {str(name).lower(): str(name) for name in reversed(schema.names if among is None else among)}
     return next((found[name] for name in names if name in found), None)
 
@@ -122,8 +123,7 @@ def _image_column(schema: pa.Schema, where: str) -> str:
 
 
 def _encoded(paths: Sequence[Path], files: Sequence[pq.ParquetFile], column: str, scratch: Path) -> pa.ChunkedArray:
-    """The images of all parts. Rows of a Parquet file cannot be read one by one; those of a memory-mapped Arrow file
-    can."""
+    """The images of all parts. A Parquet file gives no access to single rows; a memory-mapped Arrow file does."""
     spool = scratch / "images.arrow"
     with pa.ipc.new_file(spool, pa.schema([("image", pa.large_binary())])) as writer:
         for path, file in zip(paths, files, strict=True):
@@ -135,7 +135,7 @@ def _encoded(paths: Sequence[Path], files: Sequence[pq.ParquetFile], column: str
             except (OSError, pa.ArrowException) as error:
                 raise DataError(f"{path}: column {column!r} cannot be read as image bytes: {error}") from error
     encoded = pa.ipc.open_file(pa.memory_map(str(spool))).read_all()["image"]
-    spool.unlink()  # the mapping keeps it until the source is done with
+    spool.unlink()  # the mapping keeps the data until the source is closed
     return encoded
 
 
@@ -173,7 +173,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _whole(values: pa.ChunkedArray, where: str) -> np.ndarray:
-    """Class numbers (n,) int64 of a column of integers, or of the floats that pandas makes of integers with gaps."""
+    """Class numbers (n,) int64 of a column of integers, or of floats: pandas stores integers with gaps as floats."""
     kind = values.type
     if not (pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
         if not pa.types.is_floating(kind):
@@ -193,7 +193,7 @@ def _whole(values: pa.ChunkedArray, where: str) -> np.ndarray:
 
 
 def _hugging_face_names(paths: Sequence[Path], files: Sequence[pq.ParquetFile], column: str) -> list[str]:
-    """The names of the classes, on which all parts that have them must agree: a label counts through its own part's."""
+    """The class names, which all parts that have names must share: a label indexes the names of its own part."""
     names: list[str] = []
     for path, file in zip(paths, files, strict=True):
         try:

@@ -1,6 +1,6 @@
-"""WebDataset tars, written by anyone: where their images lie, with labels and captions.
+"""WebDataset tars of any origin: the places of their samples, labels and captions.
 
-Nothing in a tar is ever unpickled, and a torn or damaged one is refused rather than read up to the damage.
+It never unpickles, and refuses a truncated or damaged tar instead of reading up to the damage.
 """
 
 import hashlib
@@ -30,17 +30,17 @@ APART = (
     "its members are not side by side in the tar, and WebDataset takes consecutive ones for a sample; write the tar "
     "again in the order of names: tar --sort=name -cf NEW.tar FOLDER"
 )
-META = re.compile(r"__[^/]*__(/|$)")  # WebDataset's own remarks, in no sample
+META = re.compile(r"__[^/]*__(/|$)")  # WebDataset's own metadata, in no sample
 
 
 def list_shards(src: str, split: str | None = None) -> list[str]:
     """Paths or URLs of the shards of `src`: a folder or bucket prefix of `*.tar`, one tar, or brace notation.
 
     Args:
-        split: take the shards whose names say so (train-000000.tar); "all" takes those of every split.
+        split: take the shards with this split in their names (train-000000.tar); "all" takes every split.
 
     Raises:
-        DataError: there are none, they cannot be listed, or they belong to several splits and none is named.
+        DataError: there are no shards, they cannot be listed, or they belong to several splits and `split` is None.
     """
     return files_of_split(src, _shards(src), split)
 
@@ -62,7 +62,7 @@ def _shards(src: str) -> list[str]:
     except FileNotFoundError as error:
         raise DataError(f"{src}: no such folder") from error
     names = sorted(name for name in found if name.endswith(".tar"))
-    # Names that start with a dot are work in progress, or a file manager's litter.
+    # Names that start with a dot are unfinished files, or a file manager's.
     names = [name for name in names if not name.startswith(".")]
     if not names:
         raise DataError(f"{src}: holds no shards (*.tar)")
@@ -71,7 +71,7 @@ def _shards(src: str) -> list[str]:
 
 def _files(src: str) -> list[str]:
     """Names of the files in a folder or under a bucket's prefix."""
-    if not is_remote(src):  # Arrow gives no names that are not UTF-8
+    if not is_remote(src):  # Arrow lists only UTF-8 names
         return [entry.name for entry in os.scandir(src) if entry.is_file()]
     src_fs, folder = filesystem(src)
     return [info.base_name for info in src_fs.get_file_info(pafs.FileSelector(folder)) if info.is_file]
@@ -85,16 +85,16 @@ def scan_tar(
     left_out: LeftOut | None = None,
     extensions: Sequence[str] = EXTENSIONS,
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """The index's row of the shard at `path`, called `url`, and its columns for the samples (all but `shard`).
+    """The index row of the shard at `path`, called `url`, and its columns for the samples (all but `shard`).
 
     Args:
-        labelled: whether labels are read.
-        extensions: of the files that hold samples.
-        left_out: notes broken samples, which are then passed by, and whatever else is not taken.
+        labelled: whether to read labels.
+        extensions: extensions of sample files.
+        left_out: collects broken samples, which are then skipped, and everything else that is not used.
 
     Raises:
-        DataError: naming the shard: torn, pickled or empty; or without `left_out`, and naming the sample: broken, that
-            is without an image, or oddly labelled.
+        DataError: the shard is truncated, pickled or empty, and is named; or, without `left_out`, a sample is broken
+            (it has no sample file or an invalid label), and is named.
     """
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     notes = LeftOut() if left_out is None else left_out
@@ -110,7 +110,7 @@ def scan_tar(
                     raise ValueError(f"{key}.{twice} is there twice in one sample")
                 if key in apart:
                     if apart[key] is not members:
-                        continue  # its first part says so
+                        continue  # the first part reports it
                     raise ValueError(APART)
                 row = _row(key, members, data, where, notes, labelled, extensions)
             except ValueError as error:
@@ -132,8 +132,8 @@ def scan_tar(
 
 
 def most_classes(n: int) -> int:
-    """Up to how many classes a shard of n samples notes how many it has of each: labels may be any numbers, and the
-    list is not to be much longer than the samples."""
+    """The maximum number of classes for which a shard of n samples lists counts: labels may be any numbers, and the
+    list must not be much longer than the samples."""
     return max(1024, 4 * n)
 
 
@@ -142,7 +142,7 @@ Members = dict[str, tuple[int, int]]
 
 
 class _Grouped(NamedTuple):
-    """Consecutive members of one key; `twice` is an extension that came again."""
+    """Consecutive members with one key; `twice` is a repeated extension."""
 
     key: str
     members: Members
@@ -170,7 +170,7 @@ def _samples(file: Any, data: mmap.mmap, url: str, left_out: LeftOut) -> Iterato
                     key, members, twice = folder + slash + stem, {}, ""
                 twice = ext if ext.lower() in members else twice
                 members[ext.lower()] = (member.offset_data, member.size)
-            # tarfile takes a damaged header for the end, and does without the zeros that mark it.
+            # tarfile takes a damaged header for the end, and ignores missing end-of-archive zeros.
             if data[tar.offset : tar.offset + tarfile.BLOCKSIZE] != bytes(tarfile.BLOCKSIZE):
                 raise torn
     except (tarfile.TarError, EOFError, OSError) as error:
@@ -182,7 +182,7 @@ def _samples(file: Any, data: mmap.mmap, url: str, left_out: LeftOut) -> Iterato
 
 
 def _apart(samples: Sequence[_Grouped], extensions: Sequence[str]) -> dict[str, Members]:
-    """Keys whose members are not side by side, so that part of one has no sample; with the first part of each."""
+    """The keys with separated members of which a part has no sample file, with the first part of each key."""
     times = Counter(each.key for each in samples)
     apart: dict[str, Members] = {}
     again = [each for each in samples if times[each.key] > 1]
@@ -205,7 +205,7 @@ def _row(
     """The index's columns for a sample.
 
     Raises:
-        ValueError: it cannot be used.
+        ValueError: the sample cannot be used.
     """
     image = _sample_of(members, extensions)
     text = _member(members, image, "txt", where, left_out)
@@ -249,8 +249,8 @@ def _sample_of(members: Members, extensions: Sequence[str]) -> str:
 
 
 def _member(members: Members, image: str, kind: str, where: str, left_out: LeftOut) -> str | None:
-    """The member that says something of the image, by its extension: "cls" itself, or as the image "5x.png" is named,
-    "5x.cls", or the only one that ends so."""
+    """The extension of the member that describes the sample: "cls" itself; for the image "5x.png", "5x.cls"; or the
+    only one with this ending."""
     found = [ext for ext in members if ext.rpartition(".")[2] == kind]
     beside = f"{image.rpartition('.')[0]}.{kind}"
     for ext in (kind, beside):
@@ -262,7 +262,7 @@ def _member(members: Members, image: str, kind: str, where: str, left_out: LeftO
 
 
 def _label(members: Members, image: str, data: mmap.mmap, where: str, left_out: LeftOut) -> tuple[int, str | None]:
-    """The label (-1: none), and the extension of the member that has it."""
+    """The label (-1: none), and the extension of its member."""
     text, ext = None, _member(members, image, "cls", where, left_out)
     if ext is not None:
         text = _text(members, data, ext, where, left_out)
@@ -294,7 +294,7 @@ def _text(members: Members, data: mmap.mmap, ext: str, where: str, left_out: Lef
     try:
         return _content(members, data, ext).decode()
     except UnicodeDecodeError as error:
-        if "." in ext:  # a guess at what it holds
+        if "." in ext:  # its meaning is a guess
             left_out.note("members are not UTF-8 text", [f"{where}: {ext}"])
             return None
         raise ValueError(f"its .{ext} is not UTF-8 text") from error

@@ -12,13 +12,13 @@ from gandist.errors import DataError
 
 
 def embed(index: Index, where: str, progress: bool = False) -> Index:
-    """The index with a vector of every different caption.
+    """The index with a vector for every distinct caption.
 
     Args:
-        where: what the user calls the set, for the message.
+        where: the user's name for the set, for the message.
 
     Raises:
-        DataError: images without a caption.
+        DataError: some samples have no caption.
         GandistError: the package with the weights is not installed.
     """
     captions = index.captions
@@ -29,12 +29,12 @@ def embed(index: Index, where: str, progress: bool = False) -> Index:
             f"{where}: {len(missing)} of {index.n} images have no caption (the first: {first!r}); give every sample "
             "a .txt, or leave out --captions"
         )
-    # Sorted, so that neither the order of the samples nor how often a caption comes matters.
+    # Sorted, so that the result does not depend on the order of samples or on repeated captions.
     different = sorted({str(caption) for caption in captions})
     return with_vectors(index, different, encoder().encode(different, progress), encoder().id)
 
 
 def with_vectors(index: Index, captions: Sequence[str], vectors: np.ndarray, made_by: str) -> Index:
-    """The index with the vectors (n, D) of captions, all different, that an encoder of this id made."""
+    """The index with the vectors (n, D) of distinct captions, computed by the encoder with this id."""
     column = pa.FixedSizeListArray.from_arrays(vectors.astype(np.float32).reshape(-1), vectors.shape[1])
     return replace(index, embedded=pa.table({"caption": list(captions), "vector": column}), encoder=made_by)

@@ -1,4 +1,4 @@
-"""A folder or a zip of images as a source: which files are images, of which split, and where their labels are."""
+"""A folder or a zip of images as a source: finds the images, their splits and their labels."""
 
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -13,18 +13,18 @@ from gandist.errors import DataError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 LISTING = PurePosixPath("dataset.json")
-"""Where it lies beside the images, it has their labels, and subfolders are no classes."""
+"""File beside the images that holds their labels; subfolders are then no classes."""
 
 
 def folder(root: Path, labels: str | None = None, split: str | None = None) -> Source:
-    """Images in a folder: the class is the first subfolder, or as `dataset.json` lists it; the caption lies beside the
-    image as `.txt`."""
+    """Images in a folder. The class is the first subfolder, or comes from `dataset.json`; the caption is in a `.txt`
+    file beside the image."""
     names = [path.relative_to(root).as_posix() for path in files_below(root)]
     return _tree(str(root), names, lambda name: (root / name).read_bytes(), labels, split)
 
 
 def zipped(path: Path, labels: str | None = None, split: str | None = None) -> Source:
-    """A zip of what `folder` takes; one folder around everything is ignored."""
+    """A zip with the layout of `folder`; a single folder around everything is ignored."""
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
@@ -38,7 +38,8 @@ def _visible(name: PurePosixPath) -> bool:
 
 
 def _unwrapped(files: dict[PurePosixPath, str], split: str | None) -> dict[PurePosixPath, str]:
-    """Without the folder around everything; with all such folders, down to the splits, where one is looked for."""
+    """The files without the single folder around everything; with `split`, without all such folders above the
+    splits."""
     while True:
         around = {name.parts[0] if len(name.parts) > 1 else "" for name in files}
         wrapper = around.pop() if len(around) == 1 else ""
@@ -59,7 +60,7 @@ def _tree(
 ) -> Source:
     check_labels(root, "images in folders", labels, ("folders", "listing", "none"))
     left_out = LeftOut()
-    # Which files are images, and of which split.
+    # Find the images and their split.
     files = _by_name(paths, left_out)
     if wrapped or split is not None:
         files = _unwrapped(files, split)
@@ -74,7 +75,7 @@ def _tree(
     beside = captions_beside(files, images, left_out)
     if split is not None:
         images, depth = _taken(root, images, depth, split, left_out)
-    # Their labels.
+    # Read their labels.
     listings, deeper = _listings(files, depth)
     left_out.note(f"{LISTING} in subfolders are not read", deeper)
     if depth == 0 and listings and labels is None:
@@ -89,7 +90,7 @@ def _tree(
     else:
         parts = [_within_split(name, depth) for name in images]
         class_names, numbers = by_folder(root, parts, labels == "folders", left_out)
-    # What of the rest is worth a word.
+    # Note the remaining files.
     _note_others(files, {*deeper, *(listings if labels == "listing" else ())}, left_out)
 
     def sample(i: int) -> Sample:
@@ -101,10 +102,10 @@ def _tree(
 
 
 def _by_name(paths: Iterable[str], left_out: LeftOut) -> dict[PurePosixPath, str]:
-    """The visible files: name -> path as it is read by."""
+    """The visible files: name -> path for reading."""
     files: dict[PurePosixPath, str] = {}
     for path in paths:
-        name = PurePosixPath(path.replace("\\", "/").lstrip("/"))  # as some tools of Windows write them
+        name = PurePosixPath(path.replace("\\", "/").lstrip("/"))  # some Windows tools write backslashes
         if not _visible(name):
             left_out.skip([f".{name.name}"])
             continue
@@ -118,7 +119,7 @@ def _images(root: str, files: Collection[PurePosixPath]) -> list[PurePosixPath]:
     """The images among files, sorted.
 
     Raises:
-        DataError: there are none; the message says what there is instead.
+        DataError: there are no images; the message says what there is instead.
     """
     images = sorted((n for n in files if n.suffix.lower() in IMAGES), key=lambda n: n.parts)
     if not images:
@@ -129,21 +130,21 @@ def _images(root: str, files: Collection[PurePosixPath]) -> list[PurePosixPath]:
 
 
 def _within_split(name: PurePosixPath, depth: int | None) -> tuple[str, ...]:
-    """The parts of a name without the split, whose folder lies so deep."""
+    """The parts of a name without the split's folder, which is at this depth."""
     if depth is None or len(name.parts) < depth + 2:
         return name.parts
     return name.parts[:depth] + name.parts[depth + 1 :]
 
 
 def _listings(files: Iterable[PurePosixPath], depth: int | None) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
-    """The listings at the top, or at that of a split, and those further down."""
+    """The listings at the top or in a split's folder, and the listings below."""
     listings = [name for name in files if name.name == LISTING.name]
     at_top = [name for name in listings if len(_within_split(name, depth)) == 1]
     return at_top, [name for name in listings if len(_within_split(name, depth)) > 1]
 
 
 def _note_others(files: Collection[PurePosixPath], told: Collection[PurePosixPath], left_out: LeftOut) -> None:
-    """Note the files that nothing is made of, but for those that were told of already."""
+    """Note the unused files, except those already reported."""
     left_out.note(
         "class numbers (.cls) beside images are not read; pack the tars that they come from",
         (name for name in files if name.suffix == ".cls"),
@@ -168,7 +169,7 @@ def _splits_at(images: Iterable[PurePosixPath], depth: int) -> list[str]:
 
 
 def _are_splits(root: str, images: Iterable[PurePosixPath], depth: int) -> str:
-    """Why a tree with splits is not taken for one with classes."""
+    """The message that explains why a tree with splits is not taken as classes."""
     found = _splits_at(images, depth)
     return (
         f"{root}: {', '.join(found)} are splits and no classes; take one (--split {found[0]}), or --split "
@@ -179,7 +180,7 @@ def _are_splits(root: str, images: Iterable[PurePosixPath], depth: int) -> str:
 def _taken(
     root: str, everything: list[PurePosixPath], depth: int | None, split: str, left_out: LeftOut
 ) -> tuple[list[PurePosixPath], int]:
-    """The images of a split, and how deep its folder lies; the others are noted."""
+    """The images of a split, and the depth of its folder; the others are noted."""
     images, depth = _of_split(root, everything, depth, split)
     others = sorted(set(everything) - set(images))
     left_out.skipped.update({"of other splits": len(others)} if others else {})
@@ -191,7 +192,7 @@ def _taken(
 
 
 def _of_split(root: str, images: list[PurePosixPath], depth: int | None, split: str) -> tuple[list[PurePosixPath], int]:
-    """The images of a split, and how deep its folder lies."""
+    """The images of a split, and the depth of its folder."""
     if depth is None:
         depth = 0 if any(name.parts[0] == split for name in images if len(name.parts) > 1) else None
     if depth is None:
@@ -210,7 +211,7 @@ def _of_split(root: str, images: list[PurePosixPath], depth: int | None, split: 
 
 
 def is_of_another_set(path: Path) -> bool:
-    """Whether a file is part of a set that is no tree of images."""
+    """Whether a file belongs to a set that is not a tree of images."""
     return path.suffix in (".tar", ".parquet") or path.name.endswith(IDX_IMAGES)
 
 

@@ -1,4 +1,4 @@
-"""What lies at a path where a packed set was expected, and the command that makes one of it."""
+"""Describes what is at a path instead of a packed set, and gives the command that packs it."""
 
 import os
 import shlex
@@ -17,15 +17,15 @@ from gandist.storage.remote import is_remote
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 LOOKED_AT = 100_000
-"""Files of a folder that are looked at for an image, and ..."""
+"""Maximum number of files of a folder searched for an image, and ..."""
 MEMBERS = 200
-"""... those of a tar."""
+"""... of members of a tar."""
 DEEP = 3
-"""How many folders down a set is looked for."""
+"""Maximum depth of folders searched for a set."""
 
 
 def unpacked(path: str) -> str:
-    """What follows `path` in a message: what lies there, and what to do about it. No index lies there."""
+    """The message after `path`: what is there, and what to do about it. `path` holds no index."""
     if is_remote(path):
         return _far(path)
     place = Path(path)
@@ -117,7 +117,7 @@ def _folder(folder: Path) -> str:
 
 
 def _found(folder: Path, deep: int = DEEP) -> Iterator[Path]:
-    """The visible files in a folder and those in it, the nearest first in each; not past `LOOKED_AT`."""
+    """The visible files in a folder and below, nearest first in each folder, up to `LOOKED_AT`."""
 
     def walk() -> Iterator[Path]:
         for here, folders, files in os.walk(folder):
@@ -130,7 +130,7 @@ def _found(folder: Path, deep: int = DEEP) -> Iterator[Path]:
 
 
 def _no_images(shard: Path) -> str:
-    """Why a tar is no shard; empty where it may be one."""
+    """The reason why a tar is not a shard; empty if it may be one."""
     try:
         with shard.open("rb") as file:
             if file.read(2) == b"\x1f\x8b":
@@ -144,7 +144,7 @@ def _no_images(shard: Path) -> str:
 
 
 def _indexed(shards: str, folder: str, dest: str = "") -> str:
-    """How shards get an index, in `dest` where it cannot lie beside them."""
+    """The advice for indexing shards, in `dest` if the index cannot be beside them."""
     if not is_remote(shards) and not os.access(folder, os.W_OK):
         folder = dest = str(_dest(Path(folder)))
     command = f"python -m gandist.pack {shlex.quote(shards)}{f' {shlex.quote(dest)}' if dest else ''} --index-only"
@@ -152,13 +152,13 @@ def _indexed(shards: str, folder: str, dest: str = "") -> str:
 
 
 def _packed(source: Path, named: Path | None = None) -> str:
-    """How a source is packed; DEST is called after `named`."""
+    """The advice for packing a source; DEST is named after `named`."""
     dest = _dest(named or source)
     return f"pack: python -m gandist.pack {_said(source)} {_said(dest)}, and set data.path={_said(dest)}"
 
 
 def _dest(source: Path) -> Path:
-    """A folder that is not there yet: beside the source, or where that cannot be written to, in ./data."""
+    """A folder that does not exist yet: beside the source, or in ./data if that cannot be written to."""
     name = Path(os.path.abspath(source)).name.partition(".")[0] or "images"  # noqa: PTH100
     parent = source.parent if source.name else Path("..")
     parent = parent if os.access(parent, os.W_OK) else Path("data")

@@ -11,11 +11,11 @@ log = logging.getLogger("gandist")
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """Paths of the files below `root`. Links to folders are followed, but for one that leads back to a folder that it
-    lies in: that one is left out with a warning.
+    """Paths of the files below `root`. Links to folders are followed, except a link to one of its own parent folders,
+    which is left out with a warning.
 
     Raises:
-        DataError: a folder cannot be read. (To pass by it would lose a class in silence.)
+        DataError: a folder cannot be read. (Skipping it would silently lose a class.)
     """
 
     def fail(error: OSError) -> None:

@@ -1,4 +1,4 @@
-"""The images of a source, encoded on threads and written as shards; broken ones are left out."""
+"""Encode the images of a source on threads and write them as shards; broken ones are left out."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ from gandist.media.picture import Picture
 
 
 def permutation(n: int, seed: int) -> np.ndarray:
-    """The numbers below `n` in an order drawn by `seed`: from the generator's raw words, which numpy keeps for good
-    (unlike what it makes of them)."""
+    """The numbers below `n` in an order drawn by `seed`, from the generator's raw words: numpy keeps them stable
+    (unlike the generator's methods)."""
     return np.argsort(np.random.Philox(key=seed).random_raw(n), kind="stable")
 
 
@@ -33,16 +33,16 @@ def write_shards(
     workers: int,
     progress: bool,
 ) -> list[Path]:
-    """Write the samples of these numbers, in this order, to `folder`; the paths of the shards. Broken ones are noted
+    """Write the samples `order`, in this order, to `folder`; return the paths of the shards. Broken samples are noted
     in `source.left_out`.
 
     Args:
         order: numbers of samples (n,).
-        max_broken: how many may be broken, those that the source knows already among them.
+        max_broken: tolerated number of broken samples, including those the source already knows.
         captions: whether an image without a caption counts as broken.
 
     Raises:
-        DataError: more are broken, or all; the message lists them.
+        DataError: more samples are broken, or all; the message lists them.
     """
     known = source.left_out.broken
     check_broken(known, max_broken)
@@ -59,8 +59,8 @@ def write_shards(
 
     jobs = list(enumerate(np.split(order, range(shard_size, len(order), shard_size))))
     paths: list[Path] = []
-    # Threads, for Pillow releases the interpreter lock: 1024x768 JPEG to 256x256 runs at 136 img/s on one thread,
-    # 260 on two. Processes would begin a second later, and need every image or reader sent to them.
+    # Threads, because Pillow releases the GIL: 1024x768 JPEG to 256x256 runs at 136 img/s on one thread, 260 on two.
+    # Processes would start a second later, and would need every sample or reader sent to them.
     pool = ThreadPoolExecutor(workers)
     try:
         for (path, broken), (_, numbers) in zip(pool.map(write, jobs), jobs, strict=True):
@@ -82,7 +82,7 @@ def write_shards(
 def _encoded(
     source: Source, numbers: list[int], picture: Picture, captions: bool, broken: list[Broken], stop: threading.Event
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The samples of these numbers as `write_shard` takes them; what is wrong with others goes to `broken`."""
+    """The samples `numbers` in the form that `write_shard` takes; faults of broken samples go to `broken`."""
     for i in numbers:
         if stop.is_set():
             break
@@ -91,17 +91,17 @@ def _encoded(
             if captions and not (sample.caption or "").strip():
                 raise ValueError("has no caption; put one beside it, or leave out --captions")
             image = picture.encode(sample.image)
-        except Exception as error:  # decoders raise whatever they like
+        except Exception as error:  # decoders raise any exception
             broken.append(Broken(source.name(i), str(error)))
             continue
         yield f"{i:08d}", members(image, picture.format, sample.label, sample.caption)
 
 
 def check_broken(broken: Sequence[Broken], max_broken: int) -> None:
-    """Refuse a set with more broken samples than `max_broken`.
+    """Refuse a set with more than `max_broken` broken samples.
 
     Raises:
-        DataError: listing them.
+        DataError: there are more; the message lists them.
     """
     if len(broken) <= max_broken:
         return

@@ -1,4 +1,4 @@
-"""How good generated images are: features, what is computed from them, and when a run does so.
+"""The quality of generated samples: features, the measures computed from them, and evaluations during a run.
 
-May import: `gandist.run` and what lies below it.
+May import: `gandist.run` and the packages below it.
 """

@@ -35,22 +35,22 @@ from gandist.storage.storage import Storage
 log = logging.getLogger("gandist")
 
 RESOLUTION = 32
-"""Height and width in pixels that images of any size are averaged to."""
+"""Height and width in pixels to which all images are averaged."""
 BATCH = 128
 LR = 6e-3
 KIMG = 200.0
 SHIFT = 2
-"""Images are moved by at most so many pixels while it trains."""
+"""Maximum shift of training images, in pixels."""
 HELD_OUT = 10
-"""One image in so many is kept for the test of accuracy."""
+"""One image in `HELD_OUT` is kept to test accuracy."""
 IMAGES_MAX = 50_000
+"""Maximum number of images used from a set: training would not show more often enough to justify their memory."""
 IMAGES = Image()
-"""However large they are, and of however many channels, networks see them alike."""
-"""Images of a set that are used: more than training shows often enough would only fill memory."""
+"""Networks see images of any size and any number of channels in this form."""
 
 
 class Classifier(nn.Module):
-    """Three convolutions with BatchNorm and pooling, and a layer of features."""
+    """Three convolutions with BatchNorm and pooling, and one layer of features."""
 
     def __init__(self, channels: int, classes: int, width: int = 16, features: int = 128) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(features, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] -> the penultimate layer (N, F)."""
+        """Images (N, C, H, W) in [-1, 1] -> features of the penultimate layer (N, F)."""
         h: Tensor = self.body(F.adaptive_avg_pool2d(x, RESOLUTION))
         return h
 
@@ -75,20 +75,20 @@ class Classifier(nn.Module):
 
 
 class Facts(NamedTuple):
-    """What is known of a trained classifier; it travels in its file."""
+    """Metadata of a trained classifier, stored in its file."""
 
     accuracy: float
-    """Share of the images held out from training that it tells right."""
+    """Accuracy on the images held out from training."""
     n_test: int
     n_train: int
     channels: int
     classes: int
     data_fingerprint: str
-    """Of the index of its set."""
+    """Fingerprint of its training set's index."""
 
 
 def batches(images: np.ndarray, device: torch.device, size: int = 500) -> Iterator[Tensor]:
-    """uint8 (n, R, R, C) -> parts (size, C, R, R) in [-1, 1] on the device."""
+    """uint8 (n, R, R, C) -> batches (size, C, R, R) in [-1, 1] on the device."""
     for at in range(0, len(images), size):
         part = torch.from_numpy(np.ascontiguousarray(images[at : at + size]))
         yield IMAGES.to_network(part.to(device, non_blocking=True))
@@ -96,7 +96,7 @@ def batches(images: np.ndarray, device: torch.device, size: int = 500) -> Iterat
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Equal weights on however many cores; so small a network gains nothing from a second."""
+    """Use one thread: equal weights on any number of cores. So small a network gains nothing from a second thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -107,7 +107,7 @@ def _one_thread() -> Iterator[None]:
 
 @_one_thread()
 def train_classifier(images: np.ndarray, labels: np.ndarray, *, seed: int = 0, kimg: float = KIMG) -> Classifier:
-    """A classifier of `images` (n, R, R, C) uint8 by `labels` (n,): on this machine a function of the arguments.
+    """A classifier of `images` (n, R, R, C) uint8 by `labels` (n,); deterministic on one machine.
 
     AdamW with a linear warm-up and decay, label smoothing (Szegedy et al. 2016, arXiv:1512.00567), shifted images.
     200 kimg at 32 pixels take 45 s on one core.
@@ -136,7 +136,7 @@ def train_classifier(images: np.ndarray, labels: np.ndarray, *, seed: int = 0, k
 
 @torch.inference_mode()
 def classify(classifier: Classifier, images: np.ndarray, device: torch.device) -> np.ndarray:
-    """The likeliest class (n,) int64 of each image: uint8 (n, R, R, C)."""
+    """The most likely class (n,) int64 of each image: uint8 (n, R, R, C)."""
     return torch.cat([classifier(x).argmax(1) for x in batches(images, device)]).cpu().numpy()
 
 
@@ -146,7 +146,7 @@ def fit(
     """Train on nine tenths of a labelled set, decoded at `resolution`, and test on the last.
 
     Raises:
-        DataError: it cannot be read, is too small, or is not labelled.
+        DataError: the set cannot be read, is too small, or has no labels.
     """
     config = validate({"data": data.model_dump(), "model": {"resolution": resolution}, "train": {"batch": 1}})
     index = dataset.open_index(config)
@@ -157,7 +157,7 @@ def fit(
         )
     numbers = Order([index.n], seed).take(0, min(index.n, IMAGES_MAX))
     images, labels = dataset.open_set(config, index).gather(numbers)
-    if index.classes > index.n:  # labels may be any numbers, and the network has an output for each up to the largest
+    if index.classes > index.n:  # the network would get an output for each number up to the largest label
         labels = np.unique(labels, return_inverse=True)[1]
     n_test = len(images) // HELD_OUT
     classifier = train_classifier(images[n_test:], labels[n_test:], seed=seed, kimg=kimg)
@@ -174,7 +174,7 @@ def fit(
 
 
 def save(path: Path, classifier: Classifier, facts: Facts) -> None:
-    """Write the classifier as safetensors, whole or not at all, with its facts and the sha256 of both."""
+    """Write the classifier as safetensors, atomically, with its facts and the sha256 of both."""
     tensors = {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
     notes = {"facts": json.dumps(facts._asdict())}
     notes["sha256"] = _digest(notes["facts"], tensors)
@@ -182,10 +182,10 @@ def save(path: Path, classifier: Classifier, facts: Facts) -> None:
 
 
 def load(path: Path) -> tuple[Classifier, Facts]:
-    """What `save` wrote, in evaluation mode.
+    """Read the file that `save` wrote; the classifier is in evaluation mode.
 
     Raises:
-        DataError: there is no such file, it is damaged, or holds something else.
+        DataError: the file does not exist, is damaged, or holds something else.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -205,10 +205,10 @@ def _digest(facts: str, tensors: dict[str, Tensor]) -> str:
 
 
 def classifier_of(data: DataSection, resolution: int = RESOLUTION) -> tuple[Classifier, Facts]:
-    """The classifier of a labelled set: trained at first use, and kept in this node's cache.
+    """The classifier of a labelled set: trained at first use and kept in this node's cache.
 
     Raises:
-        DataError: the set cannot be read, is too small, or is not labelled.
+        DataError: the set cannot be read, is too small, or has no labels.
     """
     config = validate({"data": data.model_dump(), "train": {"batch": 1}})
     name = f"{dataset.open_index(config).fingerprint[:32]}-{resolution}px-{data.channels}ch-{DECODER}.safetensors"

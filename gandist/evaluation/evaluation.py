@@ -1,4 +1,4 @@
-"""All measures of a generator against real images, with the protocol without which they say little."""
+"""All measures of a generator against real samples, with their protocol."""
 
 import logging
 import math
@@ -37,33 +37,33 @@ from gandist.run.trained import Trained
 log = logging.getLogger("gandist")
 
 N_MIN = 2 * (K_DENSITY + 1)
-"""Images that there must be of either kind: two halves, each with neighbours."""
+"""Minimum number of real and of generated samples: two halves, each with neighbours."""
 N_PAIRS = 10_000
-"""Images whose distances to others are taken, at most: between all pairs of more, time would grow as their square."""
+"""Maximum number of samples in pairwise distances: time grows with the square of their number."""
 N_PATHS = 1000
-"""Paths of latents whose length is taken."""
+"""Number of latent paths for the path length."""
 CLASS_MIN = 50
-"""Images of a class that its distance is computed from: of fewer it says more of the draw than of the class."""
+"""Minimum number of samples for a class's distance: with fewer, the draw matters more than the class."""
 
 
 @dataclass
 class Yardstick:
-    """An extractor and the real images as it sees them: any number of checkpoints is measured against them."""
+    """An extractor and its features of the real samples, for the evaluation of any number of checkpoints."""
 
     extractor: Extractor
     ranks: Ranks
     real: RealFeatures
     training: RealFeatures | None
-    """The images that the generator was trained on; None where they cannot be read."""
+    """The training samples of the generator; None if they cannot be read."""
     prepared: str
-    """What was done to the real samples first, in words (`Medium.prepared`)."""
+    """The preparation of the real samples, in words (`Medium.prepared`)."""
     moments: Moments = field(init=False)
     floor: float = field(init=False)
-    """The Fréchet distance of one half of the real images to the other."""
+    """The Fréchet distance between the two halves of the real samples."""
     _of_real: dict[int, Tensor] = field(default_factory=dict)
-    """Distances between neighbours among so many real images, which are the same at every evaluation."""
+    """Distances between neighbours among the first n real samples, by n; the same in every evaluation."""
     _new: dict[int, float] = field(default_factory=dict)
-    """How far so many real images are from the nearest training image."""
+    """Median distance of the first n real samples to the nearest training sample, by n."""
 
     def __post_init__(self) -> None:
         if self.ranks.is_main:
@@ -72,13 +72,13 @@ class Yardstick:
 
     @property
     def held_out(self) -> bool:
-        """Whether the real images are others than those that the generator was trained on."""
+        """Whether the real samples differ from the generator's training samples."""
         return self.training is not None and self.training.fingerprint != self.real.fingerprint
 
     def evaluate(self, trained: Trained, n: int, seed: int = 0) -> Result:
-        """Measure n images of a generator; the same seed gives the same values, on every one of the ranks.
+        """Measure n samples of a generator; the same seed gives the same values on any number of ranks.
 
-        All ranks draw and look; the main one compares. Memory and time grow linearly in n.
+        All ranks draw and extract features; the main rank compares. Memory and time grow linearly in n.
         """
         start = time.perf_counter()
         stored = self._conditions(n, seed)
@@ -119,7 +119,7 @@ class Yardstick:
         }
 
     def _conditions(self, n: int, seed: int) -> np.ndarray:
-        """Stored conditions (n, ...), drawn from those of the real samples, so that classes come as often."""
+        """Stored conditions (n, ...), drawn from those of the real samples, to keep the class frequencies."""
         there = self.real.conditions
         return there[philox(seed, "evaluate/y").integers(len(there), size=n)]
 
@@ -132,11 +132,11 @@ class Yardstick:
         return look_together(self.extractor, trained.medium, rows_of, n, self.ranks)
 
     def _compared(self, n: int) -> int:
-        """Of n generated images, how many are compared with as many real ones."""
+        """The number of generated samples, out of n, to compare with as many real ones."""
         return min(n, len(self.real.seen.h), N_PAIRS)
 
     def _compare(self, fake: Seen, labels: np.ndarray | None) -> dict[str, float]:
-        """All that the features say."""
+        """All measures computed from the features."""
         measures = self._distances(fake, labels)
         measures["is"] = fake.predictions.inception_score
         m = self._compared(len(fake.h))
@@ -149,7 +149,7 @@ class Yardstick:
         return measures
 
     def _distances(self, fake: Seen, labels: np.ndarray | None) -> dict[str, float]:
-        """Fréchet and kernel distance, and the first also class by class, with the largest of these."""
+        """Fréchet and kernel distance; the first also per class, with the largest class distance."""
         name = self.extractor.distance
         found = {name: distance_of(self.moments, fake.moments)}
         kid = kernel_distance(self.real.seen.h, fake.h)
@@ -167,7 +167,7 @@ class Yardstick:
         return found
 
     def _memorisation(self, training: Tensor, fake: Tensor) -> float:
-        """1: as far from the training images as new real ones are; 0: copies of them."""
+        """1: as far from the training samples as new real ones are; 0: copies of training samples."""
         n = min(len(fake), len(self.real.seen.h), N_PAIRS)
         if n not in self._new:
             real = self.real.seen.h[:n]
@@ -189,10 +189,10 @@ class Yardstick:
 
 
 def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str | None = None) -> Yardstick:
-    """Look at the real images of a run, or at those of `data` instead.
+    """Extract features of the real samples of a run, or of those at `data` instead.
 
     Raises:
-        DataError: they cannot be read, do not go with the run, or are too few.
+        DataError: the samples cannot be read, do not fit the run, or are too few.
     """
     with dataset.told_as("--data") if data else nullcontext():
         real = real_features(dataset.with_images_at(config, data or config.data.path), extractor, ranks)

@@ -1,4 +1,4 @@
-"""What measures a run while it goes on: G's running average, on all ranks, at set distances."""
+"""Evaluation during a run: it measures G's running average, on all ranks, at fixed intervals."""
 
 import copy
 from pathlib import Path
@@ -20,10 +20,10 @@ from gandist.storage.remote import local_path
 
 
 def extractor_of(config: RunConfig, device: torch.device, weights: Path | None = None) -> Extractor:
-    """The extractor that a run is measured with; `weights` replaces `eval.weights`.
+    """The extractor for a run's evaluations; `weights` replaces `eval.weights`.
 
     Raises:
-        GandistError: it cannot be had; the message names the field.
+        GandistError: the extractor is not available; the message names the field.
     """
     if weights is None and config.eval.weights:
         weights = local_path(config.eval.weights, "eval.weights")
@@ -36,10 +36,10 @@ def extractor_of(config: RunConfig, device: torch.device, weights: Path | None =
 
 
 def check_evaluation(config: RunConfig, index: Index) -> None:
-    """Refuse a run whose evaluations would fail in the middle of it.
+    """Refuse a run whose evaluations would fail during training.
 
     Raises:
-        GandistError: no such extractor here, or too few images.
+        GandistError: the extractor is not available here, or there are too few samples.
     """
     if not evaluates(config):
         return
@@ -51,34 +51,34 @@ def check_evaluation(config: RunConfig, index: Index) -> None:
 
 
 def evaluates(config: RunConfig) -> bool:
-    """Whether the run is long enough to be measured."""
+    """Whether the run is long enough for an evaluation."""
     every_kimg = config.eval.every_kimg
     return every_kimg is not None and config.train.total_kimg >= every_kimg
 
 
 class Evaluator:
-    """An extractor, and after the first evaluation what it sees in the real images."""
+    """An extractor and, after the first evaluation, its features of the real samples."""
 
     def __init__(self, config: RunConfig, ranks: Ranks) -> None:
-        """Open the extractor, where the run is to be measured.
+        """Open the extractor if the run has evaluations.
 
         Raises:
-            GandistError: it cannot be had.
+            GandistError: the extractor is not available.
         """
         self.config, self.ranks = config, ranks
         self.extractor = extractor_of(config, ranks.device) if evaluates(config) else None
         self._against: Yardstick | None = None
 
     def due(self, before: int, after: int, done: bool) -> bool:
-        """Whether a step from `before` to `after` images is followed by an evaluation."""
+        """Whether an evaluation follows the step from `before` to `after` images."""
         every_kimg = self.config.eval.every_kimg
         return self.extractor is not None and (done or (every_kimg is not None and due(before, after, every_kimg)))
 
     def evaluate(self, players: Players) -> Result:
-        """Measure the main rank's average of G: a copy, so that training is the same without evaluations.
+        """Measure a copy of the main rank's average of G, so that evaluations do not change training.
 
         Raises:
-            DataError: the real images cannot be read.
+            DataError: the real samples cannot be read.
         """
         assert self.extractor is not None
         if self._against is None:

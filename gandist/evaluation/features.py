@@ -1,4 +1,4 @@
-"""One pass over images: what an extractor sees in them. Of real images it is kept in this node's cache."""
+"""One pass of an extractor over samples. The features of real samples are kept in this node's cache."""
 
 import hashlib
 import json
@@ -28,15 +28,15 @@ from gandist.storage.storage import Storage
 log = logging.getLogger("gandist")
 
 N_REAL = 50_000
-"""Real images that are looked at, at most."""
+"""Maximum number of real samples in an evaluation."""
 AT_A_TIME = 250
 
 
 class Seen(NamedTuple):
-    """What an extractor saw in n images."""
+    """The output of an extractor on n samples."""
 
     h: Tensor
-    """Features (n, F) float32, on the device: 4 n F bytes, the most that is held of the images."""
+    """Features (n, F) float32, on the device: 4 n F bytes, the largest part of the memory."""
     predictions: Predictions
 
     @property
@@ -45,7 +45,7 @@ class Seen(NamedTuple):
 
 
 def moments_of(h: Tensor) -> Moments:
-    """The moments of features (n, F), taken in part by part."""
+    """The moments of features (n, F), added part by part."""
     moments = Moments(h.shape[1], h.device)
     for at in range(0, len(h), 4096):
         moments.add(h[at : at + 4096])
@@ -70,7 +70,7 @@ def look(extractor: Extractor, medium: Medium, parts: Iterable[np.ndarray], n: i
 def look_together(
     extractor: Extractor, medium: Medium, rows_of: Callable[[np.ndarray], np.ndarray], n: int, ranks: Ranks
 ) -> Seen:
-    """One pass over samples 0 to n - 1, shared among the ranks: all that was seen on the main one, nothing elsewhere.
+    """One pass over samples 0 to n - 1, split among the ranks: the main rank gets all results, the others none.
 
     Args:
         rows_of: numbers (any,) -> rows (any, *medium.row.shape).
@@ -85,23 +85,23 @@ def look_together(
 
 
 class RealFeatures(NamedTuple):
-    """Real images of a set, in an order that is random but always the same."""
+    """Features of a set's real samples, in a fixed random order."""
 
     seen: Seen
-    """On the main rank; nothing elsewhere."""
+    """All features on the main rank; none on the others."""
     labels: np.ndarray
-    """(n,) int64; -1 where there is none."""
+    """(n,) int64; -1 for none."""
     conditions: np.ndarray
-    """Of the whole set: labels, or vectors of captions."""
+    """Conditions of the whole set: labels, or vectors of captions."""
     fingerprint: str
-    """Of the set's index."""
+    """Fingerprint of the set's index."""
 
 
 def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: int = N_REAL) -> RealFeatures:
-    """What an extractor sees in the images that `config` names, at most n_max of them: looked at once, by all ranks.
+    """The features of at most n_max samples of the set in `config`: computed once, by all ranks.
 
     Raises:
-        DataError: the set cannot be read, or does not go with the configuration.
+        DataError: the set cannot be read, or does not fit the configuration.
     """
     index = dataset.open_index(config)
     numbers = Order([index.n], 0).take(0, min(index.n, n_max))
@@ -112,7 +112,7 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
     path = folder / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
     with dataset.cached(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
-    # Several runs may want the same at once: the first looks, and the others wait.
+    # Several runs may want the same features at once: the first computes them, the others wait.
     with dataset.cached(folder), FileLock(path.with_suffix(".lock")) if ranks.is_main else nullcontext():
         seen = _kept(path, ranks.device) if ranks.is_main else None
         if not ranks.gather(seen is not None)[0]:
@@ -132,7 +132,7 @@ def _keep(path: Path, seen: Seen) -> None:
 
 
 def _kept(path: Path, device: torch.device) -> Seen | None:
-    """What was kept; None where there is nothing, or it is damaged."""
+    """The cached features; None if they are missing or damaged."""
     try:
         with safe_open(path, "pt") as file:
             notes, tensors = file.metadata(), {name: file.get_tensor(name) for name in ("h", "predictions")}

@@ -1,4 +1,4 @@
-"""The kernel distance between two sets of features (KID, where the features are Inception's)."""
+"""The kernel distance between two sets of features (KID if the features are Inception's)."""
 
 import math
 from typing import NamedTuple
@@ -19,15 +19,15 @@ class Estimate(NamedTuple):
 def kernel_distance(x: Tensor, y: Tensor, size: int = SUBSET) -> Estimate:
     """The squared maximum mean discrepancy (Binkowski et al. 2018, arXiv:1801.01401), over disjoint subsets.
 
-    Disjoint, where the paper draws them anew: only means over independent subsets have the standard error that is
-    stated. The estimate is unbiased whatever their size.
+    The subsets are disjoint, while the paper draws them anew: the standard error requires independent subsets. The
+    estimate is unbiased for any subset size.
 
     Args:
         x, y: features (N, F) and (M, F), each in random order.
-        size: features in a subset; fewer where that leaves less than two subsets.
+        size: features per subset; fewer if there would be less than two subsets.
 
     Raises:
-        ValueError: fewer than four features in one of the sets.
+        ValueError: one of the sets has fewer than four features.
     """
     n = min(len(x), len(y))
     if n < 4:

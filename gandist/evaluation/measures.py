@@ -1,4 +1,4 @@
-"""Measures by name: images -> scores, with what real images get and the protocol without which scores say little."""
+"""Measures by name: samples -> scores, with the scores of real samples and the protocol."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,20 +21,21 @@ STACKED = "builtin:stacked-fashion"
 
 
 class Measure(NamedTuple):
-    """How well images do, with what real ones would get."""
+    """A scoring function, with the scores of real samples."""
 
     scores: Callable[[np.ndarray], dict[str, float]]
     """uint8 (n, R, R, C) -> scores by name."""
     real: dict[str, float]
-    """The same scores of real images: what a perfect generator gets."""
+    """The same scores of real samples: those of a perfect generator."""
     protocol: dict[str, Any]
 
 
 def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
-    """Modes of `builtin:stacked-fashion` that are covered, and the KL from the uniform distribution over them.
+    """Number of covered modes of `builtin:stacked-fashion`, and the KL divergence from the uniform distribution over
+    modes.
 
     Raises:
-        ConfigError: the images are others.
+        ConfigError: the run uses other images.
     """
     if (config.data.path, config.data.channels) != (STACKED, 3):
         raise ConfigError(f"measures: modes are those of data.path={STACKED} with data.channels=3; set both")
@@ -54,7 +55,8 @@ def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Me
 
 
 def classifier_distance(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
-    """Fréchet distance between the features that a classifier of the real set has of it and of the images."""
+    """Fréchet distance between a classifier's features of the real set, on which it is trained, and of generated
+    images."""
     classifier, facts = classifier_of(config.data, config.model.resolution)
     extractor, alone = of_classifier(classifier, facts, config.data.channels, device), Ranks(0, 1, device)
     index = dataset.open_index(config)

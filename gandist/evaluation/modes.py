@@ -1,7 +1,7 @@
 """Mode coverage on stacked sets, whose images hold an independent grey image in each colour channel.
 
 The protocol is that of StackedMNIST (Metz et al. 2017, arXiv:1611.02163; Lin et al. 2018, PacGAN, arXiv:1712.04086):
-a classifier of the grey images names the class in each channel, and the three together are the mode.
+a classifier of grey images finds the class of each channel; the three classes together are the mode.
 """
 
 import math
@@ -13,7 +13,7 @@ from gandist.evaluation.classifier import Classifier, classify
 
 
 def mode_counts(images: np.ndarray, classifier: Classifier, device: torch.device) -> np.ndarray:
-    """How many images fall into each mode: uint8 (n, R, R, 3) -> int64 (classes^3,).
+    """Number of images in each mode: uint8 (n, R, R, 3) -> int64 (classes^3,).
 
     The mode of classes r, g, b is number classes^2 r + classes g + b.
     """
@@ -25,14 +25,14 @@ def mode_counts(images: np.ndarray, classifier: Classifier, device: torch.device
 
 
 def covered(counts: np.ndarray) -> int:
-    """Modes with one image at least."""
+    """Number of modes with at least one image."""
     return int((counts > 0).sum())
 
 
 def kl_from_uniform(counts: np.ndarray) -> float:
-    """KL(p || uniform) in nats of the distribution p that `counts` are drawn from: log of all modes for one mode alone.
+    """KL(p || uniform) in nats, where `counts` are drawn from p. A single mode gives log(number of modes).
 
-    Counting adds about (modes - 1) / (2 n) to it: n images of a uniform p have so much.
+    Finite samples add about (modes - 1) / (2 n): n images of a uniform p give this value.
     """
     p = counts[counts > 0] / counts.sum()
     return math.log(len(counts)) + float((p * np.log(p)).sum())

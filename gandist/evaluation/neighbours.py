@@ -1,6 +1,6 @@
-"""Neighbours among features: precision and recall, density and coverage, and whether training images are repeated.
+"""Neighbours among features: precision and recall, density and coverage, and memorisation of training samples.
 
-Distances are computed block by block: memory grows with the number of features, never with its square.
+Distances are computed block by block: memory grows linearly with the number of features.
 """
 
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 BLOCK = 256
-"""Rows of a block of distances."""
+"""Rows per block of distances."""
 K_MANIFOLD = 3
-"""Neighbours that a manifold reaches to, for precision and recall."""
+"""k of the nearest neighbours, for precision and recall."""
 K_DENSITY = 5
-"""The same for density and coverage."""
+"""k of the nearest neighbours, for density and coverage."""
 
 
 def blocks(x: Tensor, y: Tensor) -> Iterator[Tensor]:
     """Euclidean distances from x (N, F), `BLOCK` rows at a time, to all of y (M, F): float64 (rows, M).
 
-    In float32 the same distance would differ between blocks by enough to change which one is the larger.
+    In float32, rounding between blocks would change which of two distances is the larger.
     """
     y = y.double()
     squares = y.square().sum(1)
@@ -30,7 +30,7 @@ def blocks(x: Tensor, y: Tensor) -> Iterator[Tensor]:
 
 
 def smallest_distances(x: Tensor, y: Tensor, k: int) -> Tensor:
-    """From each of x (N, F) to the k nearest of y (M, F), ascending: (N, k). Where x is y, the first is to itself."""
+    """Distances from each of x (N, F) to its k nearest of y (M, F), ascending: (N, k). If x is y, the first is 0."""
     return torch.cat([d.topk(k, largest=False).values for d in blocks(x, y)])
 
 
@@ -45,11 +45,11 @@ def manifold_measures(
     2020, arXiv:2002.09797, eq. 3 and 4).
 
     Args:
-        real, fake: features (N, F) and (M, F), as many of both if recall is to be comparable.
-        of_real: `smallest_distances(real, real, max(k) + 1)`, where it is known.
+        real, fake: features (N, F) and (M, F), of equal number if recall must be comparable.
+        of_real: `smallest_distances(real, real, max(k) + 1)`, if known.
 
     Raises:
-        ValueError: no more than k features in one of the sets.
+        ValueError: one of the sets has k features or fewer.
     """
     k = max(k_manifold, k_density)
     if min(len(real), len(fake)) <= k:
@@ -74,10 +74,10 @@ def manifold_measures(
 
 
 def novelty(x: Tensor, training: Tensor) -> float:
-    """Median distance of features (N, F) to the nearest training image's (M, F)."""
+    """Median distance from features (N, F) to the nearest training features (M, F)."""
     return float(smallest_distances(x, training, 1).median())
 
 
 def novelty_of_training(training: Tensor, n: int) -> float:
-    """The same of the first n training images to the others, which is that of images held out."""
+    """The same from the first n training samples to the others, which estimates the value for held-out samples."""
     return float(smallest_distances(training[:n], training, 2)[:, 1].median())

@@ -1,6 +1,6 @@
 """`python -m gandist.report RUN [RUN ...]`: one HTML page of a run, or of several side by side.
 
-The page holds everything that it shows, and asks no network for anything.
+The page contains everything it shows, and makes no network requests.
 """
 
 import argparse
@@ -17,7 +17,7 @@ FILE = "report.html"
 
 @command()
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0, or 2 with one message where the runs cannot be read or the page not written."""
+    """Run the command. Return 0, or 2 after one message if the runs cannot be read or the page cannot be written."""
     parser = argparse.ArgumentParser(prog="gandist report", description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="folder or address of a run; several are compared")

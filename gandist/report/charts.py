@@ -1,6 +1,6 @@
-"""Curves as shapes to draw: points to paths, ticks and marks in the units of a small SVG.
+"""Curves as shapes to draw: converts points to paths, ticks and marks in the coordinates of a small SVG.
 
-Own code, and little: a page has to hold its charts without a network, and plotting libraries that do so bring
+This is own code, because a page must hold its charts without a network, and plotting libraries for this bring
 megabytes of script.
 """
 
@@ -17,11 +17,11 @@ from gandist.report.recorded import Mark, RecordedRun
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
-"""What axes take at the edges of a chart."""
+"""Margins of a chart for its axes."""
 MOST_POINTS = 300
-"""Of a curve; more are thinned out, and their extremes kept."""
+"""Maximum points per curve; longer curves are thinned, keeping their extremes."""
 DECADES = 2
-"""A curve that spans more is drawn on a logarithmic scale."""
+"""Ratio of largest to smallest value above which the scale is logarithmic."""
 
 FRECHET = "Fréchet distance: lower is better"
 MANIFOLD = "Precision, recall, density, coverage: higher is better"
@@ -50,7 +50,7 @@ TITLES = {
     "waiting/": "Waits, as a share of time",
     "workers/": "Workers",
 }
-"""How a row's keys begin, in the order of the page; what begins otherwise has a chart of its own, at the end."""
+"""Prefixes of a row's keys, in the order of the page; a key with no prefix here gets its own chart at the end."""
 
 LABELS = {
     "signal/diversity": "variety of images, 1: as real ones",
@@ -58,13 +58,13 @@ LABELS = {
     "signal/nonfinite": "share of steps not finite",
 }
 NAMED_BY_TITLE = ("quality", "speed", "waiting", "workers")
-"""Groups whose name a curve's label does not repeat."""
+"""Groups whose names are left out of the curves' labels."""
 LEFT_OUT = ("quality/kid_se",)
 TOLD_IF_CHANGING = ("Probability of augmentation p", "Skipped steps so far", "Workers")
 NEAR = 10
-"""Curves that come down to so many times a level are drawn with it."""
+"""A level is drawn if the curves come within this factor of it."""
 MOST_DOTS = 20
-"""A curve of at most so many points has each of them marked."""
+"""Maximum points of a curve for which each point gets a mark."""
 
 Points = list[tuple[float, float | None]]
 
@@ -90,14 +90,14 @@ class AxisTick(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A value that does not change."""
+    """A constant value."""
 
     value: float
     text: str
 
 
 class Line(NamedTuple):
-    """A level as a line across a chart; in words alone where it lies far below the curves, which it would flatten."""
+    """A level as a line across a chart; only as text if it lies far below the curves, since it would flatten them."""
 
     at: float | None
     text: str
@@ -107,18 +107,18 @@ class Line(NamedTuple):
 class Chart:
     title: str
     summary: str
-    """What the chart shows, in words."""
+    """Description of the chart in words."""
     paths: list[Path]
     x_ticks: list[AxisTick]
     y_ticks: list[AxisTick]
     marks: list[tuple[float, Mark]]
     levels: list[Line]
     readout: dict[str, Any]
-    """The curves as numbers, and where x lies, for whoever points at them."""
+    """The curves as numbers, with the positions of x, for the pointer readout."""
 
 
 def charts(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Chart]:
-    """A chart for each group of the rows' numbers, in which all runs are laid over each other."""
+    """A chart per group of the rows' numbers, with all runs in the same chart."""
     rows = [[_derived(row) for row in run.rows] for run in runs]
     keys = list(dict.fromkeys(key for row in (row for each in rows for row in each) for key in row if "/" in key))
     keys = sorted((key for key in keys if key not in LEFT_OUT), key=_place)
@@ -144,7 +144,7 @@ def charts(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Chart]:
 
 
 def _place(key: str) -> int:
-    """Of a key's chart on the page."""
+    """Position on the page of the chart for a key."""
     return next((i for i, start in enumerate(TITLES) if key.startswith(start)), len(TITLES))
 
 
@@ -153,13 +153,13 @@ def _title(key: str) -> str:
 
 
 def _said(key: str) -> str:
-    """What a curve is called: as the rows have it, or in words."""
+    """The label of a curve: its key in the rows, or words."""
     group, _, what = key.partition("/")
     return LABELS.get(key) or (what if group in NAMED_BY_TITLE else key)
 
 
 def _floors(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Level]:
-    """What no generator's distance gets below, once for all runs that have the same."""
+    """The lower bounds of a generator's distance; runs with equal bounds share one."""
     found: dict[Level, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
         protocol = run.evaluations[-1]["protocol"] if run.evaluations else {}
@@ -173,7 +173,7 @@ def _floors(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Level]:
 
 
 def _derived(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with what is read off several of its numbers."""
+    """A row with additional values computed from its numbers."""
     shares = {
         f"waiting/{what}": row[key] / row["tick_s"]
         for what, key in (("data", "data_wait_s"), ("checkpoint", "checkpoint_stall_s"))
@@ -184,13 +184,13 @@ def _derived(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _points(rows: list[dict[str, Any]], key: str) -> Points:
-    """(kimg, value) of the rows that have the number; None where it was not finite."""
+    """(kimg, value) of the rows that have the number; None for a value that is not finite."""
     kept = [(row["images_seen"] / 1000, row[key]) for row in rows if key in row]
     return [(x, y) for x, y in kept if y is None or isinstance(y, int | float)]
 
 
 def thin(points: Points, most: int = MOST_POINTS) -> Points:
-    """At most about `most` points: of each stretch the least and the greatest, and a gap where there is one."""
+    """At most about `most` points: the minimum and the maximum of each interval; gaps are kept."""
     if len(points) <= most:
         return points
     kept: Points = []
@@ -207,7 +207,7 @@ def thin(points: Points, most: int = MOST_POINTS) -> Points:
 def chart(
     title: str, curves: Sequence[Curve], marks: Sequence[Mark], several: bool, levels: Sequence[Level] = ()
 ) -> Chart:
-    """Curves on common axes. A run has a colour where there are several, else a series has; dashes tell the rest."""
+    """Curves on common axes. Colours tell runs apart if there are several, else series; dashes tell the rest apart."""
     xs = [x for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points if y is not None]
     near = [level for level in levels if min(ys) <= NEAR * level.value]
@@ -290,7 +290,7 @@ def decades(low: float, high: float) -> list[float]:
 
 
 def spelled(values: Sequence[float]) -> list[tuple[float, str]]:
-    """Values with their texts, of as many digits as tell them apart."""
+    """Values with their texts, with enough digits to tell them apart."""
     for digits in range(3, 9):
         texts = [number(value, digits) for value in values]
         if len(set(texts)) == len(texts):

@@ -1,6 +1,6 @@
-"""A page that holds all that it shows: a template filled, with its styles and its script inside.
+"""A self-contained page: a filled template, with its styles and its script inside.
 
-Every text on it is escaped by the template.
+The template escapes every text.
 """
 
 import base64
@@ -16,13 +16,13 @@ from gandist.cli.text import number
 from gandist.media.medium import Preview
 
 SHARED = Path(__file__).parent
-"""Where `frame.html`, which pages extend, and the style that they share are."""
+"""Folder of `frame.html`, the base of all pages, and of their common style."""
 
 
 def document(folder: Path, **shown: Any) -> str:
-    """Fill `page.html` of a folder, which has `page.js` and, past the shared style, may have `page.css`.
+    """Fill `page.html` of a folder, which has `page.js` and may have `page.css` besides the common style.
 
-    The browser is told to run and load nothing but what the page was written with.
+    A policy in the page forbids the browser to run or load anything else.
     """
     environment = Environment(
         loader=FileSystemLoader([folder, SHARED]),
@@ -55,5 +55,5 @@ def _data_uri(preview: Preview) -> str:
 
 
 def _digest(source: str) -> str:
-    """How a Content-Security-Policy names an inline style or script."""
+    """The hash by which a Content-Security-Policy allows an inline style or script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""Pictures drawn from the newest checkpoint of a run, the same at every drawing."""
+"""Pictures drawn from the newest checkpoint of a run; each drawing gives the same pictures."""
 
 from typing import NamedTuple
 
@@ -18,13 +18,13 @@ from gandist.storage.remote import is_remote
 COLUMNS = 10
 MOST_CLASSES = 20
 STRIPS = 4
-"""Interpolations, one a row."""
+"""Number of interpolations, one per row."""
 FAKES, NEAREST = 8, 4
 MOST_REAL = 20_000
 CHEAP_BYTES = 64 * 64 * 3
-"""`MOST_REAL` local samples of this size are looked at unasked: they take two seconds."""
+"""Maximum bytes of a sample for `cheap`: reading `MOST_REAL` local samples of this size takes two seconds."""
 GATHERED = 1000
-"""Real images that are in memory at a time."""
+"""Real samples in memory at a time."""
 
 
 class DrawnPicture(NamedTuple):
@@ -36,9 +36,9 @@ class DrawnPicture(NamedTuple):
 
 
 def draw(run: str, neighbours: bool | None = None) -> tuple[list[DrawnPicture], list[str]]:
-    """Pictures of a run, and what could not be drawn with the reason. On the CPU: a run may hold the GPU.
+    """Pictures of a run, and the reasons why others could not be drawn. It uses the CPU: a run may occupy the GPU.
 
-    `neighbours` reads up to `MOST_REAL` training images; None: where that is cheap.
+    `neighbours`: whether to read up to `MOST_REAL` training samples; None: only if that is cheap.
     """
     pictures: list[DrawnPicture] = []
     missing: list[str] = []
@@ -60,10 +60,10 @@ def draw(run: str, neighbours: bool | None = None) -> tuple[list[DrawnPicture], 
 
 
 def cheap(config: RunConfig) -> bool:
-    """Whether the training images are near and few enough to be looked at unasked.
+    """Whether the training samples are local, few and small enough to be read by default.
 
     Raises:
-        GandistError: they cannot be read.
+        GandistError: the samples cannot be read.
     """
     if is_remote(config.data.path):
         return False
@@ -73,7 +73,7 @@ def cheap(config: RunConfig) -> bool:
 
 
 def class_grid(trained: Trained) -> DrawnPicture:
-    """A condition a row, and the same latents in each of them."""
+    """A condition per row, with the same latents in each row."""
     count = trained.condition.count
     shown = np.linspace(0, count - 1, min(count, MOST_CLASSES)).round().astype(np.int64)
     y = torch.from_numpy(shown)
@@ -84,7 +84,7 @@ def class_grid(trained: Trained) -> DrawnPicture:
 
 
 def interpolations(trained: Trained) -> DrawnPicture:
-    """From one latent to another along the sphere, a condition a row."""
+    """Interpolations between two latents along the sphere, a condition per row."""
     ends, y = trained.latents(2 * STRIPS), trained.conditions(STRIPS)
     a, b = (part.repeat_interleave(COLUMNS, dim=0) for part in (ends[::2], ends[1::2]))
     z = slerp(a, b, torch.linspace(0, 1, COLUMNS).repeat(STRIPS)[:, None])
@@ -101,10 +101,10 @@ def _picture(
 
 
 def nearest(trained: Trained) -> DrawnPicture:
-    """Generated images, each before the training images nearest to it by pixels.
+    """Generated samples, each with the training samples nearest to it in pixels.
 
     Raises:
-        GandistError: the training images cannot be read.
+        GandistError: the training samples cannot be read.
     """
     config = trained.config
     fakes = trained.draw(FAKES)
@@ -115,7 +115,7 @@ def nearest(trained: Trained) -> DrawnPicture:
     reals = torch.cat([_coarse(trained.medium, samples.gather(part)[0]) for part in parts])
     k = min(NEAREST, len(numbers))
     found = torch.cdist(_coarse(trained.medium, fakes), reals).topk(k, largest=False).indices
-    # One gather a fake: a damaged sample gives the same replacement here as in its part.
+    # One gather per fake: a damaged sample gets the same replacement here as above.
     rows = [
         np.stack([fake, *samples.gather(numbers[near])[0]]) for fake, near in zip(fakes, found.numpy(), strict=True)
     ]
@@ -127,5 +127,6 @@ def nearest(trained: Trained) -> DrawnPicture:
 
 
 def _coarse(medium: Medium, rows: np.ndarray) -> Tensor:
-    """Features (n, F) of rows, by which neighbours are sought: by fine detail its position alone would decide."""
+    """Coarse features (n, F) of rows for the search of neighbours: comparing fine detail would only compare its
+    position."""
     return medium.coarse(medium.to_network(torch.from_numpy(rows)))

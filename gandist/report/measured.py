@@ -1,4 +1,4 @@
-"""What the evaluations of runs found, as tables: the measures, and the protocol under which they hold."""
+"""The evaluations of runs as tables: the measures and their protocol."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,13 +18,13 @@ class MeasuredRuns(NamedTuple):
     """The Fréchet distance within each class."""
     runs: list[str]
     protocol: CellsByRow
-    """Of each run's newest evaluation."""
+    """Protocol of each run's newest evaluation."""
     note: str
-    """Why the runs cannot be compared; empty where they can."""
+    """The reason why the runs cannot be compared; empty if they can."""
 
 
 def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns | None:
-    """The newest and the best evaluation of each run; None where there is none."""
+    """The newest and the best evaluation of each run; None without evaluations."""
     found = {name: run.evaluations for name, run in zip(names, runs, strict=True) if run.evaluations}
     if not found:
         return None
@@ -51,7 +51,7 @@ def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns 
 
 
 def standing(run: RecordedRun) -> dict[str, str]:
-    """How a run stands, in a line or two: its newest Fréchet distance, and its best with the checkpoint's number."""
+    """The state of a run in a line or two: its newest Fréchet distance, and its best with the checkpoint's number."""
     if not run.evaluations:
         rows = [{key: row[key] for key in row if key.startswith("quality/")} for row in run.rows]
         last = {key: value for row in rows for key, value in row.items() if isinstance(value, int | float)}
@@ -72,7 +72,7 @@ def _keys(dicts: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _value(key: str, measures: dict[str, float | None]) -> str:
-    """A measure to 3 digits, the kernel distance with its standard error."""
+    """A measure with 3 digits, the kernel distance with its standard error."""
     value, error = measures.get(key), measures.get("kid_se") if key == "kid" else None
     if value is None:
         return "not finite" if key in measures else "-"

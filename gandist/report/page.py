@@ -1,4 +1,4 @@
-"""From what was recorded and drawn to one HTML page."""
+"""Builds one HTML page from the records and pictures of runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +16,12 @@ from gandist.report.recorded import RecordedRun, read
 
 TEMPLATES = Path(__file__).parent
 SAMPLES_BYTES = 6_000_000
-"""Of all grids of samples on a page; the page holds them in base64, a third larger."""
+"""Maximum bytes of all sample grids on a page; base64 makes them a third larger."""
 NOT_COMPARED = ("run.name", "run.dir")
 
 
 class Shown(NamedTuple):
-    """A run as the page shows it."""
+    """A run in the form that the page shows."""
 
     name: str
     recorded: RecordedRun
@@ -32,10 +32,10 @@ class Shown(NamedTuple):
 
 
 def page(runs: Sequence[str], neighbours: bool | None = None) -> str:
-    """The page of runs, in folders or at addresses; `neighbours` as in `draw`.
+    """The page of runs, given by folders or addresses; `neighbours` as in `draw`.
 
     Raises:
-        GandistError: one is no run, or has no metrics yet.
+        GandistError: there is no such run, or it has no metrics yet.
     """
     recorded = [read(run, SAMPLES_BYTES // len(runs)) for run in runs]
     names = _names(recorded)
@@ -65,13 +65,13 @@ def render(
 
 
 def _names(runs: Sequence[RecordedRun]) -> list[str]:
-    """A name for each run: its own, or where two share one, its address."""
+    """A name for each run: its own, or its address if two runs share a name."""
     names = [run.name for run in runs]
     return [run.address if names.count(run.name) > 1 else run.name for run in runs]
 
 
 def _facts(run: RecordedRun) -> dict[str, str]:
-    """What one wants to know of a run first."""
+    """The most important facts of a run."""
     last, game = run.rows[-1], run.config.get("game", {})
     plan = run.config.get("train", {})
     training_s, eval_s = run.total("tick_s"), run.total("eval_s")
@@ -103,7 +103,7 @@ def _health(row: dict[str, Any]) -> str:
 
 
 def _environment(run: RecordedRun) -> dict[str, str]:
-    """What the numbers were got with and on."""
+    """The software and hardware behind the numbers."""
     manifest, config = run.manifest, run.config
     memory_bytes = max((row.get("memory_bytes") or 0 for row in run.rows), default=0)
     facts = {
@@ -127,7 +127,7 @@ def _environment(run: RecordedRun) -> dict[str, str]:
 
 
 def _settings(runs: Sequence[RecordedRun]) -> tuple[str, dict[str, list[str]]]:
-    """What the table of fields shows, and the fields: where runs differ, or where the one differs from defaults."""
+    """Title and rows of the table of fields: those that differ between runs, or, for one run, from defaults."""
     trees = [dict(leaves(run.config)) for run in runs]
     compared = trees if len(runs) > 1 else [*trees, dict(leaves(RunConfig().resolved()))]
     fields = sorted(

@@ -1,4 +1,4 @@
-"""What a run left on its storage, read for its page: configuration, rows, grids of samples, facts of a checkpoint."""
+"""The records of a run, read from its storage for its page: configuration, rows, sample grids, checkpoint facts."""
 
 import json
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from gandist.training.outputs import ROWS
 
 MOST_GRIDS = 24
 GAP_S = 2.0
-"""A tick is timed from the row before. Longer unaccounted for, and the process between the two was another."""
+"""Seconds between two rows that the later tick's time may leave unexplained; a longer gap means a new process."""
 
 
 class Mark(NamedTuple):
-    """Something that happened between two rows."""
+    """An event between two rows."""
 
     images_seen: int
     kind: str
@@ -34,7 +34,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run as its files tell it."""
+    """A run as recorded in its files."""
 
     address: str
     config_yaml: str
@@ -48,7 +48,7 @@ class RecordedRun:
     captions: list[str]
     checkpoints: list[int]
     manifest: dict[str, Any]
-    """Of the newest checkpoint; empty where there is none."""
+    """Facts of the newest checkpoint; empty without one."""
     attempts: int
 
     @property
@@ -58,7 +58,7 @@ class RecordedRun:
 
     @property
     def labels(self) -> list[str]:
-        """What the rows of the samples show: captions, or classes; nothing where G has no condition."""
+        """Labels of the sample grid's rows: captions or classes; empty if G has no condition."""
         classes = self.config.get("model", {}).get("classes") or 0
         return self.captions or [f"class {number}" for number in range(min(classes, ROWS))]
 
@@ -66,7 +66,7 @@ class RecordedRun:
         return float(sum(row.get(key) or 0 for row in self.rows))
 
     def marks(self) -> list[Mark]:
-        """Restarts, roll-backs, and changes of the verdict on the run's health."""
+        """Restarts, rollbacks, and changes of the run's health verdict."""
         found: list[Mark] = []
         nothing: dict[str, Any] = {"images_seen": 0}
         for before, row in zip([nothing, *self.rows], self.rows, strict=False):
@@ -84,7 +84,7 @@ class RecordedRun:
 
 
 def _restart(before: dict[str, Any], row: dict[str, Any]) -> str:
-    """Why the process that wrote `row` is not the one that wrote the row before; empty where it is."""
+    """The restart between two rows, in words; empty if one process wrote both."""
     sizes = before.get("world_size"), row.get("world_size")
     if None not in sizes and sizes[0] != sizes[1]:
         return f"restarted: {sizes[0]} to {sizes[1]} workers"
@@ -97,10 +97,10 @@ def _restart(before: dict[str, Any], row: dict[str, Any]) -> str:
 
 
 def read(run: str, samples_bytes: int) -> RecordedRun:
-    """Everything of a run but its weights; of its grids of samples at most so many bytes.
+    """Read a run without its weights; its sample grids take at most `samples_bytes` bytes.
 
     Raises:
-        ConfigError: there is no run, or it has written no metrics yet.
+        ConfigError: there is no run, or it has no metrics yet.
     """
     storage = open_run(run)
     written = storage.read_bytes("config.yaml") or b""
@@ -131,7 +131,7 @@ def read(run: str, samples_bytes: int) -> RecordedRun:
 
 
 def _facts(data: bytes | None) -> dict[str, Any]:
-    """A JSON object; nothing of one that is missing or torn, which a page of the rest does not need."""
+    """A JSON object; empty if it is missing or torn, since the page can do without it."""
     try:
         facts = json.loads(data or b"{}")
     except ValueError:
@@ -148,8 +148,8 @@ def _previews(storage: Storage) -> dict[int, pafs.FileInfo]:
 
 
 def thinned(sizes_bytes: Sequence[int], most: int, budget_bytes: int) -> list[int]:
-    """Which files are taken, at most so many and so large together: spread evenly, the first and the last among
-    them. The last in any case."""
+    """Indices of at most `most` files with at most `budget_bytes` bytes in total: evenly spaced, with the first and
+    the last. The last is always taken."""
     for n in range(min(most, len(sizes_bytes)), 1, -1):
         chosen = [int(i) for i in np.linspace(0, len(sizes_bytes) - 1, n).round()]
         if sum(sizes_bytes[i] for i in chosen) <= budget_bytes:

@@ -1,3 +1,3 @@
-"""What the folder of a run holds: checkpoints, attempts, the log of metrics, evaluations, and the generator that was
-trained. May import: `gandist.data` and what lies below it.
+"""The contents of a run's folder: checkpoints, attempts, the metrics log, evaluations, and the trained generator. May
+import: `gandist.data` and the packages below it.
 """

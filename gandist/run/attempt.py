@@ -1,6 +1,6 @@
-"""One attempt at a run: each start gets the next number, and an older attempt that still lives must not write.
+"""Attempts at a run: each start gets the next number, and an older attempt that still lives must not write.
 
-A start may take several attempts, as Ray restarts lost workers; one that was overtaken by another start takes no more.
+A start may take several attempts, since Ray restarts lost workers; after another start overtakes it, it takes no more.
 """
 
 import json
@@ -12,21 +12,21 @@ from gandist.storage.storage import Storage
 
 FILE = "attempt.json"
 STOP_FILE = "stop"
-"""A file of this name in a run's folder asks the run to end after a last checkpoint."""
+"""This file in a run's folder asks the run to end after a last checkpoint."""
 RESIZE_FILE = "resize"
-"""The same, of the workers there are: others go on from that checkpoint."""
+"""This file asks the present workers to end likewise; other workers resume from that checkpoint."""
 REMEMBERED = 50
-"""Starts that are remembered, newest last."""
+"""Number of starts to remember, newest last."""
 
 
 class Attempt:
-    """This attempt at the run, announced on its storage."""
+    """The current attempt at the run, announced on its storage."""
 
     def __init__(self, storage: Storage, start: str = "") -> None:
-        """`start`: what all attempts of one start of the run have in common; "" where there is one attempt only.
+        """`start`: an id that all attempts of one start share; "" if there is only one attempt.
 
         Raises:
-            OvertakenError: a later start has taken over.
+            OvertakenError: a later start has taken over the run.
         """
         latest = _read(storage)
         self.storage, self.token = storage, uuid.uuid4().hex
@@ -38,14 +38,14 @@ class Attempt:
         note = {"attempt": self.number, "token": self.token, "starts": starts}
         storage.write_bytes(FILE, json.dumps(note).encode())
         self.fenced = Storage(storage.root, check=self.check)
-        """The storage, on which nothing is changed once a later attempt has taken over."""
+        """The storage; it refuses all changes once a later attempt has taken over."""
 
     @property
     def restarts(self) -> int:
         return self.number - 1
 
     def superseded(self) -> str | None:
-        """Which later attempt has taken over, if one has."""
+        """Describe the later attempt that has taken over; None if there is none."""
         latest = _read(self.storage)
         return None if latest["token"] == self.token else f"attempt {latest['attempt']}"
 
@@ -62,17 +62,17 @@ def _read(storage: Storage) -> dict[str, Any]:
 
 
 def count(storage: Storage) -> int:
-    """How many attempts at the run there were."""
+    """Number of attempts at the run so far."""
     return int(_read(storage)["attempt"])
 
 
 def overtaken(storage: Storage, start: str) -> bool:
-    """Whether a later start has taken the run over from this one."""
+    """Whether a later start has taken over the run from `start`."""
     return start in _read(storage).get("starts", [])[:-1]
 
 
 def ask_to_stop(storage: Storage, file: str = STOP_FILE) -> None:
-    """Ask every rank of the run to end, wherever it runs."""
+    """Ask all ranks of the run to end."""
     storage.write_bytes(file, b"")
 
 
@@ -81,6 +81,6 @@ def stop_asked(storage: Storage) -> bool:
 
 
 def clear_stop(storage: Storage, *files: str) -> None:
-    """Take the request back: a new start is meant to run."""
+    """Withdraw the request: a new start is about to run."""
     for file in files or (STOP_FILE, RESIZE_FILE):
         storage.delete(file)

@@ -1,4 +1,4 @@
-"""Players <-> storage: safetensors and JSON, written whole or not at all, verified when read. Nothing is unpickled.
+"""Players <-> storage: safetensors and JSON, written atomically and verified when read. Nothing is unpickled.
 
 A checkpoint is the folder `checkpoints/NNNNNNNN` (NNNNNNNN = images seen) of a run: one safetensors file for each
 of G, D, G_ema and the two optimisers, `state.json`, and `manifest.json` with the sha256 of every other file.
@@ -35,7 +35,7 @@ FILES = ("G", "D", "G_ema", "optim_G", "optim_D")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint, in memory."""
+    """A verified checkpoint in memory."""
 
     name: str
     manifest: dict[str, Any]
@@ -46,23 +46,23 @@ class Checkpoint:
         return int(self.manifest["images_seen"])
 
     def tensors(self, file: str) -> dict[str, Tensor]:
-        """The tensors of one of `FILES` by their names."""
+        """The tensors of one of `FILES`, by name."""
         return load_tensors(self.files[f"{file}.safetensors"])
 
     def restore(self, players: Players) -> None:
-        """Put the players in the state that was saved.
+        """Restore the saved state of the players.
 
         Raises:
-            CheckpointError: the networks are of another shape.
+            CheckpointError: the networks have other shapes.
         """
         players.load({name: self.tensors(name) for name in FILES}, json.loads(self.files["state.json"]))
 
 
 class Checkpoints:
-    """The checkpoints of a run, for the one process that goes on from the newest: found, verified and read once.
+    """The checkpoints of a run, for the process that resumes from the newest: found, verified and read once.
 
-    The newest stays in memory until `release`, since to read and hash it takes its time. On storage only the list of
-    checkpoints and its manifest are looked at again: another attempt at the run may have written meanwhile.
+    The newest stays in memory until `release`, because reading and hashing it takes time. Later calls only check the
+    list of checkpoints and the newest one's manifest, since another attempt may have written meanwhile.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -71,7 +71,7 @@ class Checkpoints:
         self._newest: Checkpoint | None = None
 
     def newest(self) -> Checkpoint | None:
-        """The newest sound checkpoint, as the function `newest` finds it; damaged ones are looked at once."""
+        """The newest sound checkpoint, as by the function `newest`; damaged ones are read once."""
         there = names(self.storage)
         if self._newest is not None and self._names == there:
             with suppress(CheckpointError):
@@ -80,21 +80,21 @@ class Checkpoints:
         return self._newest
 
     def read(self, name: str) -> Checkpoint:
-        """The checkpoint `name`, as the function `read` gives it."""
+        """The checkpoint `name`, as by the function `read`."""
         return read(self.storage, name, self._newest)
 
     def release(self) -> None:
-        """Keep no checkpoint in memory any longer."""
+        """Free the checkpoint in memory."""
         self._newest = None
 
 
 def read(storage: Storage, name: str, known: Checkpoint | None = None) -> Checkpoint:
-    """The checkpoint `name` (its folder under `checkpoints/`), every file checked against the manifest.
+    """Read the checkpoint `name` (its folder in `checkpoints/`), and check every file against the manifest.
 
-    `known`: one that was read before, which is given back where its manifest is still on storage.
+    `known`: a checkpoint from an earlier call, returned if its manifest is still on storage.
 
     Raises:
-        CheckpointError: with the path: torn, tampered with, or of an unknown format.
+        CheckpointError: the checkpoint is incomplete, altered, or of an unknown format; names the path.
     """
     folder = f"{FOLDER}/{name}"
     where = storage.uri(folder)
@@ -129,7 +129,7 @@ def read(storage: Storage, name: str, known: Checkpoint | None = None) -> Checkp
 def names(storage: Storage) -> list[str]:
     """Folders of the checkpoints of a run, oldest first.
 
-    On an object store, which has no rename, one without a manifest is being written, or its writer was killed.
+    On an object store, which cannot rename, a checkpoint without a manifest is unfinished, or its writer was killed.
     """
     found = sorted((name for name in storage.folders(FOLDER) if name.isdigit()), key=int)
     if storage.local is None:
@@ -138,10 +138,10 @@ def names(storage: Storage) -> list[str]:
 
 
 def newest(storage: Storage) -> Checkpoint | None:
-    """The newest sound checkpoint of a run; damaged ones are named in a warning. None where there are none.
+    """The newest sound checkpoint of a run; a warning names damaged ones. None if there are no checkpoints.
 
     Raises:
-        CheckpointError: there are checkpoints, and every one is damaged.
+        CheckpointError: every checkpoint is damaged.
     """
     return _newest(storage, names(storage))
 
@@ -162,7 +162,7 @@ def _newest(storage: Storage, found: list[str]) -> Checkpoint | None:
 
 @dataclass(frozen=True)
 class Written:
-    """What writing a checkpoint cost."""
+    """The cost of writing a checkpoint."""
 
     write_s: float
     stall_s: float
@@ -170,11 +170,11 @@ class Written:
 
 
 class Writer:
-    """Writes checkpoints in the background: training stops only for the copy of the tensors, and on a GPU only until
-    that copy is queued.
+    """Writes checkpoints in the background: training waits only for the copy of the tensors, on a GPU only until the
+    copy is queued.
 
-    One at a time: where the storage is slower than the run, `save` waits for the checkpoint before. The copy's room in
-    host memory is kept from one to the next: to fault in new pages costs several times the copy.
+    It writes one at a time: on slow storage `save` waits for the previous checkpoint. It keeps the copy's host memory
+    for the next one: page faults on new memory cost several times the copy.
     """
 
     def __init__(
@@ -186,10 +186,10 @@ class Writer:
         best: Callable[[int], int | None] = lambda images_seen: None,
         written: Callable[[Written], None] = lambda written: None,
     ) -> None:
-        """`facts`: what the manifest holds besides (fingerprints, the configuration). `keep_every`: in images.
+        """`facts`: further entries of the manifest (fingerprints, the configuration). `keep_every`: in images.
 
-        `best`: images seen -> those of the best checkpoint until then, which is kept whatever its age.
-        `written` is told of each checkpoint as soon as it is safe, on the thread that writes.
+        `best`: images seen -> images seen at the best checkpoint so far, which is kept regardless of its age.
+        `written` is called for each checkpoint when it is safe, on the writing thread.
         """
         self.storage, self.facts, self.keep, self.keep_every = storage, facts, keep, keep_every
         self.best, self.written = best, written
@@ -197,11 +197,11 @@ class Writer:
         self._room: dict[str, dict[str, Tensor]] = {}
 
     def save(self, players: Players) -> float:
-        """Start writing a checkpoint; how long training stood still for it, in seconds.
+        """Start writing a checkpoint; return the time that training waited, in seconds.
 
         Raises:
-            OSError: the one before could not be written.
-            OvertakenError: another attempt at the same run has taken over.
+            OSError: the previous checkpoint could not be written.
+            OvertakenError: another attempt has taken over the run.
         """
         start = time.perf_counter()
         self.wait()
@@ -216,11 +216,11 @@ class Writer:
         return stall_s
 
     def check(self) -> None:
-        """Raise what made the writing of the last checkpoint fail, if it has failed by now."""
+        """Raise the error of the last write, if it has failed by now."""
         self._writing.check()
 
     def wait(self) -> None:
-        """Wait until the checkpoint that is being written is safe."""
+        """Wait until the current checkpoint is safe."""
         self._writing.wait()
 
     def close(self) -> None:
@@ -244,21 +244,21 @@ class Writer:
         try:
             self.storage.write_folder(f"{FOLDER}/{scalars['images_seen']:08d}", files, last=MANIFEST)
         except OSError:
-            self.storage.check()  # a later attempt sweeps away what this one had begun
+            self.storage.check()  # a later attempt deletes unfinished files of this one
             raise
         self.written(Written(time.perf_counter() - start, stall_s, sum(map(len, files.values()))))
         self._prune(scalars["images_seen"])
 
     def _prune(self, images_seen: int) -> None:
-        # Newer ones were passed over as damaged: they take nobody's place, and are replaced when the run gets there.
+        # Newer ones were skipped as damaged: they do not count, and the run will replace them when it gets there.
         counts = [int(name) for name in names(self.storage) if int(name) <= images_seen]
         for count in expendable(counts, self.keep, self.keep_every, self.best(images_seen)):
             self.storage.delete_folder(f"{FOLDER}/{count:08d}", last=MANIFEST)
 
 
 def expendable(images_seen: list[int], keep: int, keep_every: int | None, best: int | None = None) -> list[int]:
-    """Of checkpoints at these counts, those to delete: neither among the newest `keep`, nor the first of a
-    stretch of `keep_every` images, nor the best."""
+    """The checkpoints to delete, out of these image counts: all except the newest `keep`, the first in each interval
+    of `keep_every` images, and the best."""
     ordered = sorted(images_seen)
     kept = {*ordered[-keep:], best}
     if keep_every:

@@ -1,4 +1,4 @@
-"""Samples of a generator, drawn batch after batch on all the devices that there are."""
+"""Samples of a generator, drawn in batches on all devices."""
 
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -13,14 +13,14 @@ from gandist.distributed.ranks import pick_device
 from gandist.run.trained import BATCH, Trained
 
 AHEAD = 2
-"""Batches that each device draws ahead of who takes them."""
+"""Batches that each device draws ahead of the consumer."""
 
 
 def devices_of(choice: str) -> list[torch.device]:
-    """Every GPU where `choice` (`auto`, `cpu` or `cuda`) comes to a GPU, else the CPU.
+    """All GPUs if `choice` (`auto`, `cpu` or `cuda`) selects a GPU, otherwise the CPU.
 
     Raises:
-        ConfigError: a GPU is asked for, and there is none.
+        ConfigError: `choice` is `cuda`, and there is no GPU.
     """
     device = pick_device(choice)
     return [torch.device("cuda", i) for i in range(torch.cuda.device_count())] if device.type == "cuda" else [device]
@@ -29,18 +29,19 @@ def devices_of(choice: str) -> list[torch.device]:
 def drawn(
     trained: Trained, z: Tensor, y: Tensor | None = None, devices: Sequence[torch.device] = ()
 ) -> Generator[np.ndarray, None, None]:
-    """What G makes of latents and conditions, in order: rows of the medium, BATCH at a time but for the last.
+    """Samples of G for latents and conditions, in order: rows of the medium in batches of BATCH; the last may be
+    smaller.
 
-    Each device has a copy of G and a thread; batches are dealt to them in turn. Sample i is the same, bit for
-    bit, for any number of samples and of devices of one kind.
+    Each device has a copy of G and a thread; batches go to the devices in turn. Sample i is the same, bit for
+    bit, for any number of samples and for any number of devices of one kind.
 
     Args:
-        devices: the first is that of `trained`; by default it alone.
+        devices: the first must be that of `trained`; default: only that one.
     """
     replicas = [trained, *map(trained.on, devices[1:])]
     threads, chosen = torch.get_num_threads(), torch.backends.cudnn.deterministic
     waiting: deque[Future[np.ndarray]] = deque()
-    torch.backends.cudnn.deterministic = True  # of convolutions' algorithms some add up in any order
+    torch.backends.cudnn.deterministic = True  # some convolution algorithms sum in random order
     try:
         with ExitStack() as stack:
             pools = [stack.enter_context(ThreadPoolExecutor(1, "draw", _begin, (r.device, threads))) for r in replicas]
@@ -56,6 +57,6 @@ def drawn(
 
 
 def _begin(device: torch.device, threads: int) -> None:
-    torch.set_num_threads(threads)  # which a new thread does not take over by itself
+    torch.set_num_threads(threads)  # a new thread does not inherit it
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -1,4 +1,4 @@
-"""A file in the run's folder that keeps all messages of a command."""
+"""A log file in the run's folder with all messages of a command."""
 
 import logging
 import time
@@ -11,16 +11,16 @@ from gandist.storage.storage import Storage
 FOLDER = "logs"
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 UPLOAD_S = 60.0
-"""Seconds between two writings of a log to an object store, which cannot append."""
+"""Seconds between uploads of a log to an object store, which cannot append."""
 
 
 class StoredLog(logging.Handler):
-    """Keeps messages of all levels in a file of a run's storage."""
+    """Writes messages of all levels to a file on a run's storage."""
 
     def __init__(self, storage: Storage) -> None:
         super().__init__(logging.DEBUG)
         self.setFormatter(logging.Formatter(FORMAT))
-        # To the microsecond: two commands may begin within a second.
+        # To the microsecond: two commands may start within a second.
         self.storage, self.path = storage, f"{FOLDER}/{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
         self._text, self._written_s = "", time.monotonic()
         self._file = None
@@ -42,7 +42,7 @@ class StoredLog(logging.Handler):
         self._written_s = time.monotonic()
 
     def discard(self) -> None:
-        """Keep nothing of this log: the command had nothing to do."""
+        """Drop this log: the command had nothing to do."""
         self.close()
         self._text = ""
         self.storage.delete(self.path)
@@ -57,7 +57,7 @@ class StoredLog(logging.Handler):
 
 @contextmanager
 def kept(storage: Storage) -> Iterator[StoredLog]:
-    """Within, everything that the logger `gandist` is given goes to a file of the run too."""
+    """Inside the context, all messages to the logger `gandist` also go to a file of the run."""
     log, handler = logging.getLogger("gandist"), StoredLog(storage)
     log.addHandler(handler)
     try:

@@ -1,4 +1,4 @@
-"""The rows of `metrics.jsonl`, in which a run records what it measures."""
+"""The rows of `metrics.jsonl`, the metrics of a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class RunLog:
-    """`metrics.jsonl` of a run: one JSON object a line, each flushed as it is written.
+    """`metrics.jsonl` of a run: one JSON object per line, flushed after each row.
 
-    Opening drops the rows past `images_seen`, where the run takes up again, and a line that a crash tore. The first
-    row puts a new file in place of the old one: what an older attempt that holds that one open still appends is lost.
-    A storage that cannot append gets the whole file anew with each row.
+    Opening drops the rows past `images_seen`, where the run resumes, and a line torn by a crash. The first row
+    replaces the file by a new one: an older attempt that still has the old file open appends to no effect. A storage
+    that cannot append gets the whole file with each row.
     """
 
     def __init__(self, storage: Storage, images_seen: int = 0, name: str = METRICS_FILE):
@@ -47,19 +47,19 @@ class RunLog:
 
 
 def last_images_seen(storage: Storage) -> int:
-    """Images seen at the last row of a run's `metrics.jsonl`; -1 where there is none."""
+    """Images seen at the last row of a run's `metrics.jsonl`; -1 without rows."""
     rows = decode(storage.read_bytes(METRICS_FILE) or b"")
     return int(rows[-1]["images_seen"]) if rows else -1
 
 
 def encode(row: Mapping[str, Any]) -> bytes:
-    """A row as a line of strict JSON, in which a number that is not finite is null."""
+    """A row as a line of strict JSON; a number that is not finite becomes null."""
     row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
     return json.dumps(row, allow_nan=False).encode() + b"\n"
 
 
 def decode(data: bytes) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`, without lines that are not whole."""
+    """The rows of a `metrics.jsonl`; incomplete lines are dropped."""
     rows: list[dict[str, Any]] = []
     for text in data.split(b"\n"):
         try:

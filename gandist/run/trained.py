@@ -1,4 +1,4 @@
-"""The generator of a run, as a checkpoint has it: what is drawn from after training."""
+"""The trained generator of a run, loaded from a checkpoint for drawing."""
 
 import copy
 import hashlib
@@ -30,12 +30,12 @@ from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage
 
 BATCH = 25
-"""Samples that G draws at a time, always: on a CPU as fast as more of them, and who wants one waits for few."""
+"""Samples per batch of G, always: on a CPU larger batches are no faster, and a small draw finishes sooner."""
 
 
 @cache
 def drawing_stream(device: torch.device) -> torch.cuda.Stream:
-    """One for all evaluations: torch has 32 streams, then gives the first ones out again, the feed's among them."""
+    """One stream for all evaluations: torch has 32, then reuses the first ones, including the feed's."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
@@ -48,80 +48,80 @@ class Trained:
     images_seen: int
     device: torch.device
     encoder: str = ""
-    """What embedded the captions that it was trained on."""
+    """Id of the text encoder of its training captions."""
 
     @cached_property
     def medium(self) -> Medium:
-        """What a sample is."""
+        """The medium of the samples."""
         return medium_of(self.config)
 
     @cached_property
     def condition(self) -> Condition:
-        """What G is told."""
+        """The condition that G takes."""
         return condition_of(self.config)
 
     @cached_property
     def _draw(self) -> Callable[..., Tensor]:
-        """G, on a GPU captured: of so few samples the launches take longer than what they launch."""
+        """G, captured on a GPU: for small batches kernel launches take longer than the kernels."""
         if self.device.type != "cuda":
             return self.G
         return captured(self.G, drawing_stream(self.device))
 
     def latents(self, n: int, seed: int = 0, truncation: float = 1.0) -> Tensor:
-        """z (n, latents); sample i has the same under any n. Truncation below 1 trades variety for typicality."""
+        """z (n, latents); sample i is the same for any n. Truncation below 1 trades variety for typicality."""
         z = philox(seed, "sample/z").standard_normal((n, latents_of(self.config)), dtype=np.float32)
         return torch.from_numpy(z).to(self.device) * truncation
 
     def conditions(self, n: int, seed: int = 0) -> Tensor | None:
-        """Conditions (n, ...) drawn at random: classes, or the captions of training samples; None without.
+        """Random conditions (n, ...): classes, or captions of training samples; None for an unconditional G.
 
         Raises:
-            DataError: the training set is needed, and cannot be read.
+            DataError: the training set is needed and cannot be read.
         """
         found = self.condition.any(n, philox(seed, "sample/y"), lambda: dataset.open_index(self.config))
         return None if found is None else self.told(found)
 
     def told(self, stored: np.ndarray) -> Tensor | None:
-        """Conditions as they are stored (n, ...) as G takes them."""
+        """Stored conditions (n, ...) in the form that G takes."""
         return self.condition.to_network(torch.from_numpy(np.ascontiguousarray(stored)).to(self.device))
 
     def captions(self, n: int, seed: int = 0) -> list[str]:
-        """The captions (n,) whose vectors `conditions` gives, of a run that has text."""
+        """The captions (n,) of the vectors from `conditions`, for a run with text."""
         captions = dataset.open_index(self.config).captions
         numbers = philox(seed, "sample/y").integers(len(captions), size=n)
         return [captions[number] or "" for number in numbers]
 
     @torch.no_grad()
     def samples(self, z: Tensor, y: Tensor | None) -> np.ndarray:
-        """What G makes of latents and conditions, as rows of the medium (n, *row.shape).
+        """G's samples for latents and conditions, as rows of the medium (n, *row.shape).
 
-        The first ones are the same, bit for bit, whatever comes after them.
+        The first samples are the same, bit for bit, regardless of those that follow.
         """
         slices = [slice(first, first + BATCH) for first in range(0, len(z), BATCH)]
         return np.concatenate([self._batch(z[part], None if y is None else y[part]) for part in slices])
 
     def _batch(self, z: Tensor, y: Tensor | None) -> np.ndarray:
-        # Filled up with what is there, for products of fewer rows are summed in another order.
+        # Padded with existing rows, because products with fewer rows are summed in another order.
         rows = torch.arange(BATCH, device=z.device) % len(z)
         x = self._draw(z[rows].to(self.device), None if y is None else y[rows].to(self.device))
         return np.ascontiguousarray(self.medium.from_network(x[: len(z)]).cpu().numpy())
 
     def draw(self, n: int, seed: int = 0) -> np.ndarray:
-        """n samples at random, as rows of the medium (n, *row.shape)."""
+        """n random samples, as rows of the medium (n, *row.shape)."""
         return self.samples(self.latents(n, seed), self.conditions(n, seed))
 
     def on(self, device: torch.device) -> Self:
-        """A copy of it on another device."""
+        """A copy on another device."""
         return replace(self, G=copy.deepcopy(self.G).to(device), device=device)
 
 
 def open_run(run: str) -> Storage:
-    """The storage of the run in the folder or at the address `run`.
+    """The storage of the run at the folder or address `run`.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such run.
     """
-    if not is_remote(run) and not local_path(run, "RUN").is_dir():  # which `Storage` would make
+    if not is_remote(run) and not local_path(run, "RUN").is_dir():  # `Storage` would create it
         raise ConfigError(f"{run}: is no run: there is no such folder")
     storage = Storage(run if is_remote(run) else str(local_path(run, "RUN").resolve()))
     if not storage.exists("config.yaml"):
@@ -130,12 +130,12 @@ def open_run(run: str) -> Storage:
 
 
 def open_trained(run: str, device: torch.device, images_seen: int | str | None = None) -> Trained:
-    """The generator of the run in the folder or at the address `run`: of its newest sound checkpoint, of that at
-    `images_seen`, or of the `best` that was measured while it trained.
+    """The generator of the run at the folder or address `run`: from its newest sound checkpoint, the one at
+    `images_seen`, or the `best` by the run's evaluations.
 
     Raises:
-        ConfigError: there is no run.
-        CheckpointError: it has no sound checkpoint, or not the one asked for.
+        ConfigError: there is no such run.
+        CheckpointError: the run has no sound checkpoint, or not the requested one.
     """
     storage = open_run(run)
     source = storage.uri("config.yaml")
@@ -158,10 +158,10 @@ def open_trained(run: str, device: torch.device, images_seen: int | str | None =
 
 
 def _run_imports(storage: Storage, paths: Iterable[str], expected: Mapping[str, str]) -> None:
-    """Run the files that a run imports, as it has kept them.
+    """Execute the run's stored copies of the plug-in files that it imports.
 
     Raises:
-        CheckpointError: one is not what the checkpoint was trained with.
+        CheckpointError: a file differs from the one that the checkpoint was trained with.
     """
     for path in paths:
         name = Path(path).name
@@ -175,11 +175,11 @@ def _run_imports(storage: Storage, paths: Iterable[str], expected: Mapping[str, 
 
 
 def check_stage_1(config: RunConfig) -> Trained | None:
-    """The first stage that a second one builds on, its sizes compared; None where there is no second stage.
+    """The first stage of a second-stage run, after comparing their sizes; None if there is no second stage.
 
     Raises:
-        ConfigError: that run is not there, of another network, or of other sizes; the message names the field.
-        CheckpointError: it has no sound checkpoint.
+        ConfigError: that run does not exist, or has another network or other sizes; the message names the field.
+        CheckpointError: that run has no sound checkpoint.
     """
     run = config.model.stage_1
     if run is None:
@@ -206,7 +206,7 @@ def check_stage_1(config: RunConfig) -> Trained | None:
 
 
 def take_stage_1(config: RunConfig, players: Players) -> None:
-    """Give a second stage that starts the generator of its first, the running average: for good, in G and G_ema."""
+    """Give a new second stage the running average of its first stage's generator: permanently, in G and G_ema."""
     if (first := check_stage_1(config)) is not None:
         for net in (players.G.net, players.G_ema):
             load_weights(net.get_submodule("stage_1"), dict(first.G.state_dict()), "stage_1")

@@ -1,8 +1,8 @@
 """`python -m gandist.tune SWEEP.yaml [key=value ...]`: search learning rates, losses, any field.
 
-Each trial is an ordinary run. The same command goes on with a sweep that was interrupted. Written are
-`sweeps/NAME/trials.parquet`, `best.yaml` and `report.html`. Exit status: 0 done, 1 every trial failed, or the sweep
-did, 2 the sweep file, configuration or data cannot be used (one message says why), 143 stopped by a signal.
+Each trial is an ordinary run. The same command resumes an interrupted sweep. It writes `sweeps/NAME/trials.parquet`,
+`best.yaml` and `report.html`. Exit status: 0 done, 1 every trial failed, or the sweep did, 2 the sweep file,
+configuration or data cannot be used (one message says why), 143 stopped by a signal.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--resume", choices=["auto", "never", "must"], default="auto", help="(default: %(default)s)")
     add("--dry-run", action="store_true", help="check everything, print the trials, and start nothing")
     options = parser.parse_intermixed_args(argv)
-    from gandist.tune.drive import drive, show  # Ray takes seconds, a message on usage should not
+    from gandist.tune.drive import drive, show  # importing Ray takes seconds; usage messages do without it
     from gandist.tune.sweep import read
 
     plan = read(options.sweep, options.overrides)

@@ -1,4 +1,4 @@
-"""The driver of a sweep: Ray Tune over trials, from the first or where an earlier driver was lost, to the answer."""
+"""The driver of a sweep: runs Ray Tune over the trials, from the start or after the loss of an earlier driver."""
 
 import json
 import logging
@@ -34,21 +34,21 @@ log = logging.getLogger("gandist")
 
 FILE, REPORT, RAY = "sweep.json", "report.html", "ray"
 MAY_CHANGE = ("concurrent", "config", "dir", "set", "launch.", "telemetry.", "track.")
-"""What may differ between a sweep and its resumption, of the sweep's keys and of the configuration's fields, which
-are compared with what `set` made of them."""
+"""Keys of the sweep and fields of the configuration that may differ when a sweep is resumed. Fields are compared
+after `set` is applied."""
 ENVIRONMENT = {
-    # Otherwise the trials of a driver that is killed would be forgotten since some ten seconds before.
+    # The default would lose the trials of about the last ten seconds when the driver is killed.
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the runs have their own
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the runs have their own loggers
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # its banner comes at any verbosity
+    "RAY_AIR_NEW_OUTPUT": "0",  # Ray prints its banner at any verbosity
 }
 LOST = 3
-"""Times that a trial's lost process (a node's failure, no memory left) is started again."""
+"""Number of restarts of a trial's lost process (node failure, out of memory)."""
 
 
 def show(plan: Plan) -> None:
-    """Print the points of the trials, where they are known, and what a trial shares."""
+    """Print the common configuration of all trials, and the points of the trials if they are known."""
     print(yaml.safe_dump(plan.tree, sort_keys=False))  # noqa: T201
     for number, values in enumerate(plan.points or ()):
         print(f"{number:05d} {json.dumps(values)}")  # noqa: T201
@@ -57,11 +57,11 @@ def show(plan: Plan) -> None:
 
 
 def drive(plan: Plan, resume: Resume) -> int:
-    """Run the sweep to its end; the exit status.
+    """Run the sweep to its end; return the exit status.
 
     Raises:
         GandistError: data, storage or room for trials is missing.
-        RunError: no trial came to a measurement.
+        RunError: no trial produced a measurement.
     """
     base = plan.base
     check_evaluation(base, dataset.open_index(base))
@@ -79,7 +79,7 @@ def drive(plan: Plan, resume: Resume) -> int:
     answered = write_best(plan, found, storage)
     try:
         storage.write_bytes(REPORT, page(found).encode())
-    except Exception as error:  # no failure of the sweep, whose answer is written
+    except Exception as error:  # not a failure of the sweep, whose results are written
         log.warning("no report: %s: %s", type(error).__name__, error)
     print(terminal(found))  # noqa: T201
     if len(found.trials) < plan.trials or any(trial.state in UNFINISHED for trial in found.trials):
@@ -99,10 +99,11 @@ def drive(plan: Plan, resume: Resume) -> int:
 
 
 def prepare(plan: Plan, resume: Resume) -> tuple[Storage, bool]:
-    """The sweep's storage, and whether there is a sweep to go on with.
+    """The sweep's storage, and whether there is a sweep to resume.
 
     Raises:
-        ConfigError: it is another sweep, or cannot be written to; `must`, and there is none.
+        ConfigError: the storage holds another sweep, or cannot be written to; or `resume` is `must`, and there is no
+            sweep.
     """
     root = sweep_root(plan.sweep)
     if resume == "never":
@@ -131,7 +132,7 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _serve(plan: Plan, storage: Storage, closing: ExitStack) -> SweepTelemetry | None:
-    """The driver's metrics, announced as those of a run."""
+    """Serve the driver's metrics, announced like those of a run."""
     chosen = plan.base.telemetry
     if not chosen.enabled:
         return None
@@ -147,14 +148,14 @@ def _serve(plan: Plan, storage: Storage, closing: ExitStack) -> SweepTelemetry |
 
 
 def _tune(plan: Plan, storage: Storage, at_once: int, watch: Watch, started: bool) -> None:
-    """Ray Tune over the trials. It keeps its own notes in the sweep's folder, and goes on from them."""
+    """Run Ray Tune over the trials. It keeps its own state in the sweep's folder, and resumes from it."""
     job = {
         "config": plan.tree,
         "root": storage.root,
         "metrics": plan.metrics,
         "imports": extensions.sources(plan.base.imports),
     }
-    # It misses the files of the loggers that are switched off.
+    # Ray Tune warns of missing files of the disabled loggers.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     points = {} if plan.points is None else {"point": tune.grid_search(plan.points)}
     judge = scheduler(plan)

@@ -1,7 +1,7 @@
-"""How much each parameter has to do with a trial's being among the best, by Optuna's PED-ANOVA.
+"""The importance of each parameter for a trial's being among the best, by Optuna's PED-ANOVA.
 
-PED-ANOVA (Watanabe et al. 2023) compares where the best trials lie along a parameter with where all of them do. It
-takes conditional parameters by the trials that have them.
+PED-ANOVA (Watanabe et al. 2023) compares the distribution of a parameter over the best trials with that over all
+trials. For a conditional parameter it uses the trials that have it.
 """
 
 import logging
@@ -14,20 +14,20 @@ from gandist.tune.trials import Findings
 
 FEWEST_TRIALS = 5
 BEST_TRIALS = 5
-"""So many of the best are compared with all, or a tenth of all where that is more, but at most half."""
+"""Minimum number of best trials to compare with all; a tenth of all trials if that is more, but at most half."""
 
 
 class Importance(NamedTuple):
     shares: dict[str, float]
-    """By path, the largest first, together 1; empty where nothing can be said."""
+    """By path, the largest first, with sum 1; empty without a result."""
     best: int
     trials: int
     why_not: str
-    """Why nothing can be said."""
+    """The reason for no result."""
 
 
 def importance(findings: Findings) -> Importance:
-    """Importance of the parameters at `common_images`, with the values that the trials had there."""
+    """Importance of the parameters at `common_images`, with the trials' values at that time."""
     at = findings.common_images()
     searched = parameters(findings)
     found = [
@@ -57,8 +57,8 @@ def _none(why: str) -> Importance:
 def _shares(
     found: list[tuple[float, dict[str, Any]]], searched: list[Parameter], greatest: bool, quantile: float
 ) -> dict[str, float]:
-    """Of each parameter that varies, not normalised."""
-    import optuna  # half a second, which a sweep that only starts need not wait
+    """The importance of each parameter that varies, not normalised."""
+    import optuna  # importing takes half a second, which starting a sweep does not need
 
     optuna.logging.set_verbosity(logging.WARNING)
     study = optuna.create_study(direction="maximize" if greatest else "minimize")
@@ -72,8 +72,8 @@ def _shares(
             )
         )
     with warnings.catch_warnings():
-        # That a conditional parameter has few trials, or ties make all of them the best: the page says how little
-        # this means, or that it says nothing.
+        # A conditional parameter may have few trials, or ties may put all trials among the best: the page says how
+        # little this means, or that it means nothing.
         warnings.simplefilter("ignore")
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
         return optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)

@@ -1,4 +1,4 @@
-"""Who went on with whose weights in a population, and how its parameters changed, as charts."""
+"""Charts of a population: which trials took over whose weights, and how the parameters changed."""
 
 from collections import Counter
 
@@ -10,8 +10,8 @@ from gandist.tune.trials import Findings
 
 
 def lineage(findings: Findings) -> list[Plot]:
-    """A lane a trial, arrows from whose weights were taken to who took them; and how the numbers changed on the way.
-    Nothing where nobody took any."""
+    """A lane per trial with arrows from donors of weights to receivers, and charts of the numbers' changes. Empty if no
+    trial took over weights."""
     if not any(trial.lineage for trial in findings.trials):
         return []
     changing = [each for each in parameters(findings) if not each.categories and each.low < each.high]
@@ -19,7 +19,7 @@ def lineage(findings: Findings) -> list[Plot]:
 
 
 def descent(findings: Findings) -> list[tuple[str, int, int]]:
-    """Through which trials the best one's weights came: name, and images seen from where to where; the last first."""
+    """The trials through which the best one's weights came: name, and first and last images seen; the latest first."""
     trial, found = findings.best(), []
     trials = {each.name: each for each in findings.trials}
     until = trial.images_seen if trial else 0
@@ -28,7 +28,7 @@ def descent(findings: Findings) -> list[tuple[str, int, int]]:
         taken = next((each for each in reversed(trial.lineage) if each.images_seen < before), None)
         found.append((trial.name, taken.images_seen if taken else 0, until))
         trial = trials.get(taken.donor) if taken else None
-        until = before = taken.images_seen if taken else 0  # earlier and earlier
+        until = before = taken.images_seen if taken else 0  # goes back in time
     return found
 
 
@@ -69,7 +69,7 @@ def _steps(findings: Findings, parameter: Parameter) -> Plot:
     x, y = Axis([0.0, findings.total_images / 1000], *across, False), Axis.of(parameter, *upwards)
     (rules, texts), shapes = grid(x, y), []
     for trial in stand.worst_first:
-        # What it was before a trial first took over another's is not kept.
+        # The value before a trial's first takeover is not recorded.
         changes = [(taken.images_seen, parameter.place(taken.params)) for taken in trial.lineage]
         known = [(seen, place) for seen, place in changes or [(0, parameter.place(trial.params))] if place is not None]
         if known:

@@ -29,7 +29,7 @@ class Grid(NamedTuple):
 class Cell(NamedTuple):
     text: str
     by: str
-    """What it is sorted by; empty where there is no value, which comes last."""
+    """Sort key; empty if there is no value, which sorts last."""
 
 
 NOTHING = Cell("-", "")
@@ -38,12 +38,12 @@ NOTHING = Cell("-", "")
 class TrialRow(NamedTuple):
     trial: TrialRecord
     told: str
-    """What is said of the trial that is pointed at."""
+    """Readout for the trial under the pointer."""
     cells: list[Cell]
 
 
 def page(findings: Findings) -> str:
-    """The page of a sweep, finished or not; it holds all that it shows."""
+    """The page of a sweep, finished or not; it contains everything it shows."""
     measured = any(trial.value(findings.metric) is not None for trial in findings.trials)
     return document(
         Path(__file__).parent,
@@ -76,7 +76,7 @@ def _facts(findings: Findings) -> dict[str, str]:
 
 
 def _best(findings: Findings) -> dict[str, str]:
-    """The best trial, and against what it is: the median trial, at the end of each and on equal terms."""
+    """The best trial, compared with the median trial: at the end of each, and at equal numbers of images."""
     best, metric = findings.best(), findings.metric
     if best is None:
         return {}
@@ -107,7 +107,7 @@ def _value(trial: TrialRecord, metric: str) -> str:
 
 
 def _values(findings: Findings, trial: TrialRecord) -> str:
-    """The metrics of a trial; the first, which trials are ranked by, goes without its name where it is alone."""
+    """The metrics of a trial; the first, which ranks trials, has no name if it is the only one."""
     if len(findings.metrics) == 1:
         return _value(trial, findings.metric)
     return ", ".join(f"{metric} {_value(trial, metric)}" for metric in findings.metrics)
@@ -144,7 +144,7 @@ def _best_on_the_way(findings: Findings, trial: TrialRecord) -> Cell:
 
 
 def _grids(findings: Findings) -> list[Grid]:
-    """The newest samples of the best trial, the worst, and the last that failed."""
+    """The newest samples of the best trial, of the worst, and of the last failed one."""
     ranked = findings.ranked()
     sound = [trial for trial in ranked if trial.state not in FAILED and trial.value(findings.metric) is not None]
     failed = [trial for trial in ranked if trial.state in FAILED]

@@ -1,4 +1,4 @@
-"""The parameters of a sweep as its page looks at them: on which scale their values lie, and what they were when."""
+"""The parameters of a sweep for its page: the scale of their values, and their values over time."""
 
 import json
 import math
@@ -20,14 +20,14 @@ class Parameter:
     path: str
     low: float
     high: float
-    """Bounds of the space, and of the values; of categories the first and last place."""
+    """Bounds of the space and of the values; for categories the first and last index."""
     logarithmic: bool = False
     integer: bool = False
     categories: tuple[str, ...] = ()
-    """In the space's order; empty where the parameter is numeric."""
+    """In the space's order; empty for a numeric parameter."""
 
     def place(self, params: dict[str, Any]) -> float | None:
-        """A trial's value as a number, that of a category being its place; None where the trial does not have it."""
+        """A trial's value as a number, or the index of its category; None if the trial does not have the parameter."""
         if self.path not in params:
             return None
         value = params[self.path]
@@ -44,7 +44,7 @@ def said(value: Any) -> str:
 
 
 def parameters(findings: Findings) -> list[Parameter]:
-    """Those that some trial has, in the order of the space."""
+    """The parameters of at least one trial, in the order of the space."""
     trials = findings.trials
     sets = [each for trial in trials for each in (trial.params, *(taken.params for taken in trial.lineage))]
     paths = dict.fromkeys([*findings.space, *(path for params in sets for path in params)])
@@ -64,9 +64,9 @@ def _parameter(path: str, domain: dict[str, Any], values: Sequence[Any]) -> Para
 
 
 def params_at(trial: TrialRecord, images_seen: int | None) -> dict[str, Any]:
-    """A trial's parameters on the way to a measurement (None: to its last). Empty where they are not known: before it
-    first took over another's."""
+    """A trial's parameters at a measurement (None: at its last). Empty if they are unknown: before the trial's first
+    takeover of weights."""
     if images_seen is None or not trial.lineage:
         return trial.params
-    # What is measured at the moment of a take-over was still trained with the values before.
+    # A measurement at the moment of a takeover still used the values before it.
     return next((taken.params for taken in reversed(trial.lineage) if taken.images_seen < images_seen), {})

@@ -1,4 +1,4 @@
-"""The charts of a sweep, as paths and texts of small SVGs; a shape belongs to a trial, by which the page links them."""
+"""The charts of a sweep, as paths and texts of small SVGs; each shape belongs to a trial, and the page links them."""
 
 import math
 import statistics
@@ -14,30 +14,30 @@ from gandist.tune.parameters import Parameter, parameters, params_at, said
 from gandist.tune.trials import FAILED, Findings, TrialRecord
 
 WIDE, TALL = 1100, 300
-"""Size of the charts that take the width of the page."""
+"""Size of full-width charts."""
 LANE = 26
-"""Height of a category, and of a trial in a population."""
+"""Height of a category's row, and of a trial's lane in a population."""
 EDGE = 18
-"""Room at the right, for half of the last number on an axis."""
+"""Margin at the right, for half of the last number on an axis."""
 SMALL = (LEFT, WIDTH - EDGE), (HEIGHT - BOTTOM, TOP)
-"""Where x and y start and end on a small chart."""
+"""Start and end of x and y on a small chart."""
 NAMES, LONGEST = 110, 17
-"""Width that the names of categories and trials take at the left, and the letters that have room there."""
+"""Width of the left column for names of categories and trials, and the number of letters that fit."""
 AXIS = 130
-"""Least width that an axis of the parallel coordinates takes."""
+"""Minimum width per axis of the parallel coordinates."""
 
 
 class PlotShape(NamedTuple):
     d: str
     kind: str
-    """`line`, `bridge` (past an axis that a trial does not have), `dot`, `ring` (stopped early), `cross` (failed),
+    """`line`, `bridge` (across an axis that a trial does not have), `dot`, `ring` (stopped early), `cross` (failed),
     `box`, `front`, `arrow` or `descent`."""
     trial: str = ""
     label: str = ""
     share: float = 0.0
-    """Where the trial stands among all: 0 the best, 1 the worst."""
+    """Rank of the trial from 0, the best, to 1, the worst."""
     state: str = ""
-    """Of the trial: `best`, `stopped`, `failed`, or nothing in particular."""
+    """State of the trial: `best`, `stopped`, `failed`, or empty."""
 
 
 class Text(NamedTuple):
@@ -52,17 +52,17 @@ class Plot:
     title: str
     note: str
     summary: str
-    """What it shows, in words."""
+    """Description of the chart in words."""
     width: int
     height: int
     rules: list[str]
-    """At the ticks, and the axes of the parallel coordinates."""
+    """Rules at the ticks, and the axes of the parallel coordinates."""
     shapes: list[PlotShape]
     texts: list[Text]
 
 
 class Axis:
-    """Values of one direction: linear, or logarithmic where they span decades."""
+    """Positions of values along one direction: linear, or logarithmic if they span decades."""
 
     def __init__(
         self, values: Sequence[float], start: float, end: float, logarithmic: bool | None = None, whole: bool = False
@@ -90,12 +90,12 @@ class Axis:
 
 
 class Standing:
-    """How trials are told apart: by their place among all, the best one, and those that did not get to the end."""
+    """The marks that distinguish trials: by rank, the best one, and those that ended early."""
 
     def __init__(self, findings: Findings) -> None:
         ranked, best = findings.ranked(), findings.best()
         self.worst_first = ranked[::-1]
-        """In which they are drawn: the best on top."""
+        """Drawing order: the best on top."""
         self.shares = {trial.name: place / max(1, len(ranked) - 1) for place, trial in enumerate(ranked)}
         self.best = best.name if best else ""
 
@@ -115,7 +115,7 @@ class Standing:
 
 
 def grid(x: Axis, y: Axis) -> tuple[list[str], list[Text]]:
-    """Rules at the ticks of y, and the texts of both: y upwards from where x is written."""
+    """Rules at the ticks of y, and the labels of both axes: x below, y at the left."""
     right, bottom = max(x.start, x.end), max(y.start, y.end)
     rules = [f"M{x.start:.1f} {y.at(value):.1f}H{right:.1f}" for value in y.ticks]
     below = [Text(x.at(value), bottom + BOTTOM - 6, "x", text) for value, text in spelled(x.ticks)]
@@ -171,7 +171,7 @@ def _place(parameter: Parameter, trial: TrialRecord, images_seen: int | None) ->
 
 
 def parallel(findings: Findings) -> Plot:
-    """An axis a parameter, the metric's last; a line a trial, broken where it does not have the parameter."""
+    """An axis per parameter, the metric's last; a line per trial, broken at parameters that the trial does not have."""
     searched, stand, metric = parameters(findings), Standing(findings), findings.metric
     values = [value for trial in findings.trials if (value := trial.value(metric)) is not None]
     foot, head = TALL - TOP, TOP + 18
@@ -209,7 +209,7 @@ def parallel(findings: Findings) -> Plot:
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:
-    """Stretches of whole numbers that follow each other."""
+    """Runs of consecutive whole numbers."""
     found: list[list[int]] = []
     for each in numbers:
         if found and found[-1][-1] == each - 1:
@@ -223,7 +223,7 @@ There = Sequence[tuple[TrialRecord, float, float]]
 
 
 def by_parameter(findings: Findings) -> list[Plot]:
-    """The metric against each parameter, where all trials had seen as many images: dots, and boxes for categories."""
+    """The metric against each parameter, at equal images seen: dots for numbers, boxes for categories."""
     at, metric, stand = findings.common_images(), findings.metric, Standing(findings)
     found = [(trial, value) for trial in stand.worst_first if (value := trial.value(metric, at)) is not None]
     plots = []
@@ -252,7 +252,7 @@ def _dots(parameter: Parameter, there: There, stand: Standing, at: int | None) -
 
 
 def _box(parameter: Parameter, there: There, stand: Standing, at: int | None) -> Plot:
-    """A row a category: room for its name, and for as many as there are."""
+    """A row per category, with room for its name; as tall as there are categories."""
     n = len(parameter.categories)
     height = TOP + n * LANE + BOTTOM
     x = Axis([value for _, _, value in there], NAMES, WIDTH - EDGE)
@@ -273,15 +273,15 @@ def _box(parameter: Parameter, there: There, stand: Standing, at: int | None) ->
             whiskers = f"M{x.at(values[0]):.1f} {middle}H{low:.1f}M{high:.1f} {middle}H{x.at(values[-1]):.1f}"
             shapes.append(PlotShape(d + whiskers, "box", "", said_of[-1]))
         for k, (trial, value) in enumerate(here):
-            off = (k % 3 - 1) * 4 * (len(here) > 3)  # so that equal ones do not hide each other
+            off = (k % 3 - 1) * 4 * (len(here) > 3)  # separates equal values
             shapes.append(stand.mark(x.at(value), middle + off, trial, _label(parameter, trial, value, at)))
     note = f"boxes: quartiles and ends, of three trials or more{'; logarithmic' * x.logarithmic}"
     return Plot(parameter.path, note, "; ".join(said_of), WIDTH, height, rules, shapes, texts)
 
 
 def front(findings: Findings) -> Plot | None:
-    """The first two metrics against each other, and the edge of what was reached: beyond it no trial beats those that
-    no other beats in every metric."""
+    """The first two metrics against each other, and the edge of the reached region, drawn through the trials that no
+    other trial beats in every metric."""
     if len(findings.metrics) < 2:
         return None
     (first, second), stand, (across, upwards) = list(findings.metrics)[:2], Standing(findings), SMALL

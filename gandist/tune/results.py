@@ -1,4 +1,4 @@
-"""What a sweep writes: `trials.parquet`, `best.yaml` and its table for the terminal."""
+"""The output of a sweep: `trials.parquet`, `best.yaml` and its table for the terminal."""
 
 import json
 import math
@@ -18,11 +18,11 @@ from gandist.tune.trials import UNFINISHED, Findings, TrialRecord, TrialState, r
 
 TABLE, BEST = "trials.parquet", "best.yaml"
 SHOWN = 30
-"""Rows of the table on a terminal."""
+"""Maximum rows of the table on a terminal."""
 
 
 class Tuned(Protocol):
-    """What is read of Ray Tune's own record of a trial."""
+    """The attributes used from Ray Tune's record of a trial."""
 
     trial_id: str
     status: str
@@ -33,7 +33,7 @@ class Tuned(Protocol):
 
 
 def findings(plan: Plan, storage: Storage, tuned: Iterable[Tuned]) -> Findings:
-    """What the sweep in `storage` has found out so far."""
+    """The results of the sweep in `storage` so far."""
     sweep, base = plan.sweep, plan.base
     return Findings(
         name=sweep.name,
@@ -60,7 +60,7 @@ def _read(plan: Plan, storage: Storage, tuned: Tuned) -> TrialRecord:
 
 
 def _end(tuned: Tuned) -> tuple[TrialState, str]:
-    """A trial's state, and why it failed."""
+    """A trial's state, and the reason for its failure."""
     told = tuned.last_result or {}
     if told.get("state", "running") != "running":
         return told["state"], told["reason"]
@@ -71,7 +71,7 @@ def _end(tuned: Tuned) -> tuple[TrialState, str]:
 
 
 def table(found: Findings) -> pa.Table:
-    """A row a trial, best first: its name, parameters by their configuration paths, metrics, end and cost."""
+    """A row per trial, best first: its name, parameters by configuration path, metrics, state and cost."""
     ranked = found.ranked()
     columns: dict[str, list[Any]] = {"trial": [trial.name for trial in ranked]}
     for path in found.space:
@@ -89,7 +89,7 @@ def table(found: Findings) -> pa.Table:
 
 
 def _column(values: list[Any]) -> list[Any]:
-    """Values of one type, as Parquet has them: numbers as they are, what is mixed or nested as JSON."""
+    """Values of one type for a Parquet column: numbers unchanged, mixed or nested values as JSON."""
     there = [value for value in values if value is not None]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in there):
         return [None if value is None else float(value) for value in values]
@@ -105,7 +105,7 @@ def write_table(found: Findings, storage: Storage) -> None:
 
 
 def finished(plan: Plan, storage: Storage) -> dict[str, list[dict[str, float]]]:
-    """What the trials that had ended reported, as Ray's schedulers take it, by their names; from an earlier driver."""
+    """The reports of trials that ended under an earlier driver, in the form of Ray's schedulers, by trial name."""
     written = storage.read_bytes(TABLE)
     if written is None:
         return {}
@@ -120,7 +120,7 @@ def finished(plan: Plan, storage: Storage) -> dict[str, list[dict[str, float]]]:
 
 
 def write_best(plan: Plan, found: Findings, storage: Storage) -> bool:
-    """Write the best trial's configuration, whole, for a run of its own; whether there is a best."""
+    """Write the best trial's complete configuration for a run of its own; return whether there is a best trial."""
     best = found.best()
     if best is None:
         return False
@@ -137,7 +137,7 @@ def write_best(plan: Plan, found: Findings, storage: Storage) -> bool:
 
 
 def terminal(found: Findings) -> str:
-    """The table for people: the best first, numbers short, at most `SHOWN` trials."""
+    """The table for people: the best first, short numbers, at most `SHOWN` trials."""
     paths = list(found.space)
     head = ["trial", "state", *found.metrics, "kimg", *paths]
     rows = [

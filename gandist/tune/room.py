@@ -1,4 +1,4 @@
-"""How many trials the cluster has room for."""
+"""The number of trials that the cluster has room for."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,21 @@ from gandist.tune.sweep import Plan
 
 Resources = Mapping[str, float]
 TOGETHER = ("pbt", "hyperband")
-"""Schedulers whose trials wait for each other: with their workers outside of Ray Tune's sight, they would for ever."""
+"""Schedulers whose trials wait for each other: Ray Tune does not see the trials' workers, so they could wait
+forever."""
 
 
 def room(needed: Resources, workers: int, nodes: Sequence[Resources]) -> int:
-    """Trials of so many workers that run at the same time: each worker whole on one node."""
+    """The number of trials with `workers` workers each that fit at once; a worker must fit on one node."""
     fit = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in needed.items()) for node in nodes)
     return fit // workers
 
 
 def concurrent(plan: Plan, needed: Resources, nodes: Sequence[Resources]) -> int:
-    """Trials at the same time: as many as are wanted, and as there is room for.
+    """The number of concurrent trials: as many as requested, up to the room of the cluster.
 
     Raises:
-        ConfigError: not even one fits; says what it needs and what there is.
+        ConfigError: not even one trial fits; says what it needs and what there is.
     """
     config = plan.base
     workers = workers_of(config)
@@ -47,7 +48,7 @@ def concurrent(plan: Plan, needed: Resources, nodes: Sequence[Resources]) -> int
 
 
 def limit(plan: Plan, at_once: int) -> int | None:
-    """What Ray Tune is to limit live trials to, paused ones included; None where their resources do."""
+    """The limit of Ray Tune on live trials, including paused ones; None if resources limit them."""
     return at_once if plan.base.launch.kind == "ray" or plan.sweep.concurrent else None
 
 
@@ -56,7 +57,7 @@ def workers_of(config: RunConfig) -> int:
 
 
 def nodes(labels: Mapping[str, str]) -> list[Resources]:
-    """The resources of the living nodes of the cluster that have these labels."""
+    """The resources of the cluster's living nodes with these labels."""
     import ray
 
     alive = [node for node in ray.nodes() if node["Alive"]]

@@ -1,4 +1,4 @@
-"""From a sweep's scheduler and searcher to Ray Tune's."""
+"""Build Ray Tune's scheduler and searcher from a sweep's."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from gandist.tune.space import Domain, Space, suggested
 from gandist.tune.sweep import Asha, HyperBand, Median, Plan, Population
 
 KIMG, ROUND = "kimg", "round"
-"""The times that schedulers count in: thousands of images seen, and measurements."""
+"""The time units of schedulers: thousands of images seen, and measurements."""
 
 
 def scheduler(plan: Plan) -> TrialScheduler:
-    """What decides which trials go on."""
+    """The scheduler, which decides which trials go on."""
     chosen, config = plan.sweep.scheduler, plan.base
     total_kimg = config.train.total_kimg
     every_kimg = config.eval.every_kimg or total_kimg
@@ -39,19 +39,19 @@ def scheduler(plan: Plan) -> TrialScheduler:
             grace_kimg = chosen.grace_kimg or every_kimg
             return ASHAScheduler(**judged, max_t=total_kimg, grace_period=grace_kimg, reduction_factor=chosen.reduction)
         case HyperBand():
-            judged["time_attr"] = ROUND  # its brackets are of whole numbers
+            judged["time_attr"] = ROUND  # its brackets need whole numbers
             rounds = math.ceil(total_kimg / every_kimg)
             return HyperBandScheduler(**judged, max_t=rounds, reduction_factor=chosen.reduction)
         case Median():
             grace_kimg = chosen.grace_kimg or every_kimg
             return MedianStoppingRule(**judged, grace_period=grace_kimg, min_samples_required=chosen.least_trials)
         case Population():
-            random.seed(plan.sweep.seed)  # Ray's population draws from Python's and numpy's own generators
+            random.seed(plan.sweep.seed)  # Ray's population draws from the global generators of Python and numpy
             np.random.seed(plan.sweep.seed)
             return PopulationBasedTraining(
                 **judged,
                 perturbation_interval=chosen.interval_kimg or every_kimg,
-                # Under one key, since the paths have dots; what a trial does not search is not touched.
+                # Under one key, since the paths contain dots; fields that a trial does not search stay unchanged.
                 hyperparam_mutations={"point": {path: _redrawn(domain) for path, domain in plan.sweep.space.items()}},
                 quantile_fraction=chosen.quantile,
                 resample_probability=chosen.resample,
@@ -65,7 +65,7 @@ def scheduler(plan: Plan) -> TrialScheduler:
 
 
 def _redrawn(domain: Domain) -> Any:
-    """How Ray draws from a domain anew."""
+    """The function by which Ray draws a new value from a domain."""
     if domain.choice is not None:
         return list(domain.choice)
     low, high = domain.bounds
@@ -83,7 +83,7 @@ def _clip(space: Space) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 
 class Proposal:
-    """Optuna's view of a space; a class, since Ray Tune pickles it into its notes."""
+    """A space as a define-by-run function of Optuna; a class, because Ray Tune pickles it into its state."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
@@ -93,7 +93,7 @@ class Proposal:
 
 
 def searcher(plan: Plan) -> OptunaSearch | None:
-    """What makes up the points as the trials go; None where they are given."""
+    """The searcher, which proposes points as trials go; None if the points are given."""
     if plan.points is not None:
         return None
     import optuna
@@ -105,15 +105,15 @@ def searcher(plan: Plan) -> OptunaSearch | None:
 
 
 class _Remembered:
-    """A trial of an earlier driver, as far as a scheduler looks at it."""
+    """A trial of an earlier driver, with the attributes that a scheduler reads."""
 
     def __init__(self, trial_id: str) -> None:
         self.trial_id = trial_id
 
 
 def recall(judge: TrialScheduler, curves: Mapping[str, Sequence[dict[str, Any]]]) -> None:
-    """Tell a scheduler what finished trials, by their ids, had reported: Ray Tune keeps the trials of a driver that was
-    lost, but not what its scheduler knew. HyperBand's brackets and populations begin anew."""
+    """Replay the reports of finished trials, by id, to a scheduler: after the loss of a driver Ray Tune restores its
+    trials but not the state of its scheduler. HyperBand's brackets and populations begin anew."""
     if isinstance(judge, ASHAScheduler | MedianStoppingRule):
         for trial_id, results in curves.items():
             trial = _Remembered(trial_id)

@@ -1,4 +1,4 @@
-"""The space of a sweep: for each configuration path, what its values are drawn from, and when it counts."""
+"""The space of a sweep: the domain of each configuration path, and the conditions under which it applies."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from gandist.config.sections import Section, one_or_more
 from gandist.config.typed import Paths
 
 Values = dict[str, Any]
-"""A point of the space: the values of the paths that count there."""
+"""A point of the space: the values of its active paths."""
 
 Bounds = tuple[float, float]
 DomainKind = Literal["choice", "uniform", "loguniform", "integer"]
 KINDS: tuple[DomainKind, ...] = ("choice", "uniform", "loguniform", "integer")
 MOST_WHOLE = 1000
-"""Whole numbers of a range that a grid may go through."""
+"""Maximum number of integers of a range in a grid."""
 OneOrMore = Annotated[tuple[Any, ...], BeforeValidator(one_or_more)]
 
 
 class Domain(Section):
-    """What the values of one path are drawn from: exactly one of `choice`, `uniform`, `loguniform`, `integer`."""
+    """The domain of one path: exactly one of `choice`, `uniform`, `loguniform`, `integer`."""
 
     choice: tuple[Any, ...] | None = Field(None, min_length=1)
-    """One of these, all equally likely; anything that the field takes."""
+    """One of these values, with equal probability; any values that the field accepts."""
     uniform: Bounds | None = None
     """A real number between two bounds."""
     loguniform: Bounds | None = None
-    """A real number between two positive bounds, its logarithm uniform."""
+    """A real number between two positive bounds, with a uniform logarithm."""
     integer: tuple[int, int] | None = None
-    """A whole number between two bounds, both included."""
+    """An integer between two bounds, both included."""
     when: Annotated[dict[str, OneOrMore], Paths(RunConfig)] = Field(default_factory=dict)
-    """Counts only where each of these paths, which stand before it in the space, has one of the values given."""
+    """Condition: the path is active only if each of these paths, earlier in the space, has one of the given values."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -58,10 +58,10 @@ class Domain(Section):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Of a domain of numbers.
+        """The bounds of a numeric domain.
 
         Raises:
-            ValueError: it is a choice.
+            ValueError: the domain is a choice.
         """
         for bounds in (self.uniform, self.loguniform, self.integer):
             if bounds is not None:
@@ -69,7 +69,7 @@ class Domain(Section):
         raise ValueError("a choice has no bounds")
 
     def counts(self, values: Mapping[str, Any]) -> bool:
-        """Whether the path is set at all, given the values of those before it."""
+        """Whether the path is active, given the values of earlier paths."""
         return all(path in values and values[path] in wanted for path, wanted in self.when.items())
 
     def draw(self, rng: np.random.Generator) -> Any:
@@ -83,7 +83,8 @@ class Domain(Section):
         return float(rng.uniform(low, high))
 
     def suggest(self, trial: Any, path: str) -> Any:
-        """The value that an Optuna trial suggests. Choices go by their JSON: Optuna keeps plain values only."""
+        """The value that an Optuna trial suggests. Choices are passed as JSON, because Optuna stores plain values
+        only."""
         if self.choice is not None:
             names = [json.dumps(value, sort_keys=True) for value in self.choice]
             return self.choice[names.index(trial.suggest_categorical(path, names))]
@@ -93,17 +94,17 @@ class Domain(Section):
         return trial.suggest_float(path, low, high, log=self.loguniform is not None)
 
     def listed(self) -> tuple[Any, ...] | None:
-        """All values, where they can be gone through."""
+        """All values, if the domain can be enumerated."""
         if self.integer and self.integer[1] - self.integer[0] < MOST_WHOLE:
             return tuple(range(self.integer[0], self.integer[1] + 1))
         return self.choice
 
     def ends(self) -> tuple[Any, ...]:
-        """The values that are most likely refused: all of a choice, the bounds of numbers."""
+        """The values most likely to be refused: all of a choice, the bounds of numbers."""
         return self.choice or (self.integer or self.bounds)
 
     def clipped(self, value: Any) -> Any:
-        """The nearest value in the domain."""
+        """The nearest value inside the domain."""
         if self.choice is not None:
             return value
         low, high = self.bounds
@@ -114,7 +115,7 @@ Space = dict[str, Domain]
 
 
 def draw(space: Space, rng: np.random.Generator) -> Values:
-    """A point at random. What does not count draws too, so that the rest of a seed's points stays as it is."""
+    """A random point. Inactive paths draw too, so that a seed's other values do not change."""
     values: Values = {}
     for path, domain in space.items():
         value = domain.draw(rng)
@@ -133,7 +134,7 @@ def suggested(space: Space, trial: Any) -> Values:
 
 
 def grid(space: Space) -> list[Values]:
-    """Every point of a space of listed values, each once."""
+    """Every point of a space of enumerable domains, each once."""
     points: list[Values] = [{}]
     for path, domain in space.items():
         listed = domain.listed() or ()
@@ -146,10 +147,10 @@ def grid(space: Space) -> list[Values]:
 
 
 def outskirts(space: Space, rng: np.random.Generator) -> Iterator[Values]:
-    """Points in which each path takes each of its `ends`, the rest being at random."""
+    """Points in which each path takes each of its `ends`, with the other paths at random."""
     for path, domain in space.items():
         for end in domain.ends():
-            for _ in range(50):  # until it counts
+            for _ in range(50):  # until the path is active
                 values: Values = {}
                 for other, its in space.items():
                     if its.counts(values):

@@ -1,4 +1,4 @@
-"""What a sweep file says: validated with every point that it can lead to, before the first trial."""
+"""Reads a sweep file, and validates every point that it can lead to before the first trial."""
 
 import copy
 import difflib
@@ -24,9 +24,9 @@ from gandist.tune.space import Domain, Values, draw, grid, outskirts
 from gandist.tune.trials import TRAIN_S, Direction
 
 DEFAULTS: Values = {"health.diverged": "stop", "health.collapsing": "stop"}
-"""A trial that comes apart makes room for the next."""
+"""Defaults that stop a diverging trial, to make room for the next."""
 CERTAIN_DRAWS = 20
-"""Points at random that are tried out where the searcher makes them up later."""
+"""Number of random points to validate if the searcher proposes points later."""
 
 
 class Unscheduled(Section):
@@ -34,45 +34,46 @@ class Unscheduled(Section):
 
 
 class Asha(Section):
-    """Asynchronous successive halving (Li et al. 2020): at each rung only the best go on."""
+    """Asynchronous successive halving (Li et al. 2020): only the best trials continue at each rung."""
 
     kind: Literal["asha"]
     grace_kimg: float | None = Field(None, gt=0)
-    """Nothing is stopped before; the first rung (default: `eval.every_kimg`)."""
+    """The first rung, before which no trial stops (default: `eval.every_kimg`)."""
     reduction: float = Field(3.0, gt=1)
-    """One in so many goes on, and the next rung is so many times as far."""
+    """One in this many trials continues, and the next rung is this many times as far."""
 
 
 class HyperBand(Section):
-    """Successive halving in brackets that wait for each other (Li et al. 2018)."""
+    """Successive halving in brackets, whose trials wait for each other (Li et al. 2018)."""
 
     kind: Literal["hyperband"]
     reduction: float = Field(3.0, gt=1)
-    """One in so many goes on."""
+    """One in this many trials continues."""
 
 
 class Median(Section):
-    """Stop what is worse than the median of the others' averages so far (Google Vizier)."""
+    """Stop a trial that is worse than the median of the others' running averages (Google Vizier)."""
 
     kind: Literal["median"]
     grace_kimg: float | None = Field(None, gt=0)
-    """Nothing is stopped before (default: `eval.every_kimg`)."""
+    """No trial stops before this (default: `eval.every_kimg`)."""
     least_trials: int = Field(3, ge=1)
-    """Trials that a median needs."""
+    """Minimum number of trials for a median."""
 
 
 class Population(Section):
-    """Population-based training (Jaderberg et al. 2017): the worst take the best one's weights, and vary its values."""
+    """Population-based training (Jaderberg et al. 2017): the worst trials copy the best ones' weights and vary their
+    values."""
 
     kind: Literal["pbt"]
     interval_kimg: float | None = Field(None, gt=0)
-    """How often (default: `eval.every_kimg`)."""
+    """Interval of exchanges (default: `eval.every_kimg`)."""
     quantile: float = Field(0.25, gt=0, le=0.5)
-    """Share of the trials that are the worst, and the best."""
+    """Share of the trials that count as the worst, and as the best."""
     resample: float = Field(0.25, ge=0, le=1)
     """Probability that a value is drawn anew instead of varied."""
     factors: tuple[float, float] = (1.25, 0.8)
-    """What a number is multiplied by: the one or the other. (A choice moves to a neighbour in its list.)"""
+    """The factors for numbers, one of which is chosen. (A choice moves to a neighbour in its list.)"""
 
 
 def _of_kind(value: object) -> object:
@@ -84,37 +85,38 @@ Scheduler = Annotated[
     BeforeValidator(_of_kind),
 ]
 FORKED = ("optim.lr_G", "optim.lr_D", "optim.betas", "optim.weight_decay", "optim.ema", "game.", "augment.p", "health.")
-"""What may change where a trial goes on with another's weights: it leaves the checkpoint's form as it is."""
+"""Fields that may change when a trial continues with another's weights: they keep the checkpoint's format."""
 
 
 class Sweep(Section):
-    """What a sweep file holds."""
+    """The contents of a sweep file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the sweep: its folder inside `dir`."""
     dir: str = "sweeps"
-    """Where sweeps are kept: a folder, or `s3://bucket/prefix`. Every worker must be able to reach it."""
+    """Root of sweeps: a folder, or `s3://bucket/prefix`. Every worker must have access to it."""
     config: str
-    """Configuration that the trials vary: a path from the working directory or from beside the sweep file, or the name
-    of a shipped one."""
+    """Base configuration of the trials: a path relative to the working directory or the sweep file, or the name of a
+    shipped one."""
     set: Annotated[dict[str, Any], Paths(RunConfig)] = Field(default_factory=dict)
-    """What all trials replace in it, by configuration path; `train.total_kimg` is a trial's budget, `eval.every_kimg`
-    how often it is measured and judged, `launch.workers` and `launch.resources` what it runs on."""
+    """Overrides for all trials, by configuration path; `train.total_kimg` is a trial's budget, `eval.every_kimg`
+    the interval of its measurements, `launch.workers` and `launch.resources` its hardware."""
     space: Annotated[dict[str, Domain], Paths(RunConfig)] = Field(min_length=1)
-    """What is searched, by configuration path."""
+    """The space to search, by configuration path."""
     metric: dict[str, Direction] = Field(default_factory=dict)
-    """What is sought, `min` or `max`; of several, the searcher seeks the best compromises, and trials are ranked by the
-    first (default: the Fréchet distance, `min`)."""
+    """The metrics and their directions, `min` or `max`. With several, the searcher seeks the best compromises, and the
+    first ranks the trials (default: the Fréchet distance, `min`)."""
     trials: int | None = Field(None, ge=1)
     """Number of trials (default: 16; with the grid: all its points)."""
     concurrent: int | None = Field(None, ge=1)
-    """Trials at the same time (default: as many as the cluster has room for)."""
+    """Number of concurrent trials (default: as many as the cluster has room for)."""
     searcher: Literal["random", "grid", "tpe"] = "random"
-    """How points are chosen: at random, all of them, or by Optuna's tree-structured Parzen estimator."""
+    """Choice of the points: at random, all of them, or by Optuna's tree-structured Parzen estimator."""
     scheduler: Scheduler = Unscheduled()
-    """Which trials go on: `none` (all), `asha`, `hyperband`, `median` or `pbt`, with its settings beside `kind`."""
+    """The scheduler: `none` (all trials continue), `asha`, `hyperband`, `median` or `pbt`, with its settings beside
+    `kind`."""
     seed: int = Field(0, ge=0)
-    """Decides the points. (`run.seed` of the trials is the configuration's, equal for all, or searched.)"""
+    """Seed of the points. (`run.seed` of the trials comes from the configuration, equal for all, or is searched.)"""
 
     @field_validator("metric", mode="before")
     @classmethod
@@ -162,16 +164,16 @@ class Sweep(Section):
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep that can run."""
+    """A validated sweep."""
 
     sweep: Sweep
     tree: dict[str, Any]
-    """The configuration that all trials share, whole, with absolute paths and what a sweep sets by itself."""
+    """The complete common configuration of all trials, with absolute paths and the sweep's own settings."""
     origin: dict[str, Any]
-    """The configuration with `set`, and nothing else."""
+    """The configuration with `set` applied, and no other changes."""
     metrics: dict[str, Direction]
     points: list[Values] | None
-    """Of all trials in their order; None where the searcher makes them up."""
+    """The points of all trials in order; None if the searcher proposes them."""
 
     @property
     def base(self) -> RunConfig:
@@ -186,10 +188,10 @@ DEFAULT_TRIALS = 16
 
 
 def trial_config(tree: dict[str, Any], values: Values, folder: str | None = None, name: str = "trial") -> RunConfig:
-    """The configuration of a trial at a point of the space, its run in `folder`.
+    """The configuration of a trial at a point of the space, with its run in `folder`.
 
     Raises:
-        ConfigError: a field refuses its value, or fields do not go together.
+        ConfigError: a field refuses its value, or fields do not fit together.
     """
     tree = copy.deepcopy(tree)
     for path, value in values.items():
@@ -205,10 +207,10 @@ def _said(value: Any) -> str:
 
 
 def read(file: str, overrides: Sequence[str] = ()) -> Plan:
-    """A sweep file, `key=value` overrides applied: of the file's own keys, or of a field in all trials.
+    """Read a sweep file and apply `key=value` overrides: of the file's own keys, or of a field in all trials.
 
     Raises:
-        ConfigError: with the file, the key and the fix.
+        ConfigError: the file is not valid; the message names the file, the key and the fix.
     """
     path = find(file)
     tree = tree_of(path, Sweep)
@@ -225,7 +227,7 @@ def read(file: str, overrides: Sequence[str] = ()) -> Plan:
 
 
 def _kind(key: str) -> Kind:
-    """What a key of an override takes: the sweep's own, or a field in all trials."""
+    """The type of an override's key: one of the sweep, or a field in all trials."""
     return Kind(Sweep if key.partition(".")[0] in Sweep.model_fields else RunConfig).along(key)
 
 
@@ -235,10 +237,10 @@ def _override(tree: dict[str, Any], key: str, value: Any) -> None:
         if not rest:
             raise ConfigError(f"{key}: is no key of a sweep file{hint(key, Sweep.model_fields)}")
         first, rest = "set", key
-    if rest and first in ("set", "space", "metric"):  # their keys have dots of their own
+    if rest and first in ("set", "space", "metric"):  # their keys contain dots
         tree[first] = {**(tree.get(first) or {}), rest: value}
     else:
-        if rest and first == "scheduler":  # whose name alone may stand for it
+        if rest and first == "scheduler":  # its name alone may replace it
             tree[first] = _of_kind(tree.get(first))
         override(tree, key, value)
 
@@ -276,7 +278,7 @@ def _plan(sweep: Sweep, source: Path) -> Plan:
                 f"scheduler.{key}: {kimg:g} lies past the budget of {base.train.total_kimg:g} (train.total_kimg)"
             )
     low, _ = base.worker_range
-    override(tree, "launch.workers", low)  # more, and trials would wait for each other
+    override(tree, "launch.workers", low)  # with more, trials would wait for each other
     override(tree, "train.checkpoint_kimg", base.eval.every_kimg)
     rng, points = np.random.default_rng(sweep.seed), None
     if sweep.searcher == "grid":
@@ -284,8 +286,8 @@ def _plan(sweep: Sweep, source: Path) -> Plan:
     elif sweep.searcher == "random":
         points = [draw(sweep.space, rng) for _ in range(sweep.trials or DEFAULT_TRIALS)]
     if sweep.scheduler.kind == "pbt":
-        # A checkpoint lasts until those that wait for a place have gone on from it; and what has come apart takes over
-        # another's weights instead of ending.
+        # Checkpoints must last until waiting trials have resumed from them; and a diverged trial takes over another's
+        # weights instead of ending.
         override(tree, "train.keep", images_of(base.train.total_kimg) // images_of(base.eval.every_kimg) + 2)
         for path in DEFAULTS:
             override(tree, path, sweep.set.get(path, "warn"))
@@ -298,7 +300,7 @@ def _plan(sweep: Sweep, source: Path) -> Plan:
 
 
 def _check_path(section: str, path: str) -> None:
-    """Refuse a path that is no field, nor inside of one that takes mappings (`game.penalties.r1.weight`)."""
+    """Refuse a path that is neither a field nor inside a field that takes mappings (`game.penalties.r1.weight`)."""
     fields = field_paths()
     if any(path == field or path.startswith(f"{field}.") for field in fields):
         return
@@ -313,13 +315,13 @@ def _check_path(section: str, path: str) -> None:
 
 
 def find_beside(config: str, source: Path) -> Path:
-    """The file of the base configuration: from the working directory, from beside the sweep file, or a shipped one."""
+    """The file of the base configuration: relative to the working directory, to the sweep file, or a shipped one."""
     beside = source.parent / config
     return beside if not Path(config).is_file() and beside.is_file() else find(config)
 
 
 def _loaded(sweep: Sweep, source: Path, values: Values) -> RunConfig:
-    """The base configuration with these values in it."""
+    """The base configuration with these values."""
     path = find_beside(sweep.config, source)
     tree = tree_of(path)
     for key, value in values.items():

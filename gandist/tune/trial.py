@@ -1,4 +1,4 @@
-"""A trial: a run of the ordinary trainer, which Ray Tune steps from one measurement to the next."""
+"""A trial: an ordinary run, which Ray Tune steps from one measurement to the next."""
 
 import logging
 import math
@@ -30,27 +30,27 @@ log = logging.getLogger("gandist")
 
 POLL_S, REMOTE_POLL_S = 0.1, 2.0
 END_S = 120.0
-"""How long a trial that is stopped may take for its last checkpoint."""
+"""Time limit for the last checkpoint of a stopped trial."""
 DRIVER = {"CPU": 0, "memory": 64 << 20}
-"""What a trial itself reserves where its workers are Ray's: were it a CPU, trials would starve their own workers."""
+"""Resources of a trial beside workers in Ray: with a CPU, trials would starve their own workers."""
 TRIALS = "trials"
-"""Folder of the trials' runs, in that of the sweep."""
+"""Folder of the trials' runs, inside the sweep's folder."""
 
 
 def resources(config: RunConfig) -> dict[str, float]:
-    """What Ray Tune reserves for a trial: what the run needs itself, or next to nothing beside its workers."""
+    """Resources that Ray Tune reserves for a trial: the run's own needs, or next to nothing beside its workers."""
     return resources_of(config) if config.launch.kind == "local" else dict(DRIVER)
 
 
 class Trial(tune.Trainable):  # type: ignore[misc]
-    """One trial on Ray Tune; its configuration is `{"job": what all share, "point": its values}`.
+    """One trial on Ray Tune; its configuration is `{"job": the common part, "point": its values}`.
 
-    It only starts the run, in a thread, and reads what that writes. To Ray a checkpoint is the name of one of ours, so
-    that population-based training hands over names and the weights stay where they are.
+    It starts the run in a thread, and reads the run's files. A checkpoint for Ray is the name of a run's checkpoint:
+    population-based training exchanges names, and the weights stay in place.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take over the values; nothing runs before the first step."""
+        """Store the values; nothing runs before the first step."""
         job, values = config["job"], dict(config["point"])
         self.values: Values = values
         self.metrics: dict[str, Direction] = job["metrics"]
@@ -66,13 +66,13 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             self.error = error
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Become another trial, in the same process."""
+        """Become another trial in the same process."""
         self._stop()
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train on to the next measurement, and until its checkpoint is on storage."""
+        """Train until the next measurement, and until its checkpoint is on storage."""
         if self.error is None and self.thread is None:
             self.storage = Storage(run_root(self.run))
             self.thread = threading.Thread(target=self._train, name=self.name, daemon=True)
@@ -89,11 +89,11 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _train(self) -> None:
         try:
             self.outcome = launch(self.run, prepare(self.run, "auto"))
-        except Exception as error:  # told by `_ended`: a trial that fails is a result like another
+        except Exception as error:  # `_ended` reports it: a failed trial is a result, too
             self.error = error
 
     def _next(self, running: bool) -> dict[str, Any] | None:
-        """The result of the next measurement, once its checkpoint is there too; of the last, once the run has ended."""
+        """The result of the next measurement once its checkpoint exists; of the last one once the run has ended."""
         rows = decode(self.storage.read_bytes(METRICS_FILE) or b"")
         point = next((each for each in measured(rows, list(self.metrics)) if each.images_seen > self.reported), None)
         if point is None:
@@ -108,7 +108,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return self._result(seen, point.values, "done" if done else "running")
 
     def _ended(self) -> dict[str, Any]:
-        """The last result of a run that did not get to its end."""
+        """The last result of a run that ended early."""
         state, reason = "crashed", ""
         if self.error is not None:
             reason = str(self.error) or type(self.error).__name__
@@ -125,12 +125,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return {**found, "state": state, "reason": reason, "done": state != "running"}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        """Asked when the trial is to pause, or its weights are wanted: the run ends here; a step goes on with it."""
+        """Called to pause the trial, or to copy its weights: the run ends here, and a step resumes it."""
         self._stop()
         return {"run": self.storage.root, "name": self.name, "images_seen": self.reported}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Go on from a checkpoint: of this trial's own run, or of another's, which then takes the place of its own."""
+        """Resume from a checkpoint: of this trial's own run, or of another's, which then replaces its own."""
         assert checkpoint is not None
         seen = checkpoint["images_seen"]
         self.reported = seen
@@ -138,37 +138,37 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             return
         storage, taken = Storage(run_root(self.run)), {"images_seen": seen, "donor": checkpoint["name"]}
         before = decode(storage.read_bytes(LINEAGE_FILE) or b"")
-        if before and {**before[-1], **taken} == before[-1]:  # a sweep that is resumed says it again
+        if before and {**before[-1], **taken} == before[-1]:  # a resumed sweep repeats it
             return
         try:
             fork(self.run, storage, checkpoint["run"], seen)
             lineage = RunLog(storage, seen, LINEAGE_FILE)
             lineage.append({**taken, "params": self.values})
             lineage.close()
-        except Exception as error:  # told by `_ended`
+        except Exception as error:  # `_ended` reports it
             self.error = error
 
     def cleanup(self) -> None:
         self._stop()
 
     def _stop(self) -> None:
-        """Ask the run to end after a last checkpoint, and wait for it."""
+        """Ask the run to end after a last checkpoint, and wait."""
         until = time.monotonic() + END_S
         while self.thread is not None and self.thread.is_alive():
             if time.monotonic() > until:
                 log.warning("trial=%s does not end; its process is left to Ray", self.name)
                 break
-            attempt.ask_to_stop(self.storage)  # again and again: a run that only now begins takes requests back
+            attempt.ask_to_stop(self.storage)  # repeatedly: a run that is just starting withdraws requests
             self.thread.join(1.0)
         self.thread, self.outcome = None, None
 
 
 def result_of(values: Mapping[str, float], metrics: Mapping[str, Direction], seen: int, every: int) -> dict[str, float]:
-    """A measurement as Ray Tune's schedulers take it: what was not finite, or never came, is the worst there is.
+    """A measurement for Ray Tune's schedulers: a value that is missing or not finite becomes the worst possible.
 
     Args:
-        seen: images seen then.
-        every: images from one measurement to the next.
+        seen: images seen at the measurement.
+        every: images between measurements.
     """
     worst = {metric: math.inf if mode == "min" else -math.inf for metric, mode in metrics.items()}
     found = {metric: value for metric, value in values.items() if math.isfinite(value)}
@@ -176,5 +176,5 @@ def result_of(values: Mapping[str, float], metrics: Mapping[str, Direction], see
 
 
 def run_name(trial_id: str) -> str:
-    """Name of a trial's run: its number, or where a searcher made it up, its mark."""
+    """Name of a trial's run: its number, or its id if a searcher proposed it."""
     return trial_id.rpartition("_")[2]

@@ -1,4 +1,4 @@
-"""What a sweep has found out: each trial's parameters, its measurements and how it ended, read from its run's files."""
+"""The results of a sweep: each trial's parameters, measurements and end, read from its run's files."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ TrialState = Literal[
 UNFINISHED = ("pending", "running", "paused")
 FAILED = ("overfitting", "collapsing", "diverged", "crashed")
 LINEAGE_FILE = "lineage.jsonl"
-"""In a trial's run: a line for each time that it took over another's weights."""
+"""File in a trial's run: a line per takeover of another's weights."""
 
 
 class Point(NamedTuple):
@@ -24,17 +24,17 @@ class Point(NamedTuple):
 
     images_seen: int
     values: dict[str, float]
-    """By metric; not finite where the run had come apart."""
+    """By metric; not finite if the run had diverged."""
 
 
 class Taken(NamedTuple):
-    """A trial's taking over of another's weights (population-based training)."""
+    """A trial's takeover of another's weights (population-based training)."""
 
     images_seen: int
-    """At the donor's checkpoint, from which the trial went on."""
+    """Images seen at the donor's checkpoint, from which the trial continues."""
     donor: str
     params: dict[str, Any]
-    """The trial's parameters from there on."""
+    """The trial's parameters from then on."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TrialRecord:
     run: str
     """Folder or address of its run."""
     params: dict[str, Any]
-    """What was searched, by configuration path; the last values where they changed during the run."""
+    """The searched values, by configuration path; the last ones if they changed during the run."""
     state: TrialState
     reason: str
     curve: list[Point]
@@ -53,7 +53,7 @@ class TrialRecord:
     lineage: list[Taken]
 
     def value(self, metric: str, images_seen: int | None = None) -> float | None:
-        """The last measurement, or that at `images_seen`; None where there is none, or it was not finite."""
+        """The last measurement, or the one at `images_seen`; None if it is missing or not finite."""
         points = [point for point in self.curve if images_seen is None or point.images_seen == images_seen]
         value = points[-1].values.get(metric, math.nan) if points else math.nan
         return value if math.isfinite(value) else None
@@ -65,11 +65,11 @@ class Findings:
 
     name: str
     metrics: dict[str, Direction]
-    """The first is what trials are ranked by."""
+    """The first metric ranks the trials."""
     space: dict[str, Any]
     """The sweep file's `space`, by configuration path, as plain data."""
     search: dict[str, str]
-    """How it was searched, for people: scheduler, searcher, seed, base configuration, budget, ..."""
+    """The search for people: scheduler, searcher, seed, base configuration, budget, ..."""
     total_images: int
     """Budget of a trial."""
     trials: list[TrialRecord]
@@ -79,7 +79,7 @@ class Findings:
         return next(iter(self.metrics))
 
     def ranked(self) -> list[TrialRecord]:
-        """Best first, by the last measurement of the first metric; at the end those that have none or failed."""
+        """Best first, by the last measurement of the first metric; trials without one, or failed, at the end."""
         sign = 1 if self.metrics[self.metric] == "min" else -1
 
         def place(trial: TrialRecord) -> tuple[bool, bool, float]:
@@ -89,12 +89,12 @@ class Findings:
         return sorted(self.trials, key=place)
 
     def best(self) -> TrialRecord | None:
-        """The best trial that did not fail; None where there is none."""
+        """The best trial that did not fail; None if there is none."""
         first = next(iter(self.ranked()), None)
         return first if first and first.state not in FAILED and first.value(self.metric) is not None else None
 
     def front(self) -> list[TrialRecord]:
-        """The trials that no other beats in every metric (the Pareto front), best of the first metric first."""
+        """The trials that no other trial beats in every metric (the Pareto front), best of the first metric first."""
         signs = {metric: 1 if mode == "min" else -1 for metric, mode in self.metrics.items()}
         sound = [
             (trial, [sign * value for metric, sign in signs.items() if (value := trial.value(metric)) is not None])
@@ -109,25 +109,25 @@ class Findings:
         ]
 
     def common_images(self) -> int | None:
-        """The most images at which all trials were measured that did not fail: there they compare on equal terms. One
-        that was never measured does not count: a trial that has only begun takes nothing from the rest."""
+        """The most images at which all trials that did not fail have a measurement: a comparison on equal terms. Trials
+        without any measurement do not count, so that a new trial does not reset it."""
         sound = [trial for trial in self.trials if trial.curve and trial.state not in FAILED]
         seen = [{point.images_seen for point in trial.curve} for trial in sound]
         return max(set.intersection(*seen), default=None) if seen else None
 
     def images(self) -> int:
-        """Images that were shown to all discriminators together."""
+        """Images shown to all discriminators in total."""
         return sum(trial.images_seen for trial in self.trials)
 
     def saving(self) -> float:
-        """Share of the images that running every trial to its end would have taken, and the scheduler saved."""
+        """Share of images that the scheduler saved, of those that all trials would have taken to their ends."""
         return 1 - self.images() / (self.total_images * len(self.trials)) if self.trials else 0.0
 
 
 def read_trial(
     storage: Storage, name: str, params: dict[str, Any], state: TrialState, reason: str, metrics: Sequence[str]
 ) -> TrialRecord:
-    """A trial as its run's files tell it; there may be none yet."""
+    """Read a trial from its run's files, which may not exist yet."""
     rows = decode(storage.read_bytes(METRICS_FILE) or b"")
     lineage = [Taken(**line) for line in decode(storage.read_bytes(LINEAGE_FILE) or b"")]
     seen = rows[-1]["images_seen"] if rows else 0
@@ -137,11 +137,11 @@ def read_trial(
 
 
 TRAIN_S = "train_s"
-"""The metric that a run's time is: seconds of training and measuring so far."""
+"""Name of the run time as a metric: seconds of training and evaluation so far."""
 
 
 def measured(rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[Point]:
-    """The measurements in the rows of `metrics.jsonl`; NaN for what was not finite, or not there."""
+    """The measurements in the rows of `metrics.jsonl`; NaN for values that are missing or not finite."""
     points = []
     for i, row in enumerate(rows):
         if any(key.startswith("quality/") for key in row):
@@ -152,5 +152,5 @@ def measured(rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[Poi
 
 
 def duration_s(rows: Sequence[dict[str, Any]]) -> float:
-    """Seconds of training and measuring, over all attempts."""
+    """Seconds of training and evaluation, over all attempts."""
     return float(sum(row["tick_s"] + row.get("eval_s", 0.0) for row in rows))

@@ -1,4 +1,4 @@
-"""What a sweep says of itself while it goes on: lines on the terminal, its table on storage, metrics for Prometheus."""
+"""Progress of a sweep: lines on the terminal, its table on storage, metrics for Prometheus."""
 
 import logging
 from collections import Counter
@@ -20,7 +20,7 @@ log = logging.getLogger("gandist")
 
 
 class Watch(tune.Callback):  # type: ignore[misc]
-    """Told by Ray Tune what happens; `tuned` are its trials, as it last showed them."""
+    """Ray Tune's callback; `tuned` are the trials of the latest call."""
 
     def __init__(self, plan: Plan, storage: Storage, telemetry: SweepTelemetry | None) -> None:
         self.plan, self.storage, self.telemetry = plan, storage, telemetry
@@ -59,7 +59,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
         log.info("sweep=%s %s", self.plan.sweep.name, line(told))
 
     def _tell(self, trials: list[Any]) -> tuple[Findings, Counter[str]]:
-        """What was found so far, and the trials by state, those that have yet to come too; told to Prometheus."""
+        """The results so far, and the number of trials by state, including future ones; both also go to Prometheus."""
         self.tuned = trials
         found = findings(self.plan, self.storage, trials)
         states: Counter[str] = Counter(trial.state for trial in found.trials)
