@@ -88,7 +88,8 @@ class ModelSection(Section):
     minibatch_std: int = Field(0, ge=0)
     """Images in a group of D's minibatch standard deviation; 0 for none."""
     stage_1: str | None = None
-    """Run whose generator a second stage (`stackgan-2`) builds on and keeps frozen: the folder `run.dir/run.name`."""
+    """First-stage run of a second stage (`stackgan-2`): the folder `run.dir/run.name`. A new run copies its G, which stays
+    frozen."""
     stage_1_resolution: Literal[0, 32, 64, 128] = 0
     """Resolution of the first-stage run."""
 
@@ -99,7 +100,7 @@ class Penalty(Section):
     weight: Schedule = 1.0
     """Its factor, the symbol in its paper (gamma of R1, lambda of the gradient penalty): a number or a schedule."""
     interval: int = Field(1, ge=1)
-    """Lazy regularisation: compute the term once every this many updates, with its weight times this number."""
+    """Lazy regularisation: compute the term once every this many updates, with its weight multiplied by this number."""
 
 
 def _penalties(value: object) -> object:
@@ -153,9 +154,9 @@ class OptimSection(Section):
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay (AdamW), for both players."""
     ema_half_life_kimg: Schedule = 10.0
-    """Half-life, in thousands of images, of the running average of G's weights, which draws the samples."""
+    """Half-life, in thousands of images, of the running average of G's weights; samples come from this average."""
     ema_rampup: float | None = Field(None, gt=0)
-    """Limit the half-life to this share of the images seen, for the early run (StyleGAN2's 0.05)."""
+    """Upper bound of the half-life, as a share of the images seen: it acts early in the run (StyleGAN2: 0.05)."""
 
 
 class TrainSection(Section):
@@ -174,7 +175,7 @@ class TrainSection(Section):
     keep: int = Field(4, ge=1)
     """Number of newest checkpoints to keep."""
     keep_every_kimg: float | None = Field(None, gt=0)
-    """Also keep for good the first checkpoint in every this many thousand images."""
+    """Also keep for good the first checkpoint of each interval of this many thousand images."""
 
 
 class EvalSection(Section):
@@ -187,7 +188,7 @@ class EvalSection(Section):
     """Network whose features are compared: `inception`, `effnet-lite0` or `classifier`; `gandist.evaluate` uses it too
     (default: `effnet-lite0` if `gandist[eval]` is installed, else `classifier`)."""
     weights: str | None = None
-    """File with the extractor's weights: of `inception`, which is not shipped, or of your own classifier."""
+    """File with the extractor's weights: of `inception` (not shipped), or of your own classifier."""
 
 
 Reaction = Literal["ignore", "warn", "roll_back", "stop"]

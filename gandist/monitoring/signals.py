@@ -13,7 +13,7 @@ from gandist.monitoring.health import SIGNALS, WORST, WORST_CLASS
 N = 64
 """Images compared with one another; with classes, as many as the chosen classes have."""
 CLASSES, EACH = 16, 16
-"""At most this many classes are probed, with about this many images each."""
+"""At most this many classes are probed, with this many images each (more of few classes)."""
 CANDIDATES = 4096
 """The run's first images, from which the probed ones are chosen: their shards are fetched first anyway."""
 PAIRS = 30
