@@ -88,8 +88,8 @@ class ModelSection(Section):
     minibatch_std: int = Field(0, ge=0)
     """Images in a group of D's minibatch standard deviation; 0 for none."""
     stage_1: str | None = None
-    """First-stage run of a second stage (`stackgan-2`): the folder `run.dir/run.name`. A new run copies its G, which stays
-    frozen."""
+    """First-stage run of a second stage (`stackgan-2`): the folder `run.dir/run.name`. A new run copies its G, which
+    stays frozen."""
     stage_1_resolution: Literal[0, 32, 64, 128] = 0
     """Resolution of the first-stage run."""
 

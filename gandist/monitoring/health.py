@@ -48,8 +48,8 @@ def judge(rows: Sequence[Row], method: Method = LOGITS) -> Verdict:
     """The verdict after the last of a run's rows.
 
     Args:
-            rows: rows of `metrics.jsonl`, oldest first; None or NaN stands for a value that was not finite. Values that
-                rows of an older version lack are not judged.
+        rows: rows of `metrics.jsonl`, oldest first; None or NaN stands for a value that was not finite. Values that
+            rows of an older version lack are not judged.
     """
     rules: dict[State, str] = {
         "diverged": _diverged(rows, method),

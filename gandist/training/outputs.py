@@ -95,7 +95,7 @@ class Outputs:
     def samples(self, players: Players, inputs: Inputs) -> None:
         """Write `samples/NNNNNNNN.*`: G_ema on fixed latents, with one class or one caption per row.
 
-        After the samples are drawn, the rest runs in the background; the call waits for the previous grid to be
+        After the samples are drawn, the rest runs in the background. The call first waits for the previous grid.
         """
         z, y = inputs.of_samples(inputs.sample_rows(ROWS), COLUMNS)
         rows, seen = inputs.medium.from_network(players.G_ema.eval()(z, y)), players.images_seen
