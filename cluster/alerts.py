@@ -1,9 +1,9 @@
-"""What Prometheus alerts of, declared once: plain rules and the PrometheusRule of Kubernetes are made from it.
+"""Prometheus alerts, declared once: the plain rules and Kubernetes' PrometheusRule are generated from them.
 
-Series are aggregated to their run, and to their rank where the rank matters: `instance` and `pod` change when a run is
-started again. Counters begin at zero in each process, so that rates are taken before they are added up. A run that has
-ended takes its series with it; what looks back (`..._over_time`) does so for minutes, so that no alert stays for ever.
-`up` is not asked: the targets of a run that has ended stay in its file, and pods are there before they train.
+Series are aggregated by run, and by rank if the rank matters: `instance` and `pod` change at a restart. Counters start
+at zero in each process, so rates are taken before sums. A run that has ended takes its series with it; lookbacks
+(`..._over_time`) span minutes, so that no alert stays forever. `up` is not used: the targets of an ended run stay in
+its file, and pods exist before they train.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -16,7 +16,7 @@ RUNBOOK = "docs/monitoring.md"
 class Alert(NamedTuple):
     name: str
     lasting: str
-    """How long `expr` has to hold."""
+    """How long `expr` must hold."""
     severity: Literal["warning", "critical"]
     expr: str
     summary: str
@@ -24,7 +24,7 @@ class Alert(NamedTuple):
 
     @property
     def anchor(self) -> str:
-        """Of its entry in the runbook."""
+        """Anchor of the alert's entry in the runbook."""
         return self.name.lower()
 
 
@@ -36,7 +36,7 @@ AGE = "{{ $value | humanizeDuration }}"
 
 
 def wait_share(by: str) -> str:
-    """Share of the time of steps in which they wait for their images."""
+    """Share of the step time spent waiting for images."""
     wait, step = (f"sum by ({by}) (rate(gandist_{part}_seconds_sum[10m]))" for part in ("data_wait", "step"))
     return f"{wait} / {step}"
 
@@ -49,7 +49,7 @@ ALERTS = (
         f"The last step of any rank was {AGE} ago, and no evaluation is going on.",
     ),
     Alert(
-        # So much of the work was left that it was not seen to its end: a run that ends well has less than that.
+        # This much work left means that the run was cut off: a run that ends well has less left.
         "GandistRunGone", "5m", "critical",
         "max by (run) (last_over_time(gandist_images_seen[30m]))"
         " + 10m * max by (run) (last_over_time(gandist_images_per_second[30m]))"
@@ -78,7 +78,7 @@ ALERTS = (
         "Its images have become alike; the reason is in the last rows of metrics.jsonl.",
     ),
     Alert(
-        # The verdict of a run that was rolled back is healthy again after a tick.
+        # After a roll-back the verdict is healthy again within a tick.
         "GandistDiverged", "0s", "critical",
         'max by (run) (max_over_time(gandist_verdict{gandist_verdict="diverged"}[15m])) == 1',
         f"{RUN} has diverged.",
@@ -98,7 +98,7 @@ ALERTS = (
         f"A crash would lose the work of {AGE}.",
     ),
     Alert(
-        # The number is the run's, and a new target's series is born with it: the maximum first, then its increase.
+        # The count is the run's, and a new target's series starts at it: take the maximum first, then its increase.
         "GandistRestartsRepeated", "0s", "warning",
         "increase((max by (run) (gandist_restarts_total))[1h:1m]) > 2.5"
         " and on (run) count by (run) (last_over_time(gandist_restarts_total[10m]))",
@@ -106,7 +106,7 @@ ALERTS = (
         "It was started {{ $value | humanize }} times more within an hour.",
     ),
     Alert(
-        # All ranks step together: one whose last step is older than another's is gone, whoever serves its metrics.
+        # All ranks step together: a rank whose last step is older than another's is gone, whichever process serves it.
         "GandistRankMissing", "2m", "critical",
         "max by (run) (gandist_world_size) > count by (run) (max by (run, rank) (gandist_step_timestamp_seconds)"
         f" > on (run) group_left () (max by (run) (gandist_step_timestamp_seconds) - 2m)) {ENDED}",
@@ -130,7 +130,7 @@ ALERTS = (
 
 
 def groups(speed: float = 1.0) -> dict[str, Any]:
-    """The rules as Prometheus reads them; `speed`: how many times shorter their durations are, in tests."""
+    """The rules in Prometheus's form; `speed`: factor that shortens their durations, for tests."""
     rules = [
         {
             "alert": alert.name,

@@ -1,6 +1,6 @@
-"""The Grafana dashboard of runs and sweeps: every metric that `gandist.monitoring.metrics` declares, and none besides.
+"""The Grafana dashboard of runs and sweeps: exactly the metrics that `gandist.monitoring.metrics` declares.
 
-A panel's unit and its description are those of the metrics that its queries name.
+A panel takes its unit and its description from the metrics in its queries.
 """
 
 from typing import NamedTuple, TypeVar
@@ -36,17 +36,17 @@ GRAFANA_UNITS = {"seconds": "s", "bytes": "bytes", "images": "short"}
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 P = TypeVar("P", Stat, Graph)
 SPAN, HEIGHT = 8, 8
-"""Of a graph, on Grafana's grid of 24 columns."""
+"""Size of a graph on Grafana's grid of 24 columns."""
 
 
 class Panel(NamedTuple):
     title: str
     queries: dict[str, str]
-    """Legend and query; `{R` stands for a selection of the chosen runs, `{S` of the chosen sweeps."""
+    """Query by legend; `{R}` stands for a selection of the chosen runs, `{S}` of the chosen sweeps."""
     unit: str = ""
-    """Of Grafana; that of the metrics where it is empty."""
+    """Grafana's unit; if empty, that of the metrics."""
     stat: str = ""
-    """`value` or `name` of the series where the panel is a single figure, not a graph."""
+    """For a panel with a single figure: show the `value` or the `name` of the series. Empty for a graph."""
     log: bool = False
 
     @property
@@ -59,7 +59,7 @@ class Panel(NamedTuple):
 
     @property
     def metrics(self) -> list[str]:
-        """Metrics that its queries name, in the order of their declaration."""
+        """Metrics in its queries, in the order of their declaration."""
         named = set().union(*map(metrics_in, self.expressions.values()))
         return [name for name in HELP if name in named]
 
@@ -74,7 +74,7 @@ def _quantile(q: float, metric: str) -> str:
 
 
 def _mean(metric: str, by: str) -> str:
-    """Mean of a histogram's observations since the process started: there are too few of some for a rate."""
+    """Mean of a histogram's observations since the process started: some are too few for a rate."""
     return f"sum by ({by}) ({metric}_sum{{R}}) / sum by ({by}) ({metric}_count{{R}})"
 
 
@@ -227,11 +227,11 @@ ROWS = {
 }  # fmt: skip
 
 MARKS = {
-    # Of the first minute of each process: Grafana asks once a minute.
+    # Within the first minute of each process: Grafana queries once a minute.
     "Starts": ("blue", "time() - max by (run) (gandist_start_timestamp_seconds{R}) < 1m"),
     "Roll-backs": ("red", "max by (run) (increase(gandist_rollbacks_total{R}[1m])) > 0"),
 }
-"""What is marked in all graphs."""
+"""Marks shown in all graphs."""
 
 
 def panels() -> list[Panel]:

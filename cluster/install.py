@@ -1,9 +1,9 @@
-"""`make` installs with this: gandist into `.venv`, by uv where uv can be had, else by pip; constraints.txt either way.
+"""Installer behind `make`: puts gandist into `.venv`, with uv if available, else with pip, under constraints.txt.
 
-    python3 cluster/install.py [EXTRA]     # EXTRA of pyproject.toml: `dev` has all that tests need
+    python3 cluster/install.py [EXTRA]     # EXTRA of pyproject.toml: `dev` has everything for the tests
 
 It runs before anything is installed, so it needs Python alone. uv (from the package index, into `.tools`) takes a fifth
-of pip's time. It finds packages where pip is configured to find them.
+of pip's time and uses the package indexes that pip is configured for.
 """
 
 import ast
@@ -19,9 +19,9 @@ from pathlib import Path
 VENV, TOOLS, CONSTRAINTS = Path(".venv"), Path(".tools"), "constraints.txt"
 UV = "uv==0.13.9"
 LARGE_MB = 10
-"""A line is shown for each download of at least this size."""
+"""Minimum size of a download in MB to be shown."""
 STAGE = re.compile("(Resolved|Prepared|Installed|Uninstalled) [0-9]+ package|Installing collected packages")
-"""Lines of uv and pip that say how far they are."""
+"""Output lines of uv and pip that show progress."""
 SETTINGS = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -33,12 +33,12 @@ SETTINGS = {
     "timeout": "UV_HTTP_TIMEOUT",
     "default-timeout": "UV_HTTP_TIMEOUT",
 }
-"""pip's settings, and the environment variables that mean the same to uv."""
+"""pip's settings, and uv's environment variables of the same meaning."""
 SOURCES = ("index-url", "extra-index-url", "find-links", "no-index")
 
 
 def main(extras: Sequence[str]) -> int:
-    """Install; the exit status of what failed, or 0."""
+    """Install; returns the exit status of a failed command, or 0."""
     start = time.monotonic()
     project = f".[{','.join(extras)}]" if extras else "."
     uv = find_uv()
@@ -52,7 +52,7 @@ def main(extras: Sequence[str]) -> int:
 
 
 def find_uv() -> str | None:
-    """Path of the uv in `.tools`, installed where it is missing; None where it cannot be had."""
+    """Path of the uv in `.tools`, which is installed if missing; None if it is unavailable."""
     uv = TOOLS / "bin" / "uv"
     if not uv.exists():
         shutil.rmtree(TOOLS, ignore_errors=True)
@@ -64,7 +64,7 @@ def find_uv() -> str | None:
 
 
 def install_with_uv(uv: str, project: str) -> int:
-    """Install `project`, editable, and pip for whoever wants to add a package to `.venv`."""
+    """Install `project`, editable, and pip for users who add packages to `.venv`."""
     settings = pip_settings()
     env = {**uv_environment(settings), **os.environ}
     if not (VENV / "bin/python").exists():
@@ -75,7 +75,7 @@ def install_with_uv(uv: str, project: str) -> int:
     install += ["--constraints", CONSTRAINTS, "--build-constraints", CONSTRAINTS, "pip", "--editable", project]
     follow_pip = any(name in settings for name in SOURCES) or "UV_TORCH_BACKEND" in env
     if not follow_pip and not has_gpu():
-        # What the index offers first is torch for CUDA, 5 GB with its libraries.
+        # The index would offer torch for CUDA first, 5 GB with its libraries.
         if show([*install, "--torch-backend", "cpu"], env) == 0:
             return 0
         print("torch's CPU packages cannot be had: installing the ones for CUDA (5 GB)", flush=True)  # noqa: T201
@@ -83,8 +83,8 @@ def install_with_uv(uv: str, project: str) -> int:
 
 
 def install_with_pip(project: str) -> int:
-    """The same with pip alone: the build backend first and without isolation, so that its version is constraints.txt's
-    too."""
+    """Install with pip alone: the build backend comes first and without isolation, so that its version follows
+    constraints.txt too."""
     python = VENV / "bin/python"
     if not python.exists():
         made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV])
@@ -95,7 +95,7 @@ def install_with_pip(project: str) -> int:
 
 
 def pip_settings() -> dict[str, str]:
-    """What pip is configured with, by files and by its environment variables, which win."""
+    """pip's settings from its files and its environment variables, which take precedence."""
     listing = [str(TOOLS / "bin/python"), "-m", "pip", "config", "list"]
     lines = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines()
     found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
@@ -105,22 +105,22 @@ def pip_settings() -> dict[str, str]:
 
 
 def uv_environment(settings: dict[str, str]) -> dict[str, str]:
-    """Environment variables by which uv does as pip with these settings."""
+    """Environment variables that make uv follow these pip settings."""
     env = {SETTINGS[name]: " ".join(value.split()) for name, value in settings.items() if name in SETTINGS}
     if "UV_FIND_LINKS" in env:
         env["UV_FIND_LINKS"] = env["UV_FIND_LINKS"].replace(" ", ",")
-    # As pip does it: the best version of all indexes, not that of the first one that has the package.
+    # As in pip: the best version of all indexes, not of the first index that has the package.
     return env | {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_PYTHON_DOWNLOADS": "never"}
 
 
 def has_gpu() -> bool:
-    """Whether NVIDIA's driver answers."""
+    """Whether NVIDIA's driver responds."""
     program = shutil.which("nvidia-smi")
     return program is not None and subprocess.run([program, "-L"], capture_output=True).returncode == 0
 
 
 def show(command: Sequence[str], env: dict[str, str] | None = None) -> int:
-    """Run an installer and show its stages and large downloads only; all of its output where it fails."""
+    """Run an installer and show only its stages and large downloads; show all output if it fails."""
     said: list[str] = []
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
@@ -136,6 +136,6 @@ def show(command: Sequence[str], env: dict[str, str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 11):  # noqa: UP036  # whatever Python there is runs this file
+    if sys.version_info < (3, 11):  # noqa: UP036  # any Python version may run this file
         sys.exit(f"gandist needs Python 3.11 or newer, not {sys.version.split()[0]}: make PYTHON=python3.11 demo")
     sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,8 @@
-"""`make cluster-local`: a Ray cluster of a head and two nodes on this machine, Prometheus (and Grafana, where it is
-installed) beside it, and the demo on it as a job, which is told in `runs/demo` as ever.
+"""`make cluster-local`: a Ray cluster of a head and two nodes on this machine, with Prometheus (and Grafana, if
+installed), and the demo on it as a job, written to `runs/demo` as usual.
 
-ARGS="train.total_kimg=1" changes what is trained; KEEP=1 leaves everything up after the job, until Ctrl-C.
-Ctrl-C in mid-run stops the job after a last checkpoint: the same command goes on from there.
+ARGS="train.total_kimg=1" changes the configuration; KEEP=1 keeps everything up after the job, until Ctrl-C.
+Ctrl-C in mid-run stops the job after a last checkpoint; the same command resumes it.
 """
 
 import logging
@@ -27,18 +27,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PROMETHEUS = ROOT / "cluster/prometheus/prometheus.yml"
 DASHBOARDS = ROOT / "cluster/grafana"
 START_S = 120
-"""A node, and the head's agent, which takes jobs in, have so long to start. Ray's own: 30 s, and 10 s for a job."""
+"""Time limit for a node, and for the head's job agent, to start. Ray's own: 30 s, and 10 s for a job."""
 STOP_S = 60
-"""A stopped job has so long for its last checkpoint; Ray's own default is 3 s."""
+"""Time limit of a stopped job for its last checkpoint; Ray's own default is 3 s."""
 
 log = logging.getLogger("gandist.cluster")
 
 
 def main(overrides: Sequence[str] = ()) -> int:
-    """The job's exit status."""
+    """Run the job; returns its exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        # A short path: Ray keeps sockets below it, whose names may have 107 characters.
+        # A short path: Ray keeps sockets below it, and socket paths are limited to 107 characters.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gandist-", dir="/tmp")))
         os.environ |= {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -52,7 +52,7 @@ def main(overrides: Sequence[str] = ()) -> int:
         runs = ROOT / "runs"
         runs.mkdir(exist_ok=True)
         os.environ["RAY_API_SERVER_ADDRESS"] = dashboard = stack.enter_context(cluster(nodes=2))
-        for each in (signal.SIGINT, signal.SIGTERM):  # not what Ray does, nor ignored as by a background job of a shell
+        for each in (signal.SIGINT, signal.SIGTERM):  # replaces Ray's handlers, and a background shell job's ignoring
             signal.signal(each, signal.default_int_handler)
         log.info("Ray         %s   (its token: ray get-auth-token)", dashboard)
         names = ["demo", *(each.partition("=")[2] for each in overrides if each.startswith("run.name="))]
@@ -70,7 +70,7 @@ def main(overrides: Sequence[str] = ()) -> int:
 
 @contextmanager
 def cluster(nodes: int) -> Iterator[str]:
-    """A head that does no work, and nodes of one CPU each; yields the dashboard's address."""
+    """Start a head that does no work, and nodes of one CPU each; yields the dashboard's address."""
     from ray.cluster_utils import Cluster
 
     port, agent = free_port(8265), free_port()
@@ -92,11 +92,11 @@ def cluster(nodes: int) -> Iterator[str]:
 
 
 def train(run: str, overrides: Sequence[str]) -> int:
-    """Submit the demo, show its log until it ends, and return its exit status; on Ctrl-C stop it with a checkpoint."""
+    """Submit the demo, show its log until it ends, and return its exit status; Ctrl-C stops it with a checkpoint."""
     command = ["ray", "job", "submit", "--submission-id", run, "--working-dir", str(ROOT), "--"]
     command += ["python", "-m", "gandist.train", "configs/demo.yaml", *overrides]
     log.info("%s", " ".join(command))
-    job = subprocess.Popen(command, cwd=ROOT, start_new_session=True)  # Ctrl-C is for this process
+    job = subprocess.Popen(command, cwd=ROOT, start_new_session=True)  # Ctrl-C must reach this process only
     try:
         return job.wait()
     except KeyboardInterrupt:
@@ -109,7 +109,7 @@ def train(run: str, overrides: Sequence[str]) -> int:
 
 
 def prometheus(stack: ExitStack, folder: Path) -> str | None:
-    """Start Prometheus with the checkout's configuration; its address, or None where it is not installed."""
+    """Start Prometheus with the checkout's configuration; returns its address, or None if it is not installed."""
     if shutil.which("prometheus") is None:
         log.info("Prometheus is not installed: nothing scrapes (Debian package prometheus)")
         return None
@@ -122,9 +122,9 @@ def prometheus(stack: ExitStack, folder: Path) -> str | None:
 
 
 def configuration(file: Path, ray: Path) -> dict[str, Any]:
-    """Prometheus's configuration `file`, for another place, and for a Ray whose temporary folder is `ray`."""
+    """Prometheus's configuration `file`, adapted to this place and to a Ray with the temporary folder `ray`."""
     config: dict[str, Any] = yaml.safe_load(file.read_text())
-    # So often that it sees a short run, too.
+    # Often enough to catch a short run.
     config["global"] = config.get("global", {}) | {"scrape_interval": "2s", "evaluation_interval": "2s"}
 
     def absolute(names: Sequence[str]) -> list[str]:
@@ -141,7 +141,7 @@ def configuration(file: Path, ray: Path) -> dict[str, Any]:
 
 
 def grafana(stack: ExitStack, folder: Path, prometheus_url: str) -> str | None:
-    """Start Grafana with the checkout's dashboards, open to read; its address, or None where it is not installed."""
+    """Start Grafana with the checkout's dashboards, readable by anyone; returns its address, or None if missing."""
     program = shutil.which("grafana-server") or shutil.which("grafana")
     if program is None:
         return None
@@ -172,7 +172,7 @@ def grafana(stack: ExitStack, folder: Path, prometheus_url: str) -> str | None:
 
 @contextmanager
 def running(command: Sequence[str], output: Path, settings: dict[str, str] | None = None) -> Iterator[None]:
-    """Within, `command` runs, out of Ctrl-C's reach, and says to `output` what it has to say.
+    """Within, `command` runs without receiving Ctrl-C, and writes to `output`.
 
     Raises:
         RuntimeError: it ended within its first second.
@@ -201,10 +201,10 @@ def running(command: Sequence[str], output: Path, settings: dict[str, str] | Non
 
 
 def wait_for(host: str, port: int, timeout_s: float) -> None:
-    """Return when something listens there.
+    """Wait until something listens on this port.
 
     Raises:
-        TimeoutError: nothing does, after so long.
+        TimeoutError: nothing does within `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -215,16 +215,16 @@ def wait_for(host: str, port: int, timeout_s: float) -> None:
 
 
 def free_port(preferred: int | None = None) -> int:
-    """`preferred`, or another port of loopback where that is taken."""
+    """`preferred`, or another loopback port if that is taken."""
     return next(free_ports() if preferred is None else free_ports(preferred))
 
 
 def free_ports(*preferred: int) -> Iterator[int]:
-    """Ports of loopback, no two alike: `preferred` where they are free, then such as the system does not give to those
-    who ask for any, as Ray's processes do.
+    """Distinct loopback ports: `preferred` if they are free, else ports outside the range that the system assigns
+    automatically, for instance to Ray's processes.
 
     Raises:
-        RuntimeError: of a thousand no further one is free.
+        RuntimeError: a thousand ports were tried, and none is free.
     """
     for port in [*preferred, *random.sample(range(20_000, 32_768), 1000)]:
         with socket.socket() as probe:

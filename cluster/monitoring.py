@@ -1,5 +1,4 @@
-"""Files that follow from the metrics, the alerts and the dashboard as they are declared: `python -m cluster.monitoring`
-writes them."""
+"""Generate files from the declared metrics, alerts and dashboard: `python -m cluster.monitoring` writes them."""
 
 import json
 import re
@@ -17,11 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 MADE = "# Made by `python -m cluster.monitoring`; do not edit.\n"
 NAMESPACE = "gandist"
 RELEASE = "kube-prometheus-stack"
-"""Name under which Helm installed the Prometheus operator: its Prometheus takes the rules that are labelled so."""
+"""Helm's release name of the Prometheus operator: its Prometheus takes the rules with this label."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Text of several lines as a block, and lists indented."""
+    """Writes text of several lines as a block, and indents lists."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -39,7 +38,7 @@ def _yaml(value: Any) -> str:
 
 
 def rules(speed: float = 1.0) -> str:
-    """Prometheus's rule file; `speed`: how many times shorter its durations are, in tests."""
+    """Prometheus's rule file; `speed`: factor that shortens its durations, for tests."""
     return MADE + _yaml(groups(speed))
 
 
@@ -67,7 +66,7 @@ def config_map() -> str:
 
 
 def table() -> str:
-    """The metrics, as docs/monitoring.md lists them."""
+    """The table of metrics in docs/monitoring.md."""
 
     def line(metric: Metric, labels: str) -> str:
         own = metric.label or (metric.name if metric.kind == "enum" else "")
@@ -81,7 +80,7 @@ def table() -> str:
 
 
 def page() -> str:
-    """docs/monitoring.md with the table of metrics in its place."""
+    """docs/monitoring.md with the table of metrics inserted."""
     text = (ROOT / "docs/monitoring.md").read_text()
     begin, end = "<!-- metrics -->\n", "<!-- end of metrics -->"
     return re.sub(f"(?s){begin}.*?{end}", lambda match: f"{begin}{table()}{end}", text)

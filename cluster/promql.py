@@ -1,4 +1,4 @@
-"""PromQL over the metrics that `gandist.monitoring.metrics` declares, and over no others."""
+"""PromQL over exactly the metrics that `gandist.monitoring.metrics` declares."""
 
 import re
 
@@ -13,14 +13,14 @@ _BRACKETS = re.compile(r"\[[^\]]*\]")
 
 
 def promql(text: str, speed: float = 1.0) -> str:
-    """`text` as Prometheus takes it.
+    """`text` in Prometheus's syntax.
 
     Args:
-        text: PromQL, in which a duration may also stand where a number of seconds is meant: `time() - x > 10m`.
-        speed: how many times shorter all durations are made.
+        text: PromQL, in which a duration may also stand for a number of seconds: `time() - x > 10m`.
+        speed: factor that shortens all durations.
 
     Raises:
-        ValueError: a metric that is not declared, or a label or value that it does not have.
+        ValueError: the metric is not declared, or it has no such label or value.
     """
     for name, matchers in _SELECTOR.findall(_BY.sub("", text)):
         _check(name, matchers)
@@ -40,12 +40,12 @@ def promql(text: str, speed: float = 1.0) -> str:
 
 
 def duration(text: str, speed: float = 1.0) -> str:
-    """A duration such as `10m`, so many times shorter."""
+    """A duration such as `10m`, divided by `speed`."""
     return text if speed == 1 else promql(f"[{text}]", speed)[1:-1]
 
 
 def metrics_in(expression: str) -> set[str]:
-    """Names of the declared metrics that an expression selects."""
+    """Names of the declared metrics in an expression."""
     return {_declared(name).name for name, _ in _SELECTOR.findall(_BY.sub("", expression))}
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A Ray cluster inside a Slurm allocation, and a run on it, which goes on by itself after a pre-emption, the end of its
-# time, or a lost node. Arguments are those of gandist.train:
+# Start a Ray cluster inside a Slurm allocation, and a run on it, which resumes by itself after a pre-emption, a time
+# limit, or a lost node. Arguments are those of gandist.train:
 #
 #   sbatch --nodes=4 cluster/slurm.sh configs/r3gan-cifar10.yaml run.dir=/shared/runs launch.workers=16
 #
 # IMAGE=gandist.sif runs it in the container (apptainer build gandist.sif docker-daemon:gandist/gandist:0.1.0).
-# Ray's token is made for the job and is known to its processes alone.
+# Ray's token is generated for the job, and only its processes know it.
 #SBATCH --job-name=gandist
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -14,8 +14,8 @@
 #SBATCH --gpus-per-node=4
 #SBATCH --cpus-per-task=32
 #SBATCH --time=24:00:00
-# Two minutes before the end of its time, and with PreemptParameters=send_user_signal before a pre-emption, this script
-# is told: it has the last checkpoint written and puts the job back into the queue under its number.
+# Two minutes before the time limit, and with PreemptParameters=send_user_signal before a pre-emption, Slurm signals this
+# script: it waits for the last checkpoint and requeues the job under the same number.
 #SBATCH --signal=B:USR1@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
@@ -25,14 +25,14 @@ container=()
 [[ -n ${IMAGE:-} ]] && container=(apptainer exec --nv "$IMAGE")
 cpus=${SLURM_CPUS_PER_TASK:-1}
 port=${RAY_PORT:-6379}
-ready_s=${READY_S:-300} # so long all nodes may take to join
+ready_s=${READY_S:-300} # seconds for all nodes to join
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 RAY_TMPDIR=${RAY_TMPDIR:-/tmp/gandist-$SLURM_JOB_ID}
 RAY_AUTH_TOKEN=$("${container[@]}" python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
 
 driver='' requeue=''
 # shellcheck disable=SC2329  # called by the traps
-stop() { # the driver has the workers write a last checkpoint, and ends with 143
+stop() { # the driver lets the workers write a last checkpoint, and exits with 143
   echo "signal $1: one last checkpoint"
   [[ $1 == USR1 ]] && requeue=yes
   [[ -z $driver ]] || kill -TERM "$driver" 2>/dev/null || true
@@ -47,7 +47,7 @@ clean() {
 }
 trap clean EXIT
 
-ray_on() { # NODE ARGUMENTS...: Ray on that node, in the background, until this script ends
+ray_on() { # NODE ARGUMENTS...: run Ray on that node, in the background, until this script ends
   local node=$1
   shift
   srun --overlap --nodes=1 --ntasks=1 --cpus-per-task="$cpus" --nodelist="$node" --kill-on-bad-exit=0 \

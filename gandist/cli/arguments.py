@@ -1,4 +1,4 @@
-"""Types of command-line arguments: argparse shows their names where a word is not one."""
+"""Types of command-line arguments: argparse shows their names in its error messages."""
 
 BEST = "best"
 
@@ -16,7 +16,7 @@ def natural(text: str) -> int:
 
 
 def which(text: str) -> int | str:
-    """A checkpoint as the commands name it: by its images seen, or `best`."""
+    """A checkpoint on the command line: its images seen, or `best`."""
     if text != BEST and int(text) < 1:
         raise ValueError
     return text if text == BEST else int(text)

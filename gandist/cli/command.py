@@ -1,4 +1,4 @@
-"""What every command does around its own work: messages, Ctrl-C, and an error as one line and an exit status."""
+"""Common frame of every command: messages, Ctrl-C, and errors as one line and an exit status."""
 
 import functools
 import sys
@@ -12,18 +12,18 @@ from gandist.errors import GandistError, RunError
 P = ParamSpec("P")
 
 REFUSED, FAILED = 2, 1
-"""Exit statuses: the arguments, the configuration or the data cannot be used; what was started failed."""
+"""Exit statuses: arguments, configuration or data are unusable; the started work failed."""
 
 
 def command(*, failure: str | None = None, prefix: str = "gandist") -> Callable[[Callable[P, int]], Callable[P, int]]:
     """Make a function a command's `main`: its messages go to standard error, Ctrl-C ends it with `interrupts.STATUS`,
-    and of an error that a user can mend one line goes to standard error.
+    and an error that a user can fix prints one line to standard error.
 
     Args:
-        failure: what the command says of a failure that no argument mends (a RunError, or an OSError), which ends it
-            with `FAILED`. None: it starts nothing that could fail so. An OSError is then of the user's files, and ends
-            it with `REFUSED`, as a GandistError always does.
-        prefix: what the line begins with.
+        failure: message for a failure that no argument fixes (a RunError, or an OSError), which ends the command with
+            `FAILED`. None for a command that starts nothing that could fail so. An OSError then concerns the user's
+            files and ends it with `REFUSED`, as a GandistError always does.
+        prefix: start of the line.
     """
 
     def decorate(main: Callable[P, int]) -> Callable[P, int]:

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a command with one line and the status that shells give it, wherever it comes."""
+"""Ctrl-C ends a command with one line and the shell's usual status, at any moment."""
 
 import functools
 import os
@@ -9,13 +9,13 @@ from types import FrameType
 from typing import ParamSpec
 
 STATUS = 130
-"""128 and the number of SIGINT."""
+"""128 plus the number of SIGINT."""
 P = ParamSpec("P")
 
 
 def interruptible(main: Callable[P, int]) -> Callable[P, int]:
-    """A command's `main`, which Ctrl-C makes return `STATUS`. (A run that trains takes the first one for a request to
-    save and end, which is another status.)"""
+    """A command's `main` that returns `STATUS` on Ctrl-C. (A training run takes the first Ctrl-C as a request to save
+    and end, with another status.)"""
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -31,9 +31,9 @@ def interruptible(main: Callable[P, int]) -> Callable[P, int]:
 
 
 def while_importing() -> None:
-    """Let Ctrl-C end this process likewise before there is a `main`: torch and Ray take seconds to import. Not by an
-    exception, which torch would swallow where it imports NumPy."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as behind nohup
+    """Let Ctrl-C end this process in the same way before `main` runs: torch and Ray take seconds to import. It raises
+    no exception, since torch would swallow one while it imports NumPy."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as under nohup
         signal.signal(signal.SIGINT, _end)
 
 

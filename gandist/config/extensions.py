@@ -1,6 +1,6 @@
-"""Files of your own, which add networks, objectives, penalties or augmentations to gandist's tables.
+"""User files that add networks, objectives, penalties or augmentations to gandist's tables.
 
-Such a file imports a table and sets an entry: `NETWORKS["mine"] = Pair(...)`. It runs once a process, before the
+Such a file imports a table and sets an entry: `NETWORKS["mine"] = Pair(...)`. It runs once per process, before the
 configuration that names it is checked.
 """
 
@@ -14,19 +14,19 @@ from gandist.errors import ConfigError
 from gandist.storage.remote import local_path
 
 FOLDER = "imports"
-"""Of a run: keeps the files that its configuration imports."""
+"""Folder of a run that keeps the files imported by its configuration."""
 
 executed: dict[str, str] = {}
-"""The text of files that were run in this process, by the paths that configurations name them by."""
+"""Text of the files run in this process, by their paths in configurations."""
 
 
 def load(paths: Iterable[str], beside: Path | None = None) -> None:
-    """Run the files, found in the folder `beside` or else from the working directory; once each.
+    """Run the files once each; they are found in the folder `beside`, else from the working directory.
 
-    A file that is no longer there, but was run, is as it was: a run's own copy, or what a driver handed on.
+    If a file was run before and is now missing, the earlier text stands: a run's own copy, or one that a driver passed.
 
     Raises:
-        ConfigError: there is no such file, it fails, or another one of that name was run.
+        ConfigError: the file does not exist or fails, or a different file of that name was run.
     """
     for path in paths:
         places = [folder / local_path(path, "imports") for folder in (beside, Path()) if folder is not None]
@@ -38,10 +38,10 @@ def load(paths: Iterable[str], beside: Path | None = None) -> None:
 
 
 def run(sources: Mapping[str, str]) -> None:
-    """Run files given as text, by the paths that configurations name them by; once each.
+    """Run files given as text, by their paths in configurations; once each.
 
     Raises:
-        ConfigError: one fails, or another one of that name was run.
+        ConfigError: a file fails, or a different file of that name was run.
     """
     for path, source in sources.items():
         if executed.get(path, source) != source:
@@ -50,19 +50,19 @@ def run(sources: Mapping[str, str]) -> None:
             continue
         module = types.ModuleType(f"gandist_imports_{Path(path).stem}")
         module.__file__ = path
-        sys.modules[module.__name__] = module  # where dataclasses look up the classes of a module
+        sys.modules[module.__name__] = module  # dataclasses look up their module here
         try:
             exec(compile(source, path, "exec"), module.__dict__)
-        except Exception as error:  # whatever a user's file raises
+        except Exception as error:  # a user's file may raise anything
             raise ConfigError(f"imports: {path}: {type(error).__name__}: {error}") from error
         executed[path] = source
 
 
 def sources(paths: Iterable[str]) -> dict[str, str]:
-    """The text of files that were run, by their paths."""
+    """The text of files already run, by path."""
     return {path: executed[path] for path in paths}
 
 
 def digests(paths: Iterable[str]) -> dict[str, str]:
-    """sha256 of files that were run, by their names."""
+    """sha256 of files already run, by name."""
     return {Path(path).name: hashlib.sha256(executed[path].encode()).hexdigest() for path in paths}

@@ -1,4 +1,4 @@
-"""From a configuration to its players and their game: names looked up in the tables."""
+"""From a configuration to its players and their game, by the names in the tables."""
 
 import torch
 
@@ -16,12 +16,12 @@ from gandist.gan.players import Players, build_players
 
 
 def latents_of(config: RunConfig) -> int:
-    """How many numbers G draws from for a sample."""
+    """Random numbers that G takes for each sample."""
     return NETWORKS[config.model.name].latents(shapes(config)[0])
 
 
 def new_players(config: RunConfig, device: torch.device, on_device: bool | None = None) -> Players:
-    """The players as configured, at the start of a run; `on_device` as in `build_players`."""
+    """The configured players at the start of a run; `on_device` as in `build_players`."""
     pair, (shape_G, shape_D) = NETWORKS[config.model.name], shapes(config)
     memory: dict[str, tuple[float, ...]] = {}
     for name in config.game.penalties:
@@ -42,7 +42,7 @@ def new_players(config: RunConfig, device: torch.device, on_device: bool | None 
 
 
 def new_game(config: RunConfig, players: Players, ranks: Ranks) -> Game | Elbo:
-    """The game as configured, wrapped for the ranks."""
+    """The configured game, wrapped for the ranks."""
     game, augment, precision = config.game, config.augment, ranks.precision(config.precision)
     if game.objective == ELBO:
         return Elbo(players, ranks, precision, config.train.accumulate)

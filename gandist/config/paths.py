@@ -1,4 +1,4 @@
-"""The paths that a configuration names."""
+"""Paths in a configuration."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from gandist.storage.remote import is_remote, local_path
 
 
 def absolute(config: RunConfig) -> dict[str, Any]:
-    """The configuration without relative paths: Ray's workers start in folders of their own."""
+    """The configuration with absolute paths: Ray's workers start in folders of their own."""
     tree = config.resolved()
     paths = ("data.path", "data.cache_dir", "model.stage_1", "eval.weights", "telemetry.dir")
     for section, field in (path.split(".") for path in paths):

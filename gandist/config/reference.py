@@ -59,7 +59,7 @@ def _table(prefix: str, section: dict[str, Any], defaults: dict[str, Any] | None
 
 
 def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
-    """A JSON-schema type in a few words."""
+    """A short form of a JSON-schema type."""
     if "anyOf" in field:
         return " or ".join(_type(arm, schema) for arm in field["anyOf"])
     if "enum" in field:

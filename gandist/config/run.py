@@ -50,13 +50,13 @@ MAY_CHANGE = (
     "imports",
     "model.stage_1",
 )
-"""What may differ between a run and its resumption: none of these changes the noise or the mathematics, nor the
-images, but that damaged ones may be let go of, and a diverged run be taken back to a checkpoint. (Data is compared by
-the fingerprint of its index: shards may move.)"""
+"""Fields that may change between a run and its resumption. None changes the noise, the mathematics or the images,
+except that damaged samples may be skipped and a diverged run rolled back. (Data is compared by the fingerprint of
+its index: shards may move.)"""
 
 
 class RunConfig(Tree):
-    """Everything a run is decided by, its fields in agreement."""
+    """The complete configuration of a run, with fields that agree."""
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -65,11 +65,11 @@ class RunConfig(Tree):
         return self
 
     def resolved(self) -> dict[str, Any]:
-        """The whole tree as plain data, as it stands in a run's `config.yaml`."""
+        """The whole tree as plain data, as in a run's `config.yaml`."""
         return self.model_dump(mode="json")
 
     def fingerprint(self) -> str:
-        """sha256 over every field but those of `MAY_CHANGE`: runs that agree in it can go on from each other."""
+        """sha256 over every field outside `MAY_CHANGE`: runs with the same fingerprint can resume each other."""
         kept = {path: value for path, value in leaves(self.resolved()) if not may_change(path)}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -98,8 +98,8 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def completed(tree: dict[str, Any]) -> dict[str, Any]:
-    """A resolved configuration as an earlier version kept it, with the fields that have come since at their defaults;
-    as it is where this version does not take it."""
+    """A resolved configuration of an earlier version, with newer fields at their defaults; unchanged if this version
+    does not accept it."""
     try:
         return RunConfig.model_validate(tree).resolved()
     except (ConfigError, ValidationError):
@@ -122,12 +122,12 @@ def find(name: str) -> Path:
     """The file of a configuration: a path, or the name of a shipped one (`demo`).
 
     Raises:
-        ConfigError: there is no such file; the message lists the shipped ones.
+        ConfigError: the file does not exist; the message lists the shipped ones.
     """
     if Path(name).is_file():
         return Path(name)
     package = Path(__file__).parents[1]
-    # Installed from a wheel the configurations are inside the package, in a checkout beside it.
+    # A wheel has the configurations inside the package, a checkout beside it.
     for folder in (package / "configs", package.parent / "configs"):
         path = folder / f"{name.removeprefix('configs/').removesuffix('.yaml')}.yaml"
         if path.is_file():
@@ -137,10 +137,10 @@ def find(name: str) -> Path:
 
 
 def load(name: str = DEMO, overrides: list[str] | None = None) -> RunConfig:
-    """Read a configuration file, apply `section.key=value` overrides in their order, and validate.
+    """Read a configuration file, apply `section.key=value` overrides in order, and validate.
 
     Raises:
-        ConfigError: with the file, the field and the fix.
+        ConfigError: naming the file, the field and the fix.
     """
     path = find(name)
     tree = tree_of(path)
@@ -150,10 +150,10 @@ def load(name: str = DEMO, overrides: list[str] | None = None) -> RunConfig:
 
 
 def tree_of(path: Path, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
-    """What a YAML file of sections holds, those of `model`.
+    """The sections in a YAML file, for `model`.
 
     Raises:
-        ConfigError: with the file: it cannot be read, is no YAML, or holds no sections.
+        ConfigError: naming the file, if it cannot be read, is not YAML, or holds no sections.
     """
     try:
         return parse(path.read_bytes(), str(path), model)
@@ -162,10 +162,10 @@ def tree_of(path: Path, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
 
 
 def assignment(item: str, form: str, kind: Callable[[str], Kind]) -> tuple[str, Any]:
-    """Key and value of an override; `form` is how it is written, `kind` what a key takes.
+    """Key and value of an override; `form` describes its syntax, `kind` gives the type of a key.
 
     Raises:
-        ConfigError: it is written otherwise.
+        ConfigError: the override has another syntax.
     """
     key, equals, text = item.partition("=")
     if not equals or not key:
@@ -177,10 +177,10 @@ def assignment(item: str, form: str, kind: Callable[[str], Kind]) -> tuple[str, 
 
 
 def parse(text: bytes, source: str, model: type[BaseModel] = RunConfig) -> dict[str, Any]:
-    """The sections that a YAML file holds, those of `model`.
+    """The sections in a YAML text, for `model`.
 
     Raises:
-        ConfigError: with `source`: it is no YAML, or holds no sections.
+        ConfigError: naming `source`, if the text is not YAML or holds no sections.
     """
     try:
         tree = typed.read(text, Kind(model))
@@ -190,14 +190,14 @@ def parse(text: bytes, source: str, model: type[BaseModel] = RunConfig) -> dict[
     if not isinstance(tree, dict):
         first, second, *_ = model.model_fields
         raise ConfigError(f"{source}: must hold sections ({first}:, {second}:, ...), found a {type(tree).__name__}")
-    return {key: value for key, value in tree.items() if value is not None}  # a section with nothing under it
+    return {key: value for key, value in tree.items() if value is not None}  # an empty section
 
 
 def validate(tree: dict[str, Any], source: str = "configuration", beside: Path | None = None) -> RunConfig:
-    """The validated configuration of a nested dict; what it imports is run first, from the folder `beside` too.
+    """Validate a nested dict. Files that it imports run first; they may lie in the folder `beside`.
 
     Raises:
-        ConfigError: one line a fault, each with `source`, the field and what it accepts.
+        ConfigError: one line per fault, with `source`, the field and the accepted values.
     """
     try:
         if imports := tree.get("imports"):
@@ -211,11 +211,11 @@ def validate(tree: dict[str, Any], source: str = "configuration", beside: Path |
 
 
 PLAIN, STRUCTURED = {"int", "constrained-float"}, {"tuple[int, int]", "Ramp"}
-"""What pydantic calls the arms of the unions in the tree (`launch.workers`, schedules)."""
+"""Pydantic's names for the members of the unions in the tree (`launch.workers`, schedules)."""
 
 
 def _meant(fault: Any) -> bool:
-    """False for a fault of an arm that the value was not meant for: a mapping or a list is no number."""
+    """Whether a fault is of the union member that the value was meant for: a mapping or a list is not a number."""
     arm = fault["loc"][-1]
     return arm not in (PLAIN if isinstance(fault["input"], dict | list | tuple) else STRUCTURED)
 
@@ -235,7 +235,7 @@ def _explain(fault: Any) -> str:
 
 
 def _keys(loc: tuple[str | int, ...]) -> list[str]:
-    """The keys that a fault lies under: pydantic adds which arm of a union it means."""
+    """The keys of a fault, without the union members that pydantic adds."""
     keys, here, is_arm = [], Kind(RunConfig), False
     for part in loc:
         is_arm = not is_arm and len([arm for arm in here.arms() if arm is not types.NoneType]) > 1

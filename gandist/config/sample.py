@@ -1,4 +1,4 @@
-"""What a configuration says of samples: what they are, what G is told of them, what the networks are built to."""
+"""From a configuration to its medium, its condition and the shapes of its networks."""
 
 from typing import TypeVar
 
@@ -17,14 +17,14 @@ from gandist.options import Options
 Kind = TypeVar("Kind", bound=Options)
 
 SHARED = {"resolution": "model.resolution", "channels": "data.channels", "flip": "data.flip"}
-"""Options of media that have fields of their own in the configuration."""
+"""Options of media that have their own fields in the configuration."""
 
 
 def medium_of(config: Tree) -> Medium:
-    """What a sample is: `data.options`, and those of the `SHARED` options that its medium has.
+    """The medium, with `data.options` and those `SHARED` options that it has.
 
     Raises:
-        ConfigError: an option is unknown, or has a value that it does not take.
+        ConfigError: an option is unknown, or its value is invalid.
     """
     medium = MEDIA[config.data.medium]
     values = {"resolution": config.model.resolution, "channels": config.data.channels, "flip": config.data.flip}
@@ -36,17 +36,17 @@ def medium_of(config: Tree) -> Medium:
 
 
 def condition_of(config: Tree) -> Condition:
-    """What G is told."""
+    """The condition of G."""
     if config.model.classes:
         return Classes(config.model.classes)
     return Captions(config.model.text_dim) if config.model.text_dim else Nothing()
 
 
 def shapes(config: Tree) -> tuple[Shape, Shape]:
-    """What G and D are built to; they differ in their normalisation.
+    """The shapes of G and D, which differ in their normalisation.
 
     Raises:
-        ConfigError: the pair has no such option, or it does not take that value.
+        ConfigError: the pair has no such option, or the value is invalid.
     """
     model, pair = config.model, NETWORKS[config.model.name]
     shape = Shape(
@@ -67,7 +67,7 @@ def shapes(config: Tree) -> tuple[Shape, Shape]:
 
 
 def complete_options(config: Tree) -> None:
-    """Give `data.options` and `model.options` the defaults of what they leave out, in place: a run keeps them all."""
+    """Fill the defaults into `data.options` and `model.options`, in place, so that a run records all of them."""
     medium = medium_of(config).model_dump(mode="json")
     config.data.options.update({name: value for name, value in medium.items() if name not in SHARED})
     pair = _validated("model.options", NETWORKS[config.model.name].options, config.model.options)

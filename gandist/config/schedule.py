@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Ramp(BaseModel):
-    """A number that goes from `start` to `end` over the first `over_kimg` thousand images, then stays."""
+    """A number that changes from `start` to `end` over the first `over_kimg` thousand images, then stays constant."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -18,14 +18,14 @@ class Ramp(BaseModel):
     over_kimg: float = Field(gt=0)
     """Length of the change in thousands of images."""
     shape: Literal["linear", "cosine"] = "cosine"
-    """Straight, or half a cosine wave (flat at both ends)."""
+    """Linear, or half a cosine wave (flat at both ends)."""
 
 
 Schedule = Annotated[float, Field(ge=0)] | Ramp
 
 
 def value_at(schedule: Schedule, images_seen: int) -> float:
-    """The scheduled number once `images_seen` images were shown."""
+    """The scheduled number after `images_seen` images."""
     if not isinstance(schedule, Ramp):
         return schedule
     progress = min(1.0, images_seen / (schedule.over_kimg * 1000))
@@ -35,15 +35,15 @@ def value_at(schedule: Schedule, images_seen: int) -> float:
 
 
 def peak(schedule: Schedule) -> float:
-    """The largest value the schedule takes."""
+    """The largest value of the schedule."""
     return max(schedule.start, schedule.end) if isinstance(schedule, Ramp) else schedule
 
 
 def ema_beta(half_life_kimg: float, batch: int, images_seen: int = 0, rampup: float | None = None) -> float:
-    """Weight that a running average keeps per update of `batch` images, so that it halves in `half_life_kimg`.
+    """Weight that a running average keeps of itself per update of `batch` images, for a half-life of `half_life_kimg`.
 
-    A half-life of 0 keeps nothing: the average is the newest value. With `rampup` the half-life is at most that
-    share of the images seen: early weights are forgotten soon (Karras et al. 2020, arXiv:1912.04958).
+    With a half-life of 0 the average is the newest value. With `rampup` the half-life is at most that share of the
+    images seen, so that early weights fade soon (Karras et al. 2020, arXiv:1912.04958).
     """
     if rampup is not None:
         half_life_kimg = min(half_life_kimg, rampup * images_seen / 1000)
@@ -51,7 +51,7 @@ def ema_beta(half_life_kimg: float, batch: int, images_seen: int = 0, rampup: fl
 
 
 def images_of(kimg: float) -> int:
-    """A length in thousands of images, in images; at least one."""
+    """Thousands of images as a number of images; at least one."""
     return max(1, round(kimg * 1000))
 
 

@@ -20,7 +20,7 @@ def _as_tuple(value: object) -> object:
 
 
 def one_or_more(value: object) -> tuple[object, ...]:
-    """A list as a tuple, and one thing by itself as a tuple of it."""
+    """A list as a tuple; a single value as a tuple of one."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
@@ -29,9 +29,9 @@ Norm = Literal["batch", "sync", "group", "spectral", "none"]
 
 class RunSection(Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Name of the run: its folder inside `run.dir`. The same name goes on with the same run."""
+    """Name of the run: its folder inside `run.dir`. A start with the same name resumes the same run."""
     dir: str = "runs"
-    """Where runs are kept: a folder, or `s3://bucket/prefix`. Every worker must be able to reach it."""
+    """Folder of all runs, or `s3://bucket/prefix`. Every worker must be able to reach it."""
     seed: int = Field(0, ge=0)
     """Decides the initial weights, the order of the images, and all noise."""
 
@@ -40,71 +40,71 @@ class DataSection(Section):
     path: str = "builtin:fashion-10k"
     """Folder or URL of indexed shards (`python -m gandist.pack` makes them), or a `builtin:` set."""
     medium: str = "image"
-    """What a sample is: one of the names in `gandist.media.kinds.MEDIA`."""
+    """Kind of sample: one of the names in `gandist.media.kinds.MEDIA`."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Options of the medium, beside those that have fields of their own (`data.channels`, `data.flip`,
-    `model.resolution`)."""
+    """Options of the medium that have no field of their own (`data.channels`, `data.flip`, `model.resolution` do)."""
     channels: Literal[1, 3] = 3
-    """Colour channels the networks see; images are converted to it."""
+    """Colour channels that the networks see; images are converted to this number."""
     flip: bool = False
     """Mirror each image left to right with probability one half, on the device."""
     on_damage: Literal["stop", "skip"] = "stop"
-    """A damaged sample stops the run with its shard's name, or is replaced by the next sound one and counted."""
+    """On a damaged sample: `stop` ends the run and names the shard; `skip` takes the next sound one and counts it."""
     cache_dir: str | None = None
     """Node-local cache of fetched shards and decoded images (default: `$XDG_CACHE_HOME/gandist`)."""
     cache_gib: float = Field(50.0, gt=0)
-    """Upper bound of the cache in GiB. Sets that decode to less than half of it are decoded once."""
+    """Upper bound of the cache in GiB. Sets whose decoded size is below half of it are decoded once."""
     decode_threads: int = Field(2, ge=1)
-    """Threads that decode images, per rank."""
+    """Image decoding threads per rank."""
     prefetch: int = Field(3, ge=1)
-    """Batches kept ready ahead of the step, per rank."""
+    """Batches that each rank loads ahead of the step."""
     resident: Literal["auto", "always", "never"] = "auto"
-    """Whether each rank keeps all decoded images in its device's memory. `auto`: on a GPU, where they take at most a
-    quarter of what the networks leave free, and are not too many for the cache; `always` refuses a run for which the
-    memory does not suffice. The batches are the same."""
+    """Whether each rank keeps all decoded images in its device's memory. `auto`: on a GPU, if they take at most a
+    quarter of the memory that the networks leave free and fit the cache. `always` refuses a run that lacks the memory.
+    The batches are the same either way."""
 
 
 class ModelSection(Section):
     name: str = "dcgan"
     """The network pair: one of the names in `gandist.gan.networks`."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Options of the pair, beside those that several pairs share and that have fields of their own."""
+    """Options of the pair that have no field of their own."""
     resolution: Literal[32, 64, 128, 256] = 32
     """Height and width of the images in pixels."""
     z_dim: int = Field(100, ge=1)
     """Dimension of the latent z."""
     width: int = Field(64, ge=1)
-    """Channels at the highest resolution; each halving of the resolution doubles them, as the pair's paper has it."""
+    """Channels at the highest resolution; each halving of the resolution doubles them, as in the pair's paper."""
     classes: int = Field(0, ge=0)
     """Number of classes the pair is conditioned on; 0 for an unconditional pair."""
     text_dim: int = Field(0, ge=0)
-    """Dimension of the caption vectors that the pair is conditioned on (384 for those of `gandist.pack --captions`);
-    0 for a pair without captions."""
+    """Dimension of the caption vectors that the pair is conditioned on (384 for `gandist.pack --captions`); 0 for a
+    pair without captions."""
     norm: Norm | None = None
     """Normalisation inside both networks (default: that of the pair's paper)."""
     norm_D: Norm | None = None
-    """Normalisation inside D, where it is another; `spectral` is of D's weights."""
+    """Normalisation of D, if it differs; `spectral` normalises D's weights."""
     widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(one_or_more)] = ()
-    """Channels of every level from 4x4 up, for the pairs that take them one by one (`r3gan`)."""
+    """Channels of every level from 4x4 up, for pairs that take them one by one (`r3gan`)."""
     minibatch_std: int = Field(0, ge=0)
-    """Images in a group of D's minibatch standard deviation; 0 for D without it."""
+    """Images in a group of D's minibatch standard deviation; 0 for none."""
     stage_1: str | None = None
-    """Run that a second stage (`stackgan-2`) takes its first from, for good: the folder `run.dir/run.name`."""
+    """First-stage run of a second stage (`stackgan-2`): the folder `run.dir/run.name`. A new run copies its G, which
+    stays frozen."""
     stage_1_resolution: Literal[0, 32, 64, 128] = 0
-    """Resolution of that run."""
+    """Resolution of the first-stage run."""
 
 
 class Penalty(Section):
     """A term added to a player's loss: `{weight, interval}`, or the weight alone."""
 
     weight: Schedule = 1.0
-    """Its factor, in the symbol of its paper (gamma of R1, lambda of the gradient penalty): a number or a schedule."""
+    """Its factor, the symbol in its paper (gamma of R1, lambda of the gradient penalty): a number or a schedule."""
     interval: int = Field(1, ge=1)
-    """Computed in one of so many updates, with so many times the weight (lazy regularisation)."""
+    """Lazy regularisation: compute the term once every this many updates, with its weight multiplied by this number."""
 
 
 def _penalties(value: object) -> object:
-    """`{r1: 10}` for `{r1: {weight: 10}}`; a schedule likewise."""
+    """Expand `{r1: 10}` to `{r1: {weight: 10}}`; a schedule likewise."""
     if not isinstance(value, dict):
         return value
 
@@ -119,27 +119,27 @@ class GameSection(Section):
     objective: str = "ns"
     """The two players' losses: one of the names in `gandist.gan.objectives.OBJECTIVES`, or `elbo` for a VAE."""
     n_critic: int = Field(1, ge=1)
-    """Updates of D for each update of G; every one takes a fresh global batch."""
+    """Updates of D for each update of G; each takes a fresh global batch."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """One-sided label smoothing: real images are labelled 1 minus this for D."""
     penalties: Annotated[dict[str, Penalty], BeforeValidator(_penalties)] = Field(default_factory=dict)
     """Terms added to the losses, by their names in `gandist.gan.penalties.PENALTIES`."""
     differentiate: Literal["jvp", "double"] = "jvp"
     """How penalties on D's slope are differentiated: by a Jacobian-vector product, or by a second backward pass, which
-    BatchNorm in D needs."""
+    BatchNorm in D requires."""
     clip: Schedule = 0.0
-    """WGAN's weight clipping: after each update every weight of D is cut to [-clip, clip]; 0 for none."""
+    """WGAN's weight clipping: after each update, clip every weight of D to [-clip, clip]; 0 for none."""
 
 
 class AugmentSection(Section):
     kind: str = "none"
-    """What D sees real and generated images through: `none`, or a name in `gandist.gan.augment.AUGMENTATIONS`."""
+    """Augmentation of D's inputs, real and generated: `none`, or a name in `gandist.gan.augment.AUGMENTATIONS`."""
     p: Schedule = 1.0
-    """Probability, of each transformation (`ada`) or of all of them together (the others): a number or a schedule;
-    where it adapts, what it starts from."""
+    """Probability of each transformation (`ada`) or of all of them together (the others): a number or a schedule. The
+    initial value if p adapts."""
     target: float | None = Field(None, gt=0, lt=1)
-    """Adapt p so that the mean sign of D's scores of real images stays here (ADA; 0.6 in its paper). Not for `rp` and
-    `wasserstein`, by which only differences of scores count, nor for `ls`, whose scores go to 0 and 1."""
+    """Adapt p so that the mean sign of D's scores of real images stays at this value (ADA; 0.6 in its paper). Not for
+    `rp` and `wasserstein`, where only differences of scores count, nor for `ls`, whose scores tend to 0 and 1."""
     speed_kimg: float = Field(500.0, gt=0)
     """Thousands of images in which an adapting p can go from 0 to 1."""
 
@@ -154,41 +154,41 @@ class OptimSection(Section):
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay (AdamW), for both players."""
     ema_half_life_kimg: Schedule = 10.0
-    """Half-life, in thousands of images, of the running average of G's weights that samples are drawn from."""
+    """Half-life, in thousands of images, of the running average of G's weights; samples come from this average."""
     ema_rampup: float | None = Field(None, gt=0)
-    """Early in the run the half-life is at most this share of the images seen (StyleGAN2's 0.05)."""
+    """Upper bound of the half-life, as a share of the images seen: it acts early in the run (StyleGAN2: 0.05)."""
 
 
 class TrainSection(Section):
     total_kimg: float = Field(1000.0, gt=0)
     """Length of the run in thousands of real images shown to D, over all ranks."""
     batch: int = Field(128, ge=1)
-    """Global batch: images of one update of D, over all ranks."""
+    """Global batch: images in one update of D, over all ranks."""
     accumulate: int = Field(1, ge=1)
-    """Micro-batches that each rank's share of a batch is computed in, one after the other."""
+    """Micro-batches that each rank's share of a batch is split into, computed one after the other."""
     tick_kimg: float = Field(10.0, gt=0)
-    """A row of metrics every so many thousand images."""
+    """Write a row of metrics every this many thousand images."""
     sample_kimg: float = Field(50.0, gt=0)
-    """A grid of samples every so many thousand images."""
+    """Write a grid of samples every this many thousand images."""
     checkpoint_kimg: float = Field(100.0, gt=0)
-    """A checkpoint every so many thousand images, and one at the end."""
+    """Write a checkpoint every this many thousand images, and one at the end."""
     keep: int = Field(4, ge=1)
-    """How many of the newest checkpoints are kept."""
+    """Number of newest checkpoints to keep."""
     keep_every_kimg: float | None = Field(None, gt=0)
-    """Besides the newest, keep for good the first checkpoint of each such stretch of thousand images."""
+    """Also keep for good the first checkpoint of each interval of this many thousand images."""
 
 
 class EvalSection(Section):
     every_kimg: float | None = Field(500.0, gt=0)
-    """Measure G's running average every so many thousand images, and at the end; a run that is shorter is not measured.
+    """Measure G's running average every this many thousand images, and at the end; a shorter run is not measured.
     null: never."""
     n: int = Field(5000, ge=12)
-    """Generated images that are measured."""
+    """Number of generated images to measure."""
     extractor: Literal["inception", "effnet-lite0", "classifier"] | None = None
-    """Network whose features are compared: `inception`, `effnet-lite0` or `classifier`; also what `gandist.evaluate`
-    takes (default: `effnet-lite0` where `gandist[eval]` is installed, else `classifier`)."""
+    """Network whose features are compared: `inception`, `effnet-lite0` or `classifier`; `gandist.evaluate` uses it too
+    (default: `effnet-lite0` if `gandist[eval]` is installed, else `classifier`)."""
     weights: str | None = None
-    """File with the extractor's weights: of `inception`, which are not shipped, or of a classifier of your own."""
+    """File with the extractor's weights: of `inception` (not shipped), or of your own classifier."""
 
 
 Reaction = Literal["ignore", "warn", "roll_back", "stop"]
@@ -196,57 +196,57 @@ Reaction = Literal["ignore", "warn", "roll_back", "stop"]
 
 class HealthSection(Section):
     overfitting: Reaction = "warn"
-    """What to do when D knows the training images by heart, G repeats them, or quality gets worse for long."""
+    """Reaction if D memorises the training images, G repeats them, or quality gets worse for long."""
     collapsing: Reaction = "warn"
-    """What to do when G draws ever fewer kinds of image."""
+    """Reaction if the variety of G's images shrinks."""
     diverged: Reaction = "roll_back"
-    """What to do when losses, gradients or quality leave all bounds. `roll_back` goes back to the best checkpoint with
-    smaller learning rates; without one, or after `max_rollbacks`, the run stops."""
+    """Reaction if losses, gradients or quality leave all bounds. `roll_back` returns to the best checkpoint with
+    smaller learning rates; without a checkpoint, or after `max_rollbacks`, the run stops."""
     lr_factor: float = Field(0.5, gt=0, lt=1)
-    """What a roll-back multiplies both learning rates by."""
+    """Factor of both learning rates at a roll-back."""
     max_rollbacks: int = Field(2, ge=0)
-    """Roll-backs in a run, at most."""
+    """Maximum number of roll-backs in a run."""
 
 
 class LaunchSection(Section):
     kind: Literal["ray", "local"] = "ray"
-    """`ray`: workers on the Ray cluster at hand (a local one is started where there is none);
+    """`ray`: workers on the running Ray cluster (or on a local one, started if there is none);
     `local`: this process, or the processes that `torchrun` started."""
     workers: Annotated[int | tuple[int, int], BeforeValidator(_as_tuple)] = 1
     """Number of workers, or `[min, max]` for an elastic run that uses what the cluster has."""
     resources: dict[str, float] = Field(default_factory=dict)
-    """Ray resources of each worker; by default one GPU (or one CPU where `device` is `cpu`)."""
+    """Ray resources of each worker; by default one GPU (one CPU if `device` is `cpu`)."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """Ray node labels that workers are bound to, such as `ray.io/accelerator-type: H100`."""
+    """Ray node labels that workers require, such as `ray.io/accelerator-type: H100`."""
     max_failures: int = Field(3, ge=-1)
     """Restarts after a lost worker before the run gives up; -1 for no limit."""
     threads: int | None = Field(None, ge=1)
-    """Compute threads of each worker on CPUs. By default OMP_NUM_THREADS, which Ray sets to the CPUs that a worker
-    reserves, and torchrun to 1; else the fastest number of them, measured at the run's start and then kept."""
+    """Compute threads of each worker on CPUs. Default: OMP_NUM_THREADS, which Ray sets to the CPUs that a worker
+    reserves, and torchrun to 1; else the fastest number, measured at the run's start and then kept."""
     timeout_s: float = Field(600.0, ge=1)
-    """How long the workers wait for one that is not heard of before the run fails; above what an evaluation, or a
-    checkpoint on slow storage, takes one of them."""
+    """Seconds that workers wait for a silent one before the run fails. Must exceed the time that a worker needs for
+    an evaluation, or for a checkpoint on slow storage."""
     resize_s: float = Field(60.0, gt=0)
-    """How often Ray is asked whether an elastic run could have more workers; each change costs a restart."""
+    """Seconds between checks whether Ray has more workers for an elastic run; each change costs a restart."""
 
 
 class TelemetrySection(Section):
     enabled: bool = True
     """Serve Prometheus metrics from every rank."""
     port: int = Field(0, ge=0, le=65535)
-    """Port of the metrics; rank r takes `port + r`, or with `dir` all share it. 0: any free port. The run's
-    `prometheus.json` lists what became of it."""
+    """Port of the metrics; rank r takes `port + r`, or with `dir` all ranks share it. 0: any free port. The run's
+    `prometheus.json` lists the actual ports."""
     host: str = "127.0.0.1"
-    """Address that the metrics are served on; `0.0.0.0` where Prometheus, or a worker, runs on another machine."""
+    """Address that the metrics are served on; `0.0.0.0` if Prometheus, or a worker, runs on another machine."""
     dir: str | None = None
-    """Folder of each machine (not shared between them) in which its ranks, of several runs too, leave their metrics,
+    """Folder on each machine (not shared between machines) where its ranks, of several runs too, leave their metrics,
     such as `/tmp/gandist-metrics`. One of them serves all on `port`; when it ends, another takes over."""
 
 
 class TrackSection(Section):
     tensorboard: bool = True
-    """Write TensorBoard event files to `tensorboard/` in the run's folder. They need a local one: with `run.dir` in an
-    object store there are none, and a warning says so."""
+    """Write TensorBoard event files to `tensorboard/` in the run's folder. The folder must be local: if `run.dir` is in
+    an object store, no event files are written, and a warning says so."""
     mlflow: str | None = None
     """Tracking URI of an MLflow server, such as `http://mlflow:5000` (`pip install 'gandist[mlflow]'`); its credentials
     come from MLflow's own environment variables."""
@@ -256,7 +256,7 @@ class TrackSection(Section):
 
 
 class Tree(Section):
-    """All sections, each of them valid by itself."""
+    """All sections, each valid by itself."""
 
     run: RunSection = RunSection()
     data: DataSection = DataSection()
@@ -272,18 +272,17 @@ class Tree(Section):
     track: TrackSection = TrackSection()
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """Arithmetic of the networks: autocast to bf16 or fp16 (with a gradient scaler per player), fp32, or fp64. `auto`
-    is bf16 where every worker's device computes in it, else fp32: a CPU that has to emulate bf16 is 20 times slower."""
+    is bf16 if every worker's device supports it, else fp32: a CPU that emulates bf16 is 20 times slower."""
     step: Literal["auto", "graph", "eager", "compile"] = "auto"
-    """How a step is played. `graph`: captured once as a CUDA graph and replayed; `eager` has Python launch every
-    kernel; `auto` is `graph` on a GPU and `eager` on a CPU. `compile` fuses the networks by
-    torch.compile besides, after a long warm-up, and rounds otherwise. What cannot be captured is played eagerly, and
-    the log says why."""
+    """How a step runs. `graph`: captured once as a CUDA graph and replayed. `eager`: Python launches every kernel.
+    `auto`: `graph` on a GPU, `eager` on a CPU. `compile`: torch.compile also fuses the networks, after a long warm-up
+    and with different rounding. A step that cannot be captured runs eagerly, and the log says why."""
     tf32: bool = True
-    """Multiply in TF32 (10 bits of mantissa) where `precision` is fp32 on a GPU; false: in true fp32."""
+    """On a GPU with `precision` fp32: multiply in TF32 (10 bits of mantissa) if true, in true fp32 if false."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes the GPU where there is one."""
+    """`auto` uses a GPU if there is one."""
     imports: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
-    """Python files that add networks, objectives, penalties or augmentations of your own to the tables."""
+    """Your Python files that add networks, objectives, penalties or augmentations to the tables."""
 
     @property
     def worker_range(self) -> tuple[int, int]:

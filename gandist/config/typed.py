@@ -1,7 +1,7 @@
-"""YAML with the class that it is for at hand: a field that holds text takes what is typed, as it is typed.
+"""YAML read for the class that it fills: a text field takes the text exactly as typed.
 
-By itself YAML takes `1.10` for a number, `010` for 8, `12:30` for 750, `yes` for true and `2024-01-01` for a date, so
-that a run named `1.10` would be the run `1.1`.
+Plain YAML reads `1.10` as a number, `010` as 8, `12:30` as 750, `yes` as true and `2024-01-01` as a date. A run named
+`1.10` would become the run `1.1`.
 """
 
 import re
@@ -16,8 +16,8 @@ INT, FLOAT, DATE = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "ti
 
 
 class Loader(yaml.SafeLoader):
-    """PyYAML's, without dates, and with decimal numbers: one that begins with a zero is not octal, and `12:30` is not
-    12 * 60 + 30."""
+    """PyYAML's loader without dates and with decimal numbers only: a leading zero does not make a number octal, and
+    `12:30` is not 12 * 60 + 30."""
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
         text = node.value.replace("_", "")
@@ -41,47 +41,47 @@ Loader.add_implicit_resolver(
 
 
 class Paths(NamedTuple):
-    """Annotates a dict whose keys are dotted paths of `model`: what is `Any` in its values has those fields' types.
+    """Annotates a dict whose keys are dotted paths of `model`; `Any` in its values stands for those fields' types.
 
-    A class that takes other keys than its fields says so likewise: `OTHERS`, the class that they are paths of.
+    A class that takes keys beyond its fields sets `OTHERS` to the class that these keys are paths of.
     """
 
     model: type[BaseModel]
 
 
 class Kind(NamedTuple):
-    """What a value is for."""
+    """The type that a value is for."""
 
     type: Any = Any
-    """A type, as it annotates a field."""
+    """A type, as in a field's annotation."""
     any: Any = Any
-    """What `Any` inside of it stands for."""
+    """The type that `Any` inside `type` stands for."""
     paths: Paths | None = None
 
     def arms(self) -> list[Any]:
-        """The types of which it may be one."""
+        """The members of a union type; otherwise the type itself."""
         return [arm for arm in _members(self.any if self.type is Any else self.type) if arm is not Any]
 
     def arm(self, *origins: type) -> Any:
-        """The first of them that is a tuple, a dict or the like; None where there is none."""
+        """The first member that is a tuple, a dict or another of `origins`; None if there is none."""
         return next((arm for arm in self.arms() if typing.get_origin(arm) in origins), None)
 
     @property
     def is_text(self) -> bool:
-        """Whether it holds text, or else nothing at all."""
+        """Whether it holds text, or text or None."""
         arms = [arm for arm in self.arms() if arm is not types.NoneType]
         words = (typing.get_args(arm) if typing.get_origin(arm) is Literal else (arm,) for arm in arms)
         return bool(arms) and all(word is str or isinstance(word, str) for each in words for word in each)
 
     def item(self, number: int) -> "Kind":
-        """Of the items of a list."""
+        """The kind of a list's items."""
         args = typing.get_args(self.arm(tuple, list))
         if args[1:] in ((), (Ellipsis,)):
             args = args[:1] * (number + 1)
         return Kind(args[number], self.any) if number < len(args) else Kind()
 
     def at(self, key: str) -> "Kind":
-        """Of what stands under a key of a mapping."""
+        """The kind of a mapping's value under `key`."""
         for arm in self.arms():
             if isinstance(arm, type) and issubclass(arm, BaseModel):
                 if (field := arm.model_fields.get(key)) is not None:
@@ -95,7 +95,7 @@ class Kind(NamedTuple):
         return Kind()
 
     def along(self, path: str) -> "Kind":
-        """Of what stands at a dotted path; where it leads into `Paths`, the rest of it is one key."""
+        """The kind at a dotted path; inside `Paths`, the rest of the path is one key."""
         if not path:
             return self
         key, dot, rest = path.partition(".")
@@ -103,7 +103,7 @@ class Kind(NamedTuple):
 
 
 def _members(kind: Any) -> list[Any]:
-    """The types of which it may be one."""
+    """The members of a union type; otherwise the type itself."""
     if typing.get_origin(kind) is Annotated:
         return _members(typing.get_args(kind)[0])
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
@@ -112,10 +112,10 @@ def _members(kind: Any) -> list[Any]:
 
 
 def read(text: bytes | str, kind: Kind) -> Any:
-    """What a YAML document holds, for something of this kind.
+    """The content of a YAML document, read for this kind.
 
     Raises:
-        yaml.YAMLError: it is no YAML.
+        yaml.YAMLError: the text is not YAML.
     """
     loader = Loader(text)
     try:
@@ -128,11 +128,10 @@ def read(text: bytes | str, kind: Kind) -> Any:
 
 
 def word(text: str, kind: Kind) -> Any:
-    """What is typed on a command line, for something of this kind. Text may stand in quotes, but need not: nothing in
-    it has a meaning to YAML.
+    """A command-line word, read for this kind. Text may be quoted but need not be: YAML syntax in it has no meaning.
 
     Raises:
-        yaml.YAMLError: it is no YAML, where it is not for text.
+        yaml.YAMLError: the word is not for text and is not YAML.
     """
     items = kind.item(0)
     if not (kind.is_text or items.is_text):
@@ -149,7 +148,7 @@ def word(text: str, kind: Kind) -> Any:
 
 
 def _text(text: str, kind: Kind) -> str | None:
-    """Nothing typed is no text; and where there need not be any, YAML's words for nothing are."""
+    """The text; an empty word is no text, and neither are YAML's words for null if the field may be None."""
     nothing = ("", "~", "null", "Null", "NULL") if types.NoneType in kind.arms() else ("",)
     return None if text in nothing else text
 
@@ -161,14 +160,14 @@ def _value(loader: Loader, node: yaml.Node, kind: Kind) -> Any:
         return {key: _value(loader, value, kind.at(key)) for key, value in pairs}
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, kind.item(number)) for number, item in enumerate(node.value)]
-    one = kind.item(0) if kind.arm(tuple, list) is not None else kind  # one thing by itself, for a list of it
+    one = kind.item(0) if kind.arm(tuple, list) is not None else kind  # a single item stands for a list of it
     if one.is_text and isinstance(node, yaml.ScalarNode):
         return node.value if node.style else _text(node.value, one)
     return loader.construct_object(node, deep=True)
 
 
 def _key(loader: Loader, node: yaml.Node) -> str:
-    """Keys are names, whatever they look like."""
+    """The key as text, whatever it looks like."""
     if isinstance(node, yaml.ScalarNode):
         return str(node.value)
     raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=node.start_mark)

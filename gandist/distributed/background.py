@@ -1,4 +1,4 @@
-"""Work that training does not wait for: one task at a time on a thread of its own, from copies in host memory."""
+"""Background work that does not block training: one task at a time on its own thread, from copies in host memory."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,21 +11,21 @@ T = TypeVar("T")
 
 
 class Background:
-    """One task at a time. What a task raised comes out of the next call, on the thread that makes it."""
+    """One task at a time. The next call, on its caller's thread, raises the error of a failed task."""
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._pending: Future[Any] | None = None
 
     def start(self, task: Callable[[], T]) -> Future[T]:
-        """Begin a task, once the one before is done."""
+        """Begin a task after the previous one is done."""
         self.wait()
         started = self._thread.submit(task)
         self._pending = started
         return started
 
     def check(self) -> None:
-        """Raise what made the last task fail, if it has failed by now."""
+        """Raise the last task's error, if it has failed by now."""
         if self._pending is not None and self._pending.done():
             self.wait()
 
@@ -44,9 +44,9 @@ class Background:
 
 @torch.no_grad()
 def to_host(tensor: Tensor, room: Tensor | None = None) -> Tensor:
-    """A copy in host memory, in the tensor's own layout: in `room`, the copy of an earlier one, where it is alike.
+    """A copy in host memory, in the tensor's own layout; in `room`, an earlier copy, if that has the same form.
 
-    Of a tensor on a GPU the copy is only queued, into pinned memory: it is whole after `arrival`.
+    The copy of a GPU tensor is only queued, into pinned memory: it is complete after `arrival`.
     """
     alike = room is not None and (room.dtype, room.shape, room.stride()) == (
         tensor.dtype,
@@ -59,7 +59,7 @@ def to_host(tensor: Tensor, room: Tensor | None = None) -> Tensor:
 
 
 def arrival(device: torch.device) -> Callable[[], object]:
-    """What waits, on whichever thread, until the GPU has done what is queued on the current stream by now."""
+    """A function that waits, on any thread, until the GPU has done the work queued on the current stream by now."""
     if device.type != "cuda":
         return lambda: None
     event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # a wait that leaves the core to others
@@ -68,5 +68,5 @@ def arrival(device: torch.device) -> Callable[[], object]:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """On its way to the device: from pinned memory, as Python would otherwise wait for what the GPU does before."""
+    """The tensor on the device, copied from pinned memory: otherwise Python would wait for the GPU's earlier work."""
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

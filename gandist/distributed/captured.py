@@ -1,9 +1,9 @@
-"""A function on a GPU, such as the step: recorded as one CUDA graph for each form of its arguments, and replayed.
+"""A GPU function, such as the step: recorded as one CUDA graph for each form of its arguments, and replayed.
 
-A step launches some hundred kernels, most of them shorter than their launch: eagerly the GPU waits for Python. A graph
-launches them all at once. What changes from step to step lies in buffers that are filled before the replay: images,
-latents, noise, and the scheduled numbers, which are scalars on the device for that reason. The first steps of a form
-are played eagerly, in earnest: the libraries, DDP's buckets and the optimisers' state come into being in them.
+A step launches some hundred kernels, most of them shorter than their launch: run eagerly, the GPU waits for Python. A
+graph launches them all at once. The values that change from step to step lie in buffers, which are filled before the
+replay: images, latents, noise, and the scheduled numbers, which are therefore scalars on the device. The first steps
+of a form run eagerly and count as real steps: they set up the libraries, DDP's buckets and the optimisers' state.
 """
 
 import logging
@@ -23,32 +23,32 @@ from gandist.distributed.ranks import on
 log = logging.getLogger("gandist")
 
 WARM_UP, WARM_UP_DDP = 3, 11
-"""Eager steps of a form before it is captured; DDP asks for more (PyTorch's notes on CUDA graphs)."""
+"""Eager steps of a form before its capture; DDP needs more (PyTorch's notes on CUDA graphs)."""
 
 AHEAD = 4
-"""Calls that Python may be ahead of the GPU."""
+"""Calls by which Python may run ahead of the GPU."""
 PAUSE_S = 1e-4
-"""Between two looks at whether a call is done."""
+"""Pause between two checks whether a call is done."""
 FAILED: list[torch.cuda.CUDAGraph] = []
-"""Graphs whose capture failed: torch's allocators may still ask them."""
+"""Graphs whose capture failed, kept alive: torch's allocators may still refer to them."""
 
 Mode = Literal["graph", "eager", "compile"]
 Form = tuple[tuple[str, torch.Size, tuple[int, ...], torch.dtype], ...]
-"""What two calls must have in common to share a graph: of each tensor its place, shape, strides and type."""
+"""Key of a graph: for each tensor its place, shape, strides and type. Calls of equal form share a graph."""
 Play = Callable[[], Tensor]
 Record = Callable[[Play], Play]
-"""Records what a function does to the device, without doing it, as a function that does it."""
+"""Records a function's device work without running it, and returns a function that runs it."""
 
 
 class Recorded(NamedTuple):
-    """A call as it was recorded: the buffers that it reads, and its replay."""
+    """A recorded call: its input buffers and its replay."""
 
     buffers: list[Tensor]
     replay: Play
 
 
 class Eager:
-    """A function, such as `Game.step`, called by Python each time: on a stream, where one is given."""
+    """A function, such as `Game.step`, that Python calls each time; on `stream` if one is given."""
 
     mode: Mode = "eager"
 
@@ -56,19 +56,19 @@ class Eager:
         self.function, self._stream = function, stream
 
     def __call__(self, *arguments: Any) -> Tensor:
-        """The function's result, which lasts until the next call."""
+        """The function's result, valid until the next call."""
         with on(self._stream):
             return self.function(*arguments)
 
     def reset(self) -> None:
-        """What the function changes, players for example, lies in other tensors from here on."""
+        """Announce that the tensors that the function changes, such as the players', have been replaced."""
 
 
 class Captured(Eager):
     """A function, recorded once for each form of its arguments and replayed.
 
-    Of the arguments tensors may change from call to call, in nested sequences and mappings; all else, such as the
-    players, must be what it was.
+    Tensors in the arguments may change from call to call, also inside sequences and mappings; all other arguments,
+    such as the players, must stay the same.
     """
 
     mode: Mode = "graph"
@@ -81,8 +81,8 @@ class Captured(Eager):
         stream: torch.cuda.Stream | None = None,
         timeout_s: float = math.inf,
     ) -> None:
-        """`stream` is that of the calls before a recording, and that on which the recorder records; `timeout_s` is how
-        long Python waits for a call."""
+        """`stream` runs the calls before a recording, and the recorder records on it; Python waits up to `timeout_s`
+        for a call."""
         super().__init__(function, stream)
         self._recorder, self._warm_up, self._timeout_s = recorder, warm_up, timeout_s
         self._record = recorder()
@@ -92,8 +92,8 @@ class Captured(Eager):
         self._recorded: dict[Form, Recorded] = {}
 
     def reset(self) -> None:
-        self._recorded.clear()  # before NCCL's groups end, which would wait for them
-        self._record = self._recorder()  # memory that graphs shared cannot be shared with new ones
+        self._recorded.clear()  # before NCCL's groups end, which would wait for the graphs
+        self._record = self._recorder()  # new graphs cannot share the memory of the old ones
 
     def __call__(self, *arguments: Any) -> Tensor:
         named = list(tensors(arguments))
@@ -105,10 +105,10 @@ class Captured(Eager):
                 return super().__call__(*arguments)
             try:
                 self._recorded[form] = self._capture(arguments, given)
-            except RuntimeError as error:  # of an operation, in a file of `imports` perhaps, that looks at a value
+            except RuntimeError as error:  # from an operation that reads a value, perhaps in a file of `imports`
                 self.mode, self._refused = "eager", True
                 self.reset()
-                cause = error.__context__ or error  # the end of a capture says of an error in it that there was one
+                cause = error.__context__ or error  # the error at the end of a capture only says that one happened
                 log.warning("step=eager: it cannot be captured: %s", str(cause).splitlines()[0])
                 return super().__call__(*arguments)
         buffers, replay = self._recorded[form]
@@ -118,7 +118,7 @@ class Captured(Eager):
         return result
 
     def _keep_pace(self) -> None:
-        """Wait until the GPU is at most AHEAD calls behind: what they are given takes its memory until then."""
+        """Wait until the GPU is at most AHEAD calls behind: pending calls hold the memory of their arguments."""
         if self._stream is None:
             return
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -136,7 +136,7 @@ class Captured(Eager):
 def captured(
     function: Callable[..., Tensor], stream: torch.cuda.Stream, warm_up: int = WARM_UP, timeout_s: float = math.inf
 ) -> Captured:
-    """The function, captured on a stream that is not its device's default one."""
+    """The function, captured on a stream other than the device's default one."""
     return Captured(function, lambda: on_gpu(stream), warm_up, stream, timeout_s)
 
 
@@ -144,7 +144,7 @@ def wait(event: torch.cuda.Event, timeout_s: float) -> None:
     """Wait for an event.
 
     Raises:
-        torch.distributed.DistBackendError: it takes too long. NCCL's own watchdog does not see what a graph asks of it.
+        torch.distributed.DistBackendError: the wait takes too long. NCCL's watchdog does not see the calls of a graph.
     """
     until = time.monotonic() + timeout_s
     while not event.query():  # type: ignore[no-untyped-call]
@@ -154,19 +154,19 @@ def wait(event: torch.cuda.Event, timeout_s: float) -> None:
 
 
 def on_gpu(stream: torch.cuda.Stream) -> Record:
-    """Records CUDA graphs on a stream. They share their memory: nothing in it outlasts a replay but the statistics,
-    which are read before the next."""
+    """Records CUDA graphs on a stream. The graphs share memory: only the statistics outlast a replay, and they are
+    read before the next one."""
     pool = torch.cuda.graph_pool_handle()
 
     def record(play: Play) -> Play:
         graph, usual = torch.cuda.CUDAGraph(), torch.cuda.current_stream(stream.device)
         try:
-            # thread_local: the threads that feed, write and watch go on meanwhile.
+            # thread_local: the data loader, writer and watcher threads go on during the capture.
             with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 result = play()
         except BaseException:
-            # Where ending the capture fails, torch leaves the stream current and (until 2.13) its allocator in the
-            # belief that a capture goes on, so that it would give out no memory twice that another stream has used.
+            # If ending the capture fails, torch leaves the stream current. Until 2.13 its allocator also believes that
+            # the capture goes on, so it would never reuse memory that another stream has used.
             FAILED.append(graph)
             torch.cuda.set_stream(usual)
             with suppress(RuntimeError):
@@ -183,7 +183,7 @@ def on_gpu(stream: torch.cuda.Stream) -> Record:
 
 
 def tensors(tree: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors of nested sequences and mappings in their order, each with its place."""
+    """The tensors in nested sequences and mappings, in order, each with its place."""
     if isinstance(tree, Tensor):
         yield name, tree
     elif isinstance(tree, Mapping):
@@ -195,7 +195,7 @@ def tensors(tree: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def rebuilt(tree: Any, replacements: Iterator[Tensor]) -> Any:
-    """The same tree, its tensors replaced in the order of `tensors`."""
+    """The same tree with its tensors replaced, in the order of `tensors`."""
     if isinstance(tree, Tensor):
         return next(replacements)
     if isinstance(tree, Mapping):

@@ -1,4 +1,4 @@
-"""What a rank's surroundings want, and how all ranks come to the same decision at the same step."""
+"""How all ranks reach the same decision at the same step, and the requests of a rank's host."""
 
 import math
 import time
@@ -8,23 +8,23 @@ from typing import Any, Literal, NamedTuple
 from gandist.distributed.ranks import Ranks
 
 POLL_S = 0.5
-"""How often, about, the ranks agree on whether to go on."""
+"""Approximate seconds between two polls on whether to go on."""
 PREEMPTION_POLLS = 10
-"""At every so manieth poll the surroundings are asked about a pre-emption."""
+"""Every this many polls, the host is asked about a pre-emption."""
 
 NextStep = Literal["go", "save", "stop"]
 
 
 class Host:
-    """What surrounds a rank; a launcher overrides it. All ranks make each call alike."""
+    """The environment of a rank; a launcher overrides it. All ranks make the same calls."""
 
     start = ""
-    """What all attempts of one start of the run have in common; "" where there is one attempt only."""
+    """Identifier shared by all attempts of one start of the run; "" if there is only one attempt."""
     report_every_s = 0.0
-    """Rows that come sooner after the one reported before are not reported; the last one always is."""
+    """Minimum seconds between two reported rows; the last row is always reported."""
 
     def joined(self) -> None:
-        """All ranks have found each other, and training is about to begin."""
+        """Called when all ranks have found each other and training is about to begin."""
 
     def stopping(self) -> bool:
         """Whether this process was asked to end."""
@@ -35,12 +35,12 @@ class Host:
         return False
 
     def report(self, row: dict[str, Any]) -> None:
-        """Take a tick's row of metrics."""
+        """Receive a tick's row of metrics."""
 
 
 class Outcome(NamedTuple):
-    """How a rank's loop ended: `done`, `stopped` (asked to, after a last checkpoint, or overtaken by another attempt,
-    as the message says) or `refused` with a message."""
+    """How a rank's loop ended: `done`; `stopped` (on request after a last checkpoint, or overtaken by another attempt:
+    see the message); or `refused` with a message."""
 
     status: str
     images_seen: int = 0
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """What the ranks tell each other in a poll: integers, of which the largest counts."""
+    """A rank's message in a poll: integers, combined by an all-reduce maximum."""
 
     stop: int = 0
     report: int = 0
@@ -60,7 +60,7 @@ class Vote(NamedTuple):
 class Consensus:
     """Decisions that all ranks take at the same step, about every POLL_S seconds and at each tick.
 
-    Between polls a step costs no communication: the number of steps until the next poll is agreed in each.
+    Between polls a step costs no communication: each poll agrees on the number of steps until the next.
     """
 
     def __init__(self, ranks: Ranks, host: Host) -> None:
@@ -70,9 +70,9 @@ class Consensus:
         self._reported = -math.inf
 
     def step(self, row: dict[str, Any], done: bool, stop_asked: Callable[[], bool]) -> NextStep:
-        """After each step of a training rank, with the tick's row where one is due: how to go on.
+        """Decide after each step of a training rank how to go on; `row` is the tick's row if one is due.
 
-        `save` comes once for each notice of a pre-emption; a run that is done does not stop early.
+        `save` is returned once for each notice of a pre-emption; a finished run does not stop early.
         """
         self._steps, self._steps_left = self._steps + 1, self._steps_left - 1
         if self._steps_left > 0 and not row:
@@ -86,7 +86,7 @@ class Consensus:
         return "save" if self._notice else "go"
 
     def poll(self, mine: Vote, row: dict[str, Any]) -> Vote:
-        """One exchange between all processes, surplus ones too."""
+        """One all-reduce between all processes, surplus ranks included."""
         agreed = Vote(*self.ranks.all_reduce_max([int(value) for value in mine]))
         if agreed.report:
             self._reported = time.perf_counter()

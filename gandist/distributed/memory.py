@@ -1,6 +1,6 @@
-"""Memory of a rank's device: what it has, what is in use, and what this process took of it, in bytes.
+"""Memory of a rank's device, in bytes: its limit, its use, and this process's peak.
 
-On CPUs the device is what ends a process that wants more: its cgroup where that has a limit, or else the machine.
+On CPUs, the limit is the one that kills the process: that of its cgroup if it has one, else the machine's memory.
 """
 
 import os
@@ -14,21 +14,21 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most that was in use by the device's tensors so far; on CPUs by this process."""
+    """Peak memory of the device's tensors so far; on CPUs, of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def limit_bytes(device: torch.device) -> int:
-    """What the device has."""
+    """Total memory of the device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
     return min([_machine_bytes(), *(limit for limit, _ in _cgroups())])
 
 
 def used_bytes(device: torch.device) -> int:
-    """What is in use of it, by whatever: without what the kernel would give back before it refused any."""
+    """Memory in use by anyone, without memory that the kernel would reclaim before refusing any."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total - free
@@ -49,7 +49,7 @@ def _available_bytes() -> int:
 
 
 def _cgroups() -> Iterator[tuple[int, int]]:
-    """(limit, in use) of this process's cgroup and those around it, as far as they limit memory, in either version."""
+    """(limit, in use) of this process's cgroup and its parents that limit memory, for either cgroup version."""
     try:
         groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
     except OSError:
@@ -66,10 +66,10 @@ def _cgroups() -> Iterator[tuple[int, int]]:
             try:
                 limit, used = (int((folder / name).read_text()) for name in names[:2])
                 yield limit, used - _fields(folder / "memory.stat").get(names[2], 0)
-            except (OSError, ValueError):  # outside this process's view of the tree, or `max`: none
+            except (OSError, ValueError):  # outside this process's view, or `max`: no limit
                 continue
 
 
 def _fields(file: Path) -> dict[str, int]:
-    """The lines of a file of names and numbers."""
+    """The fields of a file of names and numbers."""
     return {name: int(value) for name, value, *_ in map(str.split, file.read_text().splitlines())}

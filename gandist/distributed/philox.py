@@ -1,14 +1,14 @@
 """Philox 4x32-10 on any device: random numbers as a function of a key, counters, the row of a batch and the position.
 
-Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3". A block of four numbers of 32 bits comes of a
-counter of four words and a key of two. The words here are the block's number within its row, the row of the *global*
-batch, the images seen, and the sub-update, so that neither a restart nor another number of workers changes what a row
-is given. The images seen are read on the device: a captured step draws anew at every replay.
+Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3". A counter of four words and a key of two give a block
+of four 32-bit numbers. The counter's words are the block's number within its row, the row of the *global* batch, the
+images seen, and the sub-update: neither a restart nor another number of workers changes the numbers of a row. The
+images seen are read on the device, so a captured step draws new numbers at every replay.
 
-On a GPU a Triton kernel draws (`philox_device`), elsewhere its twin of plain torch. Integers and uniforms are the
-same on every device, bit for bit; normals to rounding, and the same on one kind of device.
+On a GPU a Triton kernel draws (`philox_device`), elsewhere its twin in plain torch. Integers and uniforms are equal on
+all devices, bit for bit; normals are equal on one kind of device, and up to rounding across kinds.
 
-Runs draw by `gandist.distributed.randomness` so far: with other numbers they would be other runs.
+Runs still draw with `gandist.distributed.randomness`: other numbers would change them.
 """
 
 from typing import Literal
@@ -21,7 +21,7 @@ WEYL = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 MASK = 0xFFFFFFFF
 SUB_BITS = 16
-"""Bits of the fourth word that number sub-updates; the others go on with the images seen, past 2^32 of them."""
+"""Bits of the fourth word for the sub-update; its other bits extend the images seen beyond 2^32."""
 
 DrawKind = Literal["bits", "uniform", "normal"]
 DTYPES = {"bits": torch.int64, "uniform": torch.float32, "normal": torch.float32}
@@ -30,10 +30,10 @@ DTYPES = {"bits": torch.int64, "uniform": torch.float32, "normal": torch.float32
 def block(
     counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Four numbers of 32 bits for each counter: all int64 below 2^32, which torch multiplies modulo 2^64.
+    """Four 32-bit numbers for each counter: int64 below 2^32, which torch multiplies modulo 2^64.
 
     Args:
-        counter: four words, of one shape or such as broadcast.
+        counter: four words, of shapes that broadcast.
         key: two words.
     """
     c0, c1, c2, c3 = counter
@@ -51,14 +51,14 @@ def draw(kind: DrawKind, key: int, images_seen: Tensor, sub: int, rows: range, w
     Args:
         kind: "bits", int64 from 0 to 2^32 - 1; "uniform", float32 in [0, 1); "normal", float32, by Box and Muller
             (1958).
-        key: of 64 bits, one for each purpose of a run.
+        key: 64 bits, one key per purpose of a run.
         images_seen: a number, int64, below 2^48.
         sub: number of the sub-update, below 2^16.
-        rows: which rows of the global batch.
+        rows: rows of the global batch.
         width: numbers a row.
 
     Raises:
-        ValueError: `sub` has more bits than the counter has for it.
+        ValueError: `sub` has too many bits for the counter.
     """
     if not 0 <= sub < 1 << SUB_BITS:
         raise ValueError(f"sub-update {sub}: the counter holds numbers from 0 to {(1 << SUB_BITS) - 1}")
@@ -73,7 +73,7 @@ def draw(kind: DrawKind, key: int, images_seen: Tensor, sub: int, rows: range, w
 
 
 def twin(kind: DrawKind, key: tuple[int, int], images_seen: Tensor, sub: int, rows: range, width: int) -> Tensor:
-    """`draw` by plain torch operations, on any device."""
+    """`draw` in plain torch operations, on any device."""
     device = images_seen.device
     row = torch.arange(rows.start, rows.stop, rows.step, device=device)[:, None]
     blocks = torch.arange(-(-width // 4), device=device)[None, :]

@@ -1,4 +1,4 @@
-"""Philox 4x32-10 as a Triton kernel. Imports Triton: `gandist.distributed.philox.draw` imports it on a GPU alone."""
+"""Philox 4x32-10 as a Triton kernel. Imports Triton: `gandist.distributed.philox.draw` imports it only on a GPU."""
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 
 import torch
@@ -7,14 +7,14 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCKS = 256
-"""Blocks of four numbers that a program makes."""
+"""Blocks of four numbers per program."""
 KINDS = {"bits": 0, "uniform": 1, "normal": 2}
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
 
 
 @triton.jit
 def normals(a, b):
-    """Box and Muller: two numbers of 32 bits -> two normal ones."""
+    """Box and Muller: two 32-bit numbers -> two normal ones."""
     radius = tl.sqrt(-2 * tl.log((a.to(tl.float32) + 0.5) * 2.3283064365386963e-10))
     angle = b.to(tl.float32) * 1.4629180792671596e-09
     return radius * tl.cos(angle), radius * tl.sin(angle)
@@ -55,12 +55,12 @@ def philox_kernel(
 
 
 def draw(out: Tensor, kind: str, key: tuple[int, int], images_seen: Tensor, sub: int, rows: range) -> None:
-    """Fill `out` (len(rows), width), contiguous: `gandist.distributed.philox.draw`."""
+    """Fill the contiguous `out` (len(rows), width) as `gandist.distributed.philox.draw` does."""
     n_rows, width = out.shape
     n_blocks = triton.cdiv(width, 4)
     if n_rows * n_blocks == 0:
         return
-    # As signed words: Triton takes an integer past 2^31 for one of 64 bits, and compiles anew for it.
+    # As signed words: Triton takes an integer past 2^31 as 64 bits, and would compile again for it.
     key_0, key_1 = (word - (1 << 32) if word >= 1 << 31 else word for word in key)
     with torch.cuda.device_of(out):
         philox_kernel[triton.cdiv(n_rows * n_blocks, BLOCKS),](

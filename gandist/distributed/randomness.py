@@ -1,8 +1,8 @@
-"""Everything random in a run, drawn outside the step and keyed by what it is for.
+"""All random numbers of a run, drawn outside the step and keyed by their purpose.
 
-A draw is a function of (seed, purpose, images_seen, sub-update) and the row of the *global* batch alone: neither a
-restart nor another number of workers changes the noise of an image. Each rank draws its own rows; those of the others
-are skipped, which is cheap with a counter-based generator, so that a draw costs no more the more workers there are.
+A draw depends only on (seed, purpose, images_seen, sub-update) and the row of the *global* batch: neither a restart
+nor another number of workers changes the noise of an image. Each rank draws its own rows and skips the others. A
+counter-based generator skips cheaply, so a draw costs no more with more workers.
 """
 
 import hashlib
@@ -15,32 +15,32 @@ from torch import Tensor
 from gandist.distributed.background import to_device
 
 BLOCK = 8
-"""Numbers of 32 bits that Philox 4x64 makes at a time, and that `advance` skips at a time."""
+"""32-bit numbers in a block: Philox 4x64 makes this many at a time, and `advance` skips as many."""
 SKIPPED = 1024
-"""So many numbers between two rows take less time to draw than to skip."""
+"""Up to this many numbers between two rows, drawing is faster than skipping."""
 
 
 def key(seed: int, purpose: str, images_seen: int = 0, sub: int = 0) -> int:
     """The 128-bit Philox key of a draw.
 
-    A hash, not a counter: keys that count on by one batch would give successive batches overlapping noise.
+    A hash, not a counter: keys that increase by one per batch would give successive batches overlapping noise.
     """
     text = f"{seed}/{purpose}/{images_seen}/{sub}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
 
 
 def philox(seed: int, purpose: str, images_seen: int = 0, sub: int = 0) -> np.random.Generator:
-    """A generator positioned at the start of the keyed stream (Salmon et al. 2011, Philox)."""
+    """A generator at the start of the keyed stream (Salmon et al. 2011, Philox)."""
     return np.random.Generator(np.random.Philox(key=key(seed, purpose, images_seen, sub)))
 
 
 def split(rows: int, rank: int, world_size: int) -> slice:
-    """The rows of a global batch that `rank` works on: every `world_size`-th."""
+    """The rows of a global batch that belong to `rank`: every `world_size`-th."""
     return slice(rank, rows, world_size)
 
 
 def bits(philox: np.random.Philox, rows: range, width: int) -> np.ndarray:
-    """These rows (N, width) uint32 of the stream that begins here, seen as a matrix of `width` numbers a row."""
+    """Rows (N, width) uint32 of the stream from its current position, seen as a matrix with `width` columns."""
     at = 0
 
     def stretch(start: int, n: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def bits(philox: np.random.Philox, rows: range, width: int) -> np.ndarray:
 
 
 class Draws:
-    """Keyed draws of a run, as this rank's rows on its device."""
+    """A run's keyed draws: this rank's rows, on its device."""
 
     def __init__(self, seed: int, device: torch.device, rank: int = 0, world_size: int = 1) -> None:
         self.seed, self.device = seed, device
@@ -73,7 +73,7 @@ class Draws:
     def normal(self, purpose: str, images_seen: int, sub: int, shape: tuple[int, ...]) -> Tensor:
         """Standard normal float32; `shape` is (global batch, ...), the result holds this rank's rows.
 
-        By Box and Muller (1958), which takes two numbers for two, so that rows can be skipped.
+        Uses Box and Muller (1958): two inputs make two outputs, so rows can be skipped.
         """
         batch, *each = shape
         pairs = -(-math.prod(each) // 2)
@@ -91,11 +91,11 @@ class Draws:
         return self._sent((drawn >> 8).astype(np.float32) * np.float32(2.0**-24), *each)
 
     def fixed_normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal float32 of this shape on every rank alike, the same during the whole run."""
+        """Standard normal float32 of this shape, equal on every rank and during the whole run."""
         return torch.from_numpy(philox(self.seed, purpose).standard_normal(shape, dtype=np.float32)).to(self.device)
 
     def numbers(self, purpose: str, images_seen: int, sub: int, batch: int, n: int) -> np.ndarray:
-        """Uniform numbers below `n` (int64) for this rank's rows, on the CPU; uniform to n in 2^32."""
+        """Uniform numbers below `n` (int64) for this rank's rows, on the CPU; the bias is at most n in 2^32."""
         drawn = self._bits(purpose, images_seen, sub, batch, 1)[:, 0]
         return (drawn.astype(np.uint64) * np.uint64(n) >> np.uint64(32)).astype(np.int64)
 

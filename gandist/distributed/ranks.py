@@ -1,4 +1,4 @@
-"""This process among the others that train: who it is, and the few things ranks do together."""
+"""This process among the training ranks: its position, and the collective calls."""
 
 import inspect
 import os
@@ -20,29 +20,29 @@ from gandist.errors import ConfigError
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)
-"""How long ranks wait for each other before the first step: decoding a large set takes its time."""
+"""How long ranks wait for each other before the first step: decoding a large set takes long."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Position of this process among the `world_size` that train."""
+    """Position of this process among the `world_size` training ranks."""
 
     rank: int
     world_size: int
     device: torch.device
     gradients: dist.ProcessGroup | None = None
-    """Group of the ranks that train, over which gradients are averaged; None where this process is alone."""
+    """Group of the training ranks, which averages gradients; None if this process is alone."""
     control: dist.ProcessGroup | None = None
     """The same ranks on the CPU, for small decisions."""
     everyone: dist.ProcessGroup | None = None
-    """All processes that were started, surplus ones too, on the CPU."""
+    """All started processes, surplus ranks included, on the CPU."""
     setting_up: dist.ProcessGroup | None = None
-    """The same, with more patience."""
+    """The same processes, with the timeout `PATIENCE`."""
     owns_world: bool = False
-    """Whether `join` started the process group, and `leave` has to end it."""
+    """Whether `join` started the process group, so that `leave` must end it."""
 
     def leave(self) -> None:
-        """End the groups, once every process has come here: an interpreter that ends before its groups may abort."""
+        """End the groups after every process has called this: an interpreter that exits before its groups may abort."""
         if self.everyone is None:
             return
         dist.barrier(group=self.everyone)
@@ -54,22 +54,22 @@ class Ranks:
 
     @cached_property
     def stream(self) -> torch.cuda.Stream | None:
-        """Where steps run that are to be captured, and DDP is made for them: the usual stream of a GPU cannot be.
+        """Stream for steps that are captured, and for which DDP is made: a GPU's default stream cannot be captured.
         None on a CPU."""
         return torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank writes what is written once a run."""
+        """Whether this rank writes the files of the run."""
         return self.rank == 0
 
     @property
     def surplus(self) -> bool:
-        """Whether this rank is one more than the global batch divides into: it only waits."""
+        """Whether this rank is left over when the global batch is divided, so that it only waits."""
         return self.rank >= self.world_size
 
     def all_reduce_max(self, values: list[int]) -> list[int]:
-        """The element-wise maximum over all processes, surplus ones too."""
+        """The element-wise maximum over all processes, surplus ranks included."""
         if self.everyone is None:
             return values
         tensor = torch.tensor(values)
@@ -92,7 +92,7 @@ class Ranks:
         return values
 
     def interleave(self, rows: Tensor, n: int) -> Tensor:
-        """All n rows, of which each rank holds its `[rank::world_size]`: on the main rank, none elsewhere."""
+        """All n rows on the main rank, none elsewhere; each rank holds its `[rank::world_size]`."""
         if self.control is None:
             return rows
         mine = torch.zeros(-(-n // self.world_size), *rows.shape[1:], dtype=rows.dtype)
@@ -104,7 +104,7 @@ class Ranks:
         return torch.stack(parts, 1).flatten(0, 1)[:n].to(rows.device)
 
     def broadcast(self, module: nn.Module) -> None:
-        """Give a module of every training rank the main rank's parameters and buffers, in place."""
+        """Copy the main rank's parameters and buffers to a module of every training rank, in place."""
         if self.gradients is not None:
             for tensor in module.state_dict().values():
                 whole = tensor.contiguous(memory_format=torch.contiguous_format)
@@ -112,28 +112,28 @@ class Ranks:
                 tensor.copy_(whole)
 
     def gather(self, value: T) -> list[T]:
-        """Each training rank's value, on every one of them."""
+        """The value of each training rank, on every training rank."""
         return _gather(value, self.control, self.world_size)
 
     def precision(self, choice: str) -> str:
-        """What the ranks compute in: all the same, `auto` resolved."""
+        """The common precision of the ranks, with `auto` resolved."""
         if choice != "auto":
             return choice
         return "bf16" if all(self.gather(has_bf16(self.device))) else "fp32"
 
     def gather_all(self, value: T) -> list[T]:
-        """Each process's value, on every process, surplus ones too; before the first step, with `PATIENCE`."""
+        """The value of each process, on every process, also surplus ranks; before the first step, with `PATIENCE`."""
         return _gather(value, self.setting_up, dist.get_world_size() if self.setting_up else 1)
 
     def distributed(self, module: nn.Module) -> nn.Module:
-        """`module` with its gradients averaged over the ranks; as it is where this process is alone."""
+        """`module` with its gradients averaged over the ranks; unchanged if this process is alone."""
         if self.gradients is None:
             return module
-        # Buffers stay each rank's own. torch 2.13 renamed the option and warns of the old name.
+        # Buffers stay local to each rank. torch 2.13 renamed the option and warns of the old name.
         parameters = inspect.signature(DistributedDataParallel.__init__).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
         options: dict[str, Any] = {buffers: False}
-        # A weight of one channel is laid out alike in both memory formats, and its gradient comes in the other one.
+        # One-channel weights have the same layout in both memory formats, and their gradients use the other one.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         with on(self.stream):
             wrapped = DistributedDataParallel(
@@ -143,15 +143,15 @@ class Ranks:
                 gradient_as_bucket_view=True,
                 **options,
             )
-        # It would look at its clocks each hundredth time, also where that is in the middle of a capture.
+        # DDP would read its clocks every hundredth time, even in the middle of a capture.
         wrapped._set_ddp_runtime_logging_sample_rate(2**31 - 1)  # type: ignore[no-untyped-call]
         return wrapped
 
 
 @contextmanager
 def on(stream: torch.cuda.Stream | None) -> Iterator[None]:
-    """What is queued in here comes on this stream, after what its device's usual stream has, and before what that gets
-    later. Without a stream nothing is changed."""
+    """Queue work on this stream: after the work already on the device's current stream, and before later work there.
+    Without a stream nothing changes."""
     if stream is None:
         yield
         return
@@ -171,40 +171,40 @@ def _gather(value: T, group: dist.ProcessGroup | None, size: int) -> list[T]:
 
 
 def pick_device(choice: str, local_rank: int = 0) -> torch.device:
-    """`auto` is this rank's GPU where there is one, else the CPU.
+    """`auto` is this rank's GPU if there is one, else the CPU.
 
     Raises:
-        ConfigError: a GPU is asked for, and there is none.
+        ConfigError: a GPU is requested, and there is none.
     """
     if choice == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device: cuda, but there is no GPU here; set device=auto or device=cpu")
     if choice == "cuda" or (choice == "auto" and torch.cuda.is_available()):
-        # Ray shows a worker its own GPU only, torchrun shows it all of the node's.
+        # Ray shows a worker its own GPU only; torchrun shows all GPUs of the node.
         return torch.device("cuda", local_rank if local_rank < torch.cuda.device_count() else 0)
     return torch.device("cpu")
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device computes in bf16, rather than emulating it."""
+    """Whether a device supports bf16, without emulation."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def lost_contact(error: RuntimeError) -> bool:
-    """Whether an error says that another rank is gone, or was not heard of in time. gloo has no type for it."""
+    """Whether an error means that another rank is gone or silent. gloo has no error type for it."""
     return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
 def join(
     device_choice: str, usable: Callable[[int], bool] = lambda world_size: True, timeout_s: float = 600.0
 ) -> Ranks:
-    """Take this process's place: in a process group that stands, in `torchrun`'s, or alone.
+    """Take this process's place: in an existing process group, in `torchrun`'s, or alone.
 
     Args:
-        usable: whether a run can be shared among so many ranks; of the processes there are, the largest usable
-            number trains.
-        timeout_s: how long ranks wait for each other in a step. (In a group that stands, gradients keep that group's.)
+        usable: whether a run can be shared among a given number of ranks; the largest usable number of processes
+            trains.
+        timeout_s: how long ranks wait for each other in a step. (In an existing group, gradients keep its timeout.)
     """
     if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks(0, 1, pick_device(device_choice))

@@ -1,7 +1,7 @@
-"""How a rank computes: on a GPU in TF32 or not; on a CPU with how many threads, which is measured once a run, for more
-of them may be slower, and then kept.
+"""Compute settings of a rank: on a GPU, whether to use TF32; on a CPU, the number of threads. That number is measured
+once per run, since more threads may be slower, and then kept.
 
-Sums that threads share are rounded by how many they are. So a run goes on with the number that it began with.
+The number of threads affects the rounding of sums, so a run keeps the number that it began with.
 """
 
 import math
@@ -13,17 +13,17 @@ import torch
 import torch.nn.functional as F
 
 GAIN = 1.2
-"""So much faster, at least, twice the threads must be."""
+"""Minimum speed-up for which the number of threads is doubled."""
 REPEATS = 5
 
 
 def set_up(device: torch.device, threads: int | None, tf32: bool, before: int | None = None) -> None:
-    """Have this process compute on a device.
+    """Set up this process for computing on a device.
 
     Args:
-        threads: on a CPU; None has `choose` find their number.
-        tf32: on a GPU, multiply in TF32 where numbers are float32.
-        before: how many threads the run has had until now.
+        threads: on a CPU, the number of threads; None lets `choose` find it.
+        tf32: on a GPU, multiply float32 numbers in TF32.
+        before: number of threads that the run has used until now.
     """
     if device.type == "cpu":
         torch.set_num_threads(choose(threads, before))
@@ -33,8 +33,8 @@ def set_up(device: torch.device, threads: int | None, tf32: bool, before: int | 
 
 
 def choose(asked: int | None, before: int | None) -> int:
-    """The number of threads: as asked for, as the run had `before`, as OMP_NUM_THREADS says (which Ray and torchrun
-    set), or the fastest of 1, 2, 4 ... up to this rank's share of the CPUs."""
+    """The number of threads: `asked`, else the run's number `before`, else OMP_NUM_THREADS (set by Ray and torchrun),
+    else the fastest of 1, 2, 4 ... up to this rank's share of the CPUs."""
     if asked is not None:
         return asked
     mine = max(1, cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
@@ -50,7 +50,7 @@ def choose(asked: int | None, before: int | None) -> int:
 
 
 def cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """CPUs that this process may use: of the machine's, those that it is bound to, within its container's quota."""
+    """CPUs that this process may use: those it is bound to, within its container's quota."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if quota.is_file():
         limit, period = quota.read_text().split()
@@ -60,7 +60,7 @@ def cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def fastest(most: int) -> int:
-    """Of 1, 2, 4 ... at most `most` threads the last that was worth its doubling, by a convolution's time."""
+    """The largest of 1, 2, 4 ... up to `most` threads before doubling no longer pays, by a convolution's time."""
     found, least_s = 1, convolution_s(1)
     while 2 * found <= most and GAIN * (taken_s := convolution_s(2 * found)) <= least_s:
         found, least_s = 2 * found, taken_s
@@ -68,7 +68,7 @@ def fastest(most: int) -> int:
 
 
 def convolution_s(threads: int) -> float:
-    """The shortest of some forward and backward passes of a middle layer."""
+    """The shortest time of several forward and backward passes of a typical layer."""
     torch.set_num_threads(threads)
     x, weight = torch.zeros(16, 64, 16, 16, requires_grad=True), torch.zeros(128, 64, 4, 4, requires_grad=True)
     times = []

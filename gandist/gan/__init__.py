@@ -1,5 +1,5 @@
 """The algorithm: step, objectives, penalties, augmentation, players and their optimiser, the VAE's game, networks, and
-the kernels that they run on. Nothing here reads a configuration. May import: `gandist.distributed`, `gandist.errors`.
+their GPU kernels. Nothing here reads a configuration. May import: `gandist.distributed`, `gandist.errors`.
 
 The tables that a file of `imports` adds to: `from gandist.gan import AUGMENTATIONS, NETWORKS, OBJECTIVES, PENALTIES`.
 """

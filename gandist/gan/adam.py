@@ -1,4 +1,4 @@
-"""Adam whose beta2 changes inside a captured step: PyTorch's own fused one takes it as a number of the host."""
+"""Adam with a beta2 that changes inside a captured step: PyTorch's fused Adam takes beta2 as a host number."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class ScheduledAdam(torch.optim.Optimizer):
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) whose learning rate and beta2 are tensors on the device.
 
-    Its state is that of `torch.optim.AdamW`, and so are its steps, but for rounding. As in the fused one, a `found_inf`
-    of 1 leaves weights and state as they are.
+    Its state and its steps are those of `torch.optim.AdamW`, up to rounding. As in the fused one, a `found_inf` of 1
+    leaves weights and state unchanged.
     """
 
     found_inf: Tensor
@@ -24,8 +24,8 @@ class ScheduledAdam(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         eps: float = 1e-8,
     ) -> None:
-        """`lr` float32 and beta2 float64: scalars on the device."""
-        # `capturable` has a state that is loaded keep its count of steps on the device.
+        """`lr` is float32 and beta2 float64: scalars on the device."""
+        # With `capturable`, loading a state keeps the step count on the device.
         defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps, "capturable": True}
         super().__init__(params, defaults)
 
@@ -47,7 +47,7 @@ class ScheduledAdam(torch.optim.Optimizer):
         states = [self.state[weight] for weight in weights]
         steps, m, v = ([state[name] for state in states] for name in ("step", "exp_avg", "exp_avg_sq"))
         taken, lr, dtype = 1 - self.found_inf.double(), lr.double(), weights[0].dtype
-        # Multiplied by 0 a gradient that is not finite would stay so.
+        # A gradient that is not finite stays so when multiplied by 0.
         g = [torch.where(taken > 0, weight.grad, 0.0) for weight in weights if weight.grad is not None]
         t = steps[0] + 1.0
         kept_m, kept_v = 1 - taken * (1 - beta1), 1 - taken * (1 - beta2)
@@ -64,4 +64,4 @@ class ScheduledAdam(torch.optim.Optimizer):
         torch._foreach_mul_(update, (taken * lr / (1 - beta1**t)).to(dtype))
         torch._foreach_mul_(weights, (1 - taken * lr * weight_decay).to(dtype))
         torch._foreach_sub_(weights, update)
-        torch._foreach_add_(steps, [taken.float()] * len(steps))  # a tensor by itself would be read as a number
+        torch._foreach_add_(steps, [taken.float()] * len(steps))  # a bare tensor would be read as a number

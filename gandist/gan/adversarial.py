@@ -18,7 +18,7 @@ from gandist.gan.scores import Scores, as_scores, over, split
 
 
 class Reals(NamedTuple):
-    """Real images x (N, C, H, W) in [-1, 1], their condition y (N, ...) or None, and numbers drawn for D's update."""
+    """Real images x (N, C, H, W) in [-1, 1], their condition y (N, ...) or None, and random numbers for D's update."""
 
     x: Tensor
     y: Tensor | None
@@ -26,7 +26,7 @@ class Reals(NamedTuple):
 
 
 class Latents(NamedTuple):
-    """Noise z (N, latents), the condition y (N, ...) asked of G or None, and numbers drawn for G's update."""
+    """Latents z (N, latents), the condition y (N, ...) for G or None, and random numbers for G's update."""
 
     z: Tensor
     y: Tensor | None
@@ -34,7 +34,7 @@ class Latents(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What the game is played by, from the first step to the last."""
+    """Rules of the game, fixed for the whole run."""
 
     objective: Objective = OBJECTIVES["ns"]
     smoothing: float = 0.0
@@ -44,41 +44,41 @@ class Rules(NamedTuple):
     differentiate: Literal["jvp", "double"] = "jvp"
     augmentation: Augmentation | None = None
     target: float | None = None
-    """Mean sign of D on reals that the augmentation's p adapts to."""
+    """Mean sign of D on reals that an adaptive augmentation's p aims at."""
     speed_kimg: float = 500.0
     batch: int = 0
-    """Global batch, which p adapts by."""
+    """Global batch size, which scales the adaptation of p."""
 
     def penalties_of(self, player: str) -> dict[str, Penalty]:
-        """Those of a player, G or D."""
+        """The penalties of a player, G or D."""
         found = {name: PENALTIES[name] for name in self.penalties}
         return {name: penalty for name, penalty in found.items() if penalty.of == player}
 
 
 Number = Tensor | float
-"""A scalar on the device where the step may be captured: a number of the host would stay as it was then."""
+"""A scalar, on the device if the step may be captured: a graph would freeze a host number at its first value."""
 
 
 class Scheduled(NamedTuple):
     """The scheduled numbers of one step."""
 
     beta: Number
-    """What G's running average keeps of itself."""
+    """Weight that G's running average keeps of itself."""
     weights_D: Sequence[Mapping[str, Number]] = ({},)
-    """For each update of D, the weights of the penalties that are due in it."""
+    """For each update of D, the weights of the penalties due in it."""
     weights_G: Mapping[str, Number] = {}
     clip: Number | None = None
     """Bound of D's weights; None for none."""
 
 
 class CriticLoss(nn.Module):
-    """D's loss on real and generated images: all of D's forward passes, so that DDP sees them as one."""
+    """D's loss on real and generated images. It holds all of D's forward passes, so that DDP sees one forward."""
 
     def __init__(self, D: nn.Module, rules: Rules, memory: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.D, self.rules, self.memory = D, rules, memory
         self.penalties = rules.penalties_of("D")
-        # BatchNorm over a mixed batch would tell real from fake by the batch's own statistics.
+        # BatchNorm over a mixed batch would reveal real and fake through the batch statistics.
         self.apart = sees_batch(D)
 
     def forward(
@@ -90,10 +90,10 @@ class CriticLoss(nn.Module):
         noise: Mapping[str, Tensor],
         weights: Mapping[str, Number],
     ) -> tuple[Tensor, Tensor]:
-        """The loss (), and detached statistics: those of `CRITIC_STATISTICS`, then each penalty, NaN if not due."""
+        """The loss (), and detached statistics: `CRITIC_STATISTICS`, then each penalty, NaN if it is not due."""
         rules = self.rules
         penalties = {name: self.penalties[name] for name in weights}
-        # What D is to judge: real and fake samples, and those that penalties make of them
+        # Samples for D: real and fake ones, and those that penalties add
         samples = {
             "real": Samples(augmented(x, "real", rules, noise, self.memory), y),
             "fake": Samples(augmented(x_fake, "fake", rules, noise, self.memory), y_fake),
@@ -101,7 +101,7 @@ class CriticLoss(nn.Module):
         for penalty in penalties.values():
             samples |= penalty.samples(samples, noise)
         scores, slopes = self._judge(samples, {name for penalty in penalties.values() for name in penalty.slopes})
-        # The objective, and the penalties that are due
+        # The objective and the penalties that are due
         real, fake = scores["real"], scores["fake"]
         loss = own = over(rules.objective.critic, real, fake)
         if rules.smoothing and (smoothing := rules.objective.smoothing):
@@ -110,13 +110,13 @@ class CriticLoss(nn.Module):
         terms = {name: penalty.value(update) for name, penalty in penalties.items()}
         for name, term in terms.items():
             loss = loss + weights[name] * term
-        # What a row of metrics shows of it
+        # Statistics for the metrics
         absent = torch.full_like(own, torch.nan)
         shown = [own, over(Tensor.mean, real), over(Tensor.mean, fake), over(lambda each: each.sign().mean(), real)]
         return loss, torch.stack(shown + [terms.get(name, absent) for name in self.penalties]).detach()
 
     def _judge(self, samples: NamedSamples, sloped: set[str]) -> tuple[dict[str, Scores], dict[str, Tensor]]:
-        """D's scores of all samples, and its squared slopes at the `sloped` ones; in as few passes as D allows."""
+        """D's scores of all samples, and its squared slopes at the `sloped` ones, in as few passes as D allows."""
         batches = [[name] for name in samples]
         if not self.apart:
             batches = [[n for n in samples if n in sloped], [n for n in samples if n not in sloped]]
@@ -136,7 +136,7 @@ class CriticLoss(nn.Module):
 
 
 class GeneratorLoss(nn.Module):
-    """G's loss through a frozen D. D is kept out of the module tree: DDP must average G's gradients only."""
+    """G's loss through a frozen D. D is kept out of the module tree so that DDP averages G's gradients only."""
 
     def __init__(self, G: nn.Module, D: nn.Module, rules: Rules, memory: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -153,14 +153,14 @@ class GeneratorLoss(nn.Module):
         noise: Mapping[str, Tensor],
         weights: Mapping[str, Number],
     ) -> tuple[Tensor, Tensor]:
-        """The loss (), and detached statistics: it, then each penalty. Of x only paired objectives take notice."""
+        """The loss (), and detached statistics: the loss, then each penalty. Only paired objectives use x."""
         (D,), rules = self._frozen, self.rules
-        # G's samples through D; real ones for objectives that compare the two
+        # D's scores of G's samples; of real ones for paired objectives
         samples = {"fake": Samples(self.G(z, y), y), "real": Samples(x, y_real)}
         fake = real = as_scores(D(augmented(samples["fake"].x, "fake", rules, noise, self.memory), y))
         if rules.objective.paired:
             real = as_scores(D(augmented(x, "real", rules, noise, self.memory), y_real))
-        # The objective, and the penalties that are due
+        # The objective and the penalties that are due
         loss = own = over(rules.objective.generator, real, fake)
         update = Update(self.G, samples, {"real": real, "fake": fake}, {}, self.memory, rules.objective)
         terms = {name: self.penalties[name].value(update) for name in weights}
@@ -190,7 +190,7 @@ class Game:
         self.remembering = [penalty for penalty in rules.penalties_of("D").values() if penalty.remember]
 
     def noise_for(self, player: str, due: Iterable[str] = ()) -> dict[str, Noise]:
-        """What has to be drawn for each image of an update of `player`, G or D, in which these penalties are due."""
+        """Random numbers per image for an update of `player`, G or D, in which the penalties `due` are due."""
         wanted: dict[str, Noise] = {}
         if (augmentation := self.rules.augmentation) is not None:
             uniforms = Noise("uniform", lambda sample: (augmentation.uniforms,))
@@ -208,12 +208,12 @@ class Game:
 
         Args:
             reals: this rank's share of a fresh global batch for each update of D.
-            for_D: the latents of the fakes in each update of D.
-            for_G: the latents of G's own update; paired objectives compare them with the last of `reals`.
+            for_D: latents of the fakes, for each update of D.
+            for_G: latents of G's update; paired objectives compare its fakes with the last of `reals`.
             now: the scheduled numbers.
 
         Returns:
-            `statistics`, float32, on the device; of several updates of D, their mean, in which NaN does not count.
+            `statistics`, float32, on the device, averaged over the updates of D without NaN.
         """
         G, D = players.G, players.D
         critics = []
@@ -235,7 +235,7 @@ class Game:
     def _descend(
         self, player: Player, loss_of: nn.Module, parts: list[tuple[Any, ...]], weights: Mapping[str, Number]
     ) -> Tensor:
-        """One update of `player` against the mean loss over `parts`: (statistics..., gradient norm)."""
+        """One update of `player` on the mean loss over `parts`; returns (statistics..., gradient norm)."""
         player.optimizer.zero_grad()
         sums: list[Tensor] = []
         for i, part in enumerate(parts):
@@ -248,7 +248,7 @@ class Game:
         return torch.cat([torch.stack(sums).mean(0).float(), norm.float()[None]])
 
     def _remember(self, players: Players, critic: Tensor) -> None:
-        """What penalties and an adapting augmentation keep of D's scores over the global batch. On the device."""
+        """Update the memory of penalties and adaptive augmentation from D's global-batch scores, on the device."""
         rules = self.rules
         if not self.remembering and rules.target is None:
             return
@@ -261,12 +261,12 @@ class Game:
             state.copy_(adapt(state, sign, rules.batch, rules.target, rules.speed_kimg))
 
     def _parts(self, *values: Any) -> list[tuple[Any, ...]]:
-        """The micro-batches: each tensor, and each of a mapping, in `accumulate` equal chunks."""
+        """Split into micro-batches: each tensor, also inside mappings, in `accumulate` equal chunks."""
         return list(zip(*(chunks(value, self.accumulate) for value in values), strict=True))
 
 
 def chunks(value: Tensor | Mapping[str, Tensor] | None, parts: int) -> list[Any]:
-    """A tensor, or a mapping of tensors, in so many equal parts; None as often."""
+    """A tensor, or a mapping of tensors, split into `parts` equal parts; `parts` times None for None."""
     if value is None:
         return [None] * parts
     if isinstance(value, Tensor):
@@ -275,12 +275,12 @@ def chunks(value: Tensor | Mapping[str, Tensor] | None, parts: int) -> list[Any]
 
 
 def on_the_last(loss_of: nn.Module, last: bool) -> AbstractContextManager[None]:
-    """A context for the backward pass of a micro-batch: ranks average gradients in that of the last alone."""
+    """A context for a micro-batch's backward pass: ranks average gradients only in the last one."""
     return loss_of.no_sync() if isinstance(loss_of, DistributedDataParallel) and not last else nullcontext()
 
 
 def augmented(x: Tensor, name: str, rules: Rules, noise: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> Tensor:
-    """The images as D sees them. Real and generated ones alike, or G would learn to draw the augmentation."""
+    """The images as D sees them. Real and generated ones are both augmented: else G would learn the augmentation."""
     if rules.augmentation is None:
         return x
     x = at_least_float32(x)
@@ -288,6 +288,6 @@ def augmented(x: Tensor, name: str, rules: Rules, noise: Mapping[str, Tensor], m
 
 
 def autocast(device: torch.device, precision: str) -> Callable[[], torch.autocast]:
-    """A context in which networks run in `precision`; fp32 and fp64 as they are."""
+    """A context that runs networks in `precision`; without effect for fp32 and fp64."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     return lambda: torch.autocast(device.type, dtype, enabled=dtype is not None)

@@ -1,9 +1,8 @@
-"""Differentiable augmentation of what D sees, real and generated: pure functions of images and given uniforms.
+"""Differentiable augmentation of D's inputs, real and generated: pure functions of images and given uniforms.
 
 DiffAugment (Zhao et al. 2020, arXiv:2006.10738), ADA (Karras et al. 2020, arXiv:2006.06676) with its controller, and
-the shifts of balanced consistency regularisation (Zhao et al. 2020, arXiv:2002.04724). All of them are affine in the
-pixels, differentiable as often as one likes in reverse and in forward mode, and computed in full precision whatever
-autocast says.
+the shifts of balanced consistency regularisation (Zhao et al. 2020, arXiv:2002.04724). All are affine in the pixels,
+differentiable to every order in reverse and forward mode, and computed in full precision even under autocast.
 """
 
 import math
@@ -16,14 +15,14 @@ from torch import Tensor
 
 
 class Augmentation(NamedTuple):
-    """A random change of images, its randomness given."""
+    """A random transformation of images; the caller supplies the random numbers."""
 
     uniforms: int
-    """Numbers in [0, 1) that one image's augmentation is drawn from."""
+    """Numbers in [0, 1) that one image needs."""
     apply: Callable[[Tensor, Tensor, Tensor], Tensor]
     """(images x (N, C, H, W) in [-1, 1], with C 1 or 3, uniforms u (N, uniforms), probability p ()) -> (N, C, H, W).
 
-    Float64 where x is, else float32. Image n depends on x[n], u[n] and p alone; at p = 0 it is x[n].
+    The result is float64 if x is, else float32. Image n depends on x[n], u[n] and p alone; at p = 0 it equals x[n].
     """
 
 
@@ -32,18 +31,18 @@ Transform = Callable[[Tensor, Tensor], Tensor]
 
 
 def in_full_precision(apply: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`apply` outside autocast, on images of at least float32 and uniforms of float64."""
+    """`apply` outside autocast, on images in float32 or wider and uniforms in float64."""
 
     def exact(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            # In float32 a product of u could round up to the end of its range, and TF32 would blur the matrices.
+            # In float32 a product with u could round up to the end of its range, and TF32 would blur the matrices.
             return apply(x.to(torch.promote_types(x.dtype, torch.float32)), u.double(), p)
 
     return exact
 
 
 def all_or_none(*transforms: tuple[int, Transform]) -> Augmentation:
-    """(uniforms, transform) pairs, one after the other: with probability p all of them, else none."""
+    """Apply (uniforms, transform) pairs in order: with probability p all of them, else none."""
 
     def apply(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
         changed, first = x, 1
@@ -56,12 +55,12 @@ def all_or_none(*transforms: tuple[int, Transform]) -> Augmentation:
 
 
 def _each(values: Tensor, x: Tensor) -> Tensor:
-    """One number an image (N,), in the type of x and ready to meet (N, C, H, W)."""
+    """One number per image (N,), in x's type and broadcastable to (N, C, H, W)."""
     return values.to(x.dtype)[:, None, None, None]
 
 
 def _moved(size: int, u: Tensor) -> Tensor:
-    """Where each place comes from under a shift by whole pixels, up to an eighth of the size each way: (N, size)."""
+    """Source index of each place for a shift by whole pixels, up to an eighth of the size each way: (N, size)."""
     reach = int(size / 8 + 0.5)
     return torch.arange(size, device=u.device) - ((u * (2 * reach + 1)).long()[:, None] - reach)
 
@@ -79,7 +78,7 @@ def brightness(x: Tensor, u: Tensor) -> Tensor:
 
 
 def saturation(x: Tensor, u: Tensor) -> Tensor:
-    """Scale the distance to each pixel's grey by a number from [0, 2); nothing changes in images of one channel."""
+    """Scale each pixel's distance to its grey by a number from [0, 2); images of one channel stay unchanged."""
     grey = x.mean(1, keepdim=True)
     return grey + (x - grey) * _each(2 * u[:, 0], x)
 
@@ -91,7 +90,7 @@ def contrast(x: Tensor, u: Tensor) -> Tensor:
 
 
 def translation(x: Tensor, u: Tensor) -> Tensor:
-    """Shift by whole pixels, up to an eighth of the size each way; zeros come in."""
+    """Shift by whole pixels, up to an eighth of the size each way, and pad with zeros."""
     sources = [_moved(size, u[:, axis]) for axis, size in enumerate(x.shape[2:])]
     rows, columns = (source.clamp(0, size - 1) for source, size in zip(sources, x.shape[2:], strict=True))
     inside = (rows == sources[0])[:, None, :, None] & (columns == sources[1])[:, None, None, :]
@@ -99,13 +98,13 @@ def translation(x: Tensor, u: Tensor) -> Tensor:
 
 
 def cutout(x: Tensor, u: Tensor) -> Tensor:
-    """Zero a square of half the size whose centre is anywhere in the image: at the border, part of it falls outside."""
+    """Zero a square of half the image's size, centred anywhere in the image; it may extend past the border."""
     rows, columns = (_covered(size, u[:, axis]) for axis, size in enumerate(x.shape[2:]))
     return x * ~(rows[:, None, :, None] & columns[:, None, None, :])
 
 
 def _covered(size: int, u: Tensor) -> Tensor:
-    """Whether each place lies in a half-sized interval, (N, size)."""
+    """Whether each place lies in an interval of half the size, (N, size)."""
     side = int(size / 2 + 0.5)
     first = (u * (size + 1 - side % 2)).long()[:, None] - side // 2
     place = torch.arange(size, device=u.device)
@@ -113,7 +112,7 @@ def _covered(size: int, u: Tensor) -> Tensor:
 
 
 def flip_and_shift(x: Tensor, u: Tensor) -> Tensor:
-    """Mirror left and right with probability one half; shift by up to 4 pixels in 32, the border reflected."""
+    """Mirror left to right with probability one half; shift by up to 4 pixels in 32, with a reflected border."""
     height, width = x.shape[2:]
     rows, columns = _moved(height, u[:, 1]), _moved(width, u[:, 2])
     columns = torch.where(u[:, :1] < 0.5, columns, width - 1 - columns)
@@ -126,20 +125,20 @@ def _reflect(position: Tensor, last: int) -> Tensor:
 
 
 REACH = 10
-"""Taps of the low-pass filter each side of its middle; what is cut off changes noise in [-1, 1] by 5e-5 at most."""
+"""Filter taps on each side of the centre; the truncation changes noise in [-1, 1] by at most 5e-5."""
 
 
 @cache
 def filters(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """One axis' way to twice the resolution, U (2 size - 1, size), and back, D (size, 2 size - 1 + 2 REACH): D U = I.
+    """One axis' matrices: U (2 size - 1, size) to twice the resolution, D (size, 2 size - 1 + 2 REACH) back. D U = I.
 
-    The paper's filter is the wavelet sym6. Here it has sym6's amplitudes |H|, the square root of Daubechies' half-band
-    polynomial of order 6 (Ten Lectures on Wavelets, 1992, section 6.1), but no phase: it is symmetric where sym6 nearly
-    is. So flips, quarter turns and whole shifts come out exact, and a mirrored image is mirrored at twice the
-    resolution too, which lets coordinates be reflected in place of pixels.
+    The paper's filter is the wavelet sym6. This one has sym6's amplitudes |H|, the square root of Daubechies' half-band
+    polynomial of order 6 (Ten Lectures on Wavelets, 1992, section 6.1), but zero phase: it is symmetric, sym6 only
+    nearly. So flips, quarter turns and whole shifts are exact. A mirrored image is also mirrored at twice the
+    resolution, so coordinates can be reflected instead of pixels.
 
-    Fine position m lies over pixel m / 2. U's rows begin at pixel 0 and end at the last one, D's columns begin
-    REACH before that and end REACH after. Beyond the border U sees the image reflected.
+    Fine position m lies over pixel m / 2. U's rows span pixel 0 to the last one; D's columns span REACH more on each
+    side. U reflects the image at the border.
     """
     y = torch.sin(torch.arange(64, dtype=torch.float64) * math.pi / 64).square()
     response = (1 - y) ** 3 * torch.stack([math.comb(5 + k, k) * y**k for k in range(6)]).sum(0).sqrt()
@@ -155,12 +154,12 @@ def filters(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor
 
 
 def warp(x: Tensor, inverse: Tensor) -> Tensor:
-    """x through an affine map, reflected without end at the border; antialiased at twice the resolution.
+    """x through an affine map, with endless reflection at the border; antialiased at twice the resolution.
 
     Args:
         x: (N, C, H, W).
-        inverse: (N, 3, 3) float64, takes (x, y, 1) in the result to (x, y, 1) in x: pixels right of and below the
-            middle. Where it is the identity, the image stays as it is to the last bit.
+        inverse: (N, 3, 3) float64, maps (x, y, 1) in the result to (x, y, 1) in x: pixels right of and below the
+            centre. The identity leaves an image unchanged to the last bit.
     """
     channels, height, width = x.shape[1:]
     (up_y, down_y), (up_x, down_x) = (filters(size, x.dtype, x.device) for size in (height, width))
@@ -174,7 +173,7 @@ def warp(x: Tensor, inverse: Tensor) -> Tensor:
     index = (top.long() * (2 * width - 1) + left.long()).flatten(1)[:, None]
 
     def corner(offset: int) -> Tensor:
-        # Not grid_sample, which has no forward mode.
+        # grid_sample has no forward mode.
         taken = fine.flatten(2).gather(2, (index + offset).expand(-1, channels, -1))
         return taken.view(-1, channels, *column.shape[1:])
 
@@ -187,19 +186,19 @@ def warp(x: Tensor, inverse: Tensor) -> Tensor:
 
 
 def recolour(x: Tensor, b: Tensor, c: Tensor, i: Tensor, theta: Tensor, s: Tensor) -> Tensor:
-    """ADA's colour transformations, one 4x4 matrix an image (2x2 for one channel).
+    """ADA's colour transformations: one 4x4 matrix per image (2x2 for one channel).
 
-    With P the projection on the luma axis (1, 1, 1) and K the cross product with it, they are in turn: x + b,
-    c x, (I - 2 i P) x, (P + cos(theta) (I - P) + sin(theta) K) x and (P + s (I - P)) x. All but the first commute,
-    and on one channel, where P = I and K = 0, hue and saturation do nothing.
+    With P the projection on the luma axis (1, 1, 1) and K the cross product with it, they are in order: x + b,
+    c x, (I - 2 i P) x, (P + cos(theta) (I - P) + sin(theta) K) x and (P + s (I - P)) x. All but the first commute.
+    On one channel P = I and K = 0, so hue and saturation have no effect.
 
     Args:
         x: (N, C, H, W).
         b: brightness added (N,).
-        c: factor of contrast (N,).
+        c: contrast factor (N,).
         i: 1 where luma is flipped, else 0 (N,).
-        theta: turn of hue in radians (N,).
-        s: factor of saturation (N,).
+        theta: hue rotation in radians (N,).
+        s: saturation factor (N,).
     """
     channels = x.shape[1]
     eye = torch.eye(channels, dtype=theta.dtype, device=x.device)
@@ -209,7 +208,7 @@ def recolour(x: Tensor, b: Tensor, c: Tensor, i: Tensor, theta: Tensor, s: Tenso
         factor[:, None, None] for factor in (theta.cos(), theta.sin(), c * (1 - 2 * i), c * s)
     )
     matrix = of_luma * P + of_chroma * (cos * (eye - P) + sin * K)
-    # By hand, channel by channel: a matrix product would round x where TF32 is allowed.
+    # Channel by channel: a matrix product would round x if TF32 is allowed.
     matrix, shift = matrix.to(x.dtype)[..., None, None], (of_luma * b[:, None, None]).to(x.dtype)[..., None]
     return sum((matrix[:, :, k] * x[:, k : k + 1] for k in range(channels)), shift)
 
@@ -247,7 +246,7 @@ def _angle(u: Tensor) -> Tensor:
 
 
 def _normal(u: Tensor) -> Tensor:
-    """N(0, 1) by its quantiles; u = 0, which float32 draws now and then, stands for 2^-25."""
+    """N(0, 1) by its quantile function; u = 0, which float32 draws now and then, counts as 2^-25."""
     return math.sqrt(2) * (2 * u - 1).clamp(min=2**-24 - 1).erfinv()
 
 
@@ -255,17 +254,17 @@ def _normal(u: Tensor) -> Tensor:
 def ada(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
     """The geometric and colour transformations of ADA (appendix B), each with probability p.
 
-    u holds, in the order of the paper, a number that decides on each transformation and then its one or two parameters.
+    u holds, in the paper's order, for each transformation a number that decides on it and then its parameters.
     """
     height, width = x.shape[2:]
     columns = iter(u.unbind(1))
 
     def draw(sample: Callable[[Tensor], Tensor], p: Tensor = p, parameters: int = 1) -> list[Tensor]:
-        """Parameters (N,) that are 0 where the transformation is not applied; 0 always means no change."""
+        """Parameters (N,), 0 for images without the transformation; 0 always means no change."""
         applied = next(columns) < p
         return [torch.where(applied, sample(next(columns)), 0.0) for _ in range(parameters)]
 
-    p_rot = 1 - (1 - p).sqrt()  # of two rotations, so that either is applied with probability p
+    p_rot = 1 - (1 - p).sqrt()  # either of the two rotations is then applied with probability p
     (flip,) = draw(_bit)
     (quarters,) = draw(lambda u: (4 * u).floor())
     shift_x, shift_y = draw(lambda u: (u - 0.5) / 4, parameters=2)
@@ -274,8 +273,8 @@ def ada(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
     (anisotropic,) = draw(_normal)
     (after,) = draw(_angle, p_rot)
     slide_x, slide_y = draw(_normal, parameters=2)
-    # The paper multiplies these on the left, one by one, to have the map from x to the result. Its inverse is the
-    # product of the inverses in the order of drawing.
+    # The paper multiplies these on the left, one by one, to get the map from x to the result. Its inverse is the
+    # product of the inverses in drawing order.
     zoom, stretch = 2 ** (-0.2 * isotropic), 2 ** (-0.2 * anisotropic)
     inverse = (
         scale2d(1 - 2 * flip, torch.ones_like(flip))
@@ -309,18 +308,18 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 
 def adapt(state: Tensor, sign: Tensor, images: int, target: float, speed_kimg: float, every: int = 4) -> Tensor:
-    """ADA's controller (section 3): p moves so that r_t = E[sign(D(real))] comes to `target`.
+    """ADA's controller (section 3): moves p so that r_t = E[sign(D(real))] approaches `target`.
 
     Args:
-        state: (3,) float64: p, the sum of the signs since p last moved, their count. Zeros to begin with.
+        state: (3,) float64: p, the sum of the signs since p last moved, their count. Initially zeros.
         sign: (), mean of sign(D(real)) over the global batch of this update.
         images: real images in that batch.
         target: r_t at which p stays; the paper's is 0.6.
-        speed_kimg: thousand images in which p can go from 0 to 1; the paper's is 500.
+        speed_kimg: thousands of images in which p can go from 0 to 1; the paper's is 500.
         every: updates between two moves of p.
 
     Returns:
-        The next state, on the same device and without a look at any value.
+        The next state, on the same device, without a device synchronisation.
     """
     p, total, count = (state + torch.stack([torch.zeros_like(sign), sign, torch.ones_like(sign)])).unbind()
     step = images * every / (speed_kimg * 1000)

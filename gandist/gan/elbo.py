@@ -1,4 +1,4 @@
-"""The variational auto-encoder in the harness of the game: G decodes, and an encoder has D's seat.
+"""The variational autoencoder as a game: G is the decoder, and an encoder takes D's place.
 
 Both minimise one loss, the negative evidence lower bound (Kingma & Welling 2014, arXiv:1312.6114, eq. 10).
 """
@@ -16,14 +16,14 @@ from gandist.gan.penalties import Noise
 from gandist.gan.players import Players
 
 ELBO = "elbo"
-"""What `game.objective` calls it. The weight of the penalty `kl` is its beta."""
+"""Its name in `game.objective`. The weight of the penalty `kl` is its beta."""
 
 
 class Elbo:
-    """The one loss, wrapped for the ranks once, and its step; to the loop it is a `Game`."""
+    """The one loss, wrapped for the ranks once, and its step. The loop uses it as a `Game`."""
 
     statistics = ("loss/D", "grad_norm/D", "loss/G", "grad_norm/G")
-    """D's loss is the divergence of its codes, G's the reconstruction error."""
+    """D's loss is the divergence of the codes, G's the reconstruction error."""
 
     def __init__(self, players: Players, ranks: Ranks, precision: str, accumulate: int = 1) -> None:
         for net in (players.G.net, players.D.net):
@@ -32,15 +32,15 @@ class Elbo:
         self.autocast, self.accumulate = autocast(ranks.device, precision), accumulate
 
     def noise_for(self, player: str, due: Iterable[str] = ()) -> dict[str, Noise]:
-        """Nothing: the codes are sampled by what the loop draws for D's fakes."""
+        """No extra noise: the codes are sampled with the latents that the loop draws for D's fakes."""
         return {}
 
     def step(
         self, players: Players, reals: Sequence[Reals], for_D: Sequence[Latents], for_G: Latents, now: Scheduled
     ) -> Tensor:
-        """One update of both against the mean loss over `reals[0]`, then the decoder's running average.
+        """One update of both networks on the mean loss over `reals[0]`, then of the decoder's running average.
 
-        Of the latents, `for_D[0].z` is what codes are sampled by; `for_G` is left alone.
+        Codes are sampled with `for_D[0].z`; `for_G` is ignored.
         """
         G, E = players.G, players.D
         for player in (G, E):

@@ -1,4 +1,4 @@
-"""What the two players minimise, by name (Goodfellow et al. 2014, arXiv:1406.2661, and after).
+"""The losses of the two players, by name (Goodfellow et al. 2014, arXiv:1406.2661, and later).
 
 One-sided label smoothing (Salimans et al. 2016, arXiv:1606.03498, section 3.4) is a term added to D's loss.
 """
@@ -11,23 +11,22 @@ from torch import Tensor
 
 
 class Objective(NamedTuple):
-    """What each player minimises, from the scores D gives: logits, the higher the more real."""
+    """The loss of each player, as a function of D's scores: logits, higher for real."""
 
     critic: Callable[[Tensor, Tensor], Tensor]
     """(D(x), D(G(z))) -> D's loss."""
     generator: Callable[[Tensor, Tensor], Tensor]
-    """(D(x), D(G(z))) -> G's loss. Most look at the second alone."""
+    """(D(x), D(G(z))) -> G's loss. Most use the second argument alone."""
     paired: bool = False
-    """Whether G's loss looks at D(x): it is computed for G's update only where it does."""
+    """Whether G's loss depends on D(x), which is computed for G's update only then."""
     centred: bool = True
-    """Whether 0 lies between real and generated scores. Where only differences count, or scores go to 0 and 1, their
-    sign says nothing."""
+    """Whether 0 separates real from generated scores. If only differences count, or scores tend to 0 and 1, the sign
+    of a score carries no information."""
     grows: float = 0.0
-    """By which power of the number of an image's values its losses grow: 0 for logits and for scores with a target, a
-    half for distances between images, which D's scores differ by where its slope is bounded. Limits of health grow
-    alike."""
+    """Exponent by which the losses grow with the number of values of an image: 0 for logits and scores with a target;
+    a half if D's slope is bounded, for scores then differ by the distance between images. Health limits grow alike."""
     smoothing: Callable[[Tensor, float], Tensor] | None = None
-    """(D(x), s) -> what it adds to D's loss that real images are labelled 1 - s; None where there are no labels."""
+    """(D(x), s) -> the term that labelling real images 1 - s adds to D's loss; None for objectives without labels."""
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
@@ -36,12 +35,12 @@ def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def _softer_cross_entropy(real: Tensor, s: float) -> Tensor:
-    """Of -(1 - s) E log sigmoid(D(x)) - s E log(1 - sigmoid(D(x))), what s contributes: s E D(x)."""
+    """The contribution of s to -(1 - s) E log sigmoid(D(x)) - s E log(1 - sigmoid(D(x))): s E D(x)."""
     return s * real.mean()
 
 
 OBJECTIVES: dict[str, Objective] = {
-    # Eq. 1 of the 2014 paper: G minimises E log(1 - sigmoid(D(G(z)))). Its gradient fades where D is sure.
+    # Eq. 1 of the 2014 paper: G minimises E log(1 - sigmoid(D(G(z)))). The gradient vanishes when D is confident.
     "minimax": Objective(_cross_entropy, lambda real, fake: -F.softplus(fake).mean(), smoothing=_softer_cross_entropy),
     # The same game with the non-saturating loss of the paper's section 3: G maximises E log sigmoid(D(G(z))).
     "ns": Objective(_cross_entropy, lambda real, fake: F.softplus(-fake).mean(), smoothing=_softer_cross_entropy),
@@ -52,7 +51,7 @@ OBJECTIVES: dict[str, Objective] = {
         centred=False,
         smoothing=lambda real, s: s * (real - 1).mean() + 0.5 * s**2,
     ),
-    # The critic of WGAN (Arjovsky et al. 2017, arXiv:1701.07875): it has to be kept Lipschitz by other means.
+    # The critic of WGAN (Arjovsky et al. 2017, arXiv:1701.07875): a penalty or clipping must keep it Lipschitz.
     "wasserstein": Objective(
         lambda real, fake: fake.mean() - real.mean(),
         lambda real, fake: -fake.mean(),

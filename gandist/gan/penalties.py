@@ -1,4 +1,4 @@
-"""Terms added to the players' losses, by name, and the slope of D that most of them are made of."""
+"""Terms added to the players' losses, by name, and D's slope, which most of them use."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -12,33 +12,33 @@ from gandist.gan.scores import Scores, as_scores, of_sample, over
 
 
 class Noise(NamedTuple):
-    """Numbers to be drawn for each sample of the global batch, outside the step."""
+    """Random numbers for each sample of the global batch, drawn outside the step."""
 
     kind: Literal["uniform", "normal"]
     shape: Callable[[tuple[int, ...]], tuple[int, ...]]
-    """Of a sample as D sees it, such as (C, H, W), the shape of its numbers."""
+    """Maps the shape of a sample as D sees it, such as (C, H, W), to the shape of its numbers."""
 
 
 class Samples(NamedTuple):
-    """Samples (N, ...) and what they are conditioned on: y (N, ...), or None."""
+    """Samples (N, ...) and their condition y (N, ...), or None."""
 
     x: Tensor
     y: Tensor | None
 
 
 class Update(NamedTuple):
-    """One update of a player, as its penalties see it. Samples are named: `real`, `fake`, and those of penalties."""
+    """A player's update as its penalties see it. Samples have names: `real`, `fake`, and those that penalties add."""
 
     net: nn.Module
-    """The player that is updated."""
+    """The player being updated."""
     samples: Mapping[str, Samples]
-    """Of D's update, as D sees them, augmented; of G's, as G makes them: x of `fake` has G's graph."""
+    """In D's update, as D sees them, augmented. In G's update, as G makes them: x of `fake` has G's graph."""
     scores: Mapping[str, Scores]
-    """What D makes of them; in G's update `real` is scored for paired objectives alone."""
+    """D's scores of the samples; in G's update, `real` is scored for paired objectives alone."""
     slopes: Mapping[str, Tensor]
-    """|grad_x D|^2 (N,) of `of_sample(D(x))`, differentiable in D's weights; in D's update alone."""
+    """|grad_x D|^2 (N,) of `of_sample(D(x))`, differentiable in D's weights; only in D's update."""
     memory: Mapping[str, Tensor]
-    """What penalties keep between updates."""
+    """State that penalties keep between updates."""
     objective: Objective
 
 
@@ -50,33 +50,33 @@ class Penalty(NamedTuple):
     """A term of a player's loss."""
 
     of: Literal["D", "G"]
-    """The player whose loss it is a term of."""
+    """The player whose loss has this term."""
     value: Callable[[Update], Tensor]
-    """The term () without its weight."""
+    """The term (), unweighted."""
     slopes: tuple[str, ...] = ()
-    """Of D: names of the samples at which |grad_x D|^2 is needed."""
+    """D only: names of the samples that need |grad_x D|^2."""
     samples: Callable[[NamedSamples, Numbers], NamedSamples] = lambda samples, noise: {}
-    """Of D: further samples that it is to judge, from those there are and the numbers drawn."""
+    """D only: further samples for D to score, made from the existing ones and the random numbers."""
     noise: Mapping[str, Noise] = {}
     memory: Mapping[str, tuple[float, ...]] = {}
-    """Tensors kept between updates, and in checkpoints: where each begins."""
+    """Tensors kept between updates and in checkpoints, by name, with their initial values."""
     remember: Callable[[dict[str, Tensor], Tensor, Tensor], None] | None = None
-    """Of D: (memory, mean D(x), mean D(G(z)) over the global batch): change the memory in place, on the device."""
+    """D only: (memory, mean D(x), mean D(G(z)) over the global batch) -> update the memory in place, on the device."""
     mixes: bool = False
-    """Whether it is nonlinear in the slope of each sample, which a D that sees whole batches does not have."""
+    """Whether it is nonlinear in each sample's slope; such a slope is undefined if D mixes samples of a batch."""
     conditional: bool = False
-    """Whether it needs a condition y."""
+    """Whether it requires a condition y."""
     method: str = ""
-    """What the player's network must have for it."""
+    """Name of the method that the player's network must have."""
 
 
 def judge(D: nn.Module, x: Tensor, y: Tensor | None, way: Literal["jvp", "double"]) -> tuple[Scores, Tensor]:
     """D's scores of x, and the squared slope |grad_x D(x)|^2 (N,), both differentiable in D's weights.
 
-    Of a D with several scores of a sample the slope is that of their mean. `double` differentiates the gradient by a
-    second backward pass. `jvp` needs none: with g = grad_x D held fixed, the derivative of |g|^2 along the weights is
-    that of 2 J, where J = <g, grad_x D> is D's derivative in the direction g, which forward mode gives beside D(x).
-    Exact: the two agree to rounding.
+    If D returns several scores per sample, the slope is that of their mean. `double` differentiates the gradient by a
+    second backward pass. `jvp` needs no second pass: with g = grad_x D fixed, the derivative of |g|^2 in the weights is
+    that of 2 J, where J = <g, grad_x D> is D's derivative in direction g. Forward mode returns J beside D(x). The two
+    ways agree up to rounding.
     """
     x = x.detach()
     leaf = x.detach().requires_grad_()
@@ -94,12 +94,12 @@ def _squared_norm(g: Tensor) -> Tensor:
 
 
 def _distance_from_1(squared: Tensor) -> Tensor:
-    """E (|g| - 1)^2; the root's slope is infinite at 0, where D is flat."""
+    """E (|g| - 1)^2, safe at 0, where D is flat and the root's slope is infinite."""
     return ((squared + 1e-12).sqrt() - 1).square().mean()
 
 
 def _one_each(sample: tuple[int, ...]) -> tuple[int, ...]:
-    """One number a sample, which multiplies all of its values."""
+    """One number per sample, to multiply all its values."""
     return (1,) * len(sample)
 
 
@@ -145,8 +145,8 @@ def _lecam_remember(memory: dict[str, Tensor], real: Tensor, fake: Tensor) -> No
 
 
 DRAGAN_STD = 0.25
-"""Of the noise around real images, which lie in [-1, 1]. A constant: the batch's own deviation, which some take,
-would be another one on each rank."""
+"""Standard deviation of the noise around real images, which lie in [-1, 1]. A constant: a batch's own deviation, as
+some implementations use, would differ between ranks."""
 LECAM_DECAY = 0.99
 
 _SHIFT = Noise("uniform", lambda sample: (AUGMENTATIONS["shift"].uniforms,))
@@ -173,18 +173,18 @@ PENALTIES: dict[str, Penalty] = {
         "D", lambda update: _distance_from_1(update.slopes["near"]),
         slopes=("near",), samples=_near, noise={"delta": Noise("normal", lambda sample: sample)}, mixes=True,
     ),
-    # LeCam: scores of real images stay near the running mean of fakes', and the reverse (Tseng et al. 2021,
-    # arXiv:2104.03310, eq. 2).
+    # LeCam: scores of real images stay near the running mean of the fakes' scores, and the reverse (Tseng et al.
+    # 2021, arXiv:2104.03310, eq. 2).
     "lecam": Penalty("D", _lecam, memory={"lecam": (0.0, 0.0)}, remember=_lecam_remember),
-    # Balanced consistency: D scores an image as it scores it shifted or mirrored (Zhao et al. 2020, arXiv:2002.04724).
+    # Balanced consistency: D gives a shifted or mirrored image the same score (Zhao et al. 2020, arXiv:2002.04724).
     "bcr": Penalty("D", _bcr, samples=_moved, noise={"move_real": _SHIFT, "move_fake": _SHIFT}),
-    # Matching-aware D: a real image under another's caption is to be told from one under its own (Reed et al. 2016,
-    # arXiv:1605.05396, algorithm 1). The conditions drawn for fakes are drawn independently of x: they serve.
+    # Matching-aware D: D also rejects real images with a wrong caption (Reed et al. 2016, arXiv:1605.05396,
+    # algorithm 1). The fakes' conditions are drawn independently of x, so they serve as the wrong captions.
     "mismatch": Penalty(
         "D", lambda update: over(update.objective.critic, update.scores["real"], update.scores["mismatched"]),
         samples=lambda samples, noise: {"mismatched": Samples(samples["real"].x, samples["fake"].y)}, conditional=True,
     ),
-    # KL(N(mu(y), sigma(y)) || N(0, I)) of what G samples its condition from (Zhang et al. 2017, arXiv:1612.03242,
-    # eq. 2), or a VAE its code (Kingma & Welling 2014, arXiv:1312.6114).
+    # KL(N(mu(y), sigma(y)) || N(0, I)) of the Gaussian from which G samples its condition (Zhang et al. 2017,
+    # arXiv:1612.03242, eq. 2), or a VAE its code (Kingma & Welling 2014, arXiv:1312.6114).
     "kl": Penalty("G", _kl, method="kl"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""G, D, the running average of G, their optimisers, and how many images were seen: all that training changes."""
+"""The state that training changes: G, D, the running average of G, the optimisers, and the images seen."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -17,18 +17,18 @@ from gandist.gan.adam import ScheduledAdam
 
 @dataclass
 class Player:
-    """A network and what updates it."""
+    """A network and its optimiser."""
 
     net: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: GradScaler
     skipped: Tensor
-    """Updates left out because a gradient was not finite; float64 scalar on the device."""
+    """Updates skipped because a gradient was not finite; float64 scalar on the device."""
 
     def update(self) -> Tensor:
-        """The optimiser's step, left out where the gradient is not finite; the gradient's norm ().
+        """Take the optimiser's step unless the gradient is not finite; returns the gradient norm ().
 
-        Decided on the device: the fused optimisers take `found_inf` as GradScaler hands it to them.
+        The decision stays on the device: the fused optimisers read `found_inf`, as with GradScaler.
         """
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
@@ -44,12 +44,12 @@ class Player:
 
     @property
     def weights(self) -> list[Tensor]:
-        """What training changes: not what a network has frozen."""
+        """The trained weights, without those that a network has frozen."""
         return [weight for group in self.optimizer.param_groups for weight in group["params"]]
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Within, gradients are passed on and none is taken: the other player's turn."""
+        """Within, gradients flow through the player but none is accumulated: it is the other player's turn."""
         for weight in self.weights:
             weight.requires_grad_(False)
         try:
@@ -60,7 +60,7 @@ class Player:
 
     @torch.no_grad()
     def clip(self, bound: Tensor | float | None) -> None:
-        """Cut every weight to [-bound, bound] (WGAN, Arjovsky et al. 2017, algorithm 1); None leaves them."""
+        """Clip every weight to [-bound, bound] (WGAN, Arjovsky et al. 2017, algorithm 1); None clips nothing."""
         if bound is not None:
             least, most = ([b] * len(self.weights) if isinstance(b, Tensor) else b for b in (-bound, bound))
             torch._foreach_clamp_min_(self.weights, least)
@@ -83,7 +83,7 @@ class Player:
 
 @dataclass
 class Players:
-    """Everything that training changes. A checkpoint is these fields, and nothing else is needed to go on."""
+    """All state that training changes. A checkpoint holds exactly these fields, and they suffice to resume."""
 
     G: Player
     D: Player
@@ -92,16 +92,16 @@ class Players:
     memory: dict[str, Tensor] = field(default_factory=dict)
     """Small float64 tensors that methods keep between steps: an augmentation's p, running means of scores."""
     rollbacks: int = 0
-    """How often the run was taken back to an earlier checkpoint."""
+    """Roll-backs to an earlier checkpoint so far."""
     lr_scale: float = 1.0
-    """Factor of both learning rates, which each roll-back makes smaller."""
+    """Factor of both learning rates, which each roll-back reduces."""
 
     @torch.no_grad()
     def average(self, beta: Tensor | float) -> None:
         """G_ema <- beta G_ema + (1 - beta) G; BatchNorm's statistics and other buffers are copied.
 
-        A forward pass that was not finite leaves its mark in them, though the step is skipped: there G takes back
-        the last finite ones.
+        A forward pass with values that are not finite spoils the buffers even though the step is skipped. G then takes
+        back the last finite buffers.
         """
         G, G_ema = ([weight.data for weight in net.parameters()] for net in (self.G.net, self.G_ema))
         moves = torch._foreach_sub(G, G_ema)
@@ -112,7 +112,7 @@ class Players:
             ours.copy_(theirs)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Every tensor by file and name. The tensors are the live ones: copy before training goes on."""
+        """Every tensor by file and name. These are the live tensors: copy them before training continues."""
         return {
             "G": dict(self.G.net.state_dict()),
             "D": dict(self.D.net.state_dict()),
@@ -122,13 +122,13 @@ class Players:
         }
 
     def scalars(self) -> dict[str, Any]:
-        """The rest as plain data. Reads from the device, once."""
+        """All other state as plain data. Reads from the device once."""
         numbers, plain = self.scalars_later()
         return plain(numbers.cpu())
 
     def scalars_later(self) -> tuple[Tensor, Callable[[Tensor], dict[str, Any]]]:
-        """`scalars()` in two halves: what of it is on the device, float64 (any,), and what makes it whole of a copy of
-        these numbers on the CPU, whatever became of the players since."""
+        """`scalars()` in two halves: its numbers on the device, float64 (any,), and a function that completes it from a
+        CPU copy of them. Later changes of the players do not affect the result."""
         scalers = {f"scaler_{name}": _state_of(player.scaler) for name, player in (("G", self.G), ("D", self.D))}
         state = {"images_seen": self.images_seen, "rollbacks": self.rollbacks, "lr_scale": self.lr_scale}
         scales = [number for _, numbers in scalers.values() for number in numbers]
@@ -148,7 +148,7 @@ class Players:
         return torch.cat([tensor.double().flatten() for tensor in live]), plain
 
     def load(self, tensors: dict[str, dict[str, Tensor]], scalars: dict[str, Any]) -> None:
-        """Become the players that `tensors()` and `scalars()` were taken from.
+        """Restore the state that `tensors()` and `scalars()` returned.
 
         Raises:
             CheckpointError: the tensors do not fit these networks.
@@ -186,15 +186,15 @@ def build_players(
     on_device: bool | None = None,
     scheduled_beta2: bool = False,
 ) -> Players:
-    """New players, the same on every rank: initial weights are a function of `seed` alone.
+    """New players, the same on every rank: the initial weights depend on `seed` alone.
 
-    Adam is the fused one, in its decoupled form (AdamW, Loshchilov & Hutter 2019), which without weight decay
-    is Adam itself. Learning rates start at 0: the loop sets them, and the betas, before each step.
-    Weights that a network has frozen are not updated.
+    Adam is the fused one in its decoupled form (AdamW, Loshchilov & Hutter 2019), which equals Adam without weight
+    decay. Learning rates start at 0: the loop sets them, and the betas, before each step. Weights that a network has
+    frozen are not updated.
 
     Args:
-        on_device: whether the optimisers' numbers are tensors on the device, as a captured step needs them: by default
-            on a GPU.
+        on_device: whether the optimisers' numbers are tensors on the device, as a captured step requires; true by
+            default on a GPU.
         scheduled_beta2: whether beta2 changes during the run.
     """
     on_device = device.type == "cuda" if on_device is None else on_device
@@ -224,10 +224,10 @@ def build_players(
 
 
 def load_weights(net: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
-    """Put the tensors of a network, called `name`, in place.
+    """Load the tensors of a network, called `name`, into it.
 
     Raises:
-        CheckpointError: they do not fit.
+        CheckpointError: the tensors do not fit.
     """
     try:
         net.load_state_dict(tensors)
@@ -236,7 +236,7 @@ def load_weights(net: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
 
 
 def _state_of(scaler: GradScaler) -> tuple[dict[str, Any], list[Tensor]]:
-    """A scaler's `state_dict()`; its scale and growth tracker apart from it where they are on the device by now."""
+    """A scaler's `state_dict()`, with its scale and growth tracker apart if they are already on the device."""
     if not scaler.is_enabled() or scaler._scale is None or scaler._growth_tracker is None:
         return scaler.state_dict(), []
     settings = {
@@ -263,7 +263,7 @@ def _load_optimizer(player: Player, tensors: dict[str, Tensor]) -> None:
     for full, value in tensors.items():
         name, field = full.rsplit(".", 1)
         if value.dim():
-            # The fused optimisers walk weights and moments in memory order: both must lie alike.
+            # The fused optimisers walk weights and moments in memory order: both need the same layout.
             value = torch.empty_like(parameters[name]).copy_(value)
         state.setdefault(numbers[name], {})[field] = value
     groups = player.optimizer.state_dict()["param_groups"]

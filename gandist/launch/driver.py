@@ -1,4 +1,4 @@
-"""Start the ranks of a run: this process as one of them, or workers on Ray; pass signals on, and show progress."""
+"""Start the ranks of a run: this process as one of them, or workers on Ray. Forward signals and show progress."""
 
 import os
 import threading
@@ -15,8 +15,7 @@ from gandist.training.worker import train
 
 
 def launch(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
-    """Run to the end: as a rank, the only one or one of those that `torchrun` started; or on Ray, where `launch.kind`
-    says so.
+    """Run to the end: as the only rank, as one of `torchrun`'s ranks, or on Ray if `launch.kind` is `ray`.
 
     Raises:
         GandistError: data or storage failed in mid-run.
@@ -33,13 +32,13 @@ def launch(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
 
 
 class ThisProcess(Host):
-    """What surrounds a rank that is this process: its signals, and its terminal."""
+    """The environment of a rank that is this process: its signals and its terminal."""
 
     def __init__(self, progress: Progress | None, closing: ExitStack) -> None:
         self._progress, self._closing, self._asked = progress, closing, threading.Event()
 
     def joined(self) -> None:
-        # Not before: a rank that still waits for the others has nothing to save, and is to end at once.
+        # Not before: a rank that still waits for the others has nothing to save, and must end at once.
         self._closing.enter_context(stop_on_signals(self._asked.set))
 
     def stopping(self) -> bool:
@@ -54,7 +53,7 @@ def _on_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("launch.kind: ray starts its own workers; under torchrun set launch.kind=local")
     try:
-        from gandist.launch.ray import launch_ray  # which takes its time to import, and need not be installed
+        from gandist.launch.ray import launch_ray  # slow to import, and optional
     except ImportError as error:
         raise GandistError(
             f"launch.kind: ray is not installed ({error}); pip install 'ray[train,tune,default]', "

@@ -1,4 +1,4 @@
-"""Start a run from another's checkpoint: same networks, whatever else the configuration now says."""
+"""Start a run from another run's checkpoint: the networks are the same, the rest of the configuration may differ."""
 
 import json
 import logging
@@ -19,19 +19,19 @@ log = logging.getLogger("gandist")
 
 
 def fork(config: RunConfig, storage: Storage, source: str, images_seen: int | None = None) -> int:
-    """Write a checkpoint of the run `source` to that of `config`, whose newest it becomes; the images seen there.
+    """Copy a checkpoint of the run `source` to the run of `config`, as its newest; returns the images seen there.
 
-    The state is the other's whole: weights, optimisers, averages, and the position in the run. Learning rates,
-    objective, data and lengths are those of `config` from there on.
+    The whole state is copied: weights, optimisers, averages, and the position in the run. Learning rates, objective,
+    data and lengths come from `config` from then on.
 
     Args:
-        storage: of the run of `config`; what it has from later than that checkpoint is deleted.
+        storage: storage of the run of `config`; its files from after that checkpoint are deleted.
         source: folder or address of the other run.
-        images_seen: at the checkpoint that is taken (default: the newest).
+        images_seen: images seen at the checkpoint to copy (default: the newest).
 
     Raises:
-        ConfigError: `source` is no run, or its networks are others.
-        CheckpointError: it has no such checkpoint, or that is damaged.
+        ConfigError: `source` is not a run, or has other networks.
+        CheckpointError: that checkpoint is missing or damaged.
     """
     theirs = open_run(source)
     if images_seen is None:
@@ -47,7 +47,7 @@ def fork(config: RunConfig, storage: Storage, source: str, images_seen: int | No
     differing = [f"{k}: {before.get(k)!r} -> {v!r}" for k, v in now.items() if before.get(k) != v and k not in free]
     if differing:
         raise ConfigError(f"{source}: its networks are others: {'; '.join(differing)}")
-    found.restore(new_players(config, torch.device("cpu")))  # the optimisers, and what penalties keep, fit too
+    found.restore(new_players(config, torch.device("cpu")))  # also checks that optimisers and penalties' memory fit
     facts = {
         "config": config.resolved(),
         "config_fingerprint": config.fingerprint(),

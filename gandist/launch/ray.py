@@ -1,4 +1,4 @@
-"""The ranks of a run as Ray Train's workers: the cluster, the trainer, and what the driver does while they train."""
+"""The ranks of a run as Ray Train's workers: the cluster, the trainer, and the driver's work while they train."""
 
 import logging
 import math
@@ -36,10 +36,10 @@ PROGRESS_S = 0.5
 
 
 def launch_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
-    """Workers on the Ray cluster at hand, under Ray Train's failure handling.
+    """Train with workers on the running Ray cluster, under Ray Train's failure handling.
 
-    The driver only waits: it shows progress from the rows that the run writes, and hands a signal on to the
-    workers by a file on the run's storage, since they may be on other machines.
+    The driver only waits: it shows progress from the rows that the run writes, and passes a signal to the workers
+    through a file on the run's storage, since they may be on other machines.
 
     Raises:
         GandistError: data or storage failed in mid-run.
@@ -49,13 +49,13 @@ def launch_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
     checkpoints.release()  # the workers are other processes
 
     # The cluster, and a trainer on it
-    # How often Ray's controller looks at the workers: a lost one is noticed, and a finished run ends, so much sooner.
+    # Let Ray's controller poll the workers more often, to notice a lost worker or a finished run sooner.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     with waiting(lambda: "connecting to Ray", stream()):
         connect(cpus=math.ceil(low * config.launch.resources.get("CPU", 1)))
     resources = resources_of(config)
     start, attempts = uuid.uuid4().hex, attempt.count(storage)
-    # A new name each time: which checkpoint to go on from is ours to find, not Ray's.
+    # A new name each time: gandist, not Ray, chooses the checkpoint to resume from.
     name = f"{config.run.name}-{start[:8]}"
     fit = Fit(trainer_of(config, storage, start, name, resources))
 
@@ -67,16 +67,16 @@ def launch_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
                 fit.join(PROGRESS_S)
         follow(config, storage, fit)
 
-    # The end, without Ray Train's own notes on an experiment whose checkpoints it has not seen
+    # The end, without Ray Train's notes on an experiment whose checkpoints it has not seen
     if storage.local is not None:
         shutil.rmtree(storage.local / "ray" / name, ignore_errors=True)
-        with suppress(OSError):  # another start has its own there
+        with suppress(OSError):  # another start's files are there
             (storage.local / "ray").rmdir()
     return fit.outcome()
 
 
 def trainer_of(config: RunConfig, storage: Storage, start: str, name: str, resources: dict[str, float]) -> TorchTrainer:
-    """The trainer of a run as configured: `name` is what Ray calls it, `start` what its attempts have in common."""
+    """The configured trainer of a run: `name` is Ray's name for it, `start` identifies the start in all attempts."""
     low, high = config.worker_range
     elastic = low < high
     return TorchTrainer(
@@ -106,7 +106,7 @@ def trainer_of(config: RunConfig, storage: Storage, start: str, name: str, resou
 
 
 class Fit(threading.Thread):
-    """A trainer at work in a thread, so that signals reach our handlers instead of Ray's, which abort without a
+    """Runs a trainer in a thread, so that signals reach gandist's handlers. Ray's handlers would abort without a
     checkpoint."""
 
     def __init__(self, trainer: TorchTrainer) -> None:
@@ -118,11 +118,11 @@ class Fit(threading.Thread):
     def run(self) -> None:
         try:
             self._outcome = self._trainer.fit().return_value
-        except Exception as error:  # raised by `outcome`, on the main thread
+        except Exception as error:  # `outcome` raises it on the main thread
             self._error = error
 
     def outcome(self) -> Outcome:
-        """How the run ended, once the thread has.
+        """How the run ended, after the thread has ended.
 
         Raises:
             GandistError: a worker raised it.
@@ -135,18 +135,18 @@ class Fit(threading.Thread):
 
 
 def ray_worker(job: dict[str, Any]) -> Outcome:
-    """What each of Ray Train's workers runs."""
+    """The function that each of Ray Train's workers runs."""
     show_messages(format=WORKER)
-    # Ray Train logs every report that it is given, by a logger outside its own tree; the driver shows the rows already.
+    # Ray Train logs every report, by a logger outside its own tree; the driver already shows the rows.
     logging.getLogger().setLevel(logging.WARNING)
     extensions.run(job["imports"])
     return train(validate(job["config"]), Checkpoints(Storage(job["root"])), RayHost(job["start"]))
 
 
 class RayHost(Host):
-    """What surrounds a rank that is one of Ray Train's workers."""
+    """The environment of a rank that is one of Ray Train's workers."""
 
-    # Ray Train takes a report only when its controller next looks: each would hold the run up to a second.
+    # Ray Train accepts a report only at its controller's next poll: each would block the run for up to a second.
     report_every_s = 5.0
 
     def __init__(self, start: str) -> None:
@@ -160,7 +160,7 @@ class RayHost(Host):
 
 
 def follow(config: RunConfig, storage: Storage, thread: threading.Thread) -> None:
-    """Show the rows of `metrics.jsonl` as they come, until the thread ends."""
+    """Show the rows of `metrics.jsonl` as they appear, until the thread ends."""
     rows = read_rows(storage)
     progress, shown = open_progress(config, rows), len(rows)
     interval_s = PROGRESS_S if storage.local is not None else 10 * PROGRESS_S
@@ -169,18 +169,18 @@ def follow(config: RunConfig, storage: Storage, thread: threading.Thread) -> Non
         rows = read_rows(storage)
         for row in rows[shown:]:
             progress.tick({key: math.nan if value is None else value for key, value in row.items()})
-        shown = len(rows)  # fewer than before where a restart took the run back to a checkpoint
+        shown = len(rows)  # fewer than before if a restart returned to a checkpoint
         progress.refresh()
     progress.close()
 
 
 def _ask_to_stop(storage: Storage, start: str) -> None:
-    if not attempt.overtaken(storage, start):  # the request would be one to those that have taken over
+    if not attempt.overtaken(storage, start):  # otherwise the request would stop the later attempt
         attempt.ask_to_stop(storage)
 
 
 def _failure(error: Exception) -> Exception:
-    """What to raise for a failed run: the GandistError that a worker raised, if one did, else the whole story."""
+    """The error to raise for a failed run: a worker's GandistError if there is one, else the whole story."""
     for failure in getattr(error, "worker_failures", {}).values():
         cause: BaseException | None = failure
         while cause is not None:
@@ -191,8 +191,8 @@ def _failure(error: Exception) -> Exception:
 
 
 def connect(cpus: int, log_to_driver: bool = True) -> None:
-    """Join the Ray cluster at hand, or start one on this machine: with `cpus` of Ray's CPUs, if need be more of them
-    than the machine has cores, so that the same configuration runs on any laptop."""
+    """Join the running Ray cluster, or start one on this machine with `cpus` of Ray's CPUs. That may exceed the number
+    of cores, so that the same configuration runs on any laptop."""
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS") or _standing_head()
@@ -207,7 +207,7 @@ def connect(cpus: int, log_to_driver: bool = True) -> None:
 def _standing_head() -> str | None:
     """Address of a head that `ray start` left on this machine, if it still answers.
 
-    Ray itself follows a stale file for more than a minute.
+    Ray itself would retry a stale address for more than a minute.
     """
     file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
     try:
@@ -220,13 +220,13 @@ def _standing_head() -> str | None:
 
 
 def resources_of(config: RunConfig) -> dict[str, float]:
-    """What each worker reserves of Ray's resources: `launch.resources`, or a GPU where the cluster has any."""
+    """Ray resources that each worker reserves: `launch.resources`, or a GPU if the cluster has any."""
     use_gpu = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
     return config.launch.resources or ({"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0})
 
 
 def _shortage(workers: int, resources: dict[str, float]) -> str:
-    """What a run waits for until it trains, and what the cluster lacks for it."""
+    """The resources that a run waits for, and those that the cluster lacks."""
     text = f"waiting for {workers} worker{'s' * (workers > 1)} with {_listed(resources)} each"
     there = ray.cluster_resources()
     lacking = {name: there.get(name, 0) for name, each in resources.items() if there.get(name, 0) < each * workers}

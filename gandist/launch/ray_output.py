@@ -1,7 +1,7 @@
-"""What Ray prints into a driver's terminal: our workers' messages as they were meant, and no alarms that mean nothing.
+"""Filter for Ray's output on a driver's terminal: shows the workers' messages plainly, and hides false alarms.
 
-All of it goes to the logger `gandist`, and so to the run's log file; lines that are known to be harmless at level
-DEBUG, which a terminal shows with `-v` only.
+All output goes to the logger `gandist`, and so to the run's log file. Lines that are known to be harmless have level
+DEBUG, which a terminal shows only with `-v`.
 """
 
 import io
@@ -15,41 +15,41 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 log = logging.getLogger("gandist")
 
 WORKER = "gandist %(levelname)s %(message)s"
-"""Format of a worker's own messages, which the driver recognises by it."""
+"""Format of a worker's own messages, by which the driver recognises them."""
 
 HARMLESS = re.compile(
     "|".join(
         (
             r"authentication_token_setup\.py",  # advice at each start of a local cluster
-            r"Actor with class name: 'PreemptionWatcher'",  # Ray Train's own actor; nothing follows from it
+            r"Actor with class name: 'PreemptionWatcher'",  # Ray Train's own actor; it has no consequence
             r"Ray deduplicates logs by default",
-            r"An instrument with name .* has been created already",  # Ray's metrics, registered twice
+            r"An instrument with name .* has been created already",  # Ray registers its metrics twice
         )
     )
 )
-"""Messages of Ray 2.60 that alarm and mean nothing, by a part that names each."""
+"""Misleading alarms of Ray 2.60, by a part that identifies each."""
 HARMLESS_TRACEBACK = re.compile(
     "|".join(
         (
-            r"Failed to send resource request for",  # a busy controller; asked again
-            r"Exception in thread PlacementGroupCleanerMonitor",  # another Ray cluster on the machine confuses it
+            r"Failed to send resource request for",  # a busy controller; Ray retries
+            r"Exception in thread PlacementGroupCleanerMonitor",  # confused by another Ray cluster on the machine
         )
     )
 )
-"""The same, of messages that a traceback follows."""
+"""Misleading alarms that a traceback follows."""
 
 SOURCE = re.compile(r"^\((?P<source>[^()]*(?:pid=\d+|ip=)[^()]*|raylet|autoscaler)\) ?(?P<text>.*)$")
 OURS = re.compile(r"^gandist (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) (?P<text>.*?)(?: \[repeated \d+x .*)?$")
 TRACEBACK = re.compile(r"^(\s|Traceback |During handling |The above exception |$|[\w.]+(Error|Exception|Interrupt)\b)")
-"""Lines that a message with a traceback consists of after its first."""
+"""Lines of a message with a traceback, after its first."""
 
 
 class RayOutput(io.TextIOBase):
-    """Stands for a standard stream, and hands its lines to the logger `gandist`."""
+    """Replaces a standard stream, and passes its lines to the logger `gandist`."""
 
     def __init__(self) -> None:
         self._begun = ""
-        self._harmless: set[str] = set()  # sources in the midst of a harmless traceback
+        self._harmless: set[str] = set()  # sources inside a harmless traceback
 
     def writable(self) -> bool:
         return True
@@ -61,7 +61,7 @@ class RayOutput(io.TextIOBase):
         return len(text)
 
     def finish(self) -> None:
-        """Hand over a last line without an end. Ray's threads may still write after it."""
+        """Pass on a last line without an end. Ray's threads may still write after it."""
         if self._begun:
             self.write("\n")
 
@@ -83,9 +83,9 @@ class RayOutput(io.TextIOBase):
 
 @contextmanager
 def ray_output() -> Iterator[None]:
-    """Within, what is printed to this process's standard streams goes through `RayOutput`.
+    """Within, output to this process's standard streams goes through `RayOutput`.
 
-    The logger's own handler writes to the stream that there was before.
+    The logger's own handler writes to the original stream.
     """
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     out, err = RayOutput(), RayOutput()

@@ -1,7 +1,7 @@
-"""What happens to an elastic run on Ray whose cluster has grown: a last checkpoint, then more workers go on from it.
+"""Resize an elastic run on Ray when its cluster has grown: write a last checkpoint, then resume with more workers.
 
-Ray Train ends its workers where they stand. `Resize` is a callback inside Ray's controller that asks the ranks to stop,
-as a signal to the driver would, and holds the change up until they have.
+Ray Train kills its workers at any point. `Resize` is a callback inside Ray's controller: it asks the ranks to stop, as
+a signal to the driver would, and delays the change until they have stopped.
 """
 
 import logging
@@ -20,10 +20,10 @@ POLL_S = 0.2
 
 
 class Resize(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
-    """Before each change of the number of workers of a group that runs, one last checkpoint of it."""
+    """Before a running group changes its number of workers, have it write one last checkpoint."""
 
     def __init__(self, root: str, patience_s: float) -> None:
-        """`root`: of the run's storage. Where the ranks take longer than `patience_s`, the change goes on without."""
+        """`root`: root of the run's storage. If the ranks take longer than `patience_s`, the change proceeds."""
         self.root, self.patience_s = root, patience_s
         self._group: WorkerGroup | None = None
 
@@ -34,13 +34,13 @@ class Resize(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
         group, self._group = self._group, None
         status = group.get_latest_poll_status() if group else None
         if group is None or status is None or status.errors:
-            return  # the first workers, or what is left of a group that lost one: nobody is there to save
+            return  # the first workers, or a group that lost one: nobody can save
         storage, end = Storage(self.root), time.monotonic() + self.patience_s
         attempt.ask_to_stop(storage, attempt.RESIZE_FILE)
         try:
             while not status.finished and not status.errors and time.monotonic() < end:
                 time.sleep(POLL_S)
-                status = group.poll_status(timeout=1.0)  # which takes reports, for which ranks wait, too
+                status = group.poll_status(timeout=1.0)  # also accepts reports, which ranks wait for
         finally:
             attempt.clear_stop(storage, attempt.RESIZE_FILE)
         log.warning("resize to %d workers, saved=%s", resize_decision.num_workers, status.finished)

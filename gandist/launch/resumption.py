@@ -1,4 +1,4 @@
-"""Whether a start goes on with the run that is there, begins a new one, or must not happen."""
+"""Decide whether a start resumes an existing run, begins a new one, or is refused."""
 
 import logging
 from typing import Any, Literal
@@ -21,20 +21,20 @@ Resume = Literal["auto", "never", "must"]
 
 
 def prepare(config: RunConfig, resume: Resume) -> Checkpoints:
-    """Check configuration, data and what the run's folder holds, before a worker starts.
+    """Check configuration, data and the run's folder, before a worker starts.
 
-    `auto` goes on where there is a checkpoint, `must` insists on one, `never` begins anew: what was there is
-    kept under another name.
+    `auto` resumes if there is a checkpoint, `must` requires one, `never` begins a new run: the old one is kept under
+    another name.
 
     Returns:
-        The checkpoints of the run, on its storage; the newest, if there is one, is in memory.
+        The checkpoints of the run, on its storage; the newest, if any, is in memory.
 
     Raises:
-        ConfigError: the run in the folder is of another configuration (the fields that differ are named), or the
-            folder cannot be written to.
-        DataError: the data cannot be used, or is not what the run was trained on.
-        GandistError: what the run is to be measured or tracked with cannot be had.
-        CheckpointError: `must`, and there is no checkpoint; or all are damaged.
+        ConfigError: the run in the folder has another configuration (the message names the fields), or the folder
+            cannot be written to.
+        DataError: the data cannot be used, or differs from the data that the run was trained on.
+        GandistError: a network for evaluation or a tracker is unavailable.
+        CheckpointError: `must` without a checkpoint; or all are damaged.
     """
     index = dataset.open_index(config)
     check_evaluation(config, index)
@@ -57,12 +57,12 @@ def prepare(config: RunConfig, resume: Resume) -> Checkpoints:
 
 
 def writable(root: str) -> Storage:
-    """The storage of a run or a sweep, tried out: a bucket that is not there should not be found by the workers."""
+    """The storage of a run or a sweep, tested for writing: workers should not be the first to miss a bucket."""
     try:
         storage = Storage(root)
         storage.write_bytes(".trial", b"")
         storage.delete(".trial")
-    except (OSError, NotImplementedError) as error:  # the second for http, which cannot be written to
+    except (OSError, NotImplementedError) as error:  # the second for http, which is read-only
         raise ConfigError(f"run.dir: {root} cannot be written to: {error}") from error
     except DataError as error:
         raise ConfigError(f"run.dir: {error}") from error
@@ -92,10 +92,10 @@ def _compare(config: RunConfig, manifest: dict[str, Any], data_fingerprint: str,
 
 
 def set_aside(storage: Storage) -> None:
-    """Keep what the folder of a run, or of a sweep, holds under another name.
+    """Move the contents of a run's or a sweep's folder to another name.
 
     Raises:
-        ConfigError: an object store cannot.
+        ConfigError: the folder is in an object store, which cannot rename.
     """
     if not storage.folders("") and not storage.exists("config.yaml"):
         return

@@ -1,4 +1,4 @@
-"""What a configuration would run, worked out without running it: the networks' tables, memory and steps."""
+"""Preview of a configuration without running it: tables of the networks, memory and steps."""
 
 import os
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class Layer(NamedTuple):
 
 
 class NetworkTable(NamedTuple):
-    """The layers of a network in the order they run, for one image."""
+    """The layers of a network in execution order, for one image."""
 
     title: str
     layers: list[Layer]
@@ -44,11 +44,11 @@ class NetworkTable(NamedTuple):
 
 
 def table(title: str, net: nn.Module, *inputs: Tensor | None) -> NetworkTable:
-    """Trace one image through `net` on the meta device: nothing is computed, nothing is stored."""
+    """Trace one image through `net` on the meta device, without computing or storing anything."""
     layers: list[Layer] = []
 
     def record(module: nn.Module, _: object, output: Tensor) -> None:
-        # The counter's keys are the classes and attribute names on the way down.
+        # The counter's keys are the classes and attribute names on the path to a layer.
         counts = counter.get_flop_counts().get(f"{type(net).__name__}.{layers_of[module]}", {})
         parameters = sum(p.numel() for p in module.parameters())
         layers.append(
@@ -57,7 +57,7 @@ def table(title: str, net: nn.Module, *inputs: Tensor | None) -> NetworkTable:
             )
         )
 
-    # A layer whose weight is normalised has children, which are none themselves.
+    # A layer with a normalised weight has children that are no layers.
     layers_of = {
         module: name
         for name, module in net.named_modules()
@@ -96,7 +96,7 @@ def describe(config: RunConfig) -> str:
 
 
 def workers(config: RunConfig) -> tuple[int, int]:
-    """Smallest and largest number of workers; `local` means this process, or those that `torchrun` starts."""
+    """Smallest and largest number of workers; `local` means this process, or `torchrun`'s processes."""
     if config.launch.kind == "ray":
         return config.worker_range
     started = int(os.environ.get("WORLD_SIZE", "1"))
@@ -104,8 +104,8 @@ def workers(config: RunConfig) -> tuple[int, int]:
 
 
 def memory_mib(config: RunConfig, tables: list[NetworkTable]) -> float:
-    """Estimate of a worker's tensors: weights, gradients and Adam's two moments of both players, G's average, and
-    the activations that one backward pass keeps, taken as each layer's output once (G's and D's together)."""
+    """Estimate of a worker's tensors: weights, gradients and Adam's two moments of both players, G's average, and the
+    activations kept for one backward pass, with each layer's output counted once (G's and D's together)."""
     G, D = tables
     full = 8 if config.precision == "fp64" else 4
     weights = (4 * (G.parameters + D.parameters) + G.parameters) * full

@@ -1,4 +1,4 @@
-"""What goes on beside the ranks of a run: signals, and progress on the terminal."""
+"""Work beside the ranks of a run: signals, and progress on the terminal."""
 
 import logging
 import signal
@@ -40,7 +40,7 @@ def stop_on_signals(
 
 
 def open_progress(config: RunConfig, rows: list[dict[str, Any]]) -> Progress:
-    """The progress of a run that has these rows, on the terminal."""
+    """The progress display of a run with these rows."""
     shown = terminal()
     verbose = shown is not None and shown.level == logging.DEBUG
     seen = rows[-1]["images_seen"] if rows else 0
@@ -48,11 +48,11 @@ def open_progress(config: RunConfig, rows: list[dict[str, Any]]) -> Progress:
 
 
 def stream() -> TextIO | None:
-    """Where messages are shown, whatever stands for standard error meanwhile."""
+    """The stream that messages go to, even if standard error is replaced."""
     shown = terminal()
     return shown.stream if shown is not None and not shown.stream.closed else None
 
 
 def read_rows(storage: Storage) -> list[dict[str, Any]]:
-    """The rows of `metrics.jsonl` until now."""
+    """The rows of `metrics.jsonl` so far."""
     return decode(storage.read_bytes(METRICS_FILE) or b"")

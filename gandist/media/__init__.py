@@ -1,5 +1,5 @@
-"""What a sample is: `medium.Medium` is the interface, each kind of sample a file here, and `kinds.MEDIA` names them.
+"""Media: `medium.Medium` is the interface, each kind of sample has a file here, and `kinds.MEDIA` names them.
 
-Also what a sample looks like outside the networks: grids and films. May import `gandist.storage` and what lies below.
-Nothing is imported here: who packs images does not wait for torch.
+Also grids and films of samples. May import `gandist.storage` and the rooms below it. This module imports nothing:
+packing images must not wait for torch.
 """

@@ -1,4 +1,4 @@
-"""Encoded bytes -> one uint8 image of the size and channels asked for. By a fixed list of formats, never a pickle."""
+"""Encoded bytes -> one uint8 image of given size and channels. Accepts a fixed list of formats, never a pickle."""
 
 from collections.abc import Callable
 
@@ -11,14 +11,14 @@ from gandist.errors import DataError
 from gandist.media.pixels import open_picture, orientation, plain
 
 EXTENSIONS = ("png", "jpg", "jpeg", "webp")
-"""Of the files that are decoded."""
+"""Extensions of files that can be decoded."""
 DECODER = f"{__version__}-2"
-"""Another one wherever the same bytes give other pixels: what was kept of decoded images is then made anew."""
+"""Version of the decoder; changes whenever the same bytes give different pixels, and cached images are then redone."""
 REDUCED = 3
-"""A JPEG is decoded at no less than this many times the size asked for, and resized from there, which is then within
-1 of 255 grey levels, on the mean, of resizing it whole. At 2 times it is 2 levels off, at once 15."""
+"""Minimum ratio of a JPEG's decoding size to the requested size, before resizing. At 3 times, the result is within 1
+of 255 grey levels, on average, of resizing the full image. At 2 times it is 2 levels off, at once 15."""
 EIGHTHS = (1, 2, 4)
-"""Scales that libjpeg has vector instructions for, but the whole."""
+"""Scales with vector instructions in libjpeg, besides the full size."""
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
@@ -28,17 +28,17 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
     8: np.rot90,
 }
-"""What makes a square upright, by orientation (EXIF 2.3)."""
+"""Transposition that makes a square upright, by orientation (EXIF 2.3)."""
 
 
 def decode(data: bytes, resolution: int, channels: int, out: np.ndarray | None = None) -> np.ndarray:
-    """(resolution, resolution, channels) uint8: upright, the central square, resized; transparency is laid on white.
+    """(resolution, resolution, channels) uint8: upright, central square, resized; transparency becomes white.
 
     Args:
-        out: a contiguous array of that shape, to be filled and returned: a JPEG of that size is decoded into it.
+        out: a contiguous array of that shape, filled and returned; a JPEG of that size is decoded straight into it.
 
     Raises:
-        DataError: the bytes are not a whole png, jpeg or webp image, or nothing says which of its values is white.
+        DataError: the bytes are not a complete png, jpeg or webp image, or its white value is unknown.
     """
     pixels = np.empty((resolution, resolution, channels), np.uint8) if out is None else out
     try:
@@ -62,9 +62,9 @@ def decode(data: bytes, resolution: int, channels: int, out: np.ndarray | None =
 def _decode_jpeg(data: bytes, out: np.ndarray) -> None:
     resolution, _, channels = out.shape
     space = "Gray" if channels == 1 else "RGB"
-    # libjpeg scales by eighths while it decodes: most of the work of a large photograph is never done.
+    # libjpeg scales by eighths while it decodes, which skips most of the work on a large photograph.
     least, size = REDUCED * resolution, None
-    try:  # Whether it fits is in its header; to look there first would give the interpreter away once more.
+    try:  # The header shows whether it fits, but reading it first would release the interpreter lock again.
         pixels = simplejpeg.decode_jpeg(data, space, min_height=least, min_width=least, buffer=out)
         if pixels.shape == out.shape:
             return
@@ -78,7 +78,7 @@ def _decode_jpeg(data: bytes, out: np.ndarray) -> None:
         except ValueError as error:
             if "extraneous bytes" not in str(error):
                 raise
-            with open_picture(data, ("JPEG",)) as whole:  # Pillow passes over such bytes, and refuses a cut file
+            with open_picture(data, ("JPEG",)) as whole:  # Pillow skips such bytes, and refuses a truncated file
                 image = plain(whole)
     out[...] = _fit(image, resolution, channels, size)
 
@@ -88,11 +88,11 @@ def _image(pixels: np.ndarray) -> Image.Image:
 
 
 def _fit(image: Image.Image, resolution: int, channels: int, size: tuple[float, float] | None = None) -> np.ndarray:
-    """The central square, as `ImageOps.fit` cuts it, resized.
+    """The central square, cropped as by `ImageOps.fit`, resized.
 
     Args:
-        size: width and height that the image takes of its own last column and row, which may be cut: a JPEG of 257
-            pixels decoded at a quarter has 65, and shows 64.25 of them.
+        size: width and height that the image covers of its pixels; the last column and row may be partial. A JPEG of
+            257 pixels decoded at a quarter has 65 pixels and covers 64.25 of them.
     """
     image = image.convert("L" if channels == 1 else "RGB")
     if image.size != (resolution, resolution):

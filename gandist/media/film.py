@@ -1,4 +1,4 @@
-"""Images one after the other: animated WebP, and MP4 that browsers play."""
+"""Films of images: animated WebP, and MP4 for browsers."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,23 +13,23 @@ from gandist.media.gallery import enlarged
 from gandist.storage.atomic import written_atomically
 
 FRAME_PX = 256
-"""Smaller images are enlarged by the whole factor that keeps them within it."""
+"""Smaller images are enlarged by the largest whole factor that stays within this size."""
 WEBP_BYTES = 2 << 30
-"""Pixels that an animated WebP may hold: Pillow wants all of them at once."""
+"""Limit of an animated WebP's pixels: Pillow holds all of them in memory."""
 
 
 def frames_of(batches: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
-    """Frames (H, W, 3) of images uint8 (any, H, W, C), of one channel or three."""
+    """Frames (H, W, 3) from batches of images uint8 (any, H, W, C) with one or three channels."""
     for batch in batches:
         for frame in enlarged(batch, FRAME_PX):
             yield np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))
 
 
 def write_webp(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) -> None:
-    """Write images uint8 (any, H, W, C) as an endless animation: without loss where they were enlarged.
+    """Write images uint8 (any, H, W, C) as an endless animation; lossless if they were enlarged.
 
     Raises:
-        ConfigError: they are too many to be held in memory.
+        ConfigError: they do not fit in memory.
     """
     images: list[Image.Image] = []
     lossless, held = False, 0
@@ -39,7 +39,7 @@ def write_webp(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) ->
             lossless, held = frame.shape[1] > batch.shape[2], held + frame.size
             if held > WEBP_BYTES:
                 raise ConfigError(f"--out {out}: more than {len(images) - 1} frames for a .webp; write an .mp4")
-    # To the millisecond, as the format has it, and without drifting.
+    # Whole milliseconds, as the format requires, without drift.
     ends = np.round(np.arange(len(images) + 1) * 1000 / fps).astype(int)
     options: dict[str, Any] = {"lossless": True} if lossless else {"quality": 90}
     with written_atomically(out) as scratch:
@@ -49,7 +49,7 @@ def write_webp(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) ->
 
 
 def need_video(out: Path) -> None:
-    """Say early that an MP4 cannot be written.
+    """Check early that an MP4 can be written.
 
     Raises:
         GandistError: the library is not installed.
@@ -61,21 +61,21 @@ def need_video(out: Path) -> None:
 
 
 def write_mp4(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) -> None:
-    """Write images uint8 (any, H, W, C) as H.264, frame after frame; odd sizes get another row or column."""
+    """Write images uint8 (any, H, W, C) as H.264, frame by frame; odd sizes get an extra row or column."""
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
-    fast = {"movflags": "+faststart"}  # so that it plays while it is fetched
+    fast = {"movflags": "+faststart"}  # plays while it downloads
     with written_atomically(out) as scratch, av.open(str(scratch), "w", format="mp4", options=fast) as file:
         stream = file.add_stream("libx264", rate=fps, options={"crf": "14"})
         for number, frame in enumerate(frames_of(batches)):
-            # Colour is kept at half the resolution, in whole numbers.
+            # Colour is stored at half the resolution, so both sizes must be even.
             pixels = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
             if number == 0:
                 stream.height, stream.width, stream.pix_fmt = *pixels.shape[:2], "yuv420p"
                 context = stream.codec_context
                 context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-                context.color_primaries = context.color_trc = Colorspace.ITU709  # one number for all three
+                context.color_primaries = context.color_trc = Colorspace.ITU709  # the same number for all three
             picture = av.VideoFrame.from_ndarray(pixels, "rgb24")
             file.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)))
         file.mux(stream.encode(None))

@@ -1,4 +1,4 @@
-"""Grids of sample images, and ways from one to the next."""
+"""Grids of sample images, and interpolation between latents."""
 
 import io
 
@@ -9,20 +9,20 @@ from PIL import Image
 from torch import Tensor
 
 CELL_PX = 96
-"""Images smaller than this are enlarged by the whole factor that keeps them within it."""
+"""Smaller images are enlarged by the largest whole factor that stays within this size."""
 
 
 def grid(images: npt.NDArray[np.uint8], columns: int, gap: int = 2) -> Image.Image:
-    """Lay images out row by row on white, small ones enlarged pixel by pixel.
+    """Lay images out row by row on white; small ones are enlarged without smoothing.
 
     Args:
-        images: uint8, (N, H, W, C) with C = 1 (grey) or 3 (RGB); for one class a row, `columns` images of
-            each class in turn.
-        columns: images in a row; the last row may be short.
+        images: uint8, (N, H, W, C) with C = 1 (grey) or 3 (RGB); for one class per row, `columns` images of each
+            class in turn.
+        columns: images per row; the last row may be short.
         gap: pixels between the images.
 
     Raises:
-        ValueError: images of another shape or type, none at all, or `columns` below 1.
+        ValueError: images of another shape or type, no images, or `columns` below 1.
     """
     if images.ndim != 4 or images.shape[3] not in (1, 3) or images.dtype != np.uint8 or images.size == 0:
         raise ValueError(f"images: need uint8 (N, H, W, 1 or 3), got {images.dtype} {images.shape}")
@@ -39,7 +39,7 @@ def grid(images: npt.NDArray[np.uint8], columns: int, gap: int = 2) -> Image.Ima
 
 
 def enlarged(images: npt.NDArray[np.uint8], within_px: int) -> npt.NDArray[np.uint8]:
-    """Images (N, H, W, C) as (N, s H, s W, C), by the largest whole factor s that keeps them within `within_px`."""
+    """Images (N, H, W, C) as (N, s H, s W, C), with the largest whole factor s that stays within `within_px`."""
     scale = max(1, within_px // max(images.shape[1:3]))
     return images.repeat(scale, axis=1).repeat(scale, axis=2)
 
@@ -62,7 +62,7 @@ def png_of(image: npt.NDArray[np.uint8]) -> bytes:
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Between latents a and b (N, Z), at t (N, 1) from 0 to 1, on the great arc (White 2016, arXiv:1609.04468)."""
+    """Interpolate latents a and b (N, Z) at t (N, 1) in [0, 1] along the great arc (White 2016, arXiv:1609.04468)."""
     a64, b64 = a.double(), b.double()
     cosine = torch.nn.functional.cosine_similarity(a64, b64, dim=1, eps=1e-12).clamp(-1 + 1e-12, 1 - 1e-12)
     omega = cosine.acos()[:, None]
@@ -71,7 +71,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def circuit(z: Tensor, steps: int) -> Tensor:
-    """A closed way through latents z (N, Z) in so many steps from each to the next: (N * steps, Z), z[i] in row
-    i * steps. One step after the last row it is at the first again."""
+    """A closed path through latents z (N, Z) with `steps` steps from each to the next: (N * steps, Z). Row i * steps is
+    z[i], and the last row is one step before the first."""
     t = torch.arange(steps, device=z.device).repeat(len(z))[:, None] / steps
     return slerp(z.repeat_interleave(steps, 0), z.roll(-1, 0).repeat_interleave(steps, 0), t)

@@ -14,7 +14,7 @@ from gandist.media.gallery import as_uint8, grid, png_bytes, png_of
 from gandist.media.medium import Medium, Preview, Row
 
 COARSE_PX = 8
-"""Height and width at which images are compared: fine detail differs between any two, and its position decides."""
+"""Height and width at which images are compared: any two differ in fine detail, which depends on position."""
 
 
 class Image(Medium):
@@ -60,7 +60,7 @@ class Image(Medium):
         return f"real images cropped to {self.resolution} px as in training"
 
     def decode(self, data: bytes, out: np.ndarray) -> None:
-        """A PNG, JPEG or WebP: upright, the central square, resized; transparency is laid on white."""
+        """A PNG, JPEG or WebP: turned upright, cropped to the central square, resized; transparency becomes white."""
         decode(data, self.resolution, self.channels, out)
 
     def to_network(

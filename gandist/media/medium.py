@@ -1,7 +1,7 @@
-"""What a sample is: the interface between the data and the networks.
+"""The interface between the data and the networks: a medium, which defines a kind of sample.
 
-The loop, the loader, the caches and the evaluation see rows of a fixed shape and type and nothing else of a sample;
-what the rows mean is known to the medium alone.
+The loop, the data loader, the caches and the evaluation see only rows of a fixed shape and type. Only the medium
+knows their meaning.
 """
 
 import mimetypes
@@ -17,14 +17,14 @@ from gandist.options import Options
 
 
 class Row(NamedTuple):
-    """A decoded sample as it is cached, loaded and sent to the device."""
+    """Shape and type of a decoded sample in caches, batches and on the device."""
 
     shape: tuple[int, ...]
     dtype: type[np.generic]
 
     @property
     def values(self) -> int:
-        """How many numbers it holds."""
+        """Number of values in a row."""
         return int(np.prod(self.shape))
 
     @property
@@ -37,11 +37,11 @@ class Row(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """Several samples in one file that a browser shows."""
+    """Several samples in one file for a browser."""
 
     content: bytes
     suffix: str
-    """With its dot: ".png"."""
+    """File name suffix with its dot: ".png"."""
 
     @property
     def mime(self) -> str:
@@ -50,78 +50,78 @@ class Preview(NamedTuple):
 
 
 class Medium(Options):
-    """A kind of sample, and its options as fields. N below is any number of samples."""
+    """A kind of sample, with its options as fields. N below is any number of samples."""
 
     @property
     @abstractmethod
     def extensions(self) -> tuple[str, ...]:
-        """Of the files in a WebDataset sample, those that hold one, without the dot."""
+        """Extensions, without the dot, of the files in a WebDataset sample that hold the sample."""
 
     @property
     @abstractmethod
     def extension(self) -> str:
-        """Of the files that samples are written to, without the dot; one of `extensions`."""
+        """Extension, without the dot, of the files that samples are written to; one of `extensions`."""
 
     @property
     @abstractmethod
     def row(self) -> Row:
-        """A decoded sample."""
+        """Shape and type of a decoded sample."""
 
     @property
     @abstractmethod
     def network_shape(self) -> tuple[int, ...]:
-        """What G makes and D sees of a sample, without N."""
+        """Shape of a sample without N, as G makes it and D sees it."""
 
     @property
     @abstractmethod
     def uniforms(self) -> tuple[str, ...]:
-        """Names of the uniform numbers in [0, 1) that are drawn for each sample outside the step, one each."""
+        """Names of the uniform numbers in [0, 1) drawn for each sample outside the step, one number each."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Of the decoded rows in a cache: rows of the same name and decoder are the same."""
+        """Name of the decoded rows in a cache: rows of the same name and decoder are equal."""
 
     @property
     @abstractmethod
     def decoder(self) -> str:
-        """Another one wherever the same bytes give other rows."""
+        """Version of the decoder; changes whenever the same bytes give different rows."""
 
     @property
     @abstractmethod
     def prepared(self) -> str:
-        """What is done to a real sample, in words, for the protocol of an evaluation."""
+        """How real samples are prepared, in words, for the protocol of an evaluation."""
 
     @abstractmethod
     def decode(self, data: bytes, out: np.ndarray) -> None:
-        """One encoded sample into `out`, a contiguous row. By a fixed list of formats, never a pickle.
+        """Decode one sample into `out`, a contiguous row. Accepts a fixed list of formats, never a pickle.
 
         Raises:
-            DataError: the bytes are no whole sample.
+            DataError: the bytes are not a complete sample.
         """
 
     @abstractmethod
     def to_network(
         self, rows: Tensor, uniforms: Mapping[str, Tensor] = {}, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Rows (N, *row.shape) to what D sees (N, *network_shape), of type `dtype`, on the rows' device.
+        """Rows (N, *row.shape) to D's input (N, *network_shape), of type `dtype`, on the rows' device.
 
         Args:
-            uniforms: (N,) for each name in `uniforms`; without them nothing random is done.
+            uniforms: (N,) for each name in `uniforms`; without them the result is not random.
         """
 
     @abstractmethod
     def from_network(self, x: Tensor) -> Tensor:
-        """What G makes (N, *network_shape) to rows (N, *row.shape), on the same device."""
+        """G's output (N, *network_shape) to rows (N, *row.shape), on the same device."""
 
     @abstractmethod
     def coarse(self, x: Tensor) -> Tensor:
-        """(N, *network_shape) to (N, F): features between which the diversity of samples is measured."""
+        """(N, *network_shape) to features (N, F), whose distances measure the diversity of samples."""
 
     @abstractmethod
     def preview(self, rows: np.ndarray, columns: int) -> Preview:
-        """Rows (N, *row.shape) side by side, `columns` of them in a line."""
+        """Rows (N, *row.shape) side by side, `columns` per line."""
 
     @abstractmethod
     def encode(self, row: np.ndarray) -> bytes:
-        """One row as a file of `extension`, without loss where there is a way."""
+        """Encode one row as a file of `extension`, lossless if possible."""

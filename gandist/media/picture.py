@@ -1,4 +1,4 @@
-"""How an image is brought into a shard: oriented, 8-bit, resized, encoded."""
+"""Prepare an image for a shard: oriented, 8-bit, resized, encoded."""
 
 import io
 from typing import NamedTuple
@@ -19,11 +19,11 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes an image upright, by orientation (EXIF 2.3)."""
+"""Transposition that makes an image upright, by orientation (EXIF 2.3)."""
 
 
 class Picture(NamedTuple):
-    """How each image is written."""
+    """Format of each written image."""
 
     size: int | None = None
     crop: str = "center"
@@ -32,7 +32,7 @@ class Picture(NamedTuple):
     channels: int | None = None
 
     def encode(self, image: bytes | np.ndarray) -> bytes:
-        """Decode, orient, resize and encode one image; whatever Pillow raises where it is broken."""
+        """Decode, orient, resize and encode one image; raises Pillow's errors if it is broken."""
         stored = Image.fromarray(image) if isinstance(image, np.ndarray) else open_picture(image, FORMATS)
         picture = plain(stored)
         turn = TURNS.get(orientation(stored))
@@ -46,7 +46,7 @@ class Picture(NamedTuple):
                 picture = ImageOps.fit(picture, shape, Image.Resampling.LANCZOS)
             else:
                 picture = picture.resize(shape, Image.Resampling.LANCZOS)
-        picture.info = {}  # no profiles, dates or places in the shards
+        picture.info = {}  # no profiles, dates or locations in the shards
         sink = io.BytesIO()
         picture.save(sink, ENCODINGS[self.format], **({} if self.format == "png" else {"quality": self.quality}))
         return sink.getvalue()

@@ -1,8 +1,8 @@
-"""What Pillow opens, made plain: 8 bits a channel, grey or RGB, nothing transparent. Packing and decoding share it, so
+"""Pillow's images in a plain form: 8 bits a channel, grey or RGB, opaque. Packing and decoding share this module, so
 that an image looks the same either way.
 
-White is 255 of 8 bits, and 65535 of 16. Where nothing says what white is, it is taken from the values, by rules that
-leave most images of a set alike; an image that they do not cover is refused.
+White is 255 in 8 bits, and 65535 in 16. If the file does not define white, rules derive it from the values, so that
+most images of a set are treated alike. An image that the rules do not cover is refused.
 """
 
 import functools
@@ -16,17 +16,17 @@ from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedI
 log = logging.getLogger("gandist")
 
 MAX_PIXELS = 1 << 29
-"""A decompression bomb is an error, a large photograph is not."""
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # past it Pillow warns, and refuses twice as many
-# Remarks and profiles of a PNG: Pillow's own limit is 1 MB each, within one of 64 MB for all of an image's.
+"""Larger images are refused as decompression bombs; large photographs pass."""
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses above twice that
+# Text and profiles of a PNG: Pillow's limit is 1 MB each, and 64 MB for all of an image's.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
-# What Pillow remarks on is either refused here or harmless (a damaged EXIF block, a large image).
+# Pillow's warnings concern faults that are refused here, or harmless ones (a damaged EXIF block, a large image).
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 ORIENTATION = 0x0112
-"""EXIF's tag for how the camera was held."""
+"""EXIF tag of the camera's orientation."""
 SLACK = 0.05
-"""How far floating-point values may lie outside their range, as resampling leaves them."""
+"""How far floating-point values may exceed their range, since resampling overshoots."""
 BITS_PER_SAMPLE, WHITE_IS_ZERO = TiffImagePlugin.BITSPERSAMPLE, 0
 
 
@@ -34,11 +34,11 @@ def open_picture(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     """The image in `data`, not yet decoded.
 
     Raises:
-        ValueError: it is none of these formats, or of a kind that Pillow cannot read.
+        ValueError: the format is not one of these, or Pillow cannot read this kind.
         Image.DecompressionBombError: it has more than MAX_PIXELS.
     """
     try:
-        # Only what is listed: Pillow would also run Ghostscript on an EPS that is called .png.
+        # Only the listed formats: Pillow would also run Ghostscript on an EPS named .png.
         return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:
         if data[:4] in (b"II*\0", b"MM\0*") and "TIFF" in formats:
@@ -50,23 +50,23 @@ def open_picture(data: bytes, formats: tuple[str, ...]) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """How the camera was held (1 to 8, EXIF 2.3), of an image that has been decoded."""
+    """Camera orientation (1 to 8, EXIF 2.3) of a decoded image."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # the remark is garbage, in whatever way: the image need not be
+    except Exception:  # the tag is broken in some way, but the image may be sound
         return 1
 
 
 def plain(image: Image.Image) -> Image.Image:
-    """8-bit grey ("L") or "RGB"; what is transparent becomes white.
+    """8-bit grey ("L") or "RGB"; transparency becomes white.
 
     Raises:
-        ValueError: nothing says which value is white.
+        ValueError: the white value is unknown.
     """
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(_grey(image))
     stored = image.tile if isinstance(image, ImageFile.ImageFile) else []
-    if stored and ";16" in str(stored[0].args) and image.format != "PPM":  # Pillow keeps each value's upper byte alone
+    if stored and ";16" in str(stored[0].args) and image.format != "PPM":  # Pillow keeps only each value's upper byte
         colour = np.asarray(image)[:, :, : 1 if image.mode == "LA" else 3]
         if 0 < colour.max() < 16:
             raise ValueError("16 bits a channel, but no value above 4095, which is nearly black; convert it to 8 bits")
@@ -77,14 +77,14 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def _grey(image: Image.Image) -> np.ndarray:
-    """An image of one channel that has more than 8 bits, as (H, W) uint8."""
+    """An image of one channel with more than 8 bits, as (H, W) uint8."""
     declared, inverted = None, False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0]
         declared = bits if bits < 16 else None
         inverted = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
     elif image.format == "PPM":
-        declared = 16  # the file says what is white, and Pillow has scaled by it
+        declared = 16  # the file defines white, and Pillow has scaled by it
     transparent = image.info.get("transparency")
     values = np.asarray(image)
     grey = _of_floats(values) if image.mode == "F" else _of_integers(values, image.mode == "I", declared)
@@ -96,8 +96,8 @@ def _grey(image: Image.Image) -> np.ndarray:
 
 
 def _of_integers(values: np.ndarray, wide: bool, declared: int | None) -> np.ndarray:
-    """By the declared number of bits, or else the least of 8 (in `wide`, 32-bit values alone), 12 and 16 that holds
-    them."""
+    """Scale by the declared number of bits, else by the smallest of 8 (only for `wide`, 32-bit values), 12 and 16 that
+    holds the values."""
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 0xFFFF:
         raise ValueError(
@@ -117,10 +117,10 @@ def _tell_of_12_bits() -> None:
 
 
 def _of_floats(values: np.ndarray) -> np.ndarray:
-    """From 0 to 1, or to 255."""
+    """Scale from the range 0 to 1, or 0 to 255."""
     low, high = float(values.min()), float(values.max())
     top = 1.0 if high <= 1 + SLACK else 255.0
-    if not (-SLACK * top <= low and high <= (1 + SLACK) * top):  # nor is NaN
+    if not (-SLACK * top <= low and high <= (1 + SLACK) * top):  # also false for NaN
         raise ValueError(
             f"holds floating-point values from {low:g} to {high:g}, where white is 1 or 255; convert it to 8 bits"
         )

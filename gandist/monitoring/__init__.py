@@ -1,4 +1,4 @@
-"""What a run tells of itself: metrics and their ports, signals and the verdict on its health, trackers.
+"""Monitoring of a run: metrics and their ports, signals and the verdict on its health, trackers.
 
 May import: `gandist.config`, `gandist.gan`, `gandist.storage`, `gandist.errors`.
 """

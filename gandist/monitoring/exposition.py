@@ -1,9 +1,9 @@
-"""Where metrics are served: on a port of each process, or those of all processes of a machine on one port.
+"""Serve metrics: each process on its own port, or all processes of a machine on one port.
 
-For the second, each process leaves its metrics in a folder of the machine about once a second, from a thread. Whoever
-gets hold of the port serves what all have left there; the others try for it at the same pace, and so one of them takes
-over when its holder ends. Every series has its run and rank (or its sweep), so there is nothing to add up. (The
-multiprocess mode of prometheus-client adds up, has no enums, and takes in whatever else in the process uses it.)
+For the second, each process writes its metrics to a folder of the machine about once a second, from a thread. The
+process that holds the port serves the files of all. The others try for the port at the same pace, so one of them takes
+over when the holder ends. Every series has its run and rank (or its sweep), so nothing is summed. (The multiprocess
+mode of prometheus-client sums, has no enums, and includes all other metrics in the process.)
 """
 
 import errno
@@ -24,16 +24,16 @@ from gandist.errors import ConfigError
 logger = logging.getLogger("gandist")
 
 PERIOD_S = 1.0
-"""How often a process leaves its metrics, and tries for the port."""
+"""Seconds between two writes of a process's metrics, and between its attempts at the port."""
 STALE_S = 60.0
-"""Age past which a file is not served, whatever became of its process."""
+"""Age in seconds beyond which a file is not served, even if its process lives."""
 
 
 class Port:
     """A server of `/metrics` on a thread of this process.
 
     Raises:
-        OSError, OverflowError: the port is not to be had.
+        OSError, OverflowError: the port is unavailable.
     """
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
@@ -47,8 +47,8 @@ class Port:
 
 
 def serve(registry: CollectorRegistry, host: str, port: int) -> Port:
-    """Serve a registry by itself. Port 0 takes any free one. So does a port that is taken, with a warning: an earlier
-    attempt may still be dying on it, which is no reason to stop training.
+    """Serve one registry. Port 0 takes any free port. A port in use does so too, with a warning: an earlier attempt may
+    still be ending on it, which is no reason to stop training.
 
     Raises:
         ConfigError: `host` is not an address of this machine.
@@ -65,7 +65,7 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> Port:
 
 
 class Folder(Collector):
-    """The metrics that living processes have left in a folder, family by family."""
+    """The metrics that living processes have written to a folder, family by family."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,7 +75,7 @@ class Folder(Collector):
         for text in self._texts():
             try:
                 found = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
-            except ValueError:  # torn, or not ours
+            except ValueError:  # truncated, or another program's
                 continue
             for family in found:
                 families.setdefault(family.name, family)
@@ -84,7 +84,7 @@ class Folder(Collector):
         return families.values()
 
     def _texts(self) -> Iterator[str]:
-        """What is served; the files of processes that are gone are removed."""
+        """The texts to serve; deletes the files of ended processes."""
         for file in sorted(self.path.glob("*.prom")):
             try:
                 owner, _, text = file.read_text().partition("\n")
@@ -92,19 +92,19 @@ class Folder(Collector):
                     yield text
                 else:
                     file.unlink(missing_ok=True)
-            except OSError:  # gone since, or of another user
+            except OSError:  # already deleted, or another user's
                 continue
 
 
 class Shared:
-    """One of the processes that leave their metrics in the same folder, and serve them all by turns.
+    """One of the processes that write metrics to a shared folder; one at a time serves them all.
 
     Args:
-        name: of this process's file, without an ending.
-        port: of the machine; 0 takes any free one, for which no other process can take over.
+        name: of this process's file, without an extension.
+        port: of the machine; 0 takes any free port, which no other process can take over.
 
     Raises:
-        ConfigError: the folder cannot be written to, or the host or the port be had by nobody.
+        ConfigError: the folder cannot be written to, or the host or the port is unusable.
     """
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int, folder: str, name: str) -> None:
@@ -135,14 +135,14 @@ class Shared:
             try:
                 self._leave()
                 self._take_port()
-            except Exception as error:  # a full disk, a folder deleted: no reason to stop training
+            except Exception as error:  # a full disk, or a deleted folder: no reason to stop training
                 if not warned:
                     logger.warning("telemetry.dir: metrics are not served: %s: %s", type(error).__name__, error)
                 warned = True
 
     def _leave(self) -> None:
-        """Write the file, unless it is a younger process's that lives: a later attempt at the run, which has overtaken
-        this one. If the two took turns, rate() would take each turn for a counter that began anew."""
+        """Write the file, unless it belongs to a younger living process: a later attempt at the run that has overtaken
+        this one. If both wrote in turns, rate() would see each change as a counter reset."""
         other = self._file_owner()
         if _lives(other) and _birth(other) > _birth(self._owner):
             return
@@ -168,7 +168,7 @@ class Shared:
             return ""
 
     def close(self) -> None:
-        """Take this process's metrics away, and leave the port to another."""
+        """Remove this process's metrics, and leave the port to another."""
         self._ending.set()
         self._thread.join()
         if self._file_owner() == self._owner:
@@ -178,10 +178,10 @@ class Shared:
 
 
 def _owner(pid: int) -> str:
-    """First line of a file: a process by its number and the time of its start, since numbers come again.
+    """First line of a file: a process by its number and start time, since numbers are reused.
 
-    The time is in the kernel's ticks since boot; 0 where it does not tell (another kernel than Linux, or the process
-    is gone, or dead and not yet buried).
+    The time is in the kernel's ticks since boot; 0 if it is unknown (not on Linux, or the process has ended or is a
+    zombie).
     """
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -191,12 +191,12 @@ def _owner(pid: int) -> str:
 
 
 def _lives(owner: str) -> bool:
-    """Whether the process that a file names is there; where the kernel does not tell, its file's age has to do."""
+    """Whether the process that a file names lives; if the start time is unknown, only the file's age decides."""
     words = owner.split()
     return len(words) == 5 and words[2].isdigit() and _owner(int(words[2])) == owner
 
 
 def _birth(owner: str) -> tuple[int, int]:
-    """What orders processes by age."""
+    """Sort key of processes by age."""
     _, _, pid, _, start = owner.split()
     return int(start), int(pid)

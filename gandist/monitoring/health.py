@@ -1,6 +1,6 @@
-"""Is the run well? A verdict from the rows of its metrics alone, and what is to be done about it.
+"""Health of a run: a verdict from the rows of its metrics alone, and the action to take.
 
-Nothing is kept between ticks: a run that is resumed reads its rows, and comes to the same verdicts.
+There is no state between ticks: a resumed run reads its rows and reaches the same verdicts.
 """
 
 import itertools
@@ -16,24 +16,24 @@ Row = Mapping[str, Any]
 
 
 WORST, WORST_CLASS = "signal/diversity_worst", "worst_class"
-"""The least diversity within any class, and the class that has it."""
+"""Keys of the smallest diversity within a class, and of that class."""
 WORST_DISTANCE = "fd_worst_class"
-"""Of an evaluation's measures: the largest Fréchet distance within a class."""
+"""Measure of an evaluation: the largest Fréchet distance within a class."""
 SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diversity_within", WORST)
-"""Of each tick's row, besides losses, scores and gradient norms: what a `Probe` looks at (the last two in a run with
-classes only), and the share of steps in which a loss or a gradient was not finite."""
+"""Keys in each tick's row besides losses, scores and gradient norms: the values of a `Probe` (the last two only in a
+run with classes), and the share of steps in which a loss or a gradient was not finite."""
 
 
 class Method(NamedTuple):
-    """What a verdict has to know of the run's method."""
+    """Facts about the run's method that a verdict needs."""
 
     centred: bool = True
-    """Whether 0 is where D's scores tell real from fake (`Objective.centred`)."""
+    """Whether 0 separates D's scores of real and fake samples (`Objective.centred`)."""
     units: Mapping[str, float] = {}
-    """What losses and gradients are measured in, by the row's key; 1 where it is missing. A loss that is a sum over a
-    picture's values grows with them, and its limits with it."""
+    """Units of losses and gradients, by the row's key; 1 if missing. A loss that sums over an image's values grows with
+    their number, and so does its limit."""
     ticks: int = 1
-    """Ticks in a row that are beyond a limit where a run has diverged."""
+    """Consecutive ticks beyond a limit that mean divergence."""
 
 
 class Verdict(NamedTuple):
@@ -48,8 +48,8 @@ def judge(rows: Sequence[Row], method: Method = LOGITS) -> Verdict:
     """The verdict after the last of a run's rows.
 
     Args:
-        rows: of `metrics.jsonl`, oldest first; a value that was not finite is None or NaN. What rows of an older
-            version do not have is not judged.
+        rows: rows of `metrics.jsonl`, oldest first; None or NaN stands for a value that was not finite. Values that
+            rows of an older version lack are not judged.
     """
     rules: dict[State, str] = {
         "diverged": _diverged(rows, method),
@@ -60,15 +60,15 @@ def judge(rows: Sequence[Row], method: Method = LOGITS) -> Verdict:
 
 
 def _values(rows: Sequence[Row], key: str) -> list[float]:
-    """The values of a key, in the rows that have it."""
+    """The values of a key, from the rows that have it."""
     return [math.nan if row[key] is None else float(row[key]) for row in rows if key in row]
 
 
 def _window(rows: Sequence[Row], ticks: int, steps: int) -> int:
-    """How many of the last rows make so many ticks and steps, for a tick of a large batch has few; more than there are
-    where all of them do not.
+    """Number of last rows that hold at least `ticks` ticks and `steps` steps (a tick of a large batch has few steps);
+    one more than all rows if they hold fewer.
 
-    Rows that do not count their steps have enough of them.
+    Rows without a step count are assumed to have enough steps.
     """
     taken = itertools.accumulate(row.get("steps", math.inf) for row in reversed(rows))
     enough = (count for count, sum_ in enumerate(taken, 1) if count >= ticks and sum_ >= steps)
@@ -76,18 +76,18 @@ def _window(rows: Sequence[Row], ticks: int, steps: int) -> int:
 
 
 LIMITS = {"loss/D": 1e3, "loss/G": 1e3, "grad_norm/D": 1e5, "grad_norm/G": 1e5}
-"""In the method's units. No run that learns comes near: losses are logarithms of probabilities, or small distances, or
-at most what a grey picture costs a VAE, twice over."""
+"""In the method's units. No learning run comes near: losses are logarithms of probabilities, small distances, or at
+most twice the VAE loss of a grey image."""
 EXPLOSION = 100.0
-"""So many times what is usual, two ticks long, is an explosion."""
+"""Explosion: this many times the usual value, for two ticks."""
 USUAL_TICKS = 50
-"""What is usual is the median of at most so many ticks, and of at least five."""
+"""The usual value is the median over at most this many ticks, and at least five."""
 NONFINITE = 0.1
-"""Share of steps, two ticks long, that may not be finite."""
+"""Share of steps that are not finite from which, for two ticks, the run has diverged."""
 NONFINITE_STEPS = 100
-"""So many steps are needed to tell: a scaler of fp16 seeks its level in the first dozen or two."""
+"""Minimum steps for that verdict: a scaler of fp16 finds its level in the first dozen or two."""
 WORSE = 3.0
-"""So many times the best Fréchet distance, in two evaluations, is a run that has lost what it had learnt."""
+"""Diverged: the Fréchet distance is this many times its best, in two evaluations."""
 
 
 def _diverged(rows: Sequence[Row], method: Method) -> str:
@@ -111,8 +111,8 @@ def _diverged(rows: Sequence[Row], method: Method) -> str:
 
 
 def _grown(rows: Sequence[Row], times: float, share: float = 0.0, worst_class: bool = False) -> str:
-    """What is to be said of a Fréchet distance, or that within the worst class, that is so many times its best: in the
-    last two evaluations, and in all of the last `share` of the run."""
+    """A message if a Fréchet distance, or that of the worst class, is `times` its best: in the last two evaluations and
+    in all evaluations of the last `share` of the run."""
     name = next((key for row in reversed(rows) for key in row if key.startswith(("quality/fid", "quality/fd-"))), "")
     key, said = (f"quality/{WORST_DISTANCE}", f"{name} of the worst class") if worst_class else (name, name)
     measured = [row for row in rows if name in row and key in row]
@@ -126,17 +126,17 @@ def _grown(rows: Sequence[Row], times: float, share: float = 0.0, worst_class: b
 
 
 RECENT, RECENT_STEPS = 3, 50
-"""Ticks, and steps, over which a sign of collapse has to last."""
+"""Ticks and steps that a sign of collapse must last."""
 VARIED = 0.5
-"""A diversity from which on G is taken to draw different images."""
+"""Diversity from which on G is considered to draw different images."""
 SAME = 0.25
-"""A diversity below which its images are hardly told apart."""
+"""Diversity below which G's images are hardly distinct."""
 PATIENCE_TICKS, PATIENCE_STEPS = 25, 500
-"""By then they should be told apart: early in a run all of G's images are alike."""
+"""Ticks and steps after which they must be distinct: early in a run all of G's images are alike."""
 ONE, ONE_TICKS, ONE_STEPS = 0.02, 5, 100
-"""A diversity at which they are one image, and so many ticks and steps that this may last."""
+"""Diversity below which G draws one image, and the ticks and steps for which this is tolerated."""
 DEAD = 1e-3
-"""Share of the largest gradient that G ever had, below which it learns nothing."""
+"""Share of G's largest gradient norm so far, below which G learns nothing."""
 
 
 def _collapsing(rows: Sequence[Row]) -> str:
@@ -160,7 +160,7 @@ def _collapsing(rows: Sequence[Row]) -> str:
 
 
 def _alike(rows: Sequence[Row], key: str, what: str) -> str:
-    """What is to be said of a diversity that has fallen, or has never risen. All rows have the key."""
+    """A message if a diversity has fallen or has never risen. All rows have the key."""
     diversity = _values(rows, key)
     recent, patience = _window(rows, RECENT, RECENT_STEPS), _window(rows, PATIENCE_TICKS, PATIENCE_STEPS)
     one = _window(rows, ONE_TICKS, ONE_STEPS)
@@ -178,15 +178,15 @@ def _alike(rows: Sequence[Row], key: str, what: str) -> str:
 
 
 REPEATED = 0.5
-"""G's images lie so much nearer to training images than new real images do: it repeats them."""
+"""Ratio of the distances of G's images and of new real images to training images, below which G repeats these."""
 CERTAIN = 0.9
-"""A mean sign of D on real images from which on it knows them by heart."""
+"""Mean sign of D's scores of real images above which D has memorised them."""
 STALE = 1.2
-"""So many times the best Fréchet distance, in two evaluations, is a run that gets worse."""
+"""Worse: the Fréchet distance is this many times its best, in two evaluations."""
 RISEN, RISEN_SHARE = 1.25, 0.2
-"""So many times the best, in every evaluation of that share of the run and in two at least, is one that got worse for
-good, whatever D's scores say. Evaluations of 2,000 images, of a run at rest, have a deviation of a twentieth; the more
-there are, the more have to agree."""
+"""Worse for good, whatever D's scores: this many times the best, in every evaluation of the last share of the run and
+in at least two. Evaluations of 2,000 images at a constant quality deviate by a twentieth; with more evaluations, more
+must agree."""
 
 
 def _overfitting(rows: Sequence[Row], centred: bool) -> str:
@@ -200,18 +200,18 @@ def _overfitting(rows: Sequence[Row], centred: bool) -> str:
 
 
 class Action(NamedTuple):
-    """What is done about a verdict."""
+    """The action that follows from a verdict."""
 
     kind: Literal["ignore", "warn", "roll_back", "stop"] = "ignore"
     reason: str = ""
     to: int = 0
-    """Images seen at the checkpoint that is gone back to."""
+    """Images seen at the rollback target."""
 
 
 def decide(verdict: Verdict, plan: HealthSection, rollbacks: int, rollback_target: int | None, done: bool) -> Action:
-    """What the plan wants done. `rollback_target`: images seen at the checkpoint that could be gone back to.
+    """The action that the plan requires. `rollback_target`: images seen at the checkpoint for a roll-back, if any.
 
-    A run that is done anyway is neither stopped nor taken back.
+    A finished run is neither stopped nor rolled back.
     """
     if verdict.state == "healthy":
         return Action()

@@ -1,4 +1,4 @@
-"""What health has to know of a run's method, from its configuration."""
+"""Facts about a run's method that its health needs, from its configuration."""
 
 import math
 
@@ -10,11 +10,11 @@ from gandist.gan.objectives import OBJECTIVES
 from gandist.monitoring.health import LIMITS, Method
 
 TUNED_AT = 32 * 32
-"""Values of the images that limits were set on: 32 x 32 pixels in grey."""
+"""Number of values in the images that the limits were tuned on: 32 x 32 pixels in grey."""
 
 
 def method_of(config: RunConfig) -> Method:
-    """What health has to know of the method, at the size of the run's samples."""
+    """The facts about the method that health needs, for the run's sample size."""
     values = math.prod(medium_of(config).network_shape) / TUNED_AT
     if config.game.objective == ELBO:
         return _of_elbo(values, latents_of(config))
@@ -23,11 +23,11 @@ def method_of(config: RunConfig) -> Method:
 
 
 def _of_elbo(values: float, latents: int) -> Method:
-    """What health has to know of a VAE; `values`: of an image, in units of `TUNED_AT`.
+    """The facts about a VAE that health needs; `values`: values of an image, in units of `TUNED_AT`.
 
-    The reconstruction is a sum over the image's values, and gradients are for the most part its; the divergence is a
-    sum over latents. It holds the exponential of what the encoder says of the variance, which one of the first steps
-    may throw off by so much that a tick's mean tells of nothing else.
+    The reconstruction error is a sum over an image's values, and dominates the gradients. The divergence is a sum over
+    latents. It contains the exponential of the encoder's log variance: a single early step can make that so large that
+    it dominates a tick's mean.
     """
     units = {"loss/D": float(latents), **dict.fromkeys(("loss/G", "grad_norm/D", "grad_norm/G"), values)}
     return Method(centred=False, units=units, ticks=2)

@@ -1,18 +1,18 @@
 """Every Prometheus metric, declared once; `telemetry.py` serves them.
 
-Each series of a run is labelled by `run` and `rank`, never by process, so that a restarted rank goes on with its own.
-The metrics marked *run-wide* have the same value on every rank: take their `max by (run)`, not their sum. Their number
-is bounded: no label takes a value that is not declared here.
+Each series of a run is labelled by `run` and `rank`, never by process, so a restarted rank continues its series. The
+metrics marked *run-wide* have the same value on every rank: take their `max by (run)`, not their sum. The number of
+series is bounded: all label values are declared here.
 
-Counters begin at zero in each process, which rate() and increase() take for what it is. What a killed process counted
-after its last scrape is lost; a rate is too low for one interval, never too high. Where a restart also means another
-target (`instance`, `pod`), the new series adds to the old one's: `sum by (run, rank) (rate(...))`.
+Counters start at zero in each process; rate() and increase() handle this reset. Counts after a killed process's last
+scrape are lost, so a rate is too low for one interval, never too high. If a restart also changes the target
+(`instance`, `pod`), the new series adds to the old one: `sum by (run, rank) (rate(...))`.
 
-`gandist_restarts_total` alone counts the run, not the process: it begins at the number of earlier attempts, which
-increase() of a new target's series does not see. Take it of the run's maximum, which goes on whatever the target:
-`increase((max by (run) (gandist_restarts_total))[1h:1m])`.
+`gandist_restarts_total` alone counts for the run, not the process: it starts at the number of earlier attempts, which
+increase() does not see on a new target's series. Apply increase() to the run's maximum, which is independent of the
+target: `increase((max by (run) (gandist_restarts_total))[1h:1m])`.
 
-A process takes its series with it. Its last values are lost where no scrape comes between them and its end.
+A process takes its series with it. Values set after the last scrape are lost.
 """
 
 from typing import Any, Literal, NamedTuple, get_args
@@ -30,34 +30,34 @@ class Metric(NamedTuple):
     unit: str
     help: str
     row: str = ""
-    """Key of a tick's row that feeds it; where it has a `label`, what stands before the `/` of such keys."""
+    """Key of a tick's row with its value; for a metric with a `label`, the part of the keys before the `/`."""
     label: str = ""
-    """Label besides `run` and `rank`; its value is what stands behind the `/` in the row's key."""
+    """Label besides `run` and `rank`; its value is the part of the row's key after the `/`."""
     values: tuple[str, ...] = ()
     """Values of the label; an enum's states."""
     buckets: tuple[float, ...] = ()
 
     @property
     def keys(self) -> dict[str, str]:
-        """Keys of a row that feed it, and the value of the label that each stands for."""
+        """Keys of a row with its values, and the label value of each."""
         return {f"{self.row}/{value}": value for value in self.values} if self.label else {self.row: ""}
 
 
 STATES = ("pending", "running", "paused", "done", "stopped", "overfitting", "collapsing", "diverged", "crashed")
-"""Of a sweep's trial: `stopped` by the scheduler; `overfitting`, `collapsing` and `diverged` by the verdict on its
-run's health; `crashed` by an error."""
+"""States of a sweep's trial: `stopped` by the scheduler; `overfitting`, `collapsing` and `diverged` by the verdict on
+its run's health; `crashed` by an error."""
 
 MEASURES = (
     *("fid", "fd-effnet-lite0", "fd-classifier", "kid", "kid_se", "is"),
     *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class"),
 )
-"""What an evaluation finds, but for single classes."""
+"""Measures of an evaluation, without those of single classes."""
 PHASES = ("starting", "training", "evaluating", "ended")
-"""Of a rank. `ended`: its loop is over, and what remains is to write the last checkpoint."""
+"""Phases of a rank. `ended`: its loop is over, and only the last checkpoint remains to be written."""
 PLAYERS: dict[str, Any] = {"label": "player", "values": ("D", "G")}
 
 
-# Names are those that Prometheus shows, so that a dashboard's query is found here.
+# Names are as in Prometheus, so that the metric of a dashboard's query is easy to find here.
 METRICS = (
     Metric(
         "counter", "gandist_images_total", "images",
@@ -236,4 +236,4 @@ SWEEP_METRICS = (
         "Metric of a sweep's best trial so far.",
     ),
 )  # fmt: skip
-"""Of a sweep's driver, labelled by `sweep`."""
+"""Metrics of a sweep's driver, labelled by `sweep`."""

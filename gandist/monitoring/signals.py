@@ -1,4 +1,4 @@
-"""Cheap signs of how a run fares, read once a tick: nothing that an evaluation would be needed for."""
+"""Cheap signals of a run's health, read once a tick without an evaluation."""
 
 from collections.abc import Callable
 
@@ -11,20 +11,20 @@ from gandist.gan.players import Players
 from gandist.monitoring.health import SIGNALS, WORST, WORST_CLASS
 
 N = 64
-"""Images that are compared with one another; with classes, as many as these have."""
+"""Images compared with one another; with classes, as many as the chosen classes have."""
 CLASSES, EACH = 16, 16
-"""At most so many classes are looked at, and so many images of each are enough."""
+"""At most this many classes are probed, with this many images each (more of few classes)."""
 CANDIDATES = 4096
-"""The run's first images, among which those to look at are chosen: their shards are fetched first anyway."""
+"""The run's first images, from which the probed ones are chosen: their shards are fetched first anyway."""
 PAIRS = 30
-"""So many pairs of one class are needed for their mean distance to say something."""
+"""Minimum number of pairs of one class for a meaningful mean distance."""
 
 
 def chosen(labels: np.ndarray | None, candidates: int) -> np.ndarray:
-    """Which of so many images, in random order, are looked at: ascending positions (n,).
+    """Ascending positions (n,) of the images to probe, among `candidates` images in random order.
 
-    The first N. With labels (candidates,), the first EACH of each of the CLASSES that come first, so that classes weigh
-    alike, and a rare one is seen as well as others; of few classes more, up to N in all.
+    Without labels, the first N. With labels (candidates,), the first EACH of each of the first CLASSES classes, so that
+    classes have equal weight and a rare one is seen too. Few classes get more images each, up to N in all.
     """
     if labels is None:
         return np.arange(min(N, candidates))
@@ -38,11 +38,11 @@ def chosen(labels: np.ndarray | None, candidates: int) -> np.ndarray:
 
 
 class Probe:
-    """Latents that stay the same, and real images with whose variety that of their images is compared."""
+    """Fixed latents, and real images: the variety of G's images from them is compared with that of the real ones."""
 
     def __init__(self, x: Tensor, z: Tensor, y: Tensor | None, coarse: Callable[[Tensor], Tensor]) -> None:
-        """x (n, ...): real samples as D sees them; y: their conditions, which z (n, latents) is drawn to; `coarse`:
-        what samples are compared by (`Medium.coarse`)."""
+        """x (n, ...): real samples as D sees them; y: their conditions, also used with the latents z (n, latents);
+        `coarse`: maps samples to the features that are compared (`Medium.coarse`)."""
         self.z, self.y, self._coarse = z, y, coarse
         i, j = torch.triu_indices(len(x), len(x), 1, device=x.device)
         groups, names = [torch.ones_like(i, dtype=torch.bool)], ["signal/diversity"]
@@ -53,7 +53,7 @@ class Probe:
         weights = torch.stack(groups).double()
         pairs = weights.sum(1, keepdim=True)
         real = weights / pairs @ self._distances(coarse(x))
-        # Images of one class that are all the same leave nothing to compare with.
+        # A class whose real images are all the same gives nothing to compare with.
         kept = (pairs[:, 0] >= PAIRS) & (real > 0)
         kept[0] = True
         self._weights, self._real = (weights / pairs)[kept], real[kept]
@@ -61,19 +61,19 @@ class Probe:
 
     @staticmethod
     def _distances(h: Tensor) -> Tensor:
-        """Between any two rows of h (n, F): (pairs,), float64."""
+        """Distances between all pairs of rows of h (n, F): (pairs,), float64."""
         return torch.pdist(h.double())
 
     @torch.no_grad()
     def look(self, players: Players, nonfinite: Tensor) -> Tensor:
-        """The values that `named` names, float64, on the device; `nonfinite` is one of the values.
+        """The values that `named` names, float64, on the device; `nonfinite` is one of them.
 
-        Diversity is the mean distance between two images of G, over that between two real ones; the same within
-        classes, and within each class of which there are enough. G's own images, not those of its average, in which a
-        collapse would show late. Drift is |G - G_ema| / |G_ema| over the weights.
+        Diversity is the mean distance between two images of G, divided by that between two real ones; also within
+        classes, and within each class with enough images. It uses G itself, not its average, which would show a
+        collapse late. Drift is |G - G_ema| / |G_ema| over the weights.
         """
         G, G_ema = players.G.net, players.G_ema.eval()
-        # The average's modules, which evaluate, with the weights and statistics of G, which goes on training.
+        # Run G's weights and statistics in the average's modules, which are in evaluation mode: G keeps training.
         state = dict(G.state_dict())
         parts = [(self.z[i : i + N], None if self.y is None else self.y[i : i + N]) for i in range(0, len(self.z), N)]
         coarse = [self._coarse(functional_call(G_ema, state, part)) for part in parts]
@@ -84,7 +84,7 @@ class Probe:
         return torch.cat([torch.stack([drift.double(), nonfinite.double()]), diversity])
 
     def named(self, values: list[float]) -> dict[str, float]:
-        """What of a look goes into the row: of the single classes the least varied one, and which it is."""
+        """The entries of a row from a look's values: of single classes, only the least diverse one and its number."""
         seen = dict(zip(["signal/drift", "signal/nonfinite", *self._names], values, strict=True))
         by_class = {int(name): seen.pop(name) for name in self._names if name.isdigit()}
         row = {name: seen[name] for name in SIGNALS if name in seen}

@@ -1,4 +1,4 @@
-"""The metrics of `metrics.py`, kept and served: by every rank of a run, and by the driver of a sweep."""
+"""The metrics of `metrics.py`, kept and served by every rank of a run and by the driver of a sweep."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ logger = logging.getLogger("gandist")
 
 
 class Silent:
-    """The same calls, without any metrics: telemetry that is switched off or cannot be had."""
+    """The same calls without any metrics: for telemetry that is off or unavailable."""
 
     def serve(self, host: str, port: int, folder: str | None = None) -> int | None:
-        """Port that is served on; None where nothing is served."""
+        """The port of the metrics; None if nothing is served."""
         return None
 
     def phase(self, phase: str) -> None:
-        """Say what this rank does from now on: one of `PHASES`."""
+        """Record what this rank does from now on: one of `PHASES`."""
 
     def step(self, images: int, step_s: float, data_wait_s: float) -> None:
-        """Count a step of this rank: `images` shown to D, its duration, and the wait for data within it."""
+        """Count a step of this rank: `images` shown to D, its duration, and its wait for data."""
 
     def tick(self, row: Mapping[str, Any]) -> None:
-        """Take over what a tick's row (of `metrics.jsonl`) has of `METRICS`; other keys are ignored."""
+        """Update `METRICS` from a tick's row (of `metrics.jsonl`); other keys are ignored."""
 
     def checkpoint(self, write_s: float, stall_s: float, size_bytes: int) -> None:
-        """Record that a checkpoint has just become whole on storage."""
+        """Record that a checkpoint has just been completed on storage."""
 
     def close(self) -> None:
         """Stop serving; may be called again."""
 
 
 class Telemetry(Silent):
-    """Metrics of one rank, in a registry of their own.
+    """Metrics of one rank, in their own registry.
 
     Args:
         run: name of the run.
         rank: this process's rank.
-        restarts: how often the run was started again before.
-        carried: totals (`skipped/D`, `skipped/G`, `damaged`) that a resumed run goes on from. Counters count
-            from zero in each process all the same: one that came back at a lower value than it had, but not
-            at zero, would look to `rate()` like a burst of that many.
+        restarts: number of earlier attempts at the run.
+        carried: totals (`skipped/D`, `skipped/G`, `damaged`) that a resumed run continues. The counters still start at
+            zero in each process: to `rate()`, a counter that falls to a value other than zero looks like a burst of
+            that many.
 
     Raises:
         ImportError: prometheus-client is not installed.
@@ -76,20 +76,20 @@ class Telemetry(Silent):
             labels = ("run", "rank", *filter(None, [metric.label]))
             kind = getattr(prometheus, metric.kind.capitalize())
             self._metrics[metric.name] = kind(metric.name, metric.help, labels, **options)
-        # Looked up once: step() is called in the training loop.
+        # Looked up once, since the training loop calls step().
         self._images = self._series("gandist_images_total")
         self._steps = self._series("gandist_steps_total")
         self._step_s = self._series("gandist_step_seconds")
         self._data_wait_s = self._series("gandist_data_wait_seconds")
         self._stepped = self._series("gandist_step_timestamp_seconds")
-        # Counters exist from the start, or increase() would miss their first step away from zero.
+        # Counters exist from the start: else increase() would miss their first step away from zero.
         for metric in METRICS:
             if metric.kind == "counter":
                 for value in metric.keys.values():
                     self._series(metric.name, value)
         self._series("gandist_restarts_total").inc(restarts)
         self._series("gandist_start_timestamp_seconds").set(time.time())
-        if rank == 0:  # which writes the checkpoints
+        if rank == 0:  # the main rank writes the checkpoints
             self._series("gandist_checkpoint_timestamp_seconds").set(time.time())
         self.phase(PHASES[0])
 
@@ -97,7 +97,7 @@ class Telemetry(Silent):
         return self._metrics[name].labels(*self._labels, *filter(None, [value]))
 
     def serve(self, host: str, port: int, folder: str | None = None) -> int:
-        """Serve `/metrics` on a thread of this process, or through a folder with others of the machine; the port.
+        """Serve `/metrics` on a thread of this process, or through a folder shared with others; returns the port.
 
         Raises:
             ConfigError: see `exposition.serve` and `exposition.Shared`.
@@ -166,7 +166,7 @@ class SweepTelemetry:
         self.port = self._server.port
 
     def tell(self, trials: Mapping[str, int], images: int, best: float | None) -> None:
-        """Take over the number of trials by state, the images of all, and the best one's metric where there is one."""
+        """Update the number of trials by state, their total images, and the best trial's metric if there is one."""
         for state in STATES:
             self._trials.labels(self._sweep, state).set(trials.get(state, 0))
         self._images.labels(self._sweep).set(images)
@@ -186,7 +186,7 @@ def _serve(registry: CollectorRegistry, host: str, port: int, folder: str | None
 def open_telemetry(
     enabled: bool, run: str, rank: int, *, restarts: int = 0, carried: Mapping[str, float] | None = None
 ) -> Silent:
-    """A rank's telemetry: silent where it is off, or (with a warning) where prometheus-client is missing."""
+    """A rank's telemetry: silent if it is off, or (with a warning) if prometheus-client is missing."""
     if not enabled:
         return Silent()
     try:
@@ -197,11 +197,11 @@ def open_telemetry(
 
 
 def target(host: str, port: int) -> str:
-    """The `host:port` at which Prometheus reaches what is served on `host`, an address or a wildcard."""
+    """The `host:port` at which Prometheus reaches a server on `host`, an address or a wildcard."""
     if host in ("", "0.0.0.0", "::"):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
-                # Connecting a datagram socket sends nothing; it picks the address that other machines see.
+                # Connecting a datagram socket sends nothing; it selects the address that other machines see.
                 probe.connect(("192.0.2.1", 9))
                 host = probe.getsockname()[0]
             except OSError:
@@ -210,17 +210,17 @@ def target(host: str, port: int) -> str:
 
 
 def announce(root: Path, targets: Sequence[str]) -> None:
-    """Write where a run or a sweep is served: in its folder, and as `NAME.prometheus.json` beside that, since a pattern
-    of Prometheus takes a `*` in the last part of a path only."""
+    """Write the targets of a run or a sweep to its folder, and to `NAME.prometheus.json` beside the folder, since
+    Prometheus accepts a `*` only in the last part of a path."""
     for path in (root / "prometheus.json", root.with_name(f"{root.name}.prometheus.json")):
         write_targets(path, targets)
 
 
 def write_targets(path: Path, targets: Sequence[str], labels: Mapping[str, str] | None = None) -> None:
-    """Write the `host:port` addresses of a run's ranks as a Prometheus `file_sd` file, each once, atomically.
+    """Write the `host:port` addresses of a run's ranks as a Prometheus `file_sd` file, without duplicates, atomically.
 
     Raises:
-        ValueError: a label that the metrics carry too: Prometheus would rename theirs to `exported_...`.
+        ValueError: a label is also a metric's label: Prometheus would rename the metric's to `exported_...`.
     """
     clash = {"run", "rank", "sweep", "player"} & set(labels or {})
     if clash:

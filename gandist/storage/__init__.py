@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and a run's files, on a disk or in an object store; tensors as safetensors.
+"""Atomic file writes, and the files of a run, on a disk or in an object store; tensors as safetensors.
 
 May import: `gandist.errors`.
 """

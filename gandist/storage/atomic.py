@@ -1,4 +1,4 @@
-"""Files of this machine that appear whole or not at all: written under a name that starts with a dot, then renamed."""
+"""Atomic writes of local files: written under a name that starts with a dot, then renamed."""
 
 import os
 import uuid
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """A path to write a file to, which becomes `path` once the block ends well, and is gone otherwise."""
+    """A scratch path to write to; it becomes `path` if the block succeeds, and is deleted otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = scratch_beside(path)
     try:
@@ -23,7 +23,7 @@ def write_atomically(path: Path, data: bytes | memoryview, check: Callable[[], N
     """Create or replace a file; a reader sees the old content or the new, also after a power cut.
 
     Args:
-        check: is called right before the file appears, and raises what forbids it.
+        check: runs right before the file appears, and raises an error to forbid it.
     """
     with written_atomically(path) as scratch:
         write_synced(scratch, data)
@@ -32,7 +32,7 @@ def write_atomically(path: Path, data: bytes | memoryview, check: Callable[[], N
 
 
 def scratch_beside(path: Path) -> Path:
-    """A hidden name beside `path` that no other writer has, on this machine or another."""
+    """A hidden name beside `path` that no other writer uses, on this machine or another."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
 
 
@@ -45,7 +45,7 @@ def write_synced(path: Path, data: bytes | memoryview) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
+    """Wait until a folder's entries are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Files that lie here or elsewhere (s3://, gs://, http(s)://)."""
+"""Local and remote files (s3://, gs://, http(s)://)."""
 
 import errno
 import functools
@@ -20,7 +20,7 @@ REMOTE = ("s3", "gs", "gcs", "http", "https")
 CHUNK_BYTES = 8 << 20
 """Reads of this size are 20 times as fast as an object store's unbuffered stream."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a file system without room says: a full disk, or a quota used up."""
+"""Errors of a file system without room: a full disk, a used-up quota, or a file that is too large."""
 WAITS_S = (0.5, 1.0, 2.0)
 """Pauses before each further attempt after a network error."""
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def is_remote(url: str) -> bool:
-    """Whether `url` must be fetched, rather than opened as a file of this machine."""
+    """Whether `url` must be fetched, instead of opened as a local file."""
     return urlsplit(url).scheme in REMOTE
 
 
@@ -41,18 +41,18 @@ def join(base: str, name: str) -> str:
 
 
 def printable(name: str) -> str:
-    """A file's name as text. What is no UTF-8 in it is none, and is spelled out: `caf\\xe9`."""
+    """A file's name as text. Bytes that are not UTF-8 are escaped: `caf\\xe9`."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def filesystem(url: str) -> tuple[pafs.FileSystem, str]:
-    """The file system that `url` lies in, and its path there.
+    """The file system of `url`, and the path in it.
 
-    `s3://` takes its endpoint from `?endpoint_override=HOST:PORT&scheme=http` in the URL, or from the
-    environment variable AWS_ENDPOINT_URL; credentials come as for every AWS tool.
+    `s3://` takes its endpoint from `?endpoint_override=HOST:PORT&scheme=http` in the URL, or from the environment
+    variable AWS_ENDPOINT_URL; credentials come from the same sources as for every AWS tool.
 
     Raises:
-        DataError: the URL is malformed, or a path is no UTF-8.
+        DataError: the URL is malformed, or a path is not UTF-8.
     """
     if not is_remote(url):
         if url != printable(url):
@@ -77,7 +77,7 @@ def filesystem(url: str) -> tuple[pafs.FileSystem, str]:
 
 @functools.lru_cache(maxsize=64)
 def _bucket(uri: str) -> tuple[pafs.FileSystem, str]:
-    # One client a bucket: connections are kept, and a bucket's region is looked up once.
+    # One client per bucket: it keeps its connections, and looks up the bucket's region once.
     bucket_fs, path = pafs.FileSystem.from_uri(uri)
     return bucket_fs, path
 
@@ -87,7 +87,7 @@ def _http() -> Any:
     import aiohttp
     import fsspec
 
-    # aiohttp's default would end every download after five minutes.
+    # aiohttp's default would abort every download after five minutes.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
     return fsspec.filesystem("http", client_kwargs={"timeout": timeout, "trust_env": True})
 
@@ -96,8 +96,8 @@ def read_bytes(url: str) -> bytes:
     """The whole content of a local or remote file.
 
     Raises:
-        FileNotFoundError: there is none.
-        DataError: it cannot be read, after a few attempts.
+        FileNotFoundError: the file does not exist.
+        DataError: the file cannot be read, after a few attempts.
     """
     sink = io.BytesIO()
     copy(url, sink)
@@ -105,19 +105,19 @@ def read_bytes(url: str) -> bytes:
 
 
 def copy(url: str, sink: BinaryIO) -> None:
-    """Write the whole content of a local or remote file to `sink`, an open file of its own.
+    """Write the whole content of a local or remote file to `sink`, an open file that holds nothing else.
 
     Raises:
-        FileNotFoundError: there is none.
-        UnreachableError: naming `url`, when it cannot be had.
-        OSError: this machine has no room for it.
+        FileNotFoundError: the file does not exist.
+        UnreachableError: naming `url`, if it cannot be fetched.
+        OSError: the local disk has no room for it.
     """
 
     def attempt() -> None:
         sink.seek(0)
         sink.truncate()
         if urlsplit(url).scheme in ("http", "https"):
-            # Not through `filesystem`, where fsspec takes every failure for a missing file.
+            # Not through `filesystem`: fsspec reports every failure as a missing file.
             _http().get_file(url, sink)
             return
         source_fs, path = filesystem(url)
@@ -128,12 +128,12 @@ def copy(url: str, sink: BinaryIO) -> None:
 
 
 def retrying(url: str, attempt: Callable[[], T]) -> T:
-    """`attempt()`, again after a while where the network failed.
+    """The result of `attempt()`, repeated after a pause if the network fails.
 
     Raises:
-        FileNotFoundError: there is nothing at `url`.
-        UnreachableError: naming `url`, when it cannot be had.
-        OSError: this machine has no room for it.
+        FileNotFoundError: nothing exists at `url`.
+        UnreachableError: naming `url`, if it cannot be fetched.
+        OSError: the local disk has no room for it.
     """
     for wait_s in (*WAITS_S, None):
         try:
@@ -141,7 +141,7 @@ def retrying(url: str, attempt: Callable[[], T]) -> T:
         except FileNotFoundError:
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:  # not the network's: what is fetched has no room
+            if isinstance(error, OSError) and error.errno in FULL:  # the local disk is full, not the network's fault
                 raise
             if wait_s is None or not _passing(error):
                 raise UnreachableError(f"{url}: cannot be read: {error}") from error
@@ -156,14 +156,14 @@ def _passing(error: Exception) -> bool:
     if isinstance(error, OSError):
         hopeless = (errno.EACCES, errno.EROFS, errno.EISDIR)
         return error.errno not in hopeless and "ACCESS_DENIED" not in str(error)
-    return type(error).__module__.startswith("aiohttp")  # a connection that broke off
+    return type(error).__module__.startswith("aiohttp")  # a broken connection
 
 
 def local_path(path: str, key: str) -> Path:
-    """A path of this machine as a user writes it, who may begin it with `~`.
+    """A local path as a user writes it; a leading `~` is expanded.
 
     Raises:
-        ConfigError: naming `key`: there is no such home.
+        ConfigError: naming `key`, if that home does not exist.
     """
     try:
         return Path(path).expanduser()

@@ -1,4 +1,4 @@
-"""Where a run's files live: a folder, or a prefix of an object store, behind the few calls a run needs."""
+"""Storage of a run's files: a folder, or a prefix of an object store, behind the few calls that a run needs."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,15 +12,15 @@ from gandist.storage.remote import filesystem, is_remote, join
 
 
 class Storage:
-    """Named files under one root. Names use forward slashes; every write appears whole or not at all."""
+    """Named files under one root. Names use forward slashes; every write is atomic."""
 
     def __init__(self, root: str, check: Callable[[], None] = lambda: None) -> None:
-        """`root`: a folder or `s3://bucket/prefix`; a folder is made where it is missing.
+        """`root`: a folder or `s3://bucket/prefix`; a missing folder is created.
 
-        `check` comes right before each change that a reader would see, and raises what forbids it.
+        `check` runs right before each change that a reader would see, and raises an error to forbid it.
 
         Raises:
-            ConfigError: it cannot be made.
+            ConfigError: the folder cannot be created.
         """
         self.root, self.check = root.rstrip("/"), check
         self.local: Path | None = None if is_remote(root) else Path(root)
@@ -32,14 +32,14 @@ class Storage:
         self.filesystem, self.path = filesystem(self.root)
 
     def uri(self, name: str) -> str:
-        """The full path of `name`, for people to read."""
+        """The full path of `name`, for messages."""
         return join(self.root, name)
 
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}"
 
     def read_bytes(self, name: str) -> bytes | None:
-        """The content of a file; None where there is none."""
+        """The content of a file; None if it does not exist."""
         try:
             with self.filesystem.open_input_file(self._at(name)) as file:
                 return bytes(file.read())
@@ -61,9 +61,9 @@ class Storage:
     def write_folder(self, name: str, files: Mapping[str, bytes | memoryview], last: str) -> None:
         """Create or replace the folder `name` with `files`.
 
-        A local folder is filled under a name that starts with a dot, then renamed. An object store has no
-        rename: there the file `last` is written after all others (and deleted first where the folder is
-        replaced), so that a folder counts only if it holds `last`.
+        A local folder is filled under a name that starts with a dot, then renamed. An object store has no rename: there
+        the file `last` is written after all others (and deleted first when the folder is replaced). A folder is valid
+        only if it holds `last`.
         """
         if self.local is None:
             self.delete(f"{name}/{last}")
@@ -80,7 +80,7 @@ class Storage:
         try:
             self.check()
             if target.exists():
-                target.rename(old)  # not removed in place: killed half-way, that would leave a part of it
+                target.rename(old)  # not removed in place: a process killed half-way would leave a part of it
             scratch.rename(target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -100,23 +100,23 @@ class Storage:
         return sorted(info.base_name for info in self.filesystem.get_file_info(selector) if info.is_file)
 
     def sweep(self, name: str) -> None:
-        """Delete what writers that were killed left unfinished in the folder `name`."""
+        """Delete unfinished files that killed writers left in the folder `name`."""
         if self.local is None:
             return
         found = list((self.local / name).glob(".*"))
-        self.check()  # once it is known what there is: what a later attempt begins from here on is not in it
+        self.check()  # after listing, so that files begun by a later attempt are not in the list
         for path in found:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def delete_folder(self, name: str, last: str | None = None) -> None:
-        """Delete a folder; `last`, the file that makes it count, goes first."""
+        """Delete a folder, starting with `last`, the file that makes it valid."""
         if last is not None:
             self.delete(f"{name}/{last}")
         self.check()
         self.filesystem.delete_dir(self._at(name))
 
     def delete(self, name: str) -> None:
-        """Delete a file; nothing happens where there is none."""
+        """Delete a file if it exists."""
         if self.exists(name):
             self.check()
             self.filesystem.delete_file(self._at(name))

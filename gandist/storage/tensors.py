@@ -1,7 +1,7 @@
 """Tensors as a safetensors file, byte for byte as the `safetensors` package writes it.
 
-That package holds the interpreter lock while it copies (over a second a GB, in which training stands still too); here
-torch copies, which lets go of it.
+That package holds the interpreter lock while it copies (over a second per GB, during which training stops). Here
+torch copies, which releases the lock.
 """
 
 import json
@@ -24,12 +24,12 @@ NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""The format's names of types, in the order in which a file holds them; each tensor is aligned to its elements."""
+"""The format's type names, in file order; each tensor is aligned to its elements."""
 ORDER = list(NAMES)
 
 
 def serialised(tensors: Mapping[str, Tensor]) -> bytes | memoryview:
-    """The file that holds these tensors, which are on the CPU, in row-major order whatever their layout."""
+    """The file of these tensors, which are on the CPU; stored in row-major order whatever their layout."""
     if not {tensor.dtype for tensor in tensors.values()} <= NAMES.keys():
         return save({name: tensor.contiguous() for name, tensor in tensors.items()})
     header, end = {}, 0

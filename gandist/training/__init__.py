@@ -1,3 +1,3 @@
-"""The loop of one rank: what it loads, what a step is given, how it is played, the row of an interval, and what the
-main rank does besides. May import everything but `gandist.launch` and the commands.
+"""The training loop of one rank: loading, inputs of a step, the step's execution, the row of a tick, and the main
+rank's tasks. May import everything but `gandist.launch` and the commands.
 """

@@ -1,4 +1,4 @@
-"""What a step is given: real samples and conditions on the device, latents, noise, and the scheduled numbers."""
+"""Inputs of a step: real samples and conditions on the device, latents, noise, and the scheduled numbers."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -22,10 +22,10 @@ from gandist.gan.players import Players
 
 
 class Inputs:
-    """Everything random and everything scheduled of a run, as functions of the images seen."""
+    """All random and all scheduled inputs of a run, as functions of the images seen."""
 
     def __init__(self, config: RunConfig, ranks: Ranks, conditions: np.ndarray, game: Game | Elbo) -> None:
-        """`conditions` are those of all real samples as they are stored, from which those of fakes may be drawn."""
+        """`conditions` are those of all real samples in stored form; the fakes' conditions may be drawn from them."""
         self.config, self.ranks, self.conditions = config, ranks, conditions
         self.draws = Draws(config.run.seed, ranks.device, ranks.rank, ranks.world_size)
         self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
@@ -33,7 +33,7 @@ class Inputs:
         self.medium, self.condition = medium_of(config), condition_of(config)
 
     def of(self, players: Players, raw: Sequence[RawBatch]) -> tuple[list[Reals], list[Latents], Latents, Scheduled]:
-        """What the step takes, from a real batch for each update of D; sets the players' scheduled numbers."""
+        """The step's inputs, from one real batch per update of D; also sets the players' scheduled numbers."""
         seen = players.images_seen
         self._schedule(players)
         scheduled = self._scheduled(seen)
@@ -45,27 +45,27 @@ class Inputs:
         )
 
     def of_samples(self, rows: int, columns: int) -> tuple[Tensor, Tensor | None]:
-        """Latents and conditions that stay the same during a run: a condition a row."""
+        """Fixed latents and conditions of a run's grid of samples, one condition per row."""
         z = self.draws.fixed_normal("samples", (rows * columns, self.latents)).to(self.dtype)
         stored = self.condition.of_samples(self.config.run.seed, rows, columns, self.conditions)
         return z, None if stored is None else self._condition(stored)
 
     def of_probe(self, rows: np.ndarray, conditions: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Real samples (N, ...) for a `Probe`, with latents that stay the same and their conditions."""
+        """Real samples (N, ...) for a `Probe`, with fixed latents and the samples' conditions."""
         x = self.medium.to_network(torch.from_numpy(rows).to(self.ranks.device), dtype=self.dtype)
         z = self.draws.fixed_normal("probe", (len(rows), self.latents)).to(self.dtype)
         return x, z, self._condition(torch.from_numpy(conditions))
 
     def sample_rows(self, most: int) -> int:
-        """How many rows the samples have that a run shows: one a condition, but at most `most`."""
+        """Number of rows in the run's grid of samples: one per condition, at most `most`."""
         return min(self.condition.count, most) or most
 
     def sample_captions(self, index: Index, rows: int) -> list[str]:
-        """The captions that the rows of samples are drawn to; none where the run has no captions."""
+        """The captions of the rows of samples; empty if the run has no captions."""
         return self.condition.captions_of_samples(self.config.run.seed, rows, index)
 
     def _schedule(self, players: Players) -> None:
-        """Set what the players and the augmentation carry of the scheduled numbers."""
+        """Set the scheduled numbers that the players and the augmentation hold."""
         optim, augment = self.config.optim, self.config.augment
         seen = players.images_seen
         for player, lr in ((players.G, optim.lr_G), (players.D, optim.lr_D)):
@@ -75,7 +75,7 @@ class Inputs:
             players.memory["augment"][0] = value_at(augment.p, seen)
 
     def _scheduled(self, seen: int) -> Scheduled:
-        """The scheduled numbers that the step takes once `seen` images were shown."""
+        """The scheduled numbers of the step at `seen` images."""
         game, optim = self.config.game, self.config.optim
         images = self.config.train.batch * game.n_critic
         half_life_kimg = value_at(optim.ema_half_life_kimg, seen)
@@ -119,7 +119,7 @@ class Inputs:
         return self.condition.to_network(stored.to(self.ranks.device, non_blocking=True), self.dtype)
 
     def _noise(self, player: str, due: Iterable[str], seen: int, sub: int) -> dict[str, Tensor]:
-        """What augmentation, and the penalties that are due in an update, are drawn from."""
+        """Random numbers for the augmentation and for the penalties due in an update."""
         batch, sample = self.config.train.batch, self.medium.network_shape
 
         def draw(name: str, noise: Noise) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a rank loads on its own, before it does anything together with the others."""
+"""Data that a rank loads on its own, before the first collective call."""
 
 import logging
 from contextlib import ExitStack
@@ -27,13 +27,13 @@ log = logging.getLogger("gandist")
 
 
 class Batches:
-    """This rank's share of the run's global batches, from a position in the run on, and the samples they come from."""
+    """This rank's share of the run's global batches, from a position in the run on, and the set of samples."""
 
     def __init__(self, config: RunConfig, ranks: Ranks, index: Index, samples: SampleSet, images_seen: int) -> None:
-        """Place the samples on the device where they fit, and begin to load batches.
+        """Place the samples on the device if they fit, and start the data loader.
 
         Raises:
-            GandistError: the samples cannot be read, or do not fit where the configuration wants them.
+            GandistError: the samples cannot be read, or do not fit as the configuration requires.
         """
         self._config, self._ranks, self._order = config, ranks, dataset.order_of(config, index)
         self._samples, self._feed = self._begin(samples, images_seen)
@@ -55,20 +55,20 @@ class Batches:
         return samples, feed
 
     def next(self) -> RawBatch:
-        """The next batch; waits where it is not ready.
+        """The next batch; waits until it is ready.
 
         Raises:
-            DataError: a sample is damaged, and damage is to stop the run.
+            DataError: a sample is damaged, and `data.on_damage` is `stop`.
         """
         return self._feed.next()
 
     @property
     def damaged(self) -> int:
-        """Damaged samples of this rank that were replaced by sound ones."""
+        """This rank's damaged samples that were replaced by sound ones."""
         return self._samples.damaged
 
     def restart(self, images_seen: int) -> None:
-        """Go on from another position in the run."""
+        """Continue from another position in the run."""
         self._feed.close()
         self._samples, self._feed = self._begin(self._samples, images_seen)
 
@@ -78,25 +78,25 @@ class Batches:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a rank has loaded."""
+    """Everything that a rank has loaded."""
 
     players: Players
     index: Index
     batches: Batches
     probed: tuple[np.ndarray, np.ndarray]
-    """Rows of real samples (N, ...), with whose variety that of G's is compared, and their conditions (N, ...)."""
+    """Rows of real samples (N, ...) to compare G's variety with, and their conditions (N, ...)."""
     evaluator: Evaluator
 
 
 def load(config: RunConfig, ranks: Ranks, checkpoints: Checkpoints, resume: str, closing: ExitStack) -> Loaded:
-    """Load all that a run needs: the players as the checkpoint `resume` has them, or at their start where it is "".
+    """Load everything for a run: the players from the checkpoint `resume`, or at their start if it is "".
 
-    No other rank is waited for, and nothing is written. `closing` ends what was begun.
+    Makes no collective calls and writes nothing. `closing` ends the opened resources.
 
     Raises:
         GandistError: the data, the network or the checkpoint cannot be used.
     """
-    # The players, and as many threads as the run has had
+    # The players, and the number of threads that the run has used
     players = new_players(config, ranks.device)
     manifest = _restore(config, checkpoints, resume, players)
     set_up(ranks.device, config.launch.threads, config.tf32, manifest.get("threads"))
@@ -108,7 +108,7 @@ def load(config: RunConfig, ranks: Ranks, checkpoints: Checkpoints, resume: str,
     labels = condition_of(config).labels(index.labels[first])
     probed = samples.gather(first[signals.chosen(labels, len(first))])
 
-    # The samples come last, for they take of the device's memory what the networks leave
+    # Samples last: they take the device memory that the networks leave free
     evaluator = Evaluator(config, ranks)
     batches = Batches(config, ranks, index, samples, players.images_seen)
     closing.callback(batches.close)
@@ -116,7 +116,7 @@ def load(config: RunConfig, ranks: Ranks, checkpoints: Checkpoints, resume: str,
 
 
 def _restore(config: RunConfig, checkpoints: Checkpoints, resume: str, players: Players) -> dict[str, Any]:
-    """Put the players where the run goes on; the manifest of the checkpoint, whose content is released."""
+    """Restore the players; returns the checkpoint's manifest. The checkpoint's content is released."""
     if not resume:
         take_stage_1(config, players)
         return {}

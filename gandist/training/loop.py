@@ -1,9 +1,9 @@
 """The training loop of one rank.
 
-`build` gives a `Loop` that can run, or raises; `Loop.run` is the rhythm of a run, a page to read from top to bottom.
+`build` returns a `Loop` that can run, or raises. `Loop.run` is the sequence of a run, to read from top to bottom.
 
-All ranks run the same loop in step. They make the same collective calls in the same order: what one rank alone knows
-(a signal, a full disk, the run's health) becomes a decision of all before any of them acts on it.
+All ranks run the same loop in step and make the same collective calls in the same order. When one rank alone knows
+something (a signal, a full disk, the run's health), all ranks agree on a decision before any of them acts on it.
 """
 
 import logging
@@ -42,7 +42,7 @@ log = logging.getLogger("gandist")
 
 
 class Due(NamedTuple):
-    """What follows a step, by the schedules of the configuration alone: the same on all ranks."""
+    """Tasks that follow a step, by the configured schedules alone: the same on all ranks."""
 
     end: bool
     row: bool
@@ -53,7 +53,7 @@ class Due(NamedTuple):
 
 @dataclass
 class Loop:
-    """All that a rank needs for its run, and the run itself."""
+    """The state of a rank's run, and the run itself."""
 
     config: RunConfig
     storage: Storage
@@ -62,26 +62,26 @@ class Loop:
     batches: Batches
     inputs: Inputs
     game_step: Eager
-    """`Game.step`, as a CUDA graph or by Python."""
+    """`Game.step`, as a CUDA graph or called by Python."""
     probe: signals.Probe
     evaluator: Evaluator
     telemetry: Silent
     main_rank: OtherRank
-    """What writes the run and judges its health, on the main rank; silent on the others."""
+    """Writes the run and judges its health on the main rank; does nothing on the others."""
     attempt: int
     tick: Tick
-    """What has gathered since the last row."""
+    """Statistics since the last row."""
     state: State = "healthy"
     """The newest verdict on the run's health."""
     rolled_back: str = ""
-    """What the next row says of a roll-back before it."""
+    """Note on a roll-back, for the next row."""
 
     def run(self, consensus: Consensus) -> Outcome:
-        """Train until `total_kimg`, or until asked to stop, by a person or by the run's health.
+        """Train until `total_kimg`, or until a person or the run's health stops it.
 
         Raises:
             GandistError: data or storage failed.
-            OSError: what was to be written in the background could not be.
+            OSError: a background write failed.
             RuntimeError: another rank was lost.
         """
         players, goal = self.players, images_of(self.config.train.total_kimg)
@@ -92,12 +92,12 @@ class Loop:
         self.telemetry.phase("training")
         go_on, ill = "go", ""
         while go_on != "stop" and players.images_seen < goal:
-            # One round of the game, and what its schedules say is to follow
+            # One round of the game, and the tasks due after it
             before = players.images_seen
             self.step()
             is_due = self.due(before, goal)
 
-            # A row of metrics: evaluate, judge the run's health by it, publish it
+            # A row of metrics: evaluate, judge the run's health, publish
             row: dict[str, Any] = {}
             action, best = Action(), False
             if is_due.row:
@@ -107,7 +107,7 @@ class Loop:
                 action = self.judge(row, is_due.end)
                 self.publish(row)
 
-            # All ranks agree on how to go on: on, on after a checkpoint, or to the end
+            # All ranks agree: go on, save and go on, or end
             stop_asked = (lambda: True) if action.kind == "stop" else self.main_rank.stop_asked
             go_on = consensus.step(row, is_due.end, stop_asked)
 
@@ -115,7 +115,7 @@ class Loop:
             if is_due.samples:
                 self.main_rank.samples(players, self.inputs)
 
-            # A checkpoint, unless the run is ill: then it goes back to an earlier one, or ends without
+            # A checkpoint, unless the run is unhealthy: then roll back, or end without one
             if action.kind == "stop":
                 ill = action.reason
             elif action.kind == "roll_back":
@@ -129,7 +129,7 @@ class Loop:
         return Outcome("stopped" if go_on == "stop" or message else "done", players.images_seen, message)
 
     def step(self) -> None:
-        """One round of the game, with everything random drawn for it; its statistics are gathered."""
+        """Play one round of the game with freshly drawn random numbers, and gather its statistics."""
         players, n_critic, start = self.players, self.config.game.n_critic, time.perf_counter()
         # A batch of real images for each update of D
         raw = [self.batches.next() for _ in range(n_critic)]
@@ -144,7 +144,7 @@ class Loop:
         self.telemetry.step(images // self.ranks.world_size, time.perf_counter() - start, wait_s)
 
     def due(self, before: int, goal: int) -> Due:
-        """What follows the step that began at `before` images seen."""
+        """Tasks due after the step that began at `before` images seen."""
         plan, seen = self.config.train, self.players.images_seen
         end = seen >= goal
         evaluation = self.evaluator.due(before, seen, end)
@@ -157,7 +157,7 @@ class Loop:
         )
 
     def begin_tick(self) -> None:
-        """Gather for the next row, from here on."""
+        """Start gathering for the next row."""
         self.tick = self.tick.next(self.players.images_seen)
 
     def row(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class Loop:
         }
 
     def evaluate(self, row: dict[str, Any]) -> bool:
-        """Measure G's average into the row; whether it is the best so far, which the main rank knows."""
+        """Add measures of G's average to the row; returns whether it is the best so far, as the main rank knows."""
         start = time.perf_counter()
         self.telemetry.phase("evaluating")
         result = self.evaluator.evaluate(self.players)
@@ -188,7 +188,7 @@ class Loop:
         return self.main_rank.evaluation(result)
 
     def judge(self, row: dict[str, Any], end: bool) -> Action:
-        """Decide, on the main rank, what is to be done about the run's health; the verdict goes into the row."""
+        """Decide on the main rank what to do about the run's health, and add the verdict to the row."""
         decided = self.main_rank.judge(row, self.state, self.players.rollbacks, end)
         verdict, action = self.ranks.gather(decided)[0]
         self.state = verdict.state
@@ -196,7 +196,7 @@ class Loop:
         return action
 
     def publish(self, row: dict[str, Any]) -> None:
-        """Serve and record the row; the next one's tick begins."""
+        """Serve and record the row; the next tick begins."""
         if self.rolled_back:
             row["rollback"], self.rolled_back = self.rolled_back, ""
         self.telemetry.tick(row)
@@ -208,32 +208,32 @@ class Loop:
         self.tick.stall_s += self.main_rank.save(self.players)
 
     def roll_back(self, action: Action) -> None:
-        """Go on from an earlier checkpoint with smaller learning rates, as if what came after had not been."""
+        """Resume from an earlier checkpoint with smaller learning rates, as if the later steps had not happened."""
         players = self.players
         seen, rollbacks, lr_scale = players.images_seen, players.rollbacks + 1, players.lr_scale
         if self.ranks.is_main:
             log.warning("roll back from images_seen=%d to %d: %s", seen, action.to, action.reason)
-        # Files first; the checkpoint may only now have been written whole, so the others wait for the main rank
+        # Files first: the checkpoint may still be being written, so the other ranks wait for the main rank
         self.main_rank.roll_back_to(action.to, rollbacks)
         self.ranks.gather(None)
-        # The players, but for what is to outlast a roll-back
+        # The players, except for state that must survive a roll-back
         checkpoint.read(self.storage, f"{action.to:08d}").restore(players)
         players.rollbacks, players.lr_scale = rollbacks, lr_scale * self.config.health.lr_factor
-        # The step is captured anew, images come from there on, and the next row says what happened
+        # Capture the step anew, load images from that position, and note the roll-back for the next row
         self.game_step.reset()
         self.batches.restart(players.images_seen)
         self.state, self.rolled_back = "healthy", f"from {seen} images: {action.reason}"
         self.begin_tick()
-        # A checkpoint that knows of the roll-back
+        # A checkpoint that records the roll-back
         self.save()
 
 
 def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, start: str, closing: ExitStack) -> Loop:
-    """A loop that can run, of what this rank has loaded. Every training rank calls it, once all of them have loaded.
+    """A loop that can run, from this rank's loaded data. All training ranks call it after every one has loaded.
 
     Args:
-        start: what all attempts of one start of the run have in common; "" where there is one attempt only.
-        closing: ends what is begun here.
+        start: identifier shared by all attempts of one start of the run; "" if there is only one attempt.
+        closing: ends the resources that are opened here.
 
     Raises:
         GandistError: metrics cannot be served as configured.
@@ -244,7 +244,7 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
         for warning in dataset.condition_warnings(config, index):
             log.warning(warning)
 
-    # The game, its networks wrapped for the ranks; its step; what a step is given; what a row looks at
+    # The game, its networks wrapped for the ranks; its step; the step's inputs; the probe of health
     game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
     game_step = stepper(config, game, players, ranks)
     closing.callback(game_step.reset)
@@ -260,7 +260,7 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
             *(ranks.device, precision, game_step.mode, torch.get_num_threads()),
         )
 
-    # The attempt, numbered by the main rank; from here on the run is this one's
+    # The attempt, numbered by the main rank; from here on it owns the run
     claimed = claim(storage, start) if ranks.is_main else None
     number = max(1, *ranks.gather(claimed.number if isinstance(claimed, Attempt) else 0))
     telemetry = serve(config, storage, ranks, players, number, closing)
@@ -306,7 +306,7 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
 def serve(
     config: RunConfig, storage: Storage, ranks: Ranks, players: Players, attempt: int, closing: ExitStack
 ) -> Silent:
-    """Serve this rank's metrics, as far as they are known; the run's folder tells Prometheus where all ranks' are.
+    """Serve this rank's metrics, with totals known so far; the run's folder lists the targets of all ranks.
 
     Raises:
         ConfigError: the port is taken, or the folder cannot be used.

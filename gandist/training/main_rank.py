@@ -1,6 +1,6 @@
-"""What the main rank alone does for a run: it takes an attempt, writes the run's files, and judges its health.
+"""The main rank's tasks: it claims an attempt, writes the run's files, and judges the run's health.
 
-`OtherRank` has the same calls and does nothing, so that the loop of all ranks is one.
+`OtherRank` has the same calls and does nothing, so that all ranks run the same loop.
 """
 
 import logging
@@ -23,26 +23,26 @@ from gandist.training.outputs import Outputs
 log = logging.getLogger("gandist")
 
 REMOTE_POLL_S = 5.0
-"""How often, at most, an object store is asked whether the run is to end."""
+"""Minimum seconds between two looks at an object store for a request to stop."""
 
 
 class OtherRank:
-    """A rank that writes nothing of a run."""
+    """A rank that writes no files of the run."""
 
     overtaken = ""
-    """Which later attempt has taken the run over, as a message; "" while none has."""
+    """Message that a later attempt has taken the run over; "" if none has."""
 
     def samples(self, players: Players, inputs: Inputs) -> None:
         """Draw the grid of samples; it is written in the background."""
 
     def evaluation(self, result: Result) -> bool:
-        """Record an evaluation; whether it is the best so far. Only the main rank knows."""
+        """Record an evaluation; returns whether it is the best so far, which only the main rank knows."""
         return False
 
     def judge(self, row: Row, before: State, rollbacks: int, done: bool) -> tuple[Verdict, Action]:
-        """The verdict on a run whose newest row this is, and what is to be done. Only the main rank knows.
+        """The verdict on the run after its newest row, and the action to take. Only the main rank knows both.
 
-        `before` is the verdict until now, `rollbacks` how many there were, `done` whether the run ends here anyway.
+        `before` is the previous verdict, `rollbacks` the number of roll-backs, `done` whether the run ends here anyway.
         """
         return Verdict(), Action()
 
@@ -50,14 +50,14 @@ class OtherRank:
         """Append a row to `metrics.jsonl`."""
 
     def save(self, players: Players) -> float:
-        """Start writing a checkpoint; how long training stood still for it, in seconds."""
+        """Start writing a checkpoint; returns for how many seconds training stood still."""
         return 0.0
 
     def roll_back_to(self, images_seen: int, number: int) -> None:
-        """Take the run's files back to the checkpoint at `images_seen`; this is the roll-back of that `number`."""
+        """Restore the run's files to the checkpoint at `images_seen`, as roll-back `number`."""
 
     def stop_asked(self) -> bool:
-        """Whether the run's storage says to end: on request, or because a later attempt has taken over."""
+        """Whether the run's storage asks to stop: on request, or because a later attempt has taken over."""
         return False
 
     def wait(self) -> None:
@@ -68,13 +68,13 @@ class OtherRank:
 
 
 class MainRank(OtherRank):
-    """The rank that writes a run, until a later attempt at it takes over.
+    """The rank that writes a run, until a later attempt takes over.
 
-    It then writes nothing more, says so in `overtaken`, and goes on: it must not leave the others alone in the middle
-    of a step. `stop_asked` ends the run on all ranks at the next poll.
+    It then writes nothing more, sets `overtaken`, and goes on: the other ranks still need it to finish the step.
+    `stop_asked` ends the run on all ranks at the next poll.
 
     Raises, in every call:
-        OSError: what was begun to be written in the background could not be.
+        OSError: a background write failed.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class MainRank(OtherRank):
         claimed: Attempt | OvertakenError,
         files: Callable[[Attempt], Outputs],
     ) -> None:
-        """`claimed` is what `claim` gave, `files` opens the files of an attempt."""
+        """`claimed` is the result of `claim`; `files` opens the files of an attempt."""
         self._health, self._method, self._storage = config.health, method_of(config), storage
         self._attempt: Attempt | None = None
         self._outputs: Outputs | None = None
@@ -97,7 +97,7 @@ class MainRank(OtherRank):
 
     @contextmanager
     def _until_overtaken(self) -> Iterator[None]:
-        """Every change of the run's files stands in here: the only place that knows what being overtaken means."""
+        """Every change of the run's files runs inside this: the only place that handles being overtaken."""
         try:
             yield
         except OvertakenError as error:
@@ -108,7 +108,7 @@ class MainRank(OtherRank):
         """The files of this attempt.
 
         Raises:
-            OvertakenError: it was overtaken before it had any.
+            OvertakenError: another attempt took over before they were opened.
         """
         if self._outputs is None:
             raise OvertakenError(self.overtaken)
@@ -174,9 +174,9 @@ class MainRank(OtherRank):
 
 
 def claim(storage: Storage, start: str) -> Attempt | OvertakenError:
-    """This start's next attempt at the run; where a later start has taken over, what says so.
+    """This start's next attempt at the run; an error if a later start has taken over.
 
-    It is no exception yet: the other ranks are waiting for the attempt's number.
+    The error is returned, not raised: the other ranks are still waiting for the attempt's number.
     """
     try:
         return Attempt(storage, start)

@@ -1,4 +1,4 @@
-"""What the main rank writes of a run: its configuration, metrics, sample grids and checkpoints."""
+"""The main rank's files of a run: configuration, metrics, sample grids and checkpoints."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -42,7 +42,7 @@ class Outputs:
         encoder: str = "",
         captions: Sequence[str] = (),
     ) -> None:
-        """`captions` are those that the rows of the samples are drawn to, by vectors that `encoder` made."""
+        """`captions` condition the rows of the samples, by vectors from `encoder`."""
         self.config = config
         self.storage = storage = attempt.fenced
         storage.write_bytes("config.yaml", yaml.safe_dump(config.resolved(), sort_keys=False).encode())
@@ -82,8 +82,8 @@ class Outputs:
         """Append a row to `metrics.jsonl`.
 
         Raises:
-            OSError: a checkpoint or a grid of samples could not be written.
-            OvertakenError: another attempt has taken over, as from all that follows.
+            OSError: an earlier checkpoint or grid of samples could not be written.
+            OvertakenError: another attempt has taken over; the calls below raise it too.
         """
         self.writer.check()
         self._drawing.check()
@@ -93,9 +93,9 @@ class Outputs:
 
     @torch.no_grad()
     def samples(self, players: Players, inputs: Inputs) -> None:
-        """Write `samples/NNNNNNNN.*`: G_ema on latents that stay the same; one class, or one caption, a row.
+        """Write `samples/NNNNNNNN.*`: G_ema on fixed latents, with one class or one caption per row.
 
-        What comes after drawing the samples goes on in the background; that of the preview before is waited for.
+        After the samples are drawn, the rest runs in the background. The call first waits for the previous grid.
         """
         z, y = inputs.of_samples(inputs.sample_rows(ROWS), COLUMNS)
         rows, seen = inputs.medium.from_network(players.G_ema.eval()(z, y)), players.images_seen
@@ -110,17 +110,17 @@ class Outputs:
         return preview
 
     def evaluation(self, result: Result) -> bool:
-        """Record an evaluation; whether it is the best so far, so that its checkpoint is to be kept."""
+        """Record an evaluation; returns whether it is the best so far, so that its checkpoint must be kept."""
         self.evaluations.add(result)
         return self.evaluations.best() == result.images_seen
 
     def recent(self, row: Row) -> list[Row]:
-        """The rows of the run until now, this one last; from storage after a restart."""
+        """The run's rows until now, with this one last; read from storage after a restart."""
         return [*self._rows, row]
 
     def rollback_target(self) -> int | None:
-        """Images seen at the checkpoint to go back to: the best, else the newest from when all was well; None where
-        there is none."""
+        """Images seen at the rollback target: the best checkpoint, else the newest one from a healthy time; None
+        without one."""
         self.writer.wait()
         there = [int(name) for name in names(self.storage)]
         best = self.evaluations.best()
@@ -130,7 +130,7 @@ class Outputs:
         return max((seen for seen in there if seen <= well), default=None)
 
     def roll_back_to(self, images_seen: int, number: int) -> None:
-        """Take the run's files back to the checkpoint at `images_seen`; later rows go to `rolled-back-NUMBER.jsonl`."""
+        """Restore the run's files to the checkpoint at `images_seen`; later rows move to `rolled-back-NUMBER.jsonl`."""
         self.wait()
         for name in names(self.storage):
             if int(name) > images_seen:
@@ -143,7 +143,7 @@ class Outputs:
         self._open(images_seen)
 
     def save(self, players: Players) -> float:
-        """Start writing a checkpoint; how long training stood still for it, in seconds."""
+        """Start writing a checkpoint; returns for how many seconds training stood still."""
         return self.writer.save(players)
 
     def wait(self) -> None:
@@ -159,7 +159,7 @@ class Outputs:
         """
         self._log.close()
         self.evaluations.close()
-        with ExitStack() as closing:  # each of them, whatever the one before raised
+        with ExitStack() as closing:  # all of them, even if one raises
             closing.callback(self.trackers.close)
             closing.callback(self._drawing.close)
             closing.callback(self.writer.close)

@@ -1,4 +1,4 @@
-"""How the step is played: captured as a CUDA graph, by Python, or with its networks compiled."""
+"""Execution of the step: captured as a CUDA graph, by Python, or with compiled networks."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ log = logging.getLogger("gandist")
 
 
 def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks) -> Eager:
-    """The step as `config.step` asks for it, or eagerly where that cannot be; the log says why."""
+    """The step as `config.step` requests it, or eagerly if that is impossible; the log says why."""
     if config.step == "compile":
         compile_networks(game, players)
     obstacle = ""
@@ -31,7 +31,7 @@ def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks
     else:
         if config.step == "graph" and ranks.is_main:
             log.warning("step=eager: %s", obstacle)
-        # DDP wants its steps on the stream that it was made on.
+        # DDP requires its steps on the stream that it was made on.
         found = Eager(game.step, ranks.stream if ranks.gradients else None)
     if config.step == "compile":
         found.mode = "compile"
@@ -39,7 +39,7 @@ def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks
 
 
 def compile_networks(game: Game | Elbo, players: Players) -> None:
-    """Let torch.compile fuse what the networks do: D only where no penalty differentiates it twice, or forward."""
+    """Let torch.compile fuse the networks; D only if no penalty differentiates it twice or in forward mode."""
     slopes = isinstance(game, Game) and any(penalty.slopes for penalty in game.rules.penalties_of("D").values())
     if slopes:
         log.info("step=compile: not of D, whose slope a penalty needs: compiled functions have no second derivative")

@@ -1,4 +1,4 @@
-"""What gathers between two rows of `metrics.jsonl`: statistics on the device, times on the host."""
+"""Values gathered between two rows of `metrics.jsonl`: statistics on the device, times on the host."""
 
 import time
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ class Tick:
     """A rank's steps since the last row.
 
     Args:
-        names: of the statistics that each step gives.
-        images_seen: at the tick's beginning.
+        names: names of the statistics that each step returns.
+        images_seen: images seen at the tick's beginning.
     """
 
     def __init__(self, names: Sequence[str], images_seen: int, device: torch.device) -> None:
@@ -28,11 +28,11 @@ class Tick:
         self.steps, self.wait_s, self.stall_s = 0, 0.0, 0.0
 
     def next(self, images_seen: int) -> Self:
-        """A new one, which begins here."""
+        """A new tick, which begins here."""
         return type(self)(self._names, images_seen, self._device)
 
     def add(self, statistics: Tensor, wait_s: float) -> None:
-        """Take a step's statistics, on the device, and how long it waited for its images."""
+        """Add a step's statistics, on the device, and its wait for images."""
         finite = statistics.isfinite()
         self._sums += torch.where(finite, statistics, 0.0)
         self._finite += finite
@@ -40,12 +40,12 @@ class Tick:
         self.steps += 1
 
     def row(self, players: Players, ranks: Ranks, probe: Probe, damaged: int) -> dict[str, Any]:
-        """What all ranks measured, equal on each of them: the only point where statistics leave the device.
+        """The metrics of all ranks, equal on each of them: the only point where statistics leave the device.
 
-        `damaged`: samples of this rank that were replaced by sound ones.
+        `damaged`: this rank's samples that were replaced by sound ones.
         """
         skipped = torch.stack([players.D.skipped, players.G.skipped])
-        # Penalties are not finite in updates in which they are not due.
+        # Penalties are NaN in updates in which they are not due.
         played = torch.tensor([not name.startswith("penalty/") for name in self._names], device=self._device)
         nonfinite = 1 - self._finite[played].min() / self.steps
         looks = probe.look(players, nonfinite)

@@ -1,4 +1,4 @@
-"""What a rank does around its training loop: it joins the others, loads, agrees with them, and runs or waits."""
+"""A rank around its training loop: it joins the others, loads, agrees with them, and runs or waits."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,9 +13,9 @@ from gandist.training.loop import Loop, build
 
 
 def train(config: RunConfig, checkpoints: Checkpoints, host: Host) -> Outcome:
-    """Train as one rank, from the newest sound checkpoint on, or from the start where there is none.
+    """Train as one rank, from the newest sound checkpoint, or from the start if there is none.
 
-    What is wrong before the first step is an Outcome, on all ranks alike: trying again would not mend it.
+    An error before the first step is returned as an Outcome, the same on all ranks: a retry would not fix it.
 
     Raises:
         GandistError: data or storage failed in mid-run.
@@ -40,16 +40,16 @@ def train(config: RunConfig, checkpoints: Checkpoints, host: Host) -> Outcome:
 def prepare_loop(
     config: RunConfig, checkpoints: Checkpoints, ranks: Ranks, start: str, closing: ExitStack
 ) -> tuple[Loop | None, str]:
-    """The loop of this rank, which is None for a surplus one; or why the run is refused, on all ranks alike.
+    """This rank's loop, None for a surplus rank; or the reason to refuse the run, the same on all ranks.
 
-    `gather_all` and what `build` does are calls of all ranks together; each comes after an agreement.
+    `gather_all` and `build` make collective calls; each follows an agreement of the ranks.
     """
     closing.callback(checkpoints.release)
-    # The main rank finds the checkpoint to go on from: all agree on it, or on why there is none to be had
+    # The main rank finds the checkpoint to resume from; all ranks agree on it, or on why it is unavailable
     resume, refusal = _newest(checkpoints) if ranks.is_main else ("", "")
     resume, refusal = ranks.gather_all((resume, refusal))[0]
 
-    # Each rank that trains loads on its own, and all agree on whether every one could
+    # Each training rank loads on its own, and all agree on whether every one succeeded
     loaded = None
     if not refusal and not ranks.surplus:
         try:
@@ -60,14 +60,14 @@ def prepare_loop(
     if refusals:
         return None, refusals[0]
 
-    # Those that train build the rest of it together
+    # The training ranks build the rest of the loop together
     if loaded is None:
         return None, ""
     return build(config, checkpoints.storage, ranks, loaded, start, closing), ""
 
 
 def _newest(checkpoints: Checkpoints) -> tuple[str, str]:
-    """Name of the checkpoint to go on from, "" where there is none; or why it cannot be had."""
+    """Name of the checkpoint to resume from, "" if there is none; or the reason why it is unavailable."""
     try:
         found = checkpoints.newest()
     except GandistError as error:
@@ -77,7 +77,7 @@ def _newest(checkpoints: Checkpoints) -> tuple[str, str]:
 
 @contextmanager
 def _explain_lost_contact(ranks: Ranks, config: RunConfig, checkpoints: Checkpoints) -> Iterator[None]:
-    """Raise a RunError, which says how to go on, for an error which says that another rank is gone."""
+    """Turn an error that means a lost rank into a RunError, which says how to go on."""
     try:
         yield
     except RuntimeError as error:

@@ -1,11 +1,11 @@
-"""What runs on the device. Imports Triton: only `gandist.gan.kernels.usable` says whether this module may be imported.
+"""Kernels for the device. Imports Triton: check `gandist.gan.kernels.usable` before importing this module.
 
-All kernels walk over tiles of ROWS x COLS elements: in channels_last a row is a pixel and its columns are channels;
-in NCHW a row is a row of pixels and its columns are those. Tensors are read by their strides, in any layout, also
-expanded ones. Sums are float32, float64 for float64, and have one order: results repeat bit for bit.
+All kernels walk over tiles of ROWS x COLS elements. In channels_last, a row is a pixel and its columns are channels; in
+NCHW, a row is a row of pixels and its columns are pixels. Tensors are read by their strides, in any layout, expanded
+ones included. Sums use float32 (float64 for float64) in a fixed order, so results repeat bit for bit.
 
-Tiles have a fixed size. There is nothing to tune while a CUDA graph is captured, and little to gain: with some hundred
-bytes in flight a thread these kernels wait for memory only. 1024 elements for 128 threads are 8 each, in bfloat16
+Tiles have a fixed size. Tuning is impossible while a CUDA graph is captured, and would gain little: with some hundred
+bytes in flight per thread, these kernels are bound by memory. 1024 elements over 128 threads are 8 each: in bfloat16,
 the 16 bytes that one instruction loads.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
@@ -22,12 +22,12 @@ TILE = 1024
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
 """Products are rounded before they are added, as torch rounds them; Triton's default differs between versions."""
 STEPS = 8
-"""Tiles one above the other that a program sums in channels_last. More would leave 4x4 images too few programs."""
+"""Stacked tiles that a program sums in channels_last. A larger value gives 4x4 images too few programs."""
 
 
 @triton.jit
 def places(step, N, C, H, W, LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
-    """(n, c, h, w) in the step-th tile of (N, C, H, W), as [ROWS, 1] or [1, COLS], and which of them exist."""
+    """(n, c, h, w) in the step-th tile of (N, C, H, W), as [ROWS, 1] or [1, COLS], and the mask of valid ones."""
     r = (step * ROWS + tl.arange(0, ROWS))[:, None]
     k = (tl.program_id(1) * COLS + tl.arange(0, COLS))[None, :]
     if LAST:
@@ -36,7 +36,7 @@ def places(step, N, C, H, W, LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.co
     else:
         n, c, h, w = r // (C * H), r // H % C, r % H, k
         inside = (r < N * C * H) & (k < W)
-    # Offsets may pass 2^31.
+    # Offsets may exceed 2^31.
     return n.to(tl.int64), c.to(tl.int64), h.to(tl.int64), w.to(tl.int64), inside
 
 
@@ -45,7 +45,7 @@ def up_kernel(
     x, y, N, C, H, W, xn, xc, xh, xw, yn, yc, yh, yw,
     T: tl.constexpr, LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
-    """Each pixel of x and its neighbours to the right and below make four of y; H and W are x's."""
+    """Each pixel of x with its right and lower neighbours makes four pixels of y; H and W are x's."""
     n, c, h, w, inside = places(tl.program_id(0), N, C, H, W, LAST, ROWS, COLS)
     right, below = inside & (w + 1 < W), inside & (h + 1 < H)
     at = x + n * xn + c * xc + h * xh + w * xw
@@ -82,7 +82,7 @@ def gated_kernel(
     x, b, gate, y, N, C, H, W, xn, xc, xh, xw, bc, gn, gc, gh, gw, yn, yc, yh, yw,
     SLOPE: tl.constexpr, T: tl.constexpr, LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
-    """y = x + b where gate > 0, else SLOPE (x + b). Without b nothing is added; without gate, x + b is its own."""
+    """y = x + b where gate > 0, else SLOPE (x + b). Without b, y = x or SLOPE x; without a gate, x + b is the gate."""
     n, c, h, w, inside = places(tl.program_id(0), N, C, H, W, LAST, ROWS, COLS)
     value = tl.load(x + n * xn + c * xc + h * xh + w * xw, inside, other=0).to(T)
     if b is not None:
@@ -100,10 +100,10 @@ def summed_kernel(
     SLOPE: tl.constexpr, T: tl.constexpr, STEPS: tl.constexpr,
     LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
-    """y = x where gate > 0, else SLOPE x; sums are of y before it is rounded.
+    """y = x where gate > 0, else SLOPE x; the sums are of y before rounding.
 
-    In channels_last each program sums STEPS tiles down their columns, to sums (programs, C); in NCHW each tile along
-    its rows, to sums (N C H, tiles in a row).
+    In channels_last each program sums STEPS tiles down their columns, to sums (programs, C). In NCHW each program sums
+    one tile along its rows, to sums (N C H, tiles in a row).
     """
     step = tl.program_id(0) * STEPS
     total = tl.zeros([ROWS, COLS], T)
@@ -142,7 +142,7 @@ def down(x: Tensor) -> Tensor:
 
 
 def gated(x: Tensor, b: Tensor | None, gate: Tensor | None, slope: float) -> Tensor:
-    """x + b[c] where gate > 0, else slope (x + b[c]), (N, C, H, W); gate is x + b where there is none."""
+    """x + b[c] where gate > 0, else slope (x + b[c]), (N, C, H, W); without a gate, x + b is the gate."""
     like = x if gate is None else gate
     last = channels_last(like)
     y = empty(x, x.shape, last)
@@ -171,7 +171,7 @@ def summed(x: Tensor, gate: Tensor, slope: float) -> tuple[Tensor, Tensor]:
 
 
 def channels_last(x: Tensor) -> bool:
-    """As torch tells it by the strides: also of slices, and not of C = 1, where both layouts are one."""
+    """Whether torch sees channels_last in the strides: also for slices; not for C = 1, where the layouts coincide."""
     return 0 < x.stride(1) < x.stride(3)
 
 
@@ -185,7 +185,7 @@ def accumulator(x: Tensor) -> tl.dtype:
 
 
 def tile(columns: int) -> tuple[int, int]:
-    """Its rows and columns: 32 to 128 of these if they divide evenly into so many, else as many as there are."""
+    """Rows and columns of a tile: 32 to 128 columns if that divides evenly, else enough for all, at most 128."""
     k = math.gcd(columns, 128)
     if k < 32:
         k = min(triton.next_power_of_2(columns), 128)
@@ -193,7 +193,7 @@ def tile(columns: int) -> tuple[int, int]:
 
 
 def grid(shape: tuple[int, ...], last: bool, steps: int) -> tuple[int, int]:
-    """Programs down and across (N, C, H, W) where each takes `steps` tiles, one above the other."""
+    """Programs down and across (N, C, H, W), each with `steps` stacked tiles."""
     N, C, H, W = shape
     rows, columns = (N * H * W, C) if last else (N * C * H, W)
     ROWS, COLS = tile(columns)
@@ -201,11 +201,11 @@ def grid(shape: tuple[int, ...], last: bool, steps: int) -> tuple[int, int]:
 
 
 def launch(kernel, shape: tuple[int, ...], last: bool, *arguments, steps: int = 1, **constants) -> None:
-    """Run over the tiles of (N, C, H, W); nothing where it is empty. The first argument is on the device."""
+    """Run a kernel over the tiles of (N, C, H, W); no launch if it is empty. The first argument is on the device."""
     if 0 in shape:
         return
     ROWS, COLS = tile(shape[1] if last else shape[3])
-    with torch.cuda.device_of(arguments[0]):  # Triton launches on the current one
+    with torch.cuda.device_of(arguments[0]):  # Triton launches on the current device
         kernel[grid(shape, last, steps)](*arguments, **constants, LAST=last, ROWS=ROWS, COLS=COLS, **OPTIONS)
 
 
@@ -213,6 +213,6 @@ def probe(device: str) -> None:
     """Run a kernel.
 
     Raises:
-        Exception: anything that Triton or a part it lacks may raise.
+        Exception: any error of Triton or of a missing part.
     """
     up(torch.zeros(1, 1, 1, 1, device=device))

@@ -1,4 +1,4 @@
-"""Network pairs, one paper a module. A pair is a function of the shapes it must fit."""
+"""Network pairs, one paper a module. A pair is built for given shapes."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -15,36 +15,36 @@ def _z_dim(shape: Shape) -> int:
 
 
 class Pair(NamedTuple):
-    """Builders of the two players, and what they can be built to.
+    """Builders of the two players, and the options that they support.
 
-    A generator maps (z: (N, latents), y) to images (N, C, H, W), black at -1 and white at 1; a discriminator maps
-    (x: (N, C, H, W), y) to scores, the higher the more real: one tensor (N, ...), or a sequence of them. y is (N,)
-    int64 classes, (N, text_dim) float32 caption vectors, or None.
+    A generator maps (z: (N, latents), y) to images (N, C, H, W), black at -1 and white at 1. A discriminator maps
+    (x: (N, C, H, W), y) to scores, higher for real: one tensor (N, ...), or a sequence of tensors. y is (N,) int64
+    classes, (N, text_dim) float32 caption vectors, or None.
     """
 
     generator: Callable[[Shape], nn.Module]
     discriminator: Callable[[Shape], nn.Module]
     norms_G: tuple[str, ...] = ("none",)
-    """Normalisations that G can have; the first is the paper's."""
+    """Normalisations that G supports; the first is the paper's."""
     norms_D: tuple[str, ...] = ("none",)
-    """Normalisations that D can have; the first is the paper's."""
+    """Normalisations that D supports; the first is the paper's."""
     resolutions: tuple[int, ...] = (32, 64, 128, 256)
     conditions: tuple[Literal["none", "class", "text"], ...] = ("none", "class")
-    """What y may be."""
+    """Kinds of condition y that the pair supports."""
     latents: Callable[[Shape], int] = _z_dim
-    """How many numbers G draws from for an image: z, and what else it samples."""
+    """Random numbers that G takes for each image: z, and any further noise."""
     levels: bool = False
-    """Whether it takes the channels of each level, `Shape.widths`."""
+    """Whether the pair takes the channels of each level, `Shape.widths`."""
     minibatch_std: bool = False
-    """Whether D can have a minibatch standard deviation."""
+    """Whether D supports a minibatch standard deviation."""
     second_stage: bool = False
-    """Whether G builds on the generator of a first stage's run."""
+    """Whether G builds on the generator of a first-stage run."""
     medium: str = "image"
-    """Of which samples it is: a name in `gandist.media.kinds.MEDIA`."""
+    """Kind of sample: a name in `gandist.media.kinds.MEDIA`."""
     options: type[Options] = Options
-    """The class of the options that are its own; `model.options` holds their values."""
+    """Class of the pair's own options; `model.options` holds their values."""
     encodes: bool = False
-    """Whether D's seat is taken by an encoder (x, y) -> (mean, log variance) of z, as in a VAE."""
+    """Whether an encoder (x, y) -> (mean, log variance) of z takes D's place, as in a VAE."""
 
 
 ALL = ("batch", "sync", "group", "none")

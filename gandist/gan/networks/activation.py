@@ -1,12 +1,12 @@
-"""Bias and leaky ReLU in one pass: y = leaky_relu(x + b[c]), with derivatives of every order in either mode.
+"""Bias and leaky ReLU in one pass: y = leaky_relu(x + b[c]), differentiable to every order in either mode.
 
-Piecewise linear, so two maps are all its derivatives. With the gate y > 0 held fixed, `_Gated` takes (x, b) to x + b
-or slope (x + b), pixel by pixel; its adjoint, `_Summed`, takes g to g or slope g, and to the sums of that by channel.
-Each is the other's derivative backwards, and its own forwards. The gate is read off the result, so x is not kept, and
-at 0 the slope is that of the negative side, as torch has it.
+The function is piecewise linear, so two maps give all its derivatives. With a fixed gate y > 0, `_Gated` maps (x, b)
+to x + b or slope (x + b), pixel by pixel. Its adjoint, `_Summed`, maps g to g or slope g, and to the channel sums of
+that. Each is the other's backward derivative, and its own forward derivative. The gate is read from the result, so x
+is not stored. At 0 the slope is that of the negative side, as in torch.
 
-One pass in place of two where a convolution adds its bias itself, and the gradient of b is summed in the pass that
-makes x's. Plain torch, the twin, is for tests: off the GPU layers do better with torch's own in-place operation.
+A convolution that adds its own bias needs two passes; this needs one. The same pass that computes the gradient of x
+also sums that of b. The plain-torch twin is for tests: off the GPU, torch's in-place operation is faster.
 """
 
 import torch
@@ -19,10 +19,10 @@ Context = torch.autograd.function.FunctionCtx
 
 
 def bias_leaky_relu(x: Tensor, b: Tensor, slope: float) -> Tensor:
-    """x: (N, C, H, W), b: (C,) -> (N, C, H, W), in x's dtype and memory format; computed in float32 at least.
+    """x: (N, C, H, W), b: (C,) -> (N, C, H, W), in x's dtype and memory format; computed in float32 or wider.
 
     Raises:
-        ValueError: slope < 0, with which the result no longer shows the sign of x + b.
+        ValueError: slope < 0; the result would no longer show the sign of x + b.
     """
     if slope < 0:
         raise ValueError(f"a leaky ReLU's slope is not negative, as {slope} is")
@@ -52,7 +52,7 @@ def _summed(x: Tensor, gate: Tensor, slope: float) -> tuple[Tensor, Tensor]:
 
 
 class _Gated(torch.autograd.Function):
-    """(x, b or None, gate or None, slope) -> y; without a gate y is its own."""
+    """(x, b or None, gate or None, slope) -> y. Without a gate, the sign of y is the gate."""
 
     @staticmethod
     def forward(x: Tensor, b: Tensor | None, gate: Tensor | None, slope: float) -> Tensor:
@@ -108,12 +108,12 @@ def _keep(ctx: Context, gate: Tensor, slope: float) -> None:
     ctx.save_for_backward(gate)
     ctx.save_for_forward(gate)
     ctx.slope = slope  # type: ignore[attr-defined]
-    # The sums' gradient is mostly absent, and b's tangent always: no zeros to be filled and added for them.
+    # The gradient of the sums is mostly absent, and b's tangent always: do not allocate zeros for them.
     ctx.set_materialize_grads(False)
 
 
 def _kept(ctx: Context) -> tuple[Tensor, float]:
-    """Detached: the gate's derivative is zero, and a graph behind it would be walked for nothing."""
+    """Detach the gate: its derivative is zero, and walking a graph behind it would be wasted work."""
     (gate,) = ctx.saved_tensors  # type: ignore[attr-defined]
     return gate.detach(), ctx.slope  # type: ignore[attr-defined]
 

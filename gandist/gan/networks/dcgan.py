@@ -1,11 +1,11 @@
 """The DCGAN pair (Radford, Metz, Chintala 2016, arXiv:1511.06434).
 
-At 32 pixels and width 64: G is z -> 256 -> 128 -> 64 -> C by 4x4 transposed convolutions with BatchNorm and ReLU,
-then Tanh; D is C -> 64 -> 128 -> 256 -> 1 by 4x4 convolutions with BatchNorm and LeakyReLU(0.2). Each doubling of
-the resolution adds a level. D ends in logits: its sigmoid is part of the objective.
+At 32 pixels and width 64, G is z -> 256 -> 128 -> 64 -> C: 4x4 transposed convolutions with BatchNorm and ReLU, then
+Tanh. D is C -> 64 -> 128 -> 256 -> 1: 4x4 convolutions with BatchNorm and LeakyReLU(0.2). Each doubling of the
+resolution adds a level. D returns logits; the objective applies the sigmoid.
 
-Conditioned on classes, G takes an embedding of y beside z (Mirza & Osindero 2014), and D adds the inner product
-of an embedding of y with its features (the projection of Miyato & Koyama 2018, arXiv:1802.05637).
+Conditioned on classes, G takes an embedding of y beside z (Mirza & Osindero 2014). D adds the inner product of an
+embedding of y and its features (the projection of Miyato & Koyama 2018, arXiv:1802.05637).
 """
 
 from itertools import pairwise
@@ -33,11 +33,11 @@ def init_dcgan(module: nn.Module) -> None:
 
 
 class Project(nn.ConvTranspose2d):
-    """A transposed convolution of a 1x1 input, computed as the matrix product that it is."""
+    """A transposed convolution of a 1x1 input, computed as a matrix product."""
 
     def forward(self, z: Tensor, output_size: list[int] | None = None) -> Tensor:
         c, out, height, width = self.weight.shape
-        # In channels_last order: the weight is a view where it is stored so, and the result is born so.
+        # Channels_last order: the weight is then a view of its storage, and the result needs no copy.
         flat = z.flatten(1) @ self.weight.permute(0, 2, 3, 1).reshape(c, -1)
         return flat.view(-1, height, width, out).permute(0, 3, 1, 2)
 
@@ -65,7 +65,7 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.apply(init_dcgan)
         if isinstance(self.embed, nn.Embedding | nn.Linear):
-            nn.init.normal_(self.embed.weight)  # on z's own scale, or the condition would drown in the noise
+            nn.init.normal_(self.embed.weight)  # on z's scale: a smaller condition would drown in the noise
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.embed is not None:

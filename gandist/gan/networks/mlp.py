@@ -1,14 +1,14 @@
 """The fully connected pair of the first GAN paper (Goodfellow et al. 2014, arXiv:1406.2661).
 
-Three hidden layers of 8 width units each, 512 at width 64: G is z -> 512 -> 512 -> 512 -> C H W with ReLU, then
-Tanh; D is C H W -> 512 -> 512 -> 512 -> 1 with LeakyReLU(0.2), ending in logits. The paper's D has maxout units and
-dropout, whose noise would be drawn inside the step.
+Three hidden layers of 8 width units each (512 at width 64). G is z -> 512 -> 512 -> 512 -> C H W with ReLU, then
+Tanh. D is C H W -> 512 -> 512 -> 512 -> 1 with LeakyReLU(0.2) and returns logits. The paper's D has maxout units and
+dropout instead; dropout would draw noise inside the step.
 
 Conditioned on classes, both take an embedding of y beside their input (Mirza & Osindero 2014, arXiv:1411.1784).
 
-The paper leaves the initialisation open. Layers with a rectifier start from He's (2015, arXiv:1502.01852, eq. 10 and
-15), which keeps the size of the features from layer to layer; the last ones from Glorot's (2010), by which the first
-images lie where Tanh is steep. Biases start at 0.
+The paper does not give the initialisation. Layers with a rectifier use He's (2015, arXiv:1502.01852, eq. 10 and 15),
+which keeps the size of the features from layer to layer. The last layers use Glorot's (2010), which puts the first
+images where Tanh is steep. Biases start at 0.
 """
 
 import math
@@ -21,7 +21,7 @@ from gandist.gan.networks.shape import Shape, condition
 
 
 def _layers(features: int, hidden: int, out: nn.Linear, slope: float) -> nn.Sequential:
-    """features -> hidden -> hidden -> hidden, each with a rectifier of negative slope `slope`, -> `out`."""
+    """features -> hidden -> hidden -> hidden, each with a leaky rectifier of negative slope `slope`, -> `out`."""
     layers: list[nn.Module] = []
     for inputs in (features, hidden, hidden):
         layer = nn.Linear(inputs, hidden)
@@ -59,7 +59,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.embed = condition(shape, shape.z_dim)
         pixels = shape.channels * shape.resolution**2
-        # No bias on the score: under a relativistic objective its gradient is null.
+        # No bias on the score: a relativistic objective would give it no gradient.
         out = nn.Linear(8 * shape.width, 1, bias=False)
         self.layers = _layers(pixels + (shape.z_dim if self.embed else 0), 8 * shape.width, out, slope=0.2)
         spectral(self, shape.norm)

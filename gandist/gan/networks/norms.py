@@ -17,12 +17,12 @@ from gandist.errors import ConfigError
 log = logging.getLogger("gandist")
 
 GROUPS = 32
-"""Groups of GroupNorm (Wu & He 2018, arXiv:1803.08494), or as many below as leave 4 channels to each: a channel that is
-normalised by itself has lost its mean."""
+"""Groups of GroupNorm (Wu & He 2018, arXiv:1803.08494), or fewer if a group would have under 4 channels: a channel
+normalised alone loses its mean."""
 
 
 def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
-    """The feature normalisation `name` over `channels`; nothing for `none` and for `spectral`, which is of weights."""
+    """The feature normalisation `name` over `channels`; the identity for `none` and for `spectral` (a weight norm)."""
     if name == "batch":
         return nn.BatchNorm2d(channels, affine=affine)
     if name == "sync":
@@ -33,7 +33,7 @@ def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
 
 
 class GroupNorm(nn.GroupNorm):
-    """torch's, of plain operations: its own fails in forward mode under autocast and in channels_last."""
+    """GroupNorm from plain operations: torch's fails in forward mode under autocast and in channels_last."""
 
     def forward(self, x: Tensor) -> Tensor:
         x32 = at_least_float32(x)
@@ -44,13 +44,13 @@ class GroupNorm(nn.GroupNorm):
         return out.to(x.dtype)
 
     def _over_groups(self, x: Tensor) -> Tensor:
-        """For each channel the mean of its group, (N, C, 1, 1)."""
+        """The mean of each channel's group, (N, C, 1, 1)."""
         means = x.mean((2, 3)).reshape(len(x), self.num_groups, -1)
         return means.mean(2, keepdim=True).expand_as(means).reshape(len(x), -1, 1, 1)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """x in float32, or float64 where it is: what statistics and losses are computed in, whatever networks ran in."""
+    """x in float32, or unchanged if float64. Statistics and losses use it whatever precision the networks ran in."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -60,7 +60,7 @@ def _order(x: Tensor) -> torch.memory_format:
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum of each rank's tensor, on all of them; differentiable as often as one likes."""
+    """The sum of all ranks' tensors, on every rank; differentiable to every order."""
 
     @staticmethod
     def forward(x: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -85,9 +85,9 @@ def _sum_over_ranks(x: Tensor, group: dist.ProcessGroup) -> Tensor:
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """BatchNorm over the images of all ranks: N ranks normalise as one would.
+    """BatchNorm over the images of all ranks: the result is that of one process.
 
-    torch's own runs on accelerators only; this one also on CPUs. Every rank must hold equally many images.
+    Unlike torch's, it also runs on CPUs. Every rank must hold the same number of images.
     """
 
     group: dist.ProcessGroup | None = None
@@ -123,11 +123,11 @@ def synchronise(net: nn.Module, group: dist.ProcessGroup | None) -> None:
 class Spectral(nn.Module):
     """W / sigma(W) with sigma = u^T W v (Miyato et al. 2018, arXiv:1802.05957, eq. 8), as a parametrisation.
 
-    The forward pass changes nothing: `iterate` takes the power iteration's step, once an update of D.
+    The forward pass has no side effect: `iterate` takes one step of the power iteration per update of D.
     """
 
     def __init__(self, weight: Tensor, dim: int = 0) -> None:
-        """`dim` of the weight counts the outputs, and so the rows of W; all others together its columns."""
+        """`dim`: the weight's output dimension, its rows as a matrix; all other dimensions together are the columns."""
         super().__init__()
         self.dim = dim
         matrix = self._matrix(weight.detach())
@@ -135,12 +135,12 @@ class Spectral(nn.Module):
         self.v: Tensor
         self.register_buffer("u", nn.functional.normalize(torch.randn_like(matrix[:, 0]), dim=0))
         self.register_buffer("v", nn.functional.normalize(torch.randn_like(matrix[0]), dim=0))
-        # Enough that the first steps already divide by nearly the largest singular value.
+        # Enough steps to divide by nearly the largest singular value from the first update on.
         for _ in range(0 if weight.is_meta else 15):
             self.iterate(weight)
 
     def forward(self, weight: Tensor) -> Tensor:
-        # Not a matrix product, which autocast would round.
+        # No matrix product: autocast would round it.
         return weight / (self.u[:, None] * self._matrix(weight) * self.v).sum()
 
     def _matrix(self, weight: Tensor) -> Tensor:
@@ -156,20 +156,20 @@ class Spectral(nn.Module):
 
 
 WEIGHTED = (_ConvNd, nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag)
-"""Layers whose `weight` is a matrix, or is taken for one."""
+"""Layers whose `weight` is a matrix, or is treated as one."""
 UNWEIGHTED = (nn.LayerNorm, nn.RMSNorm)
-"""Layers whose parameters of several dimensions are factors of features, and no matrices."""
+"""Layers whose parameters of several dimensions scale features and are not matrices."""
 
 
 def spectral(net: nn.Module, name: str) -> None:
-    """Normalise the weights of every layer of `net`, embeddings included, where `name` is `spectral`.
+    """Normalise the weights of every layer of `net`, embeddings included, if `name` is `spectral`.
 
-    After the initialisation: a normalised weight can no longer be set. What a layer of one's own holds beside torch's
-    layers is left as it is, and a warning names it.
+    Call it after the initialisation: a normalised weight cannot be set. Custom layers keep their own weights
+    unnormalised, and a warning names them; the torch layers inside them are normalised.
 
     Raises:
-        ConfigError: a layer of torch's has weights that are not known to be one matrix (attention, recurrent layers),
-            or has them in another form (another parametrisation, none yet).
+        ConfigError: a torch layer has weights that are not known to be one matrix (attention, recurrent layers), or
+            that cannot be normalised yet (another parametrisation, a lazy layer).
     """
     if name != "spectral":
         return
@@ -178,7 +178,7 @@ def spectral(net: nn.Module, name: str) -> None:
             continue
         left = [each for each, weight in module.named_parameters(recurse=False) if weight.ndim > 1 or is_lazy(weight)]
         if isinstance(module, WEIGHTED) and "weight" in left and not is_lazy(module.weight):
-            # As torch's own does: a transposed convolution has its outputs second.
+            # As in torch: the outputs are the second dimension of a transposed convolution's weight.
             dim = 1 if isinstance(module, _ConvTransposeNd) else 0
             parametrize.register_parametrization(module, "weight", Spectral(module.weight, dim))
             left.remove("weight")
@@ -201,17 +201,17 @@ def _warn_once(parameter: str, kind: str) -> None:
 
 
 def iterate(net: nn.Module) -> None:
-    """A step of the power iteration for every spectrally normalised weight of `net`."""
+    """Take a step of the power iteration for every spectrally normalised weight of `net`."""
     for module in net.modules():
         if isinstance(module, parametrize.ParametrizationList) and isinstance(module[0], Spectral):
             module[0].iterate(module.original)
 
 
 class MinibatchStd(nn.Module):
-    """Adds a feature map: how much the images of a group differ, averaged (Karras et al. 2018, arXiv:1710.10196, 3).
+    """Append a feature map: the mean deviation within a group of images (Karras et al. 2018, arXiv:1710.10196, 3).
 
-    (N, C, H, W) -> (N, C + 1, H, W). Image i is in group i mod (N / group), or where N does not divide into groups
-    of `group`, into the largest number below that divides it.
+    (N, C, H, W) -> (N, C + 1, H, W). Image i is in group i mod (N / group). If `group` does not divide N, the group
+    size is the largest smaller number that does.
     """
 
     def __init__(self, group: int) -> None:
@@ -228,10 +228,10 @@ class MinibatchStd(nn.Module):
 
 
 def sees_batch(net: nn.Module) -> bool:
-    """Whether an image's result depends on the others of its batch."""
+    """Whether an image's result depends on the other images of its batch."""
     return any(isinstance(module, _BatchNorm | MinibatchStd) for module in net.modules())
 
 
 def has_batch_norm(net: nn.Module) -> bool:
-    """Whether `net` keeps running statistics, which forward-mode differentiation cannot pass in training mode."""
+    """Whether `net` keeps running statistics; forward-mode differentiation fails on these in training mode."""
     return any(isinstance(module, _BatchNorm) for module in net.modules())

@@ -1,18 +1,18 @@
 """The R3GAN pair (Huang, Gokaslan, Kuleshov, Tompkin 2024, arXiv:2501.05441, section 4, configuration E).
 
-G modulates 4x4 learnt features, its basis, by z; two residual blocks follow at each resolution, and between
-resolutions bilinear upsampling, with a 1x1 convolution where the channels change; a 1x1 convolution makes the image.
-D is its mirror and ends in a 4x4 depthwise convolution and a linear score. A block is an inverted bottleneck: 1x1 to
-twice the channels, 3x3 in groups of 16 channels, 1x1 back, with LeakyReLU(0.2) between. Nothing is normalised;
-fix-up initialisation keeps the variance in hand instead. Biases stand before the activations and nowhere else: so the
-pair for 256 pixels (768, 768, 768, 768, 384, 192, 96; z of 64) has 23.058 M and 23.010 M parameters.
+G modulates 4x4 learnt features (its basis) by z. Two residual blocks follow at each resolution. Bilinear upsampling
+joins the resolutions, with a 1x1 convolution if the channels change. A last 1x1 convolution makes the image. D mirrors
+G and ends in a 4x4 depthwise convolution and a linear score. A block is an inverted bottleneck: 1x1 to twice the
+channels, 3x3 in groups of 16 channels, 1x1 back, with LeakyReLU(0.2) between. There is no normalisation; fix-up
+initialisation controls the variance. Biases stand only before activations. So the pair for 256 pixels
+(768, 768, 768, 768, 384, 192, 96; z of 64) has 23.058 M and 23.010 M parameters.
 
-G ends without Tanh, as in the paper: its images are not bounded, and only D draws them into [-1, 1]. A bias in D's
-score would cancel in a relativistic loss.
+G has no final Tanh, as in the paper: its images are not bounded, and only D keeps them near [-1, 1]. D's score has no
+bias: a relativistic loss would cancel it.
 
-Where the paper is silent, the simplest: layers outside the blocks keep the variance at the start, and the basis comes
-from N(0, 1). Conditioned on classes, G takes an embedding of y beside z, and D adds the inner product of an embedding
-of y with its features (the projection of Miyato & Koyama 2018, arXiv:1802.05637).
+The paper leaves some choices open. Here, layers outside the blocks preserve the variance at the start, and the basis
+comes from N(0, 1). Conditioned on classes, G takes an embedding of y beside z, and D adds the inner product of an
+embedding of y and its features (the projection of Miyato & Koyama 2018, arXiv:1802.05637).
 """
 
 import math
@@ -29,23 +29,23 @@ from gandist.gan.networks.resample import down2, up2
 from gandist.gan.networks.shape import Shape, condition, projection
 
 EXPANSION = 2
-"""Channels inside a block for each outside."""
+"""Ratio of the channels inside a block to those outside."""
 GROUP = 16
-"""Channels in a group of the 3x3 convolution; the largest power of two below that divides a narrower block's."""
+"""Channels in a group of the 3x3 convolution; narrower blocks use the largest smaller power of two that divides."""
 BLOCKS = 2
 """Residual blocks at each resolution."""
 SLOPE = 0.2
-"""Of LeakyReLU."""
+"""Negative slope of LeakyReLU."""
 
 
 def levels(shape: Shape) -> tuple[int, ...]:
     """Channels at 4x4, 8x8 and so on up to the image's resolution: `shape.widths`.
 
-    Where that is (), each halving of the resolution doubles `shape.width`, up to eight times: (512, 512, 256, 128, 64)
-    at 64 pixels and width 64.
+    If `shape.widths` is (), each halving of the resolution doubles `shape.width`, up to eight times it:
+    (512, 512, 256, 128, 64) at 64 pixels and width 64.
 
     Raises:
-        ValueError: `shape.widths` has more or fewer levels.
+        ValueError: `shape.widths` has the wrong number of levels.
     """
     n = shape.resolution.bit_length() - 2
     if not shape.widths:
@@ -76,7 +76,7 @@ class Block(nn.Module):
         return y
 
     def _fused(self, x: Tensor) -> Tensor:
-        """The branch, its biases added by its activations. The first two convolutions' own `forward` is passed by."""
+        """The branch, with biases added by the activations. It bypasses `forward` of the first two convolutions."""
         *inner, last = (layer for layer in self.branch if isinstance(layer, nn.Conv2d))
         for conv in inner:
             x = F.conv2d(x, conv.weight, padding=conv.padding, groups=conv.groups)
@@ -102,7 +102,7 @@ def conv1x1(before: int, after: int) -> nn.Conv2d:
 
 
 def change(before: int, after: int) -> list[nn.Module]:
-    """What changes the channels. It commutes with resampling: placed where the pixels are fewer."""
+    """Layers that change the channels. They commute with resampling, so they run at the lower resolution."""
     return [] if before == after else [conv1x1(before, after)]
 
 
@@ -113,7 +113,7 @@ def stage(channels: int) -> list[nn.Module]:
 def init_fixup(net: nn.Module) -> None:
     """Fix-up initialisation (Zhang, Dauphin, Ma 2019, arXiv:1901.09321), without its scalar biases and multipliers.
 
-    Of L branches with m = 3 layers, the last layer starts at zero and the others at He's weights times L^(-1/(2m-2)).
+    For L branches of m = 3 layers, the last layer starts at zero and the others at He's weights times L^(-1/(2m-2)).
     Layers outside the branches start at N(0, 1/inputs).
     """
     for layer in net.modules():
@@ -137,7 +137,7 @@ class Generator(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         widths = levels(shape)
-        self.embed = condition(shape, shape.z_dim)  # on z's own scale, N(0, 1), where embeddings start
+        self.embed = condition(shape, shape.z_dim)  # embeddings start on z's scale, N(0, 1)
         self.modulate = nn.Linear(shape.z_dim * (2 if self.embed else 1), widths[0], bias=False)
         self.basis = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         layers = stage(widths[0])
@@ -156,7 +156,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x: (N, C, H, W), y: (N,) -> scores (N,), float32 also under autocast."""
+    """x: (N, C, H, W), y: (N,) -> scores (N,), in float32 even under autocast."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -173,8 +173,8 @@ class Discriminator(nn.Module):
             nn.init.normal_(self.embed.weight, std=1 / math.sqrt(widths[-1]))  # on the scale of `score`
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        # Sums of products in place of a depthwise convolution and a matrix product. Autocast would round the scores,
-        # whose differences are all that the relativistic loss sees, and the double backward of a convolution
+        # Sums of products replace a depthwise convolution and a matrix product. Autocast would round the scores, and
+        # the relativistic loss depends on their differences alone. The double backward of a grouped convolution also
         # loops over its groups.
         h = (self.layers(x) * self.pool).sum((2, 3))
         scores: Tensor = (h * self.score).sum(1) + projection(self.embed, y, h)

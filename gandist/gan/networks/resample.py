@@ -1,18 +1,18 @@
 """Bilinear resampling by two: `up2` and `down2`, each the other's derivative.
 
-The filter is [1, 2, 1] / 4 in each direction. `down2` takes it at every second pixel,
-y[i] = (x[2i-1] + 2 x[2i] + x[2i+1]) / 4, and `up2` is its adjoint times four (two in each direction), which is linear
-interpolation: y[2i] = x[i], y[2i+1] = (x[i] + x[i+1]) / 2. So up2 = 4 down2^T, and what backpropagates through the one
-runs the other: their derivatives of every order, in either mode, are `up2` and `down2` again.
+The filter is [1, 2, 1] / 4 in each direction. `down2` applies it at every second pixel:
+y[i] = (x[2i-1] + 2 x[2i] + x[2i+1]) / 4. `up2` is its adjoint times four (two in each direction), which is linear
+interpolation: y[2i] = x[i], y[2i+1] = (x[i] + x[i+1]) / 2. So up2 = 4 down2^T, and each backpropagates by the other:
+derivatives of every order, in either mode, are `up2` and `down2` again.
 
-Outside an image lie zeros, as around the convolutions between which these stand: it is the only rule whose adjoint is
-itself. (Replicated pixels would come back as border pixels counted more than once.) Constants stay constant but at
-the border: `down2` gives 3/4 of them in the first row and column, `up2` 1/2 in the last ones.
+Images are padded with zeros, as in the convolutions around these layers: only zero padding makes the two adjoint.
+(The adjoint of replicated padding counts border pixels more than once.) Constants stay constant except at the
+border: `down2` gives 3/4 of them in the first row and column, `up2` 1/2 in the last ones.
 
-On a GPU both are Triton kernels, which sum in float32 and write each pixel once (`gandist.gan.kernels`). As plain
-torch, everywhere else, `down2` is a depthwise convolution and `up2` shifted sums: on one core, in channels_last,
-forward and backward at (64, 64, 32, 32) take 2 to 3 ms in float32 and 1.6 in bfloat16. With sums alone it is twice
-that, and with a transposed convolution for `up2` as much in float32, but over 50 in bfloat16.
+On a GPU both are Triton kernels, which sum in float32 and write each pixel once (`gandist.gan.kernels`). Elsewhere
+plain torch runs: `down2` as a depthwise convolution, `up2` as shifted sums. On one core, in channels_last, forward and
+backward at (64, 64, 32, 32) take 2 to 3 ms in float32 and 1.6 in bfloat16. Sums for both take twice that; a transposed
+convolution for `up2` takes the same in float32, but over 50 ms in bfloat16.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -39,7 +39,7 @@ def down2(x: Tensor) -> Tensor:
 
 
 def _exactly(x: Tensor) -> AbstractContextManager[object]:
-    """A context without autocast; the meta device, on which networks are measured, knows none."""
+    """A context without autocast; the meta device, used to measure networks, has no autocast."""
     known = torch.amp.is_autocast_available(x.device.type)
     return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
 
@@ -62,7 +62,7 @@ def _down(x: Tensor) -> Tensor:
         from gandist.gan.kernels import device
 
         return device.down(x)
-    # Filled on the device: copied there from the host it could not be captured in a CUDA graph.
+    # Filled on the device: a CUDA graph cannot capture a copy from the host.
     kernel = x.new_full((x.shape[1], 1, 3, 3), 1 / 16)
     kernel[:, :, 1] *= 2
     kernel[..., 1] *= 2
@@ -76,7 +76,7 @@ class _Up(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Linear: nothing to keep."""
+        """Linear: no context to save."""
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class _Down(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Linear: nothing to keep."""
+        """Linear: no context to save."""
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a network pair is built to fit."""
+"""The shape that a network pair is built for."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from gandist.options import Options
 
 
 class Shape(NamedTuple):
-    """What both networks of a pair are built from."""
+    """Shapes and options that both networks of a pair are built from."""
 
     resolution: int
     """Height and width of the images in pixels."""
@@ -21,33 +21,33 @@ class Shape(NamedTuple):
     classes: int = 0
     """Classes the pair is conditioned on; 0 for none."""
     norm: str = "batch"
-    """Normalisation inside the network that is built: one of its pair's `norms_G` or `norms_D`."""
+    """Normalisation of the network being built: one of its pair's `norms_G` or `norms_D`."""
     text_dim: int = 0
     """Dimension of the caption vectors the pair is conditioned on; 0 for none."""
     widths: tuple[int, ...] = ()
-    """Channels of every level from 4x4 up, for pairs that take them one by one; () where `width` decides."""
+    """Channels of every level from 4x4 up, for pairs that take them one by one; () to derive them from `width`."""
     minibatch_std: int = 0
-    """Images in a group of D's minibatch standard deviation; 0 for D without it."""
+    """Images in a group of D's minibatch standard deviation; 0 for none."""
     stage_1_resolution: int = 0
-    """Height and width of the images that a second stage takes from the first."""
+    """Height and width of the first stage's images, which a second stage takes."""
     sample: tuple[int, ...] = ()
-    """What G makes and D sees of a sample, without N (`Medium.network_shape`)."""
+    """Shape of a sample without N, as G makes it and D sees it (`Medium.network_shape`)."""
     options: Options | None = None
-    """Those of the pair's own class, `Pair.options`."""
+    """The pair's own options, an instance of `Pair.options`."""
 
     @property
     def condition_dim(self) -> int:
-        """0 for an unconditional pair; else something positive."""
+        """0 for an unconditional pair, else positive."""
         return self.classes or self.text_dim
 
 
 def condition(shape: Shape, features: int) -> nn.Module | None:
-    """What turns y, (N,) classes or (N, text_dim) caption vectors, into (N, features); None without a condition."""
+    """Layer that maps y, (N,) classes or (N, text_dim) caption vectors, to (N, features); None without a condition."""
     if shape.classes:
         return nn.Embedding(shape.classes, features)
     return nn.Linear(shape.text_dim, features, bias=False) if shape.text_dim else None
 
 
 def projection(embed: nn.Module | None, y: Tensor | None, h: Tensor) -> Tensor | float:
-    """<embedding of y, features h> (N,): what conditions D (Miyato & Koyama 2018, arXiv:1802.05637, eq. 3)."""
+    """<embedding of y, features h> (N,): the term that conditions D (Miyato & Koyama 2018, arXiv:1802.05637, eq. 3)."""
     return 0.0 if embed is None else (embed(y) * h).sum(dim=1)

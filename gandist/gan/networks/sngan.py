@@ -1,13 +1,13 @@
 """The SNGAN pair (Miyato et al. 2018, arXiv:1802.05957, appendix B.4): residual networks, D spectrally normalised.
 
-At width 64 the channels are the paper's. At 32 pixels, as for CIFAR-10, all of G has 4 widths (256) and all of D has 2
-(128). At 64 and 128, as for STL-10 and ImageNet, they double with every level away from the image, from one width up to
-16: G has 1024-512-256-128-64 and D 64-128-256-512-1024 at 64 pixels, and each another 1024 inside at 128. D's last
-block, of 32 pixels its last two, keeps the resolution.
+At width 64 the channels are the paper's. At 32 pixels (CIFAR-10), every layer of G has 4 widths (256) and of D 2 (128).
+At 64 and 128 pixels (STL-10, ImageNet), the channels double with every level away from the image, from 1 width up to
+16: at 64 pixels G has 1024-512-256-128-64 and D 64-128-256-512-1024. At 128 pixels each has one more inner level of
+1024. D's last block keeps the resolution; at 32 pixels its last two do.
 
-Conditioned (Miyato & Koyama 2018, arXiv:1802.05637), the blocks of G take gains and biases of their norms from y, and
-D adds the projection of its features on an embedding of y. D's last layer has no bias, to which relativistic
-objectives would give no gradient.
+Conditioned (Miyato & Koyama 2018, arXiv:1802.05637), G's blocks take the gains and biases of their norms from y, and
+D adds the projection of its features on an embedding of y. D's last layer has no bias: a relativistic objective would
+give it no gradient.
 """
 
 from itertools import pairwise
@@ -28,7 +28,7 @@ def channels_G(shape: Shape) -> list[int]:
 
 
 def channels_D(shape: Shape) -> list[int]:
-    """Channels that each block gives, from the image on."""
+    """Channels that each block returns, from the image on."""
     halvings = shape.resolution.bit_length() - 3
     if shape.resolution == 32:
         return [2 * shape.width] * (halvings + 1)
@@ -50,7 +50,7 @@ def upsample(x: Tensor) -> Tensor:
 
 
 class ConditionalNorm(nn.Module):
-    """The norm of `shape` with gains and biases that y decides: 1 and 0 at first, whatever y; (x, y) -> like x."""
+    """The norm of `shape`, with gains and biases from y: (x, y) -> like x. They start at 1 and 0 for every y."""
 
     def __init__(self, shape: Shape, channels: int) -> None:
         super().__init__()
@@ -63,18 +63,18 @@ class ConditionalNorm(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         h: Tensor = self.norm(x)
         if self.gain is not None and self.bias is not None:
-            # Autocast leaves embeddings in float32: all that follows would be widened to it.
+            # Autocast leaves embeddings in float32, which would widen all that follows.
             gain, bias = (1 + self.gain(y)).to(h.dtype), self.bias(y).to(h.dtype)
             h = h * gain[:, :, None, None] + bias[:, :, None, None]
         return h
 
 
 class BlockG(nn.Module):
-    """Twice the resolution: (x: (N, before, H, W), y) -> (N, after, 2 H, 2 W)."""
+    """Doubles the resolution: (x: (N, before, H, W), y) -> (N, after, 2 H, 2 W)."""
 
     def __init__(self, shape: Shape, before: int, after: int) -> None:
         super().__init__()
-        # BatchNorm takes from each channel what a bias gave it, there or some blocks later.
+        # No bias: a BatchNorm, here or some blocks later, would remove it.
         bias = shape.norm not in ("batch", "sync")
         self.norm_1 = ConditionalNorm(shape, before)
         self.conv_1 = convolution(before, after, 3, 2**0.5, bias)
@@ -85,7 +85,7 @@ class BlockG(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         h: Tensor = self.conv_1(upsample(F.relu(self.norm_1(x, y))))
         h = self.conv_2(F.relu(self.norm_2(h, y)))
-        # The paper upsamples first: the same numbers for four times the work.
+        # The paper upsamples first: the result is the same at four times the work.
         return h + upsample(self.shortcut(x))
 
 
@@ -107,7 +107,7 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.dense(z).view(len(z), 4, 4, -1).permute(0, 3, 1, 2)  # born in channels_last order
+        h = self.dense(z).view(len(z), 4, 4, -1).permute(0, 3, 1, 2)  # made in channels_last order
         for block in self.blocks:
             h = block(h, y)
         images: Tensor = self.image(h)
@@ -115,9 +115,9 @@ class Generator(nn.Module):
 
 
 class BlockD(nn.Module):
-    """(N, before, H, W) -> (N, after, H, W), or (N, after, H / 2, W / 2) where it halves.
+    """(N, before, H, W) -> (N, after, H, W), or (N, after, H / 2, W / 2) if it halves the resolution.
 
-    The first block, of the image, has neither norm nor ReLU in front.
+    The first block, on the image, has no norm or ReLU in front.
     """
 
     def __init__(self, shape: Shape, before: int, after: int, halve: bool, first: bool) -> None:
@@ -133,7 +133,7 @@ class BlockD(nn.Module):
             convolution(inside, after, 3, 2**0.5),
             *pool,
         )
-        # The paper pools last but for the first block: the same numbers for four times the work.
+        # The paper pools last except in the first block: the result is the same at four times the work.
         self.shortcut = nn.Sequential(*pool, *([convolution(before, after, 1)] if halve or before != after else []))
 
     def forward(self, x: Tensor) -> Tensor:

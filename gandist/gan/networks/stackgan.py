@@ -1,15 +1,15 @@
 """StackGAN (Zhang et al. 2017, arXiv:1612.03242): stage I sketches a small image, stage II redraws it larger.
 
-Both generators draw a code from a Gaussian around the condition (conditioning augmentation, sec. 3.2). Stage I is
-z and code -> 4x4 features, then nearest-neighbour upsampling and 3x3 convolutions; it has one level more than
-DCGAN's, since it ends in a convolution at full size. At 64 pixels and width 64 its channels are 1024 -> 512 -> 256 ->
-128 -> 64, the authors' own (who count 128 at 32 pixels as the width). Stage II encodes stage I's image to a quarter of
-its size and 8 width channels, joins a code of its own, and goes through residual and upsampling blocks; each doubling
-halves the channels: 512 at 16 pixels to 32 at 256.
+Both generators sample a code from a Gaussian around the condition (conditioning augmentation, sec. 3.2). Stage I maps
+z and the code to 4x4 features, then alternates nearest-neighbour upsampling and 3x3 convolutions. It ends in a
+convolution at full size, so it has one level more than DCGAN. At 64 pixels and width 64 its channels are 1024 -> 512 ->
+256 -> 128 -> 64, as in the authors' code (which calls the 128 at 32 pixels the width). Stage II encodes stage I's
+image to a quarter of its size with 8 width channels, joins a second code, and applies residual and upsampling blocks.
+Each doubling halves the channels: 512 at 16 pixels to 32 at 256.
 
-D is DCGAN's down to 4x4 features, where the condition joins (sec. 3.3). It is one class for both stages: that of
-stage II only has more levels (sec. 3.4). Every convolution has BatchNorm but those that take or give images and
-scores. The initialisation, which the paper leaves open, is DCGAN's.
+D is DCGAN's down to the 4x4 features, where the condition joins (sec. 3.3). Both stages use one class; stage II's D
+has more levels (sec. 3.4). All convolutions have BatchNorm, except those that take or return images and scores. The
+paper does not give the initialisation; this uses DCGAN's.
 """
 
 from itertools import pairwise
@@ -28,17 +28,17 @@ CODE = 128
 
 
 def latents_1(shape: Shape) -> int:
-    """What stage I draws from: z, then the noise of its code."""
+    """Random numbers that stage I takes: z, then the noise of its code."""
     return shape.z_dim + CODE
 
 
 def latents_2(shape: Shape) -> int:
-    """What stage II draws from: that of stage I, then the noise of its own code."""
+    """Random numbers that stage II takes: those of stage I, then the noise of its own code."""
     return latents_1(shape) + CODE
 
 
 def _linear(shape: Shape, std: float) -> nn.Module:
-    """y -> (N, CODE) with weights from N(0, std): of that standard deviation for classes and for unit vectors.
+    """y -> (N, CODE) with weights from N(0, std). Outputs have that standard deviation for classes and unit vectors.
 
     Raises:
         ValueError: the shape has no condition.
@@ -55,15 +55,15 @@ class ConditioningAugmentation(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        # Two classes start 0.25 sqrt(2 CODE) = 4 sigma apart: G hears them through the noise, and hears the noise.
-        # In short runs mu at 1 left G nearly blind to the noise, and at 0.02 to the class.
+        # Two classes start 0.25 sqrt(2 CODE) = 4 sigma apart, so G sees both the class and the noise.
+        # In short runs a mu at scale 1 left G nearly blind to the noise, and at 0.02 to the class.
         self.mu, self.log_var = _linear(shape, 0.25), _linear(shape, 0.0)
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
         return self.mu(y), self.log_var(y)
 
     def code(self, y: Tensor, eps: Tensor) -> Tensor:
-        """mu(y) + sigma(y) eps (N, CODE), of eps (N, CODE) from N(0, I)."""
+        """mu(y) + sigma(y) eps (N, CODE), with eps (N, CODE) from N(0, I)."""
         mu, log_var = self(y)
         code: Tensor = mu + (0.5 * log_var).exp() * eps
         return code
@@ -74,12 +74,12 @@ class ConditioningAugmentation(nn.Module):
 
 
 def _convolution(shape: Shape, channels: int, out: int) -> list[nn.Module]:
-    """A 3x3 convolution with normalisation; no bias, which the normalisation would cancel."""
+    """A 3x3 convolution with normalisation. It has no bias: the normalisation would cancel it."""
     return [nn.Conv2d(channels, out, 3, padding=1, bias=False), norm(shape.norm, out)]
 
 
 def _decoder(shape: Shape, widths: list[int]) -> list[nn.Module]:
-    """Features (N, widths[0], H, W) -> images, doubled in size once for each further width."""
+    """Features (N, widths[0], H, W) -> images. The size doubles for each further width."""
     layers: list[nn.Module] = []
     for wider, narrower in pairwise(widths):
         layers += [nn.Upsample(scale_factor=2), *_convolution(shape, wider, narrower), nn.ReLU(inplace=True)]
@@ -87,7 +87,7 @@ def _decoder(shape: Shape, widths: list[int]) -> list[nn.Module]:
 
 
 class Residual(nn.Module):
-    """(N, C, H, W) -> the same: two 3x3 convolutions beside the identity."""
+    """(N, C, H, W) -> (N, C, H, W): two 3x3 convolutions added to the identity."""
 
     def __init__(self, shape: Shape, channels: int) -> None:
         super().__init__()
@@ -119,14 +119,14 @@ class Generator1(nn.Module):
         return images
 
     def kl(self, y: Tensor) -> Tensor:
-        """The divergence (N,) of its conditioning augmentation."""
+        """Divergence (N,) of the conditioning augmentation."""
         return self.augmentation.kl(y)
 
 
 class Generator2(nn.Module):
     """Stage II: z: (N, latents_2), y -> images (N, C, H, W) in [-1, 1].
 
-    `stage_1` is part of it, frozen: it gets no gradient, and its BatchNorm keeps to its running statistics.
+    `stage_1` is a frozen part: it gets no gradient, and its BatchNorm uses its running statistics.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -164,12 +164,12 @@ class Generator2(nn.Module):
         return images
 
     def kl(self, y: Tensor) -> Tensor:
-        """The divergence (N,) of its own conditioning augmentation."""
+        """Divergence (N,) of stage II's own conditioning augmentation."""
         return self.augmentation.kl(y)
 
 
 class Discriminator(nn.Module):
-    """Of both stages: x: (N, C, H, W), y -> scores (N,)."""
+    """D of both stages: x: (N, C, H, W), y -> scores (N,)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class Discriminator(nn.Module):
         self.score = nn.Conv2d(top, 1, 4, bias=False)
         self.joint.apply(init_dcgan)
         self.score.apply(init_dcgan)
-        for part in (self.embed, self.joint, self.score):  # the features are normalised already
+        for part in (self.embed, self.joint, self.score):  # the features are already normalised
             spectral(part, shape.norm)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ class Discriminator(nn.Module):
 
 
 def _join(h: Tensor, code: Tensor) -> Tensor:
-    """The code (N, CODE), replicated over the features h (N, C, H, W), as further channels of them."""
+    """Repeat the code (N, CODE) over the features h (N, C, H, W) and append it as further channels."""
     planes = code[:, :, None, None].expand(-1, -1, *h.shape[2:])
-    # What is joined stays in channels_last only where both parts are.
+    # The joined tensor stays in channels_last only if both parts are.
     return torch.cat([h, planes.contiguous(memory_format=torch.channels_last)], dim=1)

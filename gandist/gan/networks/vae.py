@@ -1,8 +1,8 @@
-"""The variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114), of DCGAN's networks.
+"""The variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114), built from DCGAN's networks.
 
-The decoder is DCGAN's G: what it draws from z is the mean of p(x|z), a Gaussian of one variance for all pixels. The
-encoder is DCGAN's D up to its 4x4 features, and a linear map of these, and of y, to the mean and the log variance
-of q(z|x).
+The decoder is DCGAN's G: it maps z to the mean of p(x|z), a Gaussian with the same variance for all pixels. The
+encoder is DCGAN's D up to its 4x4 features. A linear layer maps these features, and y, to the mean and the log
+variance of q(z|x).
 """
 
 import torch
@@ -37,19 +37,19 @@ class Encoder(nn.Module):
 
 
 def kl(mu: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mu, exp(log_var)) || N(0, I)) in nats (N,), of moments (N, d) (appendix B); at least in float32."""
+    """KL(N(mu, exp(log_var)) || N(0, I)) in nats (N,) from moments (N, d) (appendix B); in float32 or wider."""
     mu, log_var = at_least_float32(mu), at_least_float32(log_var)
     return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(dim=1)
 
 
 class ElboLoss(nn.Module):
-    """The negative evidence lower bound of the decoder G and the encoder E, which both descend it.
+    """The negative evidence lower bound, which the decoder G and the encoder E both minimise.
 
     With a decoder N(G(z), s^2 I) the negative bound (eq. 3) is, up to constants,
-        (1/2 |x - G(z)|^2 + s^2 KL(q(z|x) || p(z))) / s^2,
-    so that `weight` is the decoder's variance s^2 in units of the images' own, [-1, 1], and the loss the bound
-    times s^2. At unit variance a `weight` other than 1 is the beta of Higgins et al. 2017 (beta-VAE, eq. 4): they
-    are one number. The larger it is, the closer q(z|x) keeps to p(z) and the blurrier are the images.
+        (1/2 |x - G(z)|^2 + s^2 KL(q(z|x) || p(z))) / s^2.
+    The loss is this bound times s^2, and `weight` is the decoder's variance s^2 for images in [-1, 1]. At unit
+    variance, `weight` equals the beta of Higgins et al. 2017 (beta-VAE, eq. 4). A larger weight keeps q(z|x) closer to
+    p(z) and makes the images blurrier.
     """
 
     def __init__(self, G: nn.Module, E: nn.Module) -> None:
@@ -58,7 +58,7 @@ class ElboLoss(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None, eps: Tensor, weight: Tensor | float) -> tuple[Tensor, Tensor]:
         """The loss () for images x (N, C, H, W), labels y and eps (N, z_dim) from N(0, I), and detached statistics
-        (2,): the reconstruction 1/2 |x - G(mu + sigma eps)|^2 and the divergence in nats, both the batch's mean."""
+        (2,): the batch means of the reconstruction error 1/2 |x - G(mu + sigma eps)|^2 and the divergence in nats."""
         mu, log_var = (at_least_float32(moment) for moment in self.E(x, y))
         z = mu + (0.5 * log_var).exp() * eps
         error = at_least_float32(x) - at_least_float32(self.G(z, y))

@@ -1,7 +1,7 @@
-"""Where a run is shown besides its own files: TensorBoard event files, MLflow, Weights & Biases.
+"""Trackers, which show a run beyond its own files: TensorBoard event files, MLflow, Weights & Biases.
 
-Each tracker works on a thread of its own, so that a server that is slow or gone, or a full disk, costs one warning and
-never holds training up. Libraries are imported on that thread, of what is switched on only, in the main rank only.
+Each tracker works on its own thread, so a slow or missing server, or a full disk, costs one warning and never blocks
+training. That thread imports the library, only for enabled trackers and only on the main rank.
 """
 
 import importlib.util
@@ -24,9 +24,9 @@ from gandist.storage.storage import Storage
 log = logging.getLogger("gandist")
 
 PENDING = 200
-"""Rows and previews that may wait for a tracker; what comes while so many do is not tracked."""
+"""Maximum number of rows and previews waiting for a tracker; further ones are dropped."""
 CLOSE_S = 10.0
-"""How long the end of a run waits for what was not sent yet."""
+"""Seconds that the end of a run waits for unsent data."""
 
 
 def _tensorboard(start: Start) -> Tracker:
@@ -39,13 +39,13 @@ TRACKERS: dict[str, Callable[[Start], Tracker]] = {
     "mlflow": lambda start: MLflow(start.config, start.storage, start.written),
     "wandb": lambda start: WandB(start.config, start.storage, start.written),
 }
-"""By their fields in the section `track`."""
+"""Trackers by their fields in the section `track`."""
 EXTRAS = ("mlflow", "wandb")
-"""Trackers whose library, of the same name, is an extra of gandist."""
+"""Trackers whose library is an extra of gandist with the same name."""
 
 
 class Aside:
-    """A tracker on its own thread: calls return at once, in their order, and never raise."""
+    """A tracker on its own thread: calls return at once, run in order, and never raise."""
 
     def __init__(self, name: str, open_tracker: Callable[[], Tracker]) -> None:
         self._name, self._open = name, open_tracker
@@ -60,12 +60,12 @@ class Aside:
             call = self._calls.get()
             try:
                 if tracker is None:
-                    tracker = self._open()  # again with the next call, where the server was away
+                    tracker = self._open()  # retried at the next call if the server was away
                 if call is None:
                     tracker.close()
                 else:
                     call(tracker)
-            except Exception as error:  # whatever a library raises
+            except Exception as error:  # a library may raise anything
                 self._warn(f"{type(error).__name__}: {error}")
             if call is None or self._given_up:
                 return
@@ -82,7 +82,7 @@ class Aside:
             self._warn(f"{PENDING} rows and previews wait")
 
     def close(self, until: float) -> None:
-        """Wait until all is sent, until that time at most."""
+        """Wait until everything is sent, at most until `until`."""
         with suppress(queue.Full):
             self._calls.put(None, timeout=max(0.0, until - time.monotonic()))
         self._thread.join(max(0.0, until - time.monotonic()))
@@ -95,11 +95,11 @@ class Trackers:
     """All trackers of a run."""
 
     def __init__(self, config: RunConfig, storage: Storage, images_seen: int, written: int = -1) -> None:
-        """Open those that the configuration names.
+        """Open the trackers that the configuration names.
 
         Args:
-            images_seen: where the run takes up.
-            written: images seen at the last row that an attempt before has written, even past that; -1 for none.
+            images_seen: position where the run starts or resumes.
+            written: images seen at the last row of an earlier attempt, which may lie beyond `images_seen`; -1 for none.
         """
         start = Start(config, storage, images_seen, written)
         self._all = [Aside(name, _opener(name, start)) for name in _wanted(config, storage)]
@@ -109,7 +109,7 @@ class Trackers:
         self._each(lambda tracker: tracker.row(kept))
 
     def preview(self, images_seen: int, preview: Callable[[], Preview]) -> None:
-        """`preview` may take its time: it is called on the trackers' threads."""
+        """`preview` may be slow: the trackers' threads call it."""
         self._each(lambda tracker: tracker.preview(images_seen, preview()))
 
     def roll_back_to(self, images_seen: int) -> None:
@@ -130,7 +130,7 @@ def _opener(name: str, start: Start) -> Callable[[], Tracker]:
 
 
 def _wanted(config: RunConfig, storage: Storage) -> list[str]:
-    """Names of the trackers that a run has; TensorBoard's files need a folder."""
+    """Names of a run's trackers; TensorBoard's files need a folder."""
     names = [name for name in TRACKERS if getattr(config.track, name)]
     if "tensorboard" in names and storage.local is None:
         log.warning("track.tensorboard: %s is no local folder: this run writes no event files", storage.root)
@@ -139,10 +139,10 @@ def _wanted(config: RunConfig, storage: Storage) -> list[str]:
 
 
 def check_trackers(config: RunConfig) -> None:
-    """Refuse a run that is to be tracked by what is not installed here.
+    """Refuse a run if a tracker's library is not installed here.
 
     Raises:
-        ConfigError: with the field and what to install.
+        ConfigError: naming the field and the package to install.
     """
     for name in EXTRAS:
         if getattr(config.track, name) and importlib.util.find_spec(name) is None:

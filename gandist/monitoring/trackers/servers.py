@@ -1,4 +1,4 @@
-"""MLflow and Weights & Biases: servers that take points, and take none back."""
+"""MLflow and Weights & Biases: servers to which points can only be added."""
 
 import json
 import os
@@ -13,27 +13,27 @@ from gandist.monitoring.trackers.tracker import image_of, notes, scalars
 from gandist.storage.storage import Storage
 
 FINISH_S = 5.0
-"""How long Weights & Biases may send what is left at a run's end; within CLOSE_S of all trackers."""
+"""Seconds that Weights & Biases may take to send the rest at a run's end; below CLOSE_S of all trackers."""
 
 
 class Appending:
-    """A server that takes no point back: after a resumption the points that it has are not sent again.
+    """A server to which points can only be added: a resumed run does not send points again that the server has.
 
-    After a roll-back it shows both the points that are void and those that take their place.
+    After a roll-back the server shows both the void points and their replacements.
     """
 
     def __init__(self, storage: Storage, name: str, where: str, written: int) -> None:
-        """`written`: images seen at the last row of this run before it stopped; -1 where there is none."""
+        """`written`: images seen at the last row of this run before it stopped; -1 for none."""
         self._storage, self._file, self._where = storage, f"{name}.json", where
         kept = json.loads(storage.read_bytes(self._file) or b"{}")
         self.id: str = kept["id"] if kept.get("where") == where else ""
-        # The rows tell of the last stop, of which less may be left after a second one.
+        # The rows reach only to the last stop; a second stop may leave fewer of them.
         self._written = max(written, kept.get("written", -1)) if self.id else -1
         if self.id:
             self._keep()
 
     def keep_id(self, identity: str) -> None:
-        """Remember, in the run's folder, what the server knows the run by."""
+        """Store the server's identifier of the run in the run's folder."""
         self.id = identity
         self._keep()
 
@@ -52,7 +52,7 @@ class Appending:
 class MLflow(Appending):
     """A run of the experiment `$MLFLOW_EXPERIMENT_NAME` (default `gandist`) on a tracking server.
 
-    The configuration is its parameters, verdicts are its tags, grids are its artifacts in `samples/`.
+    The configuration becomes its parameters, verdicts its tags, and grids its artifacts in `samples/`.
     """
 
     def __init__(self, config: RunConfig, storage: Storage, written: int) -> None:
@@ -71,7 +71,7 @@ class MLflow(Appending):
         experiment = found.experiment_id if found else self._client.create_experiment(name)
         self.keep_id(self._client.create_run(experiment, run_name=config.run.name).info.run_id)
         params = [Param(path, str(value)) for path, value in leaves(config.resolved())]
-        for start in range(0, len(params), 100):  # MLflow takes no more at once
+        for start in range(0, len(params), 100):  # MLflow's limit per call
             self._client.log_batch(self.id, params=params[start : start + 100])
 
     def row(self, row: Row) -> None:
@@ -94,14 +94,14 @@ class MLflow(Appending):
 
 
 class WandB(Appending):
-    """A run of the project `track.wandb` (`project` or `entity/project`), with `images_seen` as its x axis."""
+    """A run of the project `track.wandb` (`project` or `entity/project`), with `images_seen` as the x axis."""
 
     def __init__(self, config: RunConfig, storage: Storage, written: int) -> None:
         import wandb
 
         where = str(config.track.wandb)
         super().__init__(storage, "wandb", where, written)
-        # Asked before init() would: that prompts for a key, on the terminal of the training.
+        # Checked before init(), which would prompt for a key on the terminal of the training.
         if wandb.setup().settings.mode == "online" and not wandb.login(prompt=False):
             raise ConfigError("not logged in: set WANDB_API_KEY, run `wandb login`, or set WANDB_MODE=offline")
         if not self.id:

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, from which a run that takes up earlier cuts what came after."""
+"""TensorBoard's event files; a run that resumes at an earlier position cuts later events from them."""
 
 import os
 import socket
@@ -15,9 +15,9 @@ from gandist.monitoring.trackers.tracker import image_of, notes, scalars
 
 
 class TensorBoard:
-    """Event files in `RUN/tensorboard/`, one an attempt or roll-back.
+    """Event files in `RUN/tensorboard/`, one per attempt or roll-back.
 
-    tensorboardX's `SummaryWriter` is not used: once its thread has met a full disk, the next call waits for ever.
+    tensorboardX's `SummaryWriter` is not used: after its thread has met a full disk, the next call blocks forever.
     """
 
     FOLDER = "tensorboard"
@@ -28,17 +28,17 @@ class TensorBoard:
         self._open(images_seen)
 
     def _open(self, images_seen: int) -> None:
-        """Begin a file, after the events past `images_seen` were cut from those before it."""
+        """Begin a file, after cutting the events past `images_seen` from the earlier files."""
         from tensorboardX.proto.event_pb2 import Event, SessionLog
         from tensorboardX.record_writer import RecordWriter
 
         for path in self.folder.glob("events.out.tfevents.*"):
             _cut(path, images_seen)
-        # Two files may be begun in one second, and the name of the first must not be taken again.
+        # Two files may begin in one second, and the second must not reuse the first one's name.
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{uuid.uuid4().hex[:8]}"
         self._records = RecordWriter(str(self.folder / name))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        if images_seen:  # a TensorBoard that runs meanwhile has read what was cut: it is to forget it
+        if images_seen:  # a running TensorBoard has read the cut events: this makes it drop them
             start = SessionLog(status=SessionLog.START)
             self._write(Event(wall_time=time.time(), step=images_seen + 1, session_log=start))
 
@@ -73,7 +73,7 @@ class TensorBoard:
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(start, content) of the records of an event file, until its end or where it is torn."""
+    """(start, content) of the records of an event file, up to its end or to a truncated record."""
     at = 0  # length (8 bytes), its checksum (4), content, its checksum (4)
     while at + 12 <= len(data):
         (length,) = struct.unpack_from("<Q", data, at)
@@ -84,7 +84,7 @@ def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _cut(path: Path, images_seen: int) -> None:
-    """Drop the events past `images_seen` (all, where that is 0: the run begins anew) and a torn end."""
+    """Drop the events past `images_seen` (all events at 0: the run begins anew) and a truncated end."""
     from tensorboardX.proto.event_pb2 import Event
 
     data, end, shown = path.read_bytes(), 0, False

@@ -1,4 +1,4 @@
-"""What a tracker is, and what of a row they show."""
+"""The interface of a tracker, and the parts of a row that trackers show."""
 
 import io
 import math
@@ -13,7 +13,7 @@ from gandist.storage.storage import Storage
 
 
 class Start(NamedTuple):
-    """Where a run takes up."""
+    """Position where a run starts or resumes."""
 
     config: RunConfig
     storage: Storage
@@ -22,20 +22,20 @@ class Start(NamedTuple):
 
 
 class Tracker(Protocol):
-    """What is shown a run. Any of these may fail: the run goes on."""
+    """Receives a run's data. Any call may fail: the run goes on."""
 
     def row(self, row: Row) -> None:
-        """Take a row of `metrics.jsonl`, with `images_seen` as the step."""
+        """Receive a row of `metrics.jsonl`, with `images_seen` as the step."""
 
     def preview(self, images_seen: int, preview: Preview) -> None:
-        """Take samples of G.
+        """Receive samples of G.
 
         Raises:
             ValueError: the tracker cannot show samples of this kind.
         """
 
     def roll_back_to(self, images_seen: int) -> None:
-        """The run goes on from an earlier checkpoint: what came after it is void."""
+        """The run resumes from an earlier checkpoint: later data is void."""
 
     def close(self) -> None:
         """Send the rest."""
@@ -53,7 +53,7 @@ def image_of(preview: Preview) -> Image.Image:
 
 
 def scalars(row: Row) -> dict[str, float]:
-    """The finite numbers of a row, but for its step and its time."""
+    """The finite numbers of a row, without its step and its time."""
     return {
         key: float(value)
         for key, value in row.items()
@@ -62,6 +62,6 @@ def scalars(row: Row) -> dict[str, float]:
 
 
 def notes(row: Row) -> dict[str, str]:
-    """What a row says in words: why a run is not healthy, and that it was rolled back."""
+    """The texts of a row: why a run is not healthy, and that it was rolled back."""
     said = {"health": f"{row.get('verdict')}: {row['reason']}"} if row.get("reason") else {}
     return said | ({"rollback": str(row["rollback"])} if row.get("rollback") else {})
