@@ -282,7 +282,7 @@ class Tree(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` uses a GPU if there is one."""
     imports: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
-    """Your Python files that add networks, objectives, penalties or augmentations to the tables."""
+    """Your Python files that add networks, objectives, penalties, augmentations or media to the tables."""
 
     @property
     def worker_range(self) -> tuple[int, int]:
