@@ -82,7 +82,7 @@ def test_two_nodes_are_one(nodes: Nodes, tmp_path: Path) -> None:
     assert launch(config, prepare(config, "auto")).status == "done"
     train_all(2, [one], tmp_path)
     assert final_digests(config) == final_digests(one)
-    a, b = ([*(nodes.folder / name).glob("gandist/decoded/*/pixels")] for name in ("a", "b"))
+    a, b = ([*(nodes.folder / name).glob("gandist/decoded/*/rows")] for name in ("a", "b"))
     assert len(a) == len(b) == 1
     assert a[0].read_bytes() == b[0].read_bytes()
 

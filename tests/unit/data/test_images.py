@@ -131,7 +131,7 @@ from gandist.data.sets import MappedSet, SampleSet, StreamedSet, open_samples
 from gandist.data.index import read_index
 images = open_samples(read_index(sys.argv[1]), Image(), cache_dir=Path(sys.argv[2]))
 images.gather(__import__("numpy").arange(40))
-print(next(line for line in open("/proc/self/maps") if line.strip().endswith("/pixels")), flush=True)
+print(next(line for line in open("/proc/self/maps") if line.strip().endswith("/rows")), flush=True)
 sys.stdin.read()
 """
 
@@ -152,7 +152,7 @@ def test_processes_of_a_node_share_one_map(packed: Index, tmp_path: Path) -> Non
     (_, rights, *where), other = maps
     assert rights == "r--s"
     assert other[1:] == [rights, *where], "offset, device, inode and path"
-    (file,) = tmp_path.glob("decoded/*/pixels")
+    (file,) = tmp_path.glob("decoded/*/rows")
     assert file.stat().st_ino == int(where[2])
 
 
