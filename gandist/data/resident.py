@@ -59,8 +59,8 @@ def place(samples: SampleSet, resident: str, device: torch.device) -> tuple[Samp
     kind, why = "streamed", "they do not fit half of data.cache_gib"
     if isinstance(samples, MappedSet):
         kind, why = "mapped", "they fit half of data.cache_gib"
-    row = samples.medium.row
-    n_bytes = samples.n * row.n_bytes
+    n, row = samples.n, samples.medium.row
+    n_bytes = n * row.n_bytes
     if isinstance(samples, ResidentSet):
         kind, why = "resident", "they are there already"
     elif resident == "always" or (resident == "auto" and device.type == "cuda" and kind == "mapped"):
@@ -75,4 +75,4 @@ def place(samples: SampleSet, resident: str, device: torch.device) -> tuple[Samp
         else:
             why += f", and take {n_bytes / free:.0%} {room}"
     shape = "x".join(map(str, row.shape))
-    return samples, f"data={kind} n={samples.n} shape={shape} bytes={n_bytes}: {why}"
+    return samples, f"data={kind} n={n} shape={shape} bytes={n_bytes}: {why}"

@@ -129,6 +129,7 @@ import sys
 from pathlib import Path
 from gandist.data.sets import MappedSet, SampleSet, StreamedSet, open_samples
 from gandist.data.index import read_index
+from gandist.media.image import Image
 images = open_samples(read_index(sys.argv[1]), Image(), cache_dir=Path(sys.argv[2]))
 images.gather(__import__("numpy").arange(40))
 print(next(line for line in open("/proc/self/maps") if line.strip().endswith("/rows")), flush=True)

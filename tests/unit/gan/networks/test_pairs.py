@@ -141,8 +141,8 @@ def of_the_batch(self: nn.Module, inputs: Tensor, y: Tensor | None) -> Tensor:
     return self.net(inputs - inputs.mean(0, keepdim=True), y)  # type: ignore[no-any-return, operator]
 
 
-def column(self: nn.Module, inputs: Tensor, y: Tensor | None) -> Tensor:
-    return self.net(inputs, y)[:, None]  # type: ignore[no-any-return, operator]
+def sideways(self: nn.Module, inputs: Tensor, y: Tensor | None) -> Tensor:
+    return self.net(inputs, y)[None]  # type: ignore[no-any-return, operator]
 
 
 def flat_to_first_order(self: nn.Module, inputs: Tensor, y: Tensor | None) -> Tensor:
@@ -171,7 +171,7 @@ def player_G(change: Callable[[nn.Module, Tensor, Tensor | None], Tensor]) -> Pa
 @pytest.mark.parametrize(
     ("pair", "check", "words"),
     [
-        (player_D(column), check_shapes, "D gives"),
+        (player_D(sideways), check_shapes, "D gives"),
         (player_D(noisy), check_nothing_random, "D gives other results"),
         (player_G(noisy), check_nothing_random, "G gives other results"),
         (player_D(counting), check_nothing_random, "D changes its buffer calls"),
