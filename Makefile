@@ -22,7 +22,7 @@ cluster-local: $(INSTALLED_DEV)
 test: $(INSTALLED_DEV) debian emoji
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
-# Under three minutes on two cores: what lies in tests/unit and starts no cluster, in no test of more than ten seconds.
+# About three minutes on two cores: what lies in tests/unit and starts no cluster, in no test of more than ten seconds.
 test-fast: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder tests/unit -m "not slow and not ray and not nightly" $(ARGS)
 
