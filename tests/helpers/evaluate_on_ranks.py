@@ -1,4 +1,4 @@
-"""One evaluation by so many ranks: `torchrun ... -m tests.helpers.evaluate_on_ranks CONFIG OUT`.
+"""One evaluation by several ranks: `torchrun ... -m tests.helpers.evaluate_on_ranks CONFIG OUT`.
 
 CONFIG holds a resolved configuration as JSON.
 """

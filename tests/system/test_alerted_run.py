@@ -1,7 +1,7 @@
 """The promise: what a real Prometheus scrapes of runs that go wrong fires the alerts meant for it, and no others.
 
 Durations in the rules are a ninetieth of what they are. Three alerts fire in tests/system/test_scraped_run.py, where
-ranks are stopped and killed; here one run is trained to diverge, and the metrics of the rest are told what would be.
+ranks are stopped and killed; here one run is trained to diverge, and the metrics of the others are set directly.
 """
 
 import subprocess

@@ -1,4 +1,5 @@
-"""The SNGAN pair: the layers, shapes and counts of the papers' tables, and its conditions."""
+"""The SNGAN pair: the layers, shapes and counts of the papers' tables, its conditions, and derivatives of D
+within narrower limits than the contract of all pairs has."""
 
 from itertools import pairwise, product
 
@@ -190,3 +191,72 @@ def test_initialisation() -> None:
         bound = (gain * 6 / (pixels * sum(weight.shape[:2]))) ** 0.5
         assert 0.95 * bound < float(weight.detach().abs().max()) <= bound * (1 + 1e-6), layer
         assert layer.bias is None or not layer.bias.any()
+
+
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+@pytest.mark.parametrize("norm_D", ["spectral", "group", "none"])
+def test_no_parameter_is_without_gradient(norm: str, norm_D: str) -> None:
+    """BatchNorm takes from a channel what a bias gave it: where biases follow, there are none."""
+    G, D = pair(SMALL._replace(classes=2, norm=norm, width=32), norm_D)  # several channels in a group of GroupNorm
+    y = torch.tensor([0, 1, 0, 1])
+    scores = D.double()(G.double()(torch.randn(4, 6, dtype=torch.float64), y), y)
+    (scores @ torch.randn(4, dtype=torch.float64)).backward()
+    for name, p in [*G.named_parameters(), *D.named_parameters()]:
+        assert p.grad is not None, name
+        assert float(p.grad.abs().max()) > 1e-9, name
+
+
+def penalties(D: nn.Module, x: Tensor) -> tuple[tuple[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]:
+    """|grad_x D|^2 and its gradient, by double backward, and by reverse mode over a JVP along grad_x D."""
+    weights = list(D.parameters())
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
+    double = g.square().sum()
+    of_double = torch.autograd.grad(double, weights, allow_unused=True, materialize_grads=True)
+    g = g.detach()
+    slopes = torch.func.jvp(D, (x.detach(),), (g,))[1]
+    forward = 2 * slopes.sum() - g.square().sum()
+    of_forward = torch.autograd.grad(forward, weights, allow_unused=True, materialize_grads=True)
+    return (double.detach(), list(of_double)), (forward.detach(), list(of_forward))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own use of it
+@pytest.mark.parametrize("norm_D", ["spectral", "group", "none"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_both_ways_to_the_gradient_penalty_agree(norm_D: str, memory_format: torch.memory_format) -> None:
+    def flat(tensors: list[Tensor]) -> Tensor:
+        return torch.cat([t.flatten() for t in tensors])
+
+    _, D = pair(SMALL, norm_D)
+    D.to(memory_format=memory_format)  # type: ignore[call-overload]
+    x = torch.randn(3, 3, 32, 32).to(memory_format=memory_format)
+    (a, of_a), (b, of_b) = penalties(D, x)
+    assert float(a) == pytest.approx(float(b), rel=1e-6)
+    assert float((flat(of_a) - flat(of_b)).norm() / flat(of_a).norm()) < 1e-6
+
+    D.double()
+    x = x.double()
+    exact = penalties(D, x)
+    generator = torch.Generator().manual_seed(0)
+    direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in D.parameters()]
+    step, values = 1e-6, []
+    for sign in (1, -1):
+        moved = {n: p + sign * step * d for (n, p), d in zip(D.named_parameters(), direction, strict=True)}
+        at = x.clone().requires_grad_()
+        (g,) = torch.autograd.grad(torch.func.functional_call(D, moved, at).sum(), at)
+        values.append(g.square().sum())
+    finite = float((values[0] - values[1]) / (2 * step))
+    for _, gradient in exact:
+        along = sum(float((g * d).sum()) for g, d in zip(gradient, direction, strict=True))
+        assert along == pytest.approx(finite, rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own use of it
+@pytest.mark.parametrize("norm_D", ["spectral", "group", "none"])
+def test_forward_mode_under_autocast_stays_close(norm_D: str) -> None:
+    _, D = pair(SMALL, norm_D)
+    x = torch.randn(3, 3, 32, 32).requires_grad_()
+    (g,) = torch.autograd.grad(D(x).sum(), x)
+    with torch.autocast("cpu", torch.bfloat16):
+        slopes = torch.func.jvp(D, (x.detach(),), (g,))[1]
+    torch.testing.assert_close(slopes.detach().float(), g.square().sum((1, 2, 3)), rtol=0.05, atol=0)
