@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gandist.bench.measure import Flops, block
 from gandist.config.methods import new_game, new_players
 from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of, medium_of
-from gandist.data.feed import RawBatch
-from gandist.distributed.captured import Eager
+from gandist.data.resident import RawBatch
 from gandist.distributed.ranks import Ranks
 from gandist.training.inputs import Inputs
+from gandist.training.rounds import Rounds
 from gandist.training.stepper import stepper
 
 WARM_UP = 5
@@ -38,34 +38,47 @@ class Static:
         noise = np.frombuffer(rng.bytes(share * row.n_bytes), row.dtype).reshape(share, *row.shape).copy()
         conditions = condition_of(config).made_up(share, rng)
         self.inputs = Inputs(config, ranks, conditions, self.game)
-        batch = RawBatch(*(torch.from_numpy(each).to(ranks.device) for each in (noise, conditions)))
-        self.raw = [batch] * config.game.n_critic
-        self._stepper: Eager | None = None
+        self.resident = RawBatch(*(torch.from_numpy(each).to(ranks.device) for each in (noise, conditions)))
+        self._bare: Callable[[], object] | None = None
 
-    def __call__(self) -> Tensor:
-        """One step as a run plays it: captured, compiled or eager, as configured."""
-        if self._stepper is None:
-            self._stepper = stepper(self.config, self.game, self.players, self.ranks)
-        return self._play(self._stepper)
+    def next(self) -> RawBatch:
+        raise AssertionError("the samples are resident")
+
+    def numbers(self, images_seen: int, batches: int) -> np.ndarray:
+        """The same batch again and again."""
+        return np.tile(np.arange(len(self.resident.rows)), (batches, 1))
+
+    @cached_property
+    def rounds(self) -> Rounds:
+        """Rounds as a run plays them: captured, compiled or eager, as configured."""
+        return Rounds(self.config, self.ranks, self.players, self.game, self.inputs, self)
+
+    def __call__(self) -> object:
+        """One step as a run plays it."""
+        return self.rounds.play(1)
+
+    def eager(self) -> object:
+        """One step in eager mode, regardless of the configuration."""
+        return self.rounds.play(1, self.rounds.play_on_device)
+
+    def bare(self) -> object:
+        """`Game.step` on the first step's inputs, again and again: nothing is drawn, gathered or scheduled."""
+        if self._bare is None:
+            rounds, due = self.rounds, self.inputs.due(0)
+            rounds.timetable.reach(self.players.images_seen)
+            batches = [self.resident] * self.config.game.n_critic
+            now = rounds.timetable.now()
+            inputs = self.inputs.of(self.players, batches, now.images_seen, now.scheduled, due)
+            run = stepper(
+                self.config, lambda: self.game.step(self.players, *inputs), self.game, self.players, self.ranks
+            )
+            self._bare = run
+        return self._bare()
 
     @property
     def facts(self) -> dict[str, str]:
         """The actual mode of execution, for records."""
-        return {"precision": self.precision, "mode": self.mode, "device": self.device.type}
-
-    def eager(self) -> Tensor:
-        """One step in eager mode, regardless of the configuration."""
-        return self._play(self.game.step)
-
-    def _play(self, step: Callable[..., Tensor]) -> Tensor:
-        statistics = step(self.players, *self.inputs.of(self.players, self.raw))
-        self.players.images_seen += self.images
-        return statistics
-
-    @property
-    def mode(self) -> str:
-        """The actual mode of the step: `graph`, `eager` or `compile`."""
-        return self._stepper.mode if self._stepper else "eager"
+        return {"precision": self.precision, "mode": self.rounds.run.mode, "device": self.device.type}
 
     def warm_up(self) -> float:
         """Play the first steps, in which the step is captured or compiled; return the seconds."""

@@ -8,19 +8,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from gandist.bench.measure import Case, Measurement, Peak, all_in_turn, block, product, use_threads
-from gandist.bench.static import Static
+from gandist.bench.static import WARM_UP, Static
 from gandist.distributed.ranks import join
 
 DEFAULT = ("demo", "dcgan-fashion", "hinge-sngan", "r3gan")
 """A small and a full-width DCGAN, residual networks with spectral norm, and two penalties on D's slope."""
 COLUMNS = (
     *("config", "batch", "precision", "mode", "device", "threads", "img_per_s", "ms_per_step"),
-    *("tflops", "ceiling_share", "peak_mem_mib", "warmup_s"),
+    *("tflops", "ceiling_share", "peak_mem_mib", "warmup_s", "ratio"),
 )
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """No options of its own."""
+    parser.add_argument(
+        "--bare", action="store_true", help="also time the same step on fixed inputs, in turn: nothing is drawn"
+    )
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
@@ -32,8 +34,11 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     world.warm_up()
     warmup_s, peak_mem_mib = time.perf_counter() - start, peak.mib()
     multiply, product_flops = product(ranks.device, world.precision)
-    step = block(world, ranks.device)
-    blocks = all_in_turn({"step": step, "product": multiply}, options.seconds, world.period)
+    calls = {"step": block(world, ranks.device), "product": multiply}
+    if options.bare:
+        calls["bare"] = block(world.bare, ranks.device)
+        calls["bare"](WARM_UP)
+    blocks = all_in_turn(calls, options.seconds, world.period)
     step_s, product_s = float(np.median(blocks["step"])), min(blocks["product"])  # the ceiling is the fastest block
     flops = world.flops()
     tflops, ceiling = flops / step_s / 1e12, product_flops / product_s / 1e12
@@ -50,4 +55,6 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
         ceiling_tflops=ceiling,
         memory=peak.what,
         threads=threads,
+        bare_ms_per_step=1e3 * float(np.median(blocks["bare"])) if options.bare else None,
+        ratio=float(np.median(blocks["bare"])) / step_s if options.bare else None,
     )

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from gandist.conditions.condition import Described, Kind, Nothing, Wish, Written
 from gandist.conditions.encoder import encoder
-from gandist.distributed.background import to_device
 from gandist.distributed.randomness import Draws, philox
 from gandist.errors import ConfigError, DataError
 
@@ -43,11 +42,10 @@ class Captions(Nothing):
         return stored.to(dtype)
 
     def of_fakes(
-        self, draws: Draws, purpose: str, images_seen: int, sub: int, batch: int, stored: np.ndarray
+        self, draws: Draws, purpose: str, images_seen: Tensor, sub: int, batch: int, stored: Tensor
     ) -> Tensor | None:
         """The captions of random samples."""
-        numbers = draws.numbers(purpose, images_seen, sub, batch, len(stored))
-        return to_device(torch.from_numpy(stored[numbers]), draws.device)
+        return stored.index_select(0, draws.numbers(purpose, images_seen, sub, batch, len(stored)))
 
     def of_samples(self, seed: int, rows: int, columns: int, stored: np.ndarray) -> Tensor | None:
         return torch.from_numpy(stored[np.repeat(_of_rows(seed, rows, len(stored)), columns)])

@@ -63,10 +63,10 @@ class Classes(Nothing):
         return stored
 
     def of_fakes(
-        self, draws: Draws, purpose: str, images_seen: int, sub: int, batch: int, stored: np.ndarray
+        self, draws: Draws, purpose: str, images_seen: Tensor, sub: int, batch: int, stored: Tensor
     ) -> Tensor | None:
         """All classes are equally likely."""
-        return draws.labels(purpose, images_seen, sub, batch, self.classes)
+        return draws.numbers(purpose, images_seen, sub, batch, self.classes)
 
     def of_samples(self, seed: int, rows: int, columns: int, stored: np.ndarray) -> Tensor | None:
         """The first classes, one per row."""

@@ -87,7 +87,7 @@ class Condition(Protocol):
         """Stored conditions (N, ...), on the device, as y: classes stay integers."""
 
     def of_fakes(
-        self, draws: Draws, purpose: str, images_seen: int, sub: int, batch: int, stored: np.ndarray
+        self, draws: Draws, purpose: str, images_seen: Tensor, sub: int, batch: int, stored: Tensor
     ) -> Tensor | None:
         """This rank's share of the conditions of a global batch of fakes, drawn independently of the real samples: in
         stored form, on the device."""
@@ -160,7 +160,7 @@ class Nothing:
         return None
 
     def of_fakes(
-        self, draws: Draws, purpose: str, images_seen: int, sub: int, batch: int, stored: np.ndarray
+        self, draws: Draws, purpose: str, images_seen: Tensor, sub: int, batch: int, stored: Tensor
     ) -> Tensor | None:
         return None
 

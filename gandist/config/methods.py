@@ -34,6 +34,7 @@ def new_players(config: RunConfig, device: torch.device, on_device: bool | None 
         seed=config.run.seed,
         device=device,
         precision=config.precision,
+        betas=(config.optim.betas[0], value_at(config.optim.betas[1], 0)),
         weight_decay=config.optim.weight_decay,
         memory=memory,
         on_device=on_device,

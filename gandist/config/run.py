@@ -47,6 +47,7 @@ MAY_CHANGE = (
     "track",
     "device",
     "step",
+    "unroll",
     "imports",
     "model.stage_1",
 )

@@ -59,3 +59,9 @@ def due(before: int, after: int, every_kimg: float) -> bool:
     """Whether a step from `before` to `after` images reached the next multiple of `every_kimg`."""
     every = images_of(every_kimg)
     return after // every > before // every
+
+
+def steps_until(after: int, every_kimg: float, images: int) -> int:
+    """The number of steps, of `images` images each, until one reaches the next multiple of `every_kimg`."""
+    every = images_of(every_kimg)
+    return -(-(every - after % every) // images)

@@ -2,14 +2,13 @@
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gandist.data.order import Order
-from gandist.data.resident import ResidentSet
+from gandist.data.resident import RawBatch
 from gandist.data.sets import SampleSet, StreamedSet
 from gandist.distributed.background import to_device
 from gandist.distributed.randomness import split
@@ -17,13 +16,6 @@ from gandist.distributed.randomness import split
 CPU = torch.device("cpu")
 THREADS = 2
 """Maximum number of batches prepared at once: the next one begins while the last samples of one are decoded."""
-
-
-class RawBatch(NamedTuple):
-    """Rows (n, ...) of the set's medium and their conditions (n, ...), in the stored format, on the device."""
-
-    rows: Tensor
-    conditions: Tensor
 
 
 class Feed:
@@ -68,14 +60,11 @@ class Feed:
         """A batch, and on a GPU the event of its arrival."""
         numbers = self.order.take(position, self.batch)[self.rows]
         with torch.cuda.stream(self._stream):  # None on a CPU
-            if isinstance(self.samples, ResidentSet):
-                batch = RawBatch(*self.samples.select(to_device(torch.from_numpy(numbers), self.device)))
-            else:
-                room = self._room(len(numbers))
-                rows, found = self.samples.gather(numbers, None if room is None else room.numpy())
-                conditions = torch.from_numpy(np.ascontiguousarray(found))
-                given = torch.from_numpy(rows) if room is None else room
-                batch = RawBatch(to_device(given, self.device), to_device(conditions, self.device))
+            room = self._room(len(numbers))
+            rows, found = self.samples.gather(numbers, None if room is None else room.numpy())
+            conditions = torch.from_numpy(np.ascontiguousarray(found))
+            given = torch.from_numpy(rows) if room is None else room
+            batch = RawBatch(to_device(given, self.device), to_device(conditions, self.device))
         return batch, None if self._stream is None else self._stream.record_event()
 
     def _room(self, n: int) -> Tensor | None:

@@ -1,4 +1,6 @@
-"""The whole set in the memory of the training device: batches are gathered there, and only their indices are sent."""
+"""The whole set in the memory of the training device, where the step gathers its batches."""
+
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,8 +16,19 @@ optimiser state and evaluations need memory later."""
 STEP_BYTES = 64 << 20
 
 
+class RawBatch(NamedTuple):
+    """Rows (n, ...) of the set's medium and their conditions (n, ...), in the stored format, on the device."""
+
+    rows: Tensor
+    conditions: Tensor
+
+    def select(self, numbers: Tensor) -> Self:
+        """The samples of these numbers (N,) int64, which are on the device as well."""
+        return type(self)(*(tensor.index_select(0, numbers) for tensor in self))
+
+
 class ResidentSet:
-    """A copy of another set on the device."""
+    """A copy of another set on the device, as the one batch `whole`."""
 
     def __init__(self, samples: SampleSet, device: torch.device) -> None:
         """Read all samples.
@@ -25,13 +38,13 @@ class ResidentSet:
         """
         self.samples, self.medium, self.n = samples, samples.medium, samples.n
         row = self.medium.row
-        self.rows = torch.empty((self.n, *row.shape), dtype=row.tensor_dtype, device=device)
+        copies = torch.empty((self.n, *row.shape), dtype=row.tensor_dtype, device=device)
         step, conditions = max(1, STEP_BYTES // row.n_bytes), []
         for numbers in np.array_split(np.arange(self.n), -(-self.n // step)):
             rows, found = samples.gather(numbers)
-            self.rows[int(numbers[0]) : int(numbers[-1]) + 1] = torch.from_numpy(rows)
+            copies[int(numbers[0]) : int(numbers[-1]) + 1] = torch.from_numpy(rows)
             conditions.append(found)
-        self.conditions = torch.from_numpy(np.concatenate(conditions)).to(device)
+        self.whole = RawBatch(copies, torch.from_numpy(np.concatenate(conditions)).to(device))
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # other streams read the copies
 
@@ -41,10 +54,6 @@ class ResidentSet:
 
     def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         return self.samples.gather(numbers, out)
-
-    def select(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """The result of `gather`, on the device; the numbers (N,) int64 are on the device as well."""
-        return self.rows.index_select(0, numbers), self.conditions.index_select(0, numbers)
 
 
 def place(samples: SampleSet, resident: str, device: torch.device) -> tuple[SampleSet, str]:

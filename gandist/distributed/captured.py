@@ -1,8 +1,8 @@
 """A GPU function, such as the step: recorded as one CUDA graph for each form of its arguments, and replayed.
 
 A step launches some hundred kernels, most of them shorter than their launch: run eagerly, the GPU waits for Python. A
-graph launches them all at once. The values that change from step to step lie in buffers, which are filled before the
-replay: images, latents, noise, and the scheduled numbers, which are therefore scalars on the device. The first steps
+graph launches them all at once. Images that come from the host lie in buffers, which are filled before the replay.
+Everything else that changes from step to step is made on the device, within the graph. The first calls
 of a form run eagerly and count as real steps: they set up the libraries, DDP's buckets and the optimisers' state.
 """
 
@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
@@ -33,8 +33,9 @@ FAILED: list[torch.cuda.CUDAGraph] = []
 """Graphs whose capture failed, kept alive: torch's allocators may still refer to them."""
 
 Mode = Literal["graph", "eager", "compile"]
-Form = tuple[tuple[str, torch.Size, tuple[int, ...], torch.dtype], ...]
-"""Key of a graph: for each tensor its place, shape, strides and type. Calls of equal form share a graph."""
+Form = tuple[tuple[Hashable, ...], ...]
+"""Key of a graph: for each tensor its place, shape, strides and type, and each string with its place. Calls of equal
+form share a graph."""
 Play = Callable[[], Tensor]
 Record = Callable[[Play], Play]
 """Records a function's device work without running it, and returns a function that runs it."""
@@ -67,8 +68,8 @@ class Eager:
 class Captured(Eager):
     """A function, recorded once for each form of its arguments and replayed.
 
-    Tensors in the arguments may change from call to call, also inside sequences and mappings; all other arguments,
-    such as the players, must stay the same.
+    Tensors and strings in the arguments may change from call to call, also inside sequences and mappings; all other
+    arguments, such as the players, must stay the same.
     """
 
     mode: Mode = "graph"
@@ -96,9 +97,9 @@ class Captured(Eager):
         self._record = self._recorder()  # new graphs cannot share the memory of the old ones
 
     def __call__(self, *arguments: Any) -> Tensor:
-        named = list(tensors(arguments))
-        form = tuple((name, x.shape, x.stride(), x.dtype) for name, x in named)
-        given = [x for _, x in named]
+        found = list(leaves(arguments))
+        given = [x for _, x in found if isinstance(x, Tensor)]
+        form = tuple((name, x.shape, x.stride(), x.dtype) if isinstance(x, Tensor) else (name, x) for name, x in found)
         if form not in self._recorded:
             self._played[form] += 1
             if self._played[form] <= self._warm_up or self._refused:
@@ -112,7 +113,8 @@ class Captured(Eager):
                 log.warning("step=eager: it cannot be captured: %s", str(cause).splitlines()[0])
                 return super().__call__(*arguments)
         buffers, replay = self._recorded[form]
-        torch._foreach_copy_(buffers, given)
+        if buffers:
+            torch._foreach_copy_(buffers, given)
         result = replay()
         self._keep_pace()
         return result
@@ -182,22 +184,24 @@ def on_gpu(stream: torch.cuda.Stream) -> Record:
     return record
 
 
-def tensors(tree: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors in nested sequences and mappings, in order, each with its place."""
-    if isinstance(tree, Tensor):
+def leaves(tree: object, name: str = "") -> Iterator[tuple[str, Tensor | str]]:
+    """The tensors and strings in nested sequences and mappings, in order, each with its place."""
+    if isinstance(tree, Tensor | str):
         yield name, tree
     elif isinstance(tree, Mapping):
         for key, value in tree.items():
-            yield from tensors(value, f"{name}/{key}")
+            yield from leaves(value, f"{name}/{key}")
     elif isinstance(tree, Sequence):
         for i, value in enumerate(tree):
-            yield from tensors(value, f"{name}/{i}")
+            yield from leaves(value, f"{name}/{i}")
 
 
 def rebuilt(tree: Any, replacements: Iterator[Tensor]) -> Any:
-    """The same tree with its tensors replaced, in the order of `tensors`."""
+    """The same tree with its tensors replaced, in the order of `leaves`."""
     if isinstance(tree, Tensor):
         return next(replacements)
+    if isinstance(tree, str):
+        return tree
     if isinstance(tree, Mapping):
         return {key: rebuilt(value, replacements) for key, value in tree.items()}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):

@@ -74,6 +74,11 @@ class Evaluator:
         every_kimg = self.config.eval.every_kimg
         return self.extractor is not None and (done or (every_kimg is not None and due(before, after, every_kimg)))
 
+    @property
+    def intervals(self) -> list[float]:
+        """The interval between evaluations in thousands of images, if there are any."""
+        return [every] if self.extractor is not None and (every := self.config.eval.every_kimg) is not None else []
+
     def evaluate(self, players: Players) -> Result:
         """Measure a copy of the main rank's average of G, so that evaluations do not change training.
 

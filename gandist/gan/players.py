@@ -66,19 +66,19 @@ class Player:
             torch._foreach_clamp_min_(self.weights, least)
             torch._foreach_clamp_max_(self.weights, most)
 
-    def set_betas(self, betas: tuple[float, float]) -> None:
+    def set_beta2(self, beta2: Tensor) -> None:
+        """Set Adam's beta2, float64, on the device; on the host if the optimiser's numbers are there."""
         for group in self.optimizer.param_groups:
-            if isinstance(group["betas"][1], Tensor):
-                group["betas"] = (betas[0], group["betas"][1].fill_(betas[1]))
-            else:
-                group["betas"] = betas
+            beta1, held = group["betas"]
+            group["betas"] = (beta1, held.copy_(beta2) if isinstance(held, Tensor) else float(beta2))
 
-    def set_lr(self, lr: float) -> None:
+    def set_lr(self, lr: Tensor | float) -> None:
+        """Set the learning rate, on the device; on the host if the optimiser's numbers are there."""
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(lr)
             else:
-                group["lr"] = lr
+                group["lr"] = float(lr)
 
 
 @dataclass
@@ -181,6 +181,7 @@ def build_players(
     seed: int,
     device: torch.device,
     precision: str = "fp32",
+    betas: tuple[float, float] = (0.9, 0.999),
     weight_decay: float = 0.0,
     memory: Mapping[str, tuple[float, ...]] = {},
     on_device: bool | None = None,
@@ -189,8 +190,8 @@ def build_players(
     """New players, the same on every rank: the initial weights depend on `seed` alone.
 
     Adam is the fused one in its decoupled form (AdamW, Loshchilov & Hutter 2019), which equals Adam without weight
-    decay. Learning rates start at 0: the loop sets them, and the betas, before each step. Weights that a network has
-    frozen are not updated.
+    decay. Learning rates start at 0: each step sets them, and a scheduled beta2. Weights that a network has frozen are
+    not updated.
 
     Args:
         on_device: whether the optimisers' numbers are tensors on the device, as a captured step requires; true by
@@ -212,9 +213,12 @@ def build_players(
         lr = torch.zeros((), device=device) if on_device else 0.0
         optimizer: torch.optim.Optimizer
         if isinstance(lr, Tensor) and scheduled_beta2:
-            optimizer = ScheduledAdam(weights, lr, (0.0, torch.zeros_like(lr, dtype=torch.float64)), weight_decay)
+            beta2 = torch.full_like(lr, betas[1], dtype=torch.float64)
+            optimizer = ScheduledAdam(weights, lr, (betas[0], beta2), weight_decay)
         else:
-            optimizer = torch.optim.AdamW(weights, lr, weight_decay=weight_decay, fused=True, capturable=on_device)
+            optimizer = torch.optim.AdamW(
+                weights, lr, betas, weight_decay=weight_decay, fused=True, capturable=on_device
+            )
         scaler = GradScaler(device.type, enabled=precision == "fp16")
         return Player(net, optimizer, scaler, torch.zeros((), dtype=torch.float64, device=device))
 

@@ -11,7 +11,7 @@ from gandist.config.run import RunConfig, completed, leaves
 from gandist.data import dataset
 from gandist.errors import CheckpointError, ConfigError
 from gandist.run import checkpoint
-from gandist.run.checkpoint import FOLDER, MANIFEST
+from gandist.run.checkpoint import FOLDER, FORMAT_VERSION, MANIFEST
 from gandist.run.trained import open_run
 from gandist.storage.storage import Storage
 
@@ -49,6 +49,7 @@ def fork(config: RunConfig, storage: Storage, source: str, images_seen: int | No
         raise ConfigError(f"{source}: its networks are others: {'; '.join(differing)}")
     found.restore(new_players(config, torch.device("cpu")))  # also checks that optimisers and penalties' memory fit
     facts = {
+        "format_version": FORMAT_VERSION,
         "config": config.resolved(),
         "config_fingerprint": config.fingerprint(),
         "data_fingerprint": dataset.open_index(config).fingerprint,

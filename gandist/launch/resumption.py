@@ -34,7 +34,7 @@ def prepare(config: RunConfig, resume: Resume) -> Checkpoints:
             cannot be written to.
         DataError: the data cannot be used, or differs from the data that the run was trained on.
         GandistError: a network for evaluation or a tracker is unavailable.
-        CheckpointError: `must` without a checkpoint; or all are damaged.
+        CheckpointError: `must` without a checkpoint; all are damaged; or an earlier version wrote them.
     """
     index = dataset.open_index(config)
     check_evaluation(config, index)
@@ -51,6 +51,12 @@ def prepare(config: RunConfig, resume: Resume) -> Checkpoints:
             raise CheckpointError(f"{storage.uri(FOLDER)}: no checkpoint to resume from (--resume must)")
         check_stage_1(config)
         return checkpoints
+    if not found.resumable:
+        raise CheckpointError(
+            f"{storage.uri(FOLDER)}: written by an earlier version, which drew other random numbers: the run cannot go "
+            f"on as it would have; begin another one from it with --from {storage.root} run.name=OTHER, or begin anew "
+            "with --resume never. It can still be sampled from and evaluated"
+        )
     _compare(config, found.manifest, index.fingerprint, storage)
     log.info("resume run=%s images_seen=%d", config.run.name, found.images_seen)
     return checkpoints

@@ -31,8 +31,8 @@ class Silent:
     def phase(self, phase: str) -> None:
         """Record what this rank does from now on: one of `PHASES`."""
 
-    def step(self, images: int, step_s: float, data_wait_s: float) -> None:
-        """Count a step of this rank: `images` shown to D, its duration, and its wait for data."""
+    def steps(self, steps: int, images: int, seconds: float, data_wait_s: float) -> None:
+        """Count steps of this rank: the `images` that each showed to D, their duration, and their wait for data."""
 
     def tick(self, row: Mapping[str, Any]) -> None:
         """Update `METRICS` from a tick's row (of `metrics.jsonl`); other keys are ignored."""
@@ -109,11 +109,12 @@ class Telemetry(Silent):
         self._series("gandist_phase").state(phase)
         self._stepped.set(time.time())
 
-    def step(self, images: int, step_s: float, data_wait_s: float) -> None:
-        self._images.inc(images)
-        self._steps.inc()
-        self._step_s.observe(step_s)
-        self._data_wait_s.observe(data_wait_s)
+    def steps(self, steps: int, images: int, seconds: float, data_wait_s: float) -> None:
+        self._images.inc(steps * images)
+        self._steps.inc(steps)
+        for _ in range(steps):
+            self._step_s.observe(seconds / steps)
+            self._data_wait_s.observe(data_wait_s / steps)
         self._stepped.set(time.time())
 
     def tick(self, row: Mapping[str, Any]) -> None:

@@ -27,7 +27,10 @@ from gandist.storage.tensors import serialised
 
 log = logging.getLogger("gandist")
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 has the same files; but a run drew other random numbers then, so it cannot be resumed as it would have
+gone on."""
+READABLE = 1, FORMAT_VERSION
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 FILES = ("G", "D", "G_ema", "optim_G", "optim_D")
@@ -44,6 +47,11 @@ class Checkpoint:
     @property
     def images_seen(self) -> int:
         return int(self.manifest["images_seen"])
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a run that goes on from it is what it would have been without a stop."""
+        return bool(self.manifest["format_version"] == FORMAT_VERSION)
 
     def tensors(self, file: str) -> dict[str, Tensor]:
         """The tensors of one of `FILES`, by name."""
@@ -102,9 +110,10 @@ def read(storage: Storage, name: str, known: Checkpoint | None = None) -> Checkp
         manifest = json.loads(storage.read_bytes(f"{folder}/{MANIFEST}") or b"null")
         if not isinstance(manifest, dict):
             raise CheckpointError(f"{where}: has no manifest.json with the sha256 of its files: it is unfinished")
-        if manifest["format_version"] != FORMAT_VERSION:
+        if manifest["format_version"] not in READABLE:
             raise CheckpointError(
-                f"{where}: format_version {manifest['format_version']}; this gandist reads {FORMAT_VERSION}"
+                f"{where}: format_version {manifest['format_version']}; this gandist reads "
+                f"{' and '.join(map(str, READABLE))}"
             )
         if known is not None and (known.name, known.manifest) == (name, manifest):
             return known

@@ -10,9 +10,9 @@ from torch import Tensor
 from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of, medium_of
-from gandist.config.schedule import ema_beta, peak, value_at
-from gandist.data.feed import RawBatch
+from gandist.config.schedule import Ramp, ema_beta, peak, value_at
 from gandist.data.index import Index
+from gandist.data.resident import RawBatch
 from gandist.distributed.randomness import Draws
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Game, Latents, Reals, Scheduled
@@ -20,28 +20,70 @@ from gandist.gan.elbo import Elbo
 from gandist.gan.penalties import PENALTIES, Noise
 from gandist.gan.players import Players
 
+Due = tuple[tuple[str, ...], ...]
+"""Names of the penalties due in a step: in each update of D, and last in that of G."""
+
 
 class Inputs:
-    """All random and all scheduled inputs of a run, as functions of the images seen."""
+    """All random and all scheduled inputs of a run, as functions of the images seen.
+
+    The host says which penalties are due, and the scheduled numbers; `of` does the rest on the device, so that a
+    captured step makes its own inputs.
+    """
 
     def __init__(self, config: RunConfig, ranks: Ranks, conditions: np.ndarray, game: Game | Elbo) -> None:
         """`conditions` are those of all real samples in stored form; the fakes' conditions may be drawn from them."""
         self.config, self.ranks, self.conditions = config, ranks, conditions
+        self.stored = torch.tensor(conditions, device=ranks.device)
         self.draws = Draws(config.run.seed, ranks.device, ranks.rank, ranks.world_size)
         self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
         self.latents, self.game = latents_of(config), game
         self.medium, self.condition = medium_of(config), condition_of(config)
 
-    def of(self, players: Players, raw: Sequence[RawBatch]) -> tuple[list[Reals], list[Latents], Latents, Scheduled]:
-        """The step's inputs, from one real batch per update of D; also sets the players' scheduled numbers."""
-        seen = players.images_seen
-        self._schedule(players)
-        scheduled = self._scheduled(seen)
+    def due(self, seen: int) -> Due:
+        """The penalties due in the step at `seen` images, by their intervals in updates of their player."""
+        game, batch = self.config.game, self.config.train.batch
+
+        def due(update: int, player: str) -> tuple[str, ...]:
+            terms = game.penalties.items()
+            return tuple(name for name, t in terms if PENALTIES[name].of == player and update % t.interval == 0)
+
+        critics = [due(seen // batch + sub, "D") for sub in range(game.n_critic)]
+        return *critics, due(seen // (batch * game.n_critic), "G")
+
+    def scheduled(self, seen: int, lr_scale: float) -> list[float]:
+        """The scheduled numbers of the step at `seen` images, in the order in which `of` reads them."""
+        game, optim = self.config.game, self.config.optim
+        half_life_kimg = value_at(optim.ema_half_life_kimg, seen)
+        return [
+            lr_scale * value_at(optim.lr_G, seen),
+            lr_scale * value_at(optim.lr_D, seen),
+            value_at(optim.betas[1], seen),
+            value_at(self.config.augment.p, seen),
+            ema_beta(half_life_kimg, self.config.train.batch * game.n_critic, seen, optim.ema_rampup),
+            value_at(game.clip, seen) or math.inf,
+            *(term.interval * value_at(term.weight, seen) for term in game.penalties.values()),
+        ]
+
+    def of(
+        self, players: Players, raw: Sequence[RawBatch], seen: Tensor, scheduled: Tensor, due: Due
+    ) -> tuple[list[Reals], list[Latents], Latents, Scheduled]:
+        """The step's inputs; also sets the players' scheduled numbers. Everything happens on the device.
+
+        Args:
+            raw: a real batch for each update of D.
+            seen: images seen, (), int64.
+            scheduled: the result of `scheduled`, (K,), float64.
+        """
+        lr_G, lr_D, beta2, p, beta, clip, *weights = scheduled.unbind()
+        self._schedule(players, lr_G, lr_D, beta2, p)
+        weight_of = dict(zip(self.config.game.penalties, (weight.to(self.dtype) for weight in weights), strict=True))
+        *of_D, of_G = ({name: weight_of[name] for name in names} for names in due)
         return (
-            [self._reals(part, scheduled.weights_D[sub], seen, sub) for sub, part in enumerate(raw)],
+            [self._reals(part, due[sub], seen, sub) for sub, part in enumerate(raw)],
             [self._latents("D", (), seen, sub) for sub in range(len(raw))],
-            self._latents("G", scheduled.weights_G, seen, 0),
-            scheduled,
+            self._latents("G", due[-1], seen, 0),
+            Scheduled(beta, of_D, of_G, clip.to(self.dtype) if peak(self.config.game.clip) > 0 else None),
         )
 
     def of_samples(self, rows: int, columns: int) -> tuple[Tensor, Tensor | None]:
@@ -64,61 +106,34 @@ class Inputs:
         """The captions of the rows of samples; empty if the run has no captions."""
         return self.condition.captions_of_samples(self.config.run.seed, rows, index)
 
-    def _schedule(self, players: Players) -> None:
+    def _schedule(self, players: Players, lr_G: Tensor, lr_D: Tensor, beta2: Tensor, p: Tensor) -> None:
         """Set the scheduled numbers that the players and the augmentation hold."""
         optim, augment = self.config.optim, self.config.augment
-        seen = players.images_seen
-        for player, lr in ((players.G, optim.lr_G), (players.D, optim.lr_D)):
-            player.set_lr(players.lr_scale * value_at(lr, seen))
-            player.set_betas((optim.betas[0], value_at(optim.betas[1], seen)))
+        for player, lr in ((players.G, lr_G), (players.D, lr_D)):
+            player.set_lr(lr)
+            if isinstance(optim.betas[1], Ramp):
+                player.set_beta2(beta2)
         if augment.kind != "none" and augment.target is None:
-            players.memory["augment"][0] = value_at(augment.p, seen)
+            players.memory["augment"][0].copy_(p)
 
-    def _scheduled(self, seen: int) -> Scheduled:
-        """The scheduled numbers of the step at `seen` images."""
-        game, optim = self.config.game, self.config.optim
-        images = self.config.train.batch * game.n_critic
-        half_life_kimg = value_at(optim.ema_half_life_kimg, seen)
-        update_D, update_G = seen // self.config.train.batch, seen // images
-
-        terms = game.penalties
-        numbers = [term.interval * value_at(term.weight, seen) for term in terms.values()]
-        numbers += [ema_beta(half_life_kimg, images, seen, optim.ema_rampup), value_at(game.clip, seen) or math.inf]
-        exact = torch.tensor(numbers, dtype=torch.float64).to(self.ranks.device, non_blocking=True)
-        *weights, _, clip = exact.to(self.dtype).unbind()
-
-        def due(update: int, player: str) -> dict[str, Tensor]:
-            return {
-                name: weight
-                for (name, term), weight in zip(terms.items(), weights, strict=True)
-                if PENALTIES[name].of == player and update % term.interval == 0
-            }
-
-        return Scheduled(
-            beta=exact[-2],
-            weights_D=[due(update_D + sub, "D") for sub in range(game.n_critic)],
-            weights_G=due(update_G, "G"),
-            clip=clip if peak(game.clip) > 0 else None,
-        )
-
-    def _reals(self, raw: RawBatch, due: Iterable[str], seen: int, sub: int) -> Reals:
+    def _reals(self, raw: RawBatch, due: Iterable[str], seen: Tensor, sub: int) -> Reals:
         uniforms = {
             name: self.draws.uniform(name, seen, sub, (self.config.train.batch,)) for name in self.medium.uniforms
         }
         x = self.medium.to_network(raw.rows, uniforms, self.dtype)
         return Reals(x, self._condition(raw.conditions), self._noise("D", due, seen, sub))
 
-    def _latents(self, player: str, due: Iterable[str], seen: int, sub: int) -> Latents:
+    def _latents(self, player: str, due: Iterable[str], seen: Tensor, sub: int) -> Latents:
         batch = self.config.train.batch
         z = self.draws.normal(f"fakes/{player}/z", seen, sub, (batch, self.latents)).to(self.dtype)
-        stored = self.condition.of_fakes(self.draws, f"fakes/{player}/y", seen, sub, batch, self.conditions)
+        stored = self.condition.of_fakes(self.draws, f"fakes/{player}/y", seen, sub, batch, self.stored)
         y = None if stored is None else self._condition(stored)
         return Latents(z, y, self._noise("G", due, seen, sub) if player == "G" else {})
 
     def _condition(self, stored: Tensor) -> Tensor | None:
         return self.condition.to_network(stored.to(self.ranks.device, non_blocking=True), self.dtype)
 
-    def _noise(self, player: str, due: Iterable[str], seen: int, sub: int) -> dict[str, Tensor]:
+    def _noise(self, player: str, due: Iterable[str], seen: Tensor, sub: int) -> dict[str, Tensor]:
         """Random numbers for the augmentation and for the penalties due in an update."""
         batch, sample = self.config.train.batch, self.medium.network_shape
 

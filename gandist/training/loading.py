@@ -11,10 +11,11 @@ from gandist.config.methods import new_players
 from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of
 from gandist.data import dataset
-from gandist.data.feed import Feed, RawBatch
+from gandist.data.feed import Feed
 from gandist.data.index import Index
-from gandist.data.resident import place
+from gandist.data.resident import RawBatch, ResidentSet, place
 from gandist.data.sets import SampleSet
+from gandist.distributed.randomness import split
 from gandist.distributed.ranks import Ranks
 from gandist.distributed.threads import set_up
 from gandist.evaluation.evaluator import Evaluator
@@ -38,10 +39,12 @@ class Batches:
         self._config, self._ranks, self._order = config, ranks, dataset.order_of(config, index)
         self._samples, self._feed = self._begin(samples, images_seen)
 
-    def _begin(self, samples: SampleSet, images_seen: int) -> tuple[SampleSet, Feed]:
+    def _begin(self, samples: SampleSet, images_seen: int) -> tuple[SampleSet, Feed | None]:
         samples, where = place(samples, self._config.data.resident, self._ranks.device)
         if self._ranks.is_main:
             log.info("%s", where)
+        if isinstance(samples, ResidentSet):
+            return samples, None
         feed = Feed(
             samples,
             self._order,
@@ -54,12 +57,24 @@ class Batches:
         )
         return samples, feed
 
+    @property
+    def resident(self) -> RawBatch | None:
+        """All samples, if they are on the device: then the step gathers them there by their `numbers`."""
+        return self._samples.whole if isinstance(self._samples, ResidentSet) else None
+
+    def numbers(self, images_seen: int, batches: int) -> np.ndarray:
+        """Numbers of this rank's samples in the next global batches, (batches, n) int64."""
+        batch = self._config.train.batch
+        numbers = self._order.take(images_seen, batches * batch).reshape(batches, batch)
+        return numbers[:, split(batch, self._ranks.rank, self._ranks.world_size)]
+
     def next(self) -> RawBatch:
-        """The next batch; waits until it is ready.
+        """The next batch of samples that are not resident; waits until it is ready.
 
         Raises:
             DataError: a sample is damaged, and `data.on_damage` is `stop`.
         """
+        assert self._feed is not None
         return self._feed.next()
 
     @property
@@ -69,11 +84,12 @@ class Batches:
 
     def restart(self, images_seen: int) -> None:
         """Continue from another position in the run."""
-        self._feed.close()
+        self.close()
         self._samples, self._feed = self._begin(self._samples, images_seen)
 
     def close(self) -> None:
-        self._feed.close()
+        if self._feed is not None:
+            self._feed.close()
 
 
 @dataclass(frozen=True)

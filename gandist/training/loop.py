@@ -17,10 +17,9 @@ import torch
 from gandist.config.methods import new_game
 from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of
-from gandist.config.schedule import due, images_of, value_at
+from gandist.config.schedule import due, images_of, steps_until, value_at
 from gandist.data import dataset
 from gandist.distributed import memory
-from gandist.distributed.captured import Eager
 from gandist.distributed.consensus import Consensus, Outcome
 from gandist.distributed.ranks import Ranks
 from gandist.evaluation.evaluator import Evaluator
@@ -35,7 +34,7 @@ from gandist.training.inputs import Inputs
 from gandist.training.loading import Batches, Loaded
 from gandist.training.main_rank import MainRank, OtherRank, claim
 from gandist.training.outputs import ROWS, Outputs
-from gandist.training.stepper import stepper
+from gandist.training.rounds import Rounds
 from gandist.training.tick import Tick
 
 log = logging.getLogger("gandist")
@@ -61,8 +60,8 @@ class Loop:
     players: Players
     batches: Batches
     inputs: Inputs
-    game_step: Eager
-    """`Game.step`, as a CUDA graph or called by Python."""
+    rounds: Rounds
+    """Rounds of the game, as CUDA graphs or called by Python."""
     probe: signals.Probe
     evaluator: Evaluator
     telemetry: Silent
@@ -92,9 +91,9 @@ class Loop:
         self.telemetry.phase("training")
         go_on, ill = "go", ""
         while go_on != "stop" and players.images_seen < goal:
-            # One round of the game, and the tasks due after it
+            # A round of the game, or several if nothing is due between them; and the tasks due after it
             before = players.images_seen
-            self.step()
+            self.step(self.steps_until_due(goal))
             is_due = self.due(before, goal)
 
             # A row of metrics: evaluate, judge the run's health, publish
@@ -128,20 +127,20 @@ class Loop:
         message = self.main_rank.overtaken or ill
         return Outcome("stopped" if go_on == "stop" or message else "done", players.images_seen, message)
 
-    def step(self) -> None:
-        """Play one round of the game with freshly drawn random numbers, and gather its statistics."""
-        players, n_critic, start = self.players, self.config.game.n_critic, time.perf_counter()
-        # A batch of real images for each update of D
-        raw = [self.batches.next() for _ in range(n_critic)]
-        wait_s = time.perf_counter() - start
-        # Noise, latents and scheduled numbers, as functions of the images seen
-        reals, for_D, for_G, scheduled = self.inputs.of(players, raw)
-        # `Game.step` in gan/adversarial.py: the updates of D, one of G, and G's average
-        statistics = self.game_step(players, reals, for_D, for_G, scheduled)
-        images = self.config.train.batch * n_critic
-        players.images_seen += images
-        self.tick.add(statistics, wait_s)
-        self.telemetry.step(images // self.ranks.world_size, time.perf_counter() - start, wait_s)
+    def step(self, most: int) -> None:
+        """Play one round of the game, or up to `most` in one graph."""
+        start = time.perf_counter()
+        # `Rounds.play_on_device`: real samples, noise, the updates of D, one of G, and G's average
+        rounds, wait_s = self.rounds.play(most)
+        self.tick.add(rounds, wait_s)
+        images = self.rounds.images // self.ranks.world_size
+        self.telemetry.steps(rounds, images, time.perf_counter() - start, wait_s)
+
+    def steps_until_due(self, goal: int) -> int:
+        """The number of steps until the next with a task after it."""
+        plan, seen, images = self.config.train, self.players.images_seen, self.rounds.images
+        intervals = [plan.tick_kimg, plan.sample_kimg, plan.checkpoint_kimg, *self.evaluator.intervals]
+        return min(-(-(goal - seen) // images), *(steps_until(seen, every, images) for every in intervals))
 
     def due(self, before: int, goal: int) -> Due:
         """Tasks due after the step that began at `before` images seen."""
@@ -158,14 +157,15 @@ class Loop:
 
     def begin_tick(self) -> None:
         """Start gathering for the next row."""
-        self.tick = self.tick.next(self.players.images_seen)
+        self.tick = Tick(self.players.images_seen)
+        self.rounds.tally.begin()
 
     def row(self) -> dict[str, Any]:
         """The row of this tick, equal on all ranks."""
         config, players, ranks = self.config, self.players, self.ranks
         return {
             "images_seen": players.images_seen,
-            **self.tick.row(players, ranks, self.probe, self.batches.damaged),
+            **self.tick.row(players, ranks, self.rounds.tally, self.probe, self.batches.damaged),
             "augment/p": float(players.memory["augment"][0]) if "augment" in players.memory else 0.0,
             "lr/D": players.lr_scale * value_at(config.optim.lr_D, players.images_seen),
             "lr/G": players.lr_scale * value_at(config.optim.lr_G, players.images_seen),
@@ -201,6 +201,8 @@ class Loop:
             row["rollback"], self.rolled_back = self.rolled_back, ""
         self.telemetry.tick(row)
         self.main_rank.row(row)
+        # Averaged over the ranks, so that all choose alike
+        self.rounds.choose_unroll(self.config.unroll, row["tick_s"] / row["steps"])
         self.begin_tick()
 
     def save(self) -> None:
@@ -220,7 +222,7 @@ class Loop:
         checkpoint.read(self.storage, f"{action.to:08d}").restore(players)
         players.rollbacks, players.lr_scale = rollbacks, lr_scale * self.config.health.lr_factor
         # Capture the step anew, load images from that position, and note the roll-back for the next row
-        self.game_step.reset()
+        self.rounds.reset()
         self.batches.restart(players.images_seen)
         self.state, self.rolled_back = "healthy", f"from {seen} images: {action.reason}"
         self.begin_tick()
@@ -244,12 +246,12 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
         for warning in dataset.condition_warnings(config, index):
             log.warning(warning)
 
-    # The game, its networks wrapped for the ranks; its step; the step's inputs; the probe of health
+    # The game, its networks wrapped for the ranks; its inputs; its rounds; the probe of health
     game, precision = new_game(config, players, ranks), ranks.precision(config.precision)
-    game_step = stepper(config, game, players, ranks)
-    closing.callback(game_step.reset)
     condition = condition_of(config)
     inputs = Inputs(config, ranks, condition.stored(index), game)
+    rounds = Rounds(config, ranks, players, game, inputs, loaded.batches)
+    closing.callback(rounds.close)
     probe = signals.Probe(*inputs.of_probe(*loaded.probed), inputs.medium.coarse)
     if ranks.is_main:
         log.info(
@@ -257,7 +259,7 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
             config.run.name,
             players.images_seen,
             ranks.world_size,
-            *(ranks.device, precision, game_step.mode, torch.get_num_threads()),
+            *(ranks.device, precision, rounds.run.mode, torch.get_num_threads()),
         )
 
     # The attempt, numbered by the main rank; from here on it owns the run
@@ -293,13 +295,13 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
         players=players,
         batches=loaded.batches,
         inputs=inputs,
-        game_step=game_step,
+        rounds=rounds,
         probe=probe,
         evaluator=loaded.evaluator,
         telemetry=telemetry,
         main_rank=main_rank,
         attempt=number,
-        tick=Tick(game.statistics, players.images_seen, ranks.device),
+        tick=Tick(players.images_seen),
     )
 
 

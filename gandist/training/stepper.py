@@ -2,8 +2,10 @@
 
 import logging
 import math
+from collections.abc import Callable
 
 import torch.distributed as dist
+from torch import Tensor
 
 from gandist.config.run import RunConfig
 from gandist.distributed.captured import WARM_UP, WARM_UP_DDP, Eager, captured
@@ -15,8 +17,12 @@ from gandist.gan.players import Players
 log = logging.getLogger("gandist")
 
 
-def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks) -> Eager:
-    """The step as `config.step` requests it, or eagerly if that is impossible; the log says why."""
+def stepper(config: RunConfig, step: Callable[..., Tensor], game: Game | Elbo, players: Players, ranks: Ranks) -> Eager:
+    """The step as `config.step` requests it, or eagerly if that is impossible; the log says why.
+
+    Args:
+        step: plays rounds of `game`.
+    """
     if config.step == "compile":
         compile_networks(game, players)
     obstacle = ""
@@ -27,12 +33,12 @@ def stepper(config: RunConfig, game: Game | Elbo, players: Players, ranks: Ranks
     found: Eager
     if ranks.stream is not None and not obstacle and config.step != "eager":
         warm_up, timeout_s = (WARM_UP_DDP, config.launch.timeout_s) if ranks.gradients else (WARM_UP, math.inf)
-        found = captured(game.step, ranks.stream, warm_up, timeout_s)
+        found = captured(step, ranks.stream, warm_up, timeout_s)
     else:
         if config.step == "graph" and ranks.is_main:
             log.warning("step=eager: %s", obstacle)
         # DDP requires its steps on the stream that it was made on.
-        found = Eager(game.step, ranks.stream if ranks.gradients else None)
+        found = Eager(step, ranks.stream if ranks.gradients else None)
     if config.step == "compile":
         found.mode = "compile"
     return found

@@ -7,14 +7,26 @@ writes the very memory that it did when it was recorded, and what is to change m
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gandist.distributed import randomness
 from gandist.distributed.captured import Play, Record
+from gandist.distributed.philox import DrawKind, Key, draw, twin
 from gandist.gan.players import Players
+
+
+def draw_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a CPU draw by operations of torch, as a tape records them; on a GPU nothing changes."""
+
+    def drawn(kind: DrawKind, key: Key, images_seen: Tensor, sub: int, rows: range, width: int) -> Tensor:
+        return (draw if images_seen.is_cuda else twin)(kind, key, images_seen, sub, rows, width)
+
+    monkeypatch.setattr(randomness, "draw", drawn)
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -59,11 +71,11 @@ def _state(players: Players) -> Iterator[Tensor]:
     yield from players.memory.values()
 
 
-def taped(players: Players) -> Record:
-    """Records steps of these players on tapes; they are after a recording what they were before it."""
+def taped(players: Players, *others: Tensor) -> Record:
+    """Records steps of these players on tapes; they and the others are after a recording what they were before it."""
 
     def record(play: Play) -> Play:
-        state = list(_state(players))
+        state = [*_state(players), *others]
         before, tape = [x.clone() for x in state], Tape()
         with tape:
             result = play()

@@ -57,7 +57,7 @@ class Ranks:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for (run, rank), (telemetry, _, wait_s) in self._open.items():
-                telemetry.step(10, STEP_S, wait_s)
+                telemetry.steps(1, 10, STEP_S, wait_s)
                 if rank == 0 and run != "old":
                     telemetry.checkpoint(0.1, 0.01, 1000)
             time.sleep(STEP_S)

@@ -31,7 +31,11 @@ def global_batches(config: RunConfig, worlds: list[int]) -> tuple[list[np.ndarra
             feed = Feed(images, order, batch=BATCH, images_seen=seen, rank=rank, world_size=world, prefetch=1)
             x[rank::world] = feed.next().rows.numpy()
             feed.close()
-            z[rank::world] = Draws(0, torch.device("cpu"), rank, world).normal("fakes/D/z", seen, 0, (BATCH, 8)).numpy()
+            z[rank::world] = (
+                Draws(0, torch.device("cpu"), rank, world)
+                .normal("fakes/D/z", torch.tensor(seen), 0, (BATCH, 8))
+                .numpy()
+            )
         pixels.append(x)
         noise.append(z)
     return pixels, noise

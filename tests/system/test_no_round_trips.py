@@ -1,17 +1,21 @@
 """The promise: a step looks at no value, so that nothing in it waits for the device."""
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from gandist.config.methods import new_game
+from gandist.config.methods import new_game, new_players
 from gandist.distributed.ranks import Ranks
 from gandist.launch.resumption import prepare
+from gandist.training import loading
 from gandist.training.inputs import Inputs
 from gandist.training.loading import load
+from gandist.training.rounds import Rounds
+from tests.helpers.graph_on_cpu import draw_by_torch
 from tests.helpers.no_host_sync import Blind
 from tests.helpers.train_on_ranks import tiny
 
@@ -35,21 +39,24 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_no_round_trips(case: str, tmp_path: Path) -> None:
-    config = tiny(tmp_path, case, precision="bf16", **CASES[case])
+def test_no_round_trips(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does anything around it: noise, schedules, real samples that are resident, statistics."""
+    draw_by_torch(monkeypatch)
+    monkeypatch.setattr(loading, "new_players", partial(new_players, on_device=True))
+    config = tiny(tmp_path, case, precision="bf16", data__resident="always", **CASES[case])
     alone = Ranks(0, 1, torch.device("cpu"))
     with ExitStack() as closing:
         loaded = load(config, alone, prepare(config, "auto"), "", closing)
         game = new_game(config, loaded.players, alone)
         inputs = Inputs(config, alone, loaded.index.labels, game)
+        rounds = Rounds(config, alone, loaded.players, game, inputs, loaded.batches)
+        closing.callback(rounds.close)
         for look in (False, True):  # the first step makes the optimisers' state
-            raw = [loaded.batches.next() for _ in range(config.game.n_critic)]
-            reals, for_D, for_G, now = inputs.of(loaded.players, raw)
             with ExitStack() as watched:
                 if look:
                     watched.enter_context(Blind())  # type: ignore[no-untyped-call]
-                statistics = game.step(loaded.players, reals, for_D, for_G, now)
-    assert statistics.isfinite().all()
+                rounds.play(1)
+    assert rounds.tally.means().isfinite().all()
 
 
 def test_a_look_is_noticed() -> None:

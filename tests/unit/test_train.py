@@ -259,11 +259,12 @@ def test_flipping_mirrors_half_of_the_images_by_their_draw(command: list[str]) -
         loaded = load_all(config, alone, prepare(config, "auto"), "", closing)
         raw = loaded.batches.next()
         inputs = Inputs(config, alone, loaded.index.labels, new_game(config, loaded.players, alone))
-        reals, *_ = inputs.of(loaded.players, [raw] * 4)
+        scheduled = torch.tensor(inputs.scheduled(0, 1.0), dtype=torch.float64)
+        reals, *_ = inputs.of(loaded.players, [raw] * 4, torch.tensor(0), scheduled, inputs.due(0))
         plain = ImageMedium().to_network(raw.rows)
         patterns = []
         for sub in range(4):
-            mirrored = Draws(0, torch.device("cpu")).uniform("flip", 0, sub, (16,)) < 0.5
+            mirrored = Draws(0, torch.device("cpu")).uniform("flip", torch.tensor(0), sub, (16,)) < 0.5
             expected = torch.where(mirrored[:, None, None, None], plain.flip(3), plain)
             assert torch.equal(reals[sub].x, expected)
             patterns.append(mirrored)

@@ -4,12 +4,12 @@ Each kernel has a plain-torch twin beside the function that calls it; `usable` c
 CUDA. The first kernel call imports it; a run without a GPU never does.
 """
 
-import importlib.util
-import logging
 from functools import cache
 
 import torch
 from torch import Tensor
+
+from gandist.distributed import kernels
 
 EVERYWHERE = False
 """Use kernels for CPU tensors too: for tests under Triton's interpreter (TRITON_INTERPRET=1)."""
@@ -31,14 +31,11 @@ def usable(x: Tensor) -> bool:
 
 @cache
 def works() -> bool:
-    """Whether Triton is installed and launches a kernel, which requires a C compiler."""
-    if importlib.util.find_spec("triton") is None:
-        return False
-    try:
+    """Whether Triton is installed and launches a kernel."""
+
+    def probe() -> None:
         from gandist.gan.kernels import device
 
         device.probe("cpu" if EVERYWHERE else "cuda")
-    except Exception as error:  # any missing tool of its chain: the twins run instead
-        logging.getLogger(__name__).warning("Triton is installed and does not work, so layers are slower: %s", error)
-        return False
-    return True
+
+    return kernels.works(probe, "layers are slower")

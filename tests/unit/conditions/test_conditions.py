@@ -76,8 +76,11 @@ def test_what_is_stored_becomes_what_g_takes(kind: str) -> None:
 def test_fakes_get_theirs_by_their_row_of_the_global_batch(kind: str) -> None:
     condition = CONDITIONS[kind]
     stored = condition.stored(index_of())
-    whole = condition.of_fakes(Draws(0, CPU), "fakes", 16, 0, 8, stored)
-    parts = [condition.of_fakes(Draws(0, CPU, rank, 2), "fakes", 16, 0, 8, stored) for rank in (0, 1)]
+    whole = condition.of_fakes(Draws(0, CPU), "fakes", torch.tensor(16), 0, 8, torch.from_numpy(stored))
+    parts = [
+        condition.of_fakes(Draws(0, CPU, rank, 2), "fakes", torch.tensor(16), 0, 8, torch.from_numpy(stored))
+        for rank in (0, 1)
+    ]
     if kind == "none":
         assert whole is None
         assert parts == [None, None]

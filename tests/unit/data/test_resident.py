@@ -38,7 +38,7 @@ def mapped(packed: Index, tmp_path: Path) -> SampleSet:
 
 
 def selected(images: ResidentSet, numbers: np.ndarray) -> list[np.ndarray]:
-    return [tensor.numpy() for tensor in images.select(torch.from_numpy(numbers))]
+    return [tensor.numpy() for tensor in images.whole.select(torch.from_numpy(numbers))]
 
 
 @pytest.mark.parametrize("cache_gib", [50.0, STREAMED_GIB])
@@ -60,7 +60,7 @@ def test_they_are_the_images_of_the_set(
     ):
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(given, expected)
-    np.testing.assert_array_equal(there.rows.numpy(), images.gather(np.arange(N))[0])
+    np.testing.assert_array_equal(there.whole.rows.numpy(), images.gather(np.arange(N))[0])
     assert there.damaged == 2
 
 

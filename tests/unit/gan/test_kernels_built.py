@@ -27,9 +27,11 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 @pytest.mark.slow
 def test_in_the_interpreter() -> None:
-    """tests/unit/gan/test_kernels.py in a process of its own: Triton settles on its interpreter when it is imported."""
+    """The kernels' tests in a process of their own: Triton settles on its interpreter when it is imported."""
     pytest.importorskip("triton")
-    ran = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/gan/test_kernels.py", TRITON_INTERPRET="1")
+    files = ["tests/unit/gan/test_kernels.py", "tests/unit/distributed/test_philox.py"]
+    chosen = ["-k", "not moments", "-n", "0"]
+    ran = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, *files, TRITON_INTERPRET="1")
     print(ran.stdout, ran.stderr)
     assert ran.returncode == 0
     passed = re.search(r"(\d+) passed", ran.stdout)
@@ -40,8 +42,9 @@ def test_in_the_interpreter() -> None:
 class Launched:
     """Stands in for a kernel, and compiles for a GPU what Triton would on a launch."""
 
-    def __init__(self, kernel: Any, capability: int) -> None:
-        self.kernel, self.capability = kernel, capability
+    def __init__(self, kernel: Any, capability: int, general: tuple[str, ...] = ()) -> None:
+        """`general`: arguments for whose values the kernel is not specialised."""
+        self.kernel, self.capability, self.general = kernel, capability, general
         self.built: list[dict[str, Any]] = []
 
     def __getitem__(self, grid: tuple[int, int]) -> Callable[..., None]:
@@ -57,8 +60,10 @@ class Launched:
         signature, constants, known = {}, {}, {}
         for i, (name, value) in enumerate(given.items()):
             if isinstance(value, torch.Tensor):
-                signature[name] = "*" + TYPES[value.dtype]
+                signature[name] = "*" + (TYPES | INTEGERS)[value.dtype]
                 known[i,] = [["tt.divisibility", 16]]
+            elif name in self.general:
+                signature[name] = "i32" if -(2**31) <= value < 2**31 else "i64"
             elif name in named or value is None or value == 1:
                 signature[name], constants[name] = "constexpr", value
             else:
@@ -69,6 +74,7 @@ class Launched:
 
 
 TYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.float64: "fp64"}
+INTEGERS = {torch.int64: "i64"}
 
 
 @pytest.mark.slow
@@ -108,6 +114,26 @@ def test_compile_for_gpus(capability: int, dtype: torch.dtype, monkeypatch: pyte
             assert max(widths) == 128
             # What is narrower are the biases, and the sums by channel.
             assert widths == {128} or name in ("gated_kernel", "summed_kernel")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
+def test_compile_random_numbers_for_gpus(capability: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    from gandist.distributed import philox_device
+    from gandist.distributed.philox import DTYPES
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    launched = Launched(philox_device.philox_kernel, capability, ("key_0", "key_1", "sub"))
+    monkeypatch.setattr(philox_device, "philox_kernel", launched)
+    for kind, dtype in DTYPES.items():
+        out, seen = torch.zeros(8, 100, dtype=dtype), torch.zeros((), dtype=torch.int64)
+        philox_device.draw(out, kind, (1, 2**64 - 1), seen, 1, range(1, 16, 2))
+    assert len(launched.built) == 3
+    for asm in launched.built:
+        assert asm["cubin"]
+        assert ".local" not in asm["ptx"], "registers are spilled"
+        assert "mul.hi.u64" in asm["ptx"]
 
 
 def test_cost_nothing_without_a_gpu() -> None:

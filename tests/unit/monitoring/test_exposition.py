@@ -54,7 +54,7 @@ def test_metrics_of_several_processes_are_one_page(tmp_path: Path, caplog: pytes
     runs = [Telemetry("clothes", 0), Telemetry("clothes", 1), Telemetry("shoes", 0)]
     for telemetry in runs:
         telemetry.tick(ROW)
-        telemetry.step(64, 0.05, 0.01)
+        telemetry.steps(1, 64, 0.05, 0.01)
         assert telemetry.serve("127.0.0.1", port, str(folder)) == port
     sweep = SweepTelemetry("losses", "127.0.0.1", port, str(folder))
     try:
@@ -83,7 +83,7 @@ def test_metrics_of_several_processes_are_one_page(tmp_path: Path, caplog: pytes
             text = answer.read().decode()
         assert "# UNIT gandist_step_seconds seconds\n" in text  # which Prometheus asks for, and shows
         # What changes is seen about a second later.
-        runs[2].step(64, 0.05, 0.01)
+        runs[2].steps(1, 64, 0.05, 0.01)
         assert within(3, lambda: 128 in [sample.value for sample in families(port)["gandist_images"].samples])
         # The holder of the port ends; another goes on, and has nothing of it.
         runs[0].close()
@@ -170,13 +170,13 @@ from gandist.monitoring.telemetry import Telemetry
 rank, restarts, port, folder = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 telemetry = Telemetry("clothes", rank, restarts=restarts)
 if not restarts:
-    telemetry.step(10**6, 1, 0)  # a long run
+    telemetry.steps(1, 10**6, 1, 0)  # a long run
 telemetry.serve("127.0.0.1", port, folder)
 print("serving", flush=True)
 done = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
 while not done.wait(0.02):
-    telemetry.step(10, 0.02, 0)
+    telemetry.steps(1, 10, 0.02, 0)
 telemetry.close()
 """
 

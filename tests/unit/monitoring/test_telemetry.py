@@ -73,8 +73,8 @@ def test_metrics_are_named_as_prometheus_asks() -> None:
 def test_steps_and_checkpoints_are_served() -> None:
     telemetry = Telemetry("clothes", 1, restarts=2)
     port = telemetry.serve("127.0.0.1", 0)
-    telemetry.step(64, 0.05, 0.002)
-    telemetry.step(64, 0.15, 0.002)
+    telemetry.steps(1, 64, 0.05, 0.002)
+    telemetry.steps(1, 64, 0.15, 0.002)
     before = time.time()
     telemetry.checkpoint(2.5, 0.02, 1000)
     text = read(port)
@@ -133,7 +133,7 @@ def test_what_alerts_ask_for_is_there_from_the_start() -> None:
     assert value(other, "gandist_checkpoint_timestamp_seconds") is None  # only the main rank writes any
     assert value(other, "gandist_phase", gandist_phase="starting") == 1
     started = value(other, "gandist_step_timestamp_seconds") or 0.0
-    other.step(64, 0.05, 0.002)
+    other.steps(1, 64, 0.05, 0.002)
     assert (value(other, "gandist_step_timestamp_seconds") or 0.0) > started
     other.phase("ended")
     assert [value(other, "gandist_phase", gandist_phase=phase) for phase in PHASES] == [0, 0, 0, 1]
@@ -150,7 +150,7 @@ def test_the_number_of_series_is_bounded() -> None:
     telemetry = Telemetry("clothes", 0)
     for i in range(300):
         telemetry.tick({**ROW, f"quality/{i}": 1.0, f"loss/{i}": 1.0, f"unheard-of-{i}": 1.0})
-        telemetry.step(i, i / 10, i / 100)
+        telemetry.steps(1, i, i / 10, i / 100)
         telemetry.checkpoint(i, i, i)
         telemetry.phase(PHASES[i % len(PHASES)])
     found = [sample for family in telemetry.registry.collect() for sample in family.samples]
@@ -163,7 +163,7 @@ def test_a_step_costs_microseconds() -> None:
     for _ in range(5):
         start = time.thread_time()
         for _ in range(1000):
-            telemetry.step(64, 0.05, 0.001)
+            telemetry.steps(1, 64, 0.05, 0.001)
         best_s = min(best_s, (time.thread_time() - start) / 1000)
     assert best_s < 50e-6
 
@@ -191,7 +191,7 @@ def test_telemetry_that_is_off_is_silent(caplog: pytest.LogCaptureFixture) -> No
     telemetry = open_telemetry(False, "clothes", 0)
     assert type(telemetry) is Silent
     assert telemetry.serve("127.0.0.1", 0) is None
-    telemetry.step(1, 0.1, 0.1)
+    telemetry.steps(1, 1, 0.1, 0.1)
     telemetry.tick(ROW)
     telemetry.checkpoint(1, 1, 1)
     telemetry.close()
@@ -209,7 +209,7 @@ logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
 from gandist.monitoring.telemetry import open_telemetry
 telemetry = open_telemetry(True, "clothes", 0)
 print(telemetry.serve("127.0.0.1", 0))
-telemetry.step(1, 0.1, 0.1)
+telemetry.steps(1, 1, 0.1, 0.1)
 print(sorted({"ray", "torch"} & set(sys.modules)))
 """
 
@@ -258,7 +258,7 @@ threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).sta
 telemetry.tick({"loss/D": 1.25, "loss/G": 0.75, "world_size": 2})
 telemetry.checkpoint(0.5, 0.01, 10**6)
 while not done.wait(0.02):
-    telemetry.step(10, 0.05, 0.001)
+    telemetry.steps(1, 10, 0.05, 0.001)
 """
 
 

@@ -39,10 +39,10 @@ def train(players: Players, precision: str, steps: int) -> None:
     game = Game(players, Rules(), Ranks(0, 1, CPU), precision)
     draws, dtype = Draws(0, CPU), torch.float64 if precision == "fp64" else torch.float32
     for _ in range(steps):
-        seen = players.images_seen
+        seen = torch.tensor(players.images_seen)
         players.G.set_lr(1e-3)
         players.D.set_lr(1e-3)
-        y = draws.labels("y", seen, 0, 4, 3)
+        y = draws.numbers("y", seen, 0, 4, 3)
         z = Latents(draws.normal("z", seen, 0, (4, 4)).to(dtype), y)
         game.step(
             players, [Reals(draws.normal("x", seen, 0, (4, 1, 32, 32)).to(dtype), y)], [z], z, Scheduled(beta=0.9)
@@ -197,7 +197,7 @@ def test_the_manifest_says_what_is_there(two: tuple[Storage, Path]) -> None:
     storage, folder = two
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["images_seen"] == 8
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
     assert manifest["config_fingerprint"] == "f"
     assert {*manifest["files"], "manifest.json"} == {path.name for path in folder.iterdir()}
     found = newest(storage)
@@ -302,7 +302,7 @@ def test_unfinished_ones_are_not_seen(two: tuple[Storage, Path]) -> None:
 def test_another_format_is_told(two: tuple[Storage, Path]) -> None:
     storage, folder = two
     edit(folder / "manifest.json", format_version=99)
-    with pytest.raises(CheckpointError, match="format_version 99; this gandist reads 1"):
+    with pytest.raises(CheckpointError, match="format_version 99; this gandist reads 1 and 2"):
         read(storage, folder.name)
 
 

@@ -13,14 +13,17 @@ from torch import Tensor
 
 from gandist.config.methods import new_game, new_players
 from gandist.config.run import RunConfig
-from gandist.data.dataset import open_index, open_set, order_of
-from gandist.data.feed import Feed
-from gandist.distributed.captured import WARM_UP, Captured, Eager, Play, Record, captured, rebuilt, tensors, wait
+from gandist.data.dataset import open_index, open_set
+from gandist.distributed.captured import WARM_UP, Captured, Eager, Play, Record, captured, leaves, rebuilt, wait
 from gandist.distributed.ranks import Ranks
 from gandist.gan.players import Players
+from gandist.training import timetable
 from gandist.training.inputs import Inputs
+from gandist.training.loading import Batches
+from gandist.training.rounds import Rounds
 from gandist.training.stepper import stepper
-from tests.helpers.graph_on_cpu import Tape, taped
+from tests.helpers.graph_on_cpu import Tape, draw_by_torch, taped
+from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import tiny
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -54,6 +57,11 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def on_tape(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_by_torch(monkeypatch)
+
+
 def again(players: Players) -> Record:
     """Plays a step anew on the buffers of its recording: what is left of a graph where forward-mode derivatives wrap
     tensors in ways that a `Tape` cannot keep."""
@@ -68,14 +76,24 @@ class Training:
         self.players = new_players(config, device, on_device)
         self.game = new_game(config, self.players, self.ranks)
         index = open_index(config)
-        self.inputs = Inputs(config, self.ranks, index.labels, self.game)
-        self.feed = Feed(open_set(config, index), order_of(config, index), batch=config.train.batch, images_seen=0)
+        self.batches = Batches(config, self.ranks, index, open_set(config, index), 0)
+        inputs = Inputs(config, self.ranks, index.labels, self.game)
+        self.rounds = Rounds(config, self.ranks, self.players, self.game, inputs, self.batches)
+        self.eager = Eager(self.rounds.play_on_device)
 
-    def step(self, play: Eager) -> Tensor:
-        raw = [self.feed.next() for _ in range(self.config.game.n_critic)]
-        statistics = play(self.players, *self.inputs.of(self.players, raw))
-        self.players.images_seen += self.config.train.batch * self.config.game.n_critic
-        return statistics.clone()
+    def step(self, play: Eager, rounds: int = 1) -> Tensor:
+        """The tally after a step, or after several in one graph."""
+        self.rounds.unroll = rounds
+        assert self.rounds.play(rounds, play)[0] == rounds
+        return torch.cat([self.rounds.tally.means(), self.rounds.tally.nonfinite(1)[None]])
+
+    def changes(self) -> list[Tensor]:
+        """What a step changes besides the players."""
+        return [self.rounds.timetable.row, *self.rounds.tally.tensors()]
+
+    def close(self) -> None:
+        self.rounds.close()
+        self.batches.close()
 
 
 def weights(players: Players) -> dict[str, Tensor]:
@@ -103,65 +121,86 @@ def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     config = tiny(tmp_path, case, **CASES[case])
     eager, training = Training(config, CPU.device), Training(config, CPU.device)
     jvp = case == "r3gan"
-    play = Captured(training.game.step, lambda: (again if jvp else taped)(training.players), warm_up=1)
+    play = Captured(
+        training.rounds.play_on_device,
+        lambda: again(training.players) if jvp else taped(training.players, *training.changes()),
+        warm_up=1,
+    )
     for _ in range(8):
-        expected, found = eager.step(Eager(eager.game.step)), training.step(play)
+        expected, found = eager.step(eager.eager), training.step(play)
         torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
     assert play.mode == "graph"
     equal(weights(training.players), weights(eager.players))
-    eager.feed.close()
-    training.feed.close()
+    eager.close()
+    training.close()
 
 
-def test_numbers_of_the_host_would_be_noticed(tmp_path: Path) -> None:
-    """The tape keeps them as a graph would: without optimisers on the device a schedule stands still."""
-    config = tiny(tmp_path, "host", optim__lr_D=RAMP)
-    eager, training = Training(config, CPU.device, False), Training(config, CPU.device, False)
-    play = Captured(training.game.step, lambda: taped(training.players), warm_up=1)
-    for _ in range(4):
-        eager.step(Eager(eager.game.step))
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_resident_samples_are_gathered_within(rounds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From step to step by a counter on the device, across the borders of epochs and of the tables; several steps in
+    one graph too. A mapped set gives the same."""
+    monkeypatch.setattr(timetable, "STEPS", 8)
+    make_set(tmp_path / "few", 40)
+    few = {"data__path": str(tmp_path / "few/shards"), "data__channels": 3, "model__classes": 2, "game__n_critic": 2}
+    eager = Training(tiny(tmp_path, "mapped", **few), CPU.device)
+    training = Training(tiny(tmp_path, "resident", data__resident="always", **few), CPU.device)
+    assert training.batches.resident is not None
+    play = Captured(training.rounds.play_on_device, lambda: taped(training.players, *training.changes()), warm_up=1)
+    for _ in range(5 if rounds > 1 else 20):
+        for _ in range(rounds):
+            expected = eager.step(eager.eager)
+        torch.testing.assert_close(training.step(play, rounds), expected, rtol=0, atol=0, equal_nan=True)
+    assert play.mode == "graph"
+    equal(weights(training.players), weights(eager.players))
+    eager.close()
+    training.close()
+
+
+def test_optimisers_with_numbers_of_the_host_would_be_noticed(tmp_path: Path) -> None:
+    """A tape, as a graph, cannot read a scheduled number back to the host."""
+    training = Training(tiny(tmp_path, "host", optim__lr_D=RAMP), CPU.device, False)
+    play = Captured(training.rounds.play_on_device, lambda: taped(training.players, *training.changes()), warm_up=1)
+    training.step(play)
+    with pytest.raises(AssertionError, match="a graph cannot look at a value"):
         training.step(play)
-    with pytest.raises(AssertionError):
-        equal(weights(training.players), weights(eager.players))
-    eager.feed.close()
-    training.feed.close()
+    training.close()
 
 
 def test_each_set_of_due_penalties_is_recorded_once(tmp_path: Path) -> None:
     config = tiny(tmp_path, "forms", game__penalties={"lecam": {"weight": 1, "interval": 3}})
     training, recorded = Training(config, CPU.device), 0
-    record = taped(training.players)
+    record = taped(training.players, *training.changes())
 
     def counted(play: Play) -> Play:
         nonlocal recorded
         recorded += 1
         return record(play)
 
-    play = Captured(training.game.step, lambda: counted, warm_up=1)
+    play = Captured(training.rounds.play_on_device, lambda: counted, warm_up=1)
     for _ in range(9):
         training.step(play)
     assert recorded == 2
     play.reset()
     training.step(play)
     assert recorded == 3
-    training.feed.close()
+    training.close()
 
 
 def test_after_the_players_were_loaded_it_is_recorded_anew(tmp_path: Path) -> None:
     config = tiny(tmp_path, "loaded", optim__betas=[0.5, UP])
     eager, training = Training(config, CPU.device), Training(config, CPU.device)
-    play = Captured(training.game.step, lambda: taped(training.players), warm_up=1)
+    play = Captured(training.rounds.play_on_device, lambda: taped(training.players, *training.changes()), warm_up=1)
     for _ in range(3):
-        eager.step(Eager(eager.game.step))
+        eager.step(eager.eager)
         training.step(play)
     training.players.load(*_saved(eager.players))
     play.reset()
     for _ in range(3):
-        eager.step(Eager(eager.game.step))
+        eager.step(eager.eager)
         training.step(play)
     equal(weights(training.players), weights(eager.players))
-    eager.feed.close()
-    training.feed.close()
+    eager.close()
+    training.close()
 
 
 def _saved(players: Players) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -178,17 +217,17 @@ def test_what_cannot_be_captured_is_played_eagerly(tmp_path: Path, caplog: pytes
         with refused.players.D.frozen():
             raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    play = Captured(refused.game.step, lambda: fails, warm_up=1)
+    play = Captured(refused.rounds.play_on_device, lambda: fails, warm_up=1)
     for _ in range(4):
-        eager.step(Eager(eager.game.step))
+        eager.step(eager.eager)
         refused.step(play)
     assert play.mode == "eager"
     assert [r.message for r in caplog.records] == [
         "step=eager: it cannot be captured: operation not permitted when stream is capturing"
     ]
     equal(weights(refused.players), weights(eager.players))
-    eager.feed.close()
-    refused.feed.close()
+    eager.close()
+    refused.close()
 
 
 @pytest.mark.parametrize(("step", "warned"), [("auto", False), ("eager", False), ("graph", True)])
@@ -197,19 +236,19 @@ def test_without_a_gpu_the_step_is_eager(
 ) -> None:
     config = tiny(tmp_path, "cpu", step=step)
     players = new_players(config, CPU.device)
-    assert stepper(config, new_game(config, players, CPU), players, CPU).mode == "eager"
+    assert stepper(config, torch.abs, new_game(config, players, CPU), players, CPU).mode == "eager"
     assert [r.message for r in caplog.records if r.levelno == logging.WARNING] == (
         ["step=eager: there is no GPU"] if warned else []
     )
 
 
 def test_trees_are_rebuilt_as_they_were() -> None:
-    tree = ([{"a": torch.ones(2), "b": None}], (torch.zeros(()), 3))
-    assert [name for name, _ in tensors(tree)] == ["/0/0/a", "/1/0"]
+    tree = ([{"a": torch.ones(2), "b": None}], (torch.zeros(()), 3, "due"))
+    assert [name for name, _ in leaves(tree)] == ["/0/0/a", "/1/0", "/1/2"]
     again = rebuilt(tree, iter([torch.full((2,), 5.0), torch.full((), 6.0)]))
     assert float(again[0][0]["a"][0]) == 5
     assert again[0][0]["b"] is None
-    assert [float(x) for x in again[1]] == [6, 3]
+    assert [float(again[1][0]), *again[1][1:]] == [6, 3, "due"]
 
 
 @pytest.mark.gpu
@@ -225,13 +264,13 @@ def test_on_a_gpu_the_graph_trains_the_same_weights(
     with ExitStack() as stack:
         eager, training = Training(config, device), Training(config, device)
         for each in (eager, training):
-            stack.callback(each.feed.close)
+            stack.callback(each.close)
         stream = training.ranks.stream
         assert stream is not None
-        play = captured(training.game.step, stream)
+        play = captured(training.rounds.play_on_device, stream)
         for half in range(2):  # the second as after a roll-back
             for _ in range(3 * WARM_UP):
-                eager.step(Eager(eager.game.step))
+                eager.step(eager.eager)
                 training.step(play)
             if not half:
                 training.players.load(*_saved(eager.players))

@@ -13,7 +13,7 @@ from torch import Tensor
 from gandist.config.methods import latents_of, new_game, new_players
 from gandist.config.run import RunConfig
 from gandist.config.schedule import Ramp, value_at
-from gandist.data.feed import RawBatch
+from gandist.data.resident import RawBatch
 from gandist.distributed.consensus import Host
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Latents, Reals, Scheduled
@@ -52,8 +52,9 @@ class Given:
 
     def at(self, seen: int) -> tuple[list[Reals], list[Latents], Latents, Scheduled]:
         self.players.images_seen = seen
-        n_critic = self.config.game.n_critic
-        return self.inputs.of(self.players, [self.raw(seen + sub * BATCH) for sub in range(n_critic)])
+        raw = [self.raw(seen + sub * BATCH) for sub in range(self.config.game.n_critic)]
+        scheduled = torch.tensor(self.inputs.scheduled(seen, self.players.lr_scale), dtype=torch.float64)
+        return self.inputs.of(self.players, raw, torch.tensor(seen), scheduled, self.inputs.due(seen))
 
 
 def tensors(given: tuple[list[Reals], list[Latents], Latents, Scheduled]) -> dict[str, Tensor]:
