@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class Static:
         conditions = condition_of(config).made_up(share, rng)
         self.inputs = Inputs(config, ranks, conditions, self.game)
         self.resident = RawBatch(*(torch.from_numpy(each).to(ranks.device) for each in (noise, conditions)))
-        self._bare: Callable[[], object] | None = None
+        self._bare_steps = 0
 
     def next(self) -> RawBatch:
         raise AssertionError("the samples are resident")
@@ -62,18 +62,22 @@ class Static:
         return self.rounds.play(1, self.rounds.play_on_device)
 
     def bare(self) -> object:
-        """`Game.step` on the first step's inputs, again and again: nothing is drawn, gathered or scheduled."""
-        if self._bare is None:
-            rounds, due = self.rounds, self.inputs.due(0)
-            rounds.timetable.reach(self.players.images_seen)
-            batches = [self.resident] * self.config.game.n_critic
-            now = rounds.timetable.now()
-            inputs = self.inputs.of(self.players, batches, now.images_seen, now.scheduled, due)
-            run = stepper(
-                self.config, lambda: self.game.step(self.players, *inputs), self.game, self.players, self.ranks
-            )
-            self._bare = run
-        return self._bare()
+        """`Game.step` on the inputs of a period's first steps, again and again: nothing is drawn or scheduled."""
+        step = self._bare[self._bare_steps % self.period]
+        self._bare_steps += 1
+        return step()
+
+    @cached_property
+    def _bare(self) -> list[Callable[[], object]]:
+        """The steps of a period."""
+        return [self._bare_step(number * self.images) for number in range(self.period)]
+
+    def _bare_step(self, seen: int) -> Callable[[], object]:
+        numbers = torch.tensor(self.inputs.scheduled(seen, 1.0), dtype=torch.float64, device=self.device)
+        batches, seen_there = [self.resident] * self.config.game.n_critic, torch.tensor(seen, device=self.device)
+        inputs = self.inputs.of(self.players, batches, seen_there, numbers, self.inputs.due(seen))
+        step = partial(self.game.step, self.players, *inputs)
+        return stepper(self.config, step, self.game, self.players, self.ranks)
 
     @property
     def facts(self) -> dict[str, str]:

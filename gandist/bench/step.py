@@ -37,7 +37,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     calls = {"step": block(world, ranks.device), "product": multiply}
     if options.bare:
         calls["bare"] = block(world.bare, ranks.device)
-        calls["bare"](WARM_UP)
+        calls["bare"](WARM_UP * world.period)
     blocks = all_in_turn(calls, options.seconds, world.period)
     step_s, product_s = float(np.median(blocks["step"])), min(blocks["product"])  # the ceiling is the fastest block
     flops = world.flops()

@@ -1,5 +1,6 @@
 """Background work that does not block training: one task at a time on its own thread, from copies in host memory."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -65,6 +66,24 @@ def arrival(device: torch.device) -> Callable[[], object]:
     event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # a wait that leaves the core to others
     event.record(torch.cuda.current_stream(device))
     return event.synchronize
+
+
+class Moment:
+    """A point in the work of a device: on a GPU its current stream's, on a CPU the present."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._time = time.perf_counter()
+        self._event: torch.cuda.Event | None = None
+        if device.type == "cuda":
+            self._event = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+            self._event.record(torch.cuda.current_stream(device))
+
+    def since(self, earlier: "Moment") -> float:
+        """Seconds from another moment to this one; waits until the device has reached this one."""
+        if self._event is None or earlier._event is None:
+            return self._time - earlier._time
+        self._event.synchronize()
+        return float(earlier._event.elapsed_time(self._event)) / 1e3
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from gandist.distributed.ranks import Ranks
@@ -69,28 +69,29 @@ class Consensus:
         self._polls, self._steps_left, self._steps, self._since = 0, 1, 0, time.perf_counter()
         self._reported = -math.inf
 
-    def step(self, row: dict[str, Any], done: bool, stop_asked: Callable[[], bool]) -> NextStep:
-        """Decide after each step of a training rank how to go on; `row` is the tick's row if one is due.
+    def step(self, rows: Sequence[dict[str, Any]], done: bool, stop_asked: Callable[[], bool]) -> NextStep:
+        """Decide after each step of a training rank how to go on; `rows` are those that have been completed.
 
         `save` is returned once for each notice of a pre-emption; a finished run does not stop early.
         """
         self._steps, self._steps_left = self._steps + 1, self._steps_left - 1
-        if self._steps_left > 0 and not row:
+        if self._steps_left > 0 and not rows:
             return "go"
         steps = max(1, round(POLL_S * self._steps / (time.perf_counter() - self._since)))
-        report = bool(row) and (done or time.perf_counter() - self._reported >= self.host.report_every_s)
-        agreed = self.poll(Vote(self.host.stopping() or stop_asked(), report, done, steps), row)
+        report = bool(rows) and (done or time.perf_counter() - self._reported >= self.host.report_every_s)
+        agreed = self.poll(Vote(self.host.stopping() or stop_asked(), report, done, steps), rows)
         self._steps_left, self._steps, self._since = agreed.steps, 0, time.perf_counter()
         if agreed.stop and not agreed.done:
             return "stop"
         return "save" if self._notice else "go"
 
-    def poll(self, mine: Vote, row: dict[str, Any]) -> Vote:
+    def poll(self, mine: Vote, rows: Sequence[dict[str, Any]] = ()) -> Vote:
         """One all-reduce between all processes, surplus ranks included."""
         agreed = Vote(*self.ranks.all_reduce_max([int(value) for value in mine]))
         if agreed.report:
             self._reported = time.perf_counter()
-            self.host.report(row)
+            for row in rows:
+                self.host.report(row)
         self._polls, self._notice = self._polls + 1, False
         if self._polls % PREEMPTION_POLLS == 0:
             before, self._preempted = self._preempted, self.host.preempted()
@@ -101,6 +102,6 @@ class Consensus:
 def wait(consensus: Consensus) -> Outcome:
     """The loop of a surplus rank: it takes part in the polls until the others end."""
     while True:
-        agreed = consensus.poll(Vote(), {})
+        agreed = consensus.poll(Vote())
         if agreed.done or agreed.stop:
             return Outcome("done" if agreed.done else "stopped")

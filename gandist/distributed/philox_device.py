@@ -6,8 +6,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gandist.distributed.philox import blocks_of, signed
-
 BLOCKS = 128
 """Blocks of eight numbers per program."""
 KINDS = {"bits": 0, "uniform": 1, "normal": 2}
@@ -56,11 +54,13 @@ def philox_kernel(
 def draw(out: Tensor, kind: str, key: tuple[int, int], images_seen: Tensor, sub: int, rows: range) -> None:
     """Fill the contiguous `out` (len(rows), width) as `gandist.distributed.philox.draw` does."""
     n_rows, width = out.shape
-    n_blocks = blocks_of(width)
+    n_blocks = triton.cdiv(width, 8)
+    # Triton takes integers from 2^63 on as another type, and would compile again for them.
+    key_0, key_1 = (word - 2**64 if word >= 2**63 else word for word in key)
     if n_rows * n_blocks == 0:
         return
     with torch.cuda.device_of(out):
         philox_kernel[triton.cdiv(n_rows * n_blocks, BLOCKS),](
-            out, images_seen, *map(signed, key), sub, rows.start, rows.step, n_rows, width, n_blocks,
+            out, images_seen, key_0, key_1, sub, rows.start, rows.step, n_rows, width, n_blocks,
             KIND=KINDS[kind], BLOCKS=BLOCKS, **OPTIONS,
         )  # fmt: skip

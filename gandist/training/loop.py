@@ -8,6 +8,7 @@ something (a signal, a full disk, the run's health), all ranks agree on a decisi
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from gandist.evaluation.evaluator import Evaluator
 from gandist.gan.players import Players
 from gandist.monitoring import signals
 from gandist.monitoring.health import Action, State
-from gandist.monitoring.telemetry import Silent, announce, open_telemetry, target
+from gandist.monitoring.telemetry import Silent
 from gandist.run import checkpoint
 from gandist.run.attempt import Attempt
 from gandist.storage.storage import Storage
@@ -35,9 +36,14 @@ from gandist.training.loading import Batches, Loaded
 from gandist.training.main_rank import MainRank, OtherRank, claim
 from gandist.training.outputs import ROWS, Outputs
 from gandist.training.rounds import Rounds
+from gandist.training.serving import serve_metrics
 from gandist.training.tick import Tick
 
 log = logging.getLogger("gandist")
+
+ROW_STEPS = 8
+"""Steps after which a row is read, and its verdict acts. It is counted in images, as rows are, so that no clock decides
+what a run becomes."""
 
 
 class Due(NamedTuple):
@@ -48,6 +54,33 @@ class Due(NamedTuple):
     evaluation: bool
     samples: bool
     checkpoint: bool
+
+    @property
+    def decision(self) -> bool:
+        """Whether something happens here that depends on the run's health until now."""
+        return self.end or self.evaluation or self.checkpoint
+
+
+class Unread(NamedTuple):
+    """A row whose numbers are on their way to the host."""
+
+    images_seen: int
+    facts: dict[str, Any]
+    """The part of the row that the host knows."""
+    read: Callable[[], dict[str, Any]]
+    """Waits for the other part."""
+    due: int
+    """Images seen at which it is read, unless a decision waits for it: then the device has long passed it."""
+
+
+class News(NamedTuple):
+    """What the rows say that were read after a step."""
+
+    rows: tuple[dict[str, Any], ...] = ()
+    action: Action = Action()
+    """The action on the run's health."""
+    best: bool = False
+    """Whether an evaluation is the best so far, as the main rank knows."""
 
 
 @dataclass
@@ -70,6 +103,7 @@ class Loop:
     attempt: int
     tick: Tick
     """Statistics since the last row."""
+    unread: Unread | None = None
     state: State = "healthy"
     """The newest verdict on the run's health."""
     rolled_back: str = ""
@@ -96,31 +130,27 @@ class Loop:
             self.step(self.steps_until_due(goal))
             is_due = self.due(before, goal)
 
-            # A row of metrics: evaluate, judge the run's health, publish
-            row: dict[str, Any] = {}
-            action, best = Action(), False
-            if is_due.row:
-                row = self.row()
-                if is_due.evaluation:
-                    best = self.evaluate(row)
-                action = self.judge(row, is_due.end)
-                self.publish(row)
+            # Rows of metrics: evaluate, judge the run's health, publish
+            news = self.rows(is_due)
 
             # All ranks agree: go on, save and go on, or end
-            stop_asked = (lambda: True) if action.kind == "stop" else self.main_rank.stop_asked
-            go_on = consensus.step(row, is_due.end, stop_asked)
+            stop_asked = (lambda: True) if news.action.kind == "stop" else self.main_rank.stop_asked
+            end = is_due.end and news.action.kind != "roll_back"
+            go_on = consensus.step(news.rows, end, stop_asked)
+            if go_on != "go" and self.unread is not None:
+                news = self.read_row(is_due)
 
             # Samples of the averaged G
             if is_due.samples:
                 self.main_rank.samples(players, self.inputs)
 
             # A checkpoint, unless the run is unhealthy: then roll back, or end without one
-            if action.kind == "stop":
-                ill = action.reason
-            elif action.kind == "roll_back":
+            if news.action.kind == "stop":
+                ill = news.action.reason
+            elif news.action.kind == "roll_back":
                 if go_on != "stop":
-                    self.roll_back(action)
-            elif is_due.checkpoint or best or go_on != "go":
+                    self.roll_back(news.action)
+            elif is_due.checkpoint or news.best or go_on != "go":
                 self.save()
         self.telemetry.phase("ended")
         self.main_rank.wait()
@@ -140,7 +170,9 @@ class Loop:
         """The number of steps until the next with a task after it."""
         plan, seen, images = self.config.train, self.players.images_seen, self.rounds.images
         intervals = [plan.tick_kimg, plan.sample_kimg, plan.checkpoint_kimg, *self.evaluator.intervals]
-        return min(-(-(goal - seen) // images), *(steps_until(seen, every, images) for every in intervals))
+        ends = [goal, *([] if self.unread is None else [self.unread.due])]
+        steps = [-(-(end - seen) // images) for end in ends]
+        return min(*steps, *(steps_until(seen, every, images) for every in intervals))
 
     def due(self, before: int, goal: int) -> Due:
         """Tasks due after the step that began at `before` images seen."""
@@ -155,18 +187,31 @@ class Loop:
             checkpoint=end or due(before, seen, plan.checkpoint_kimg),
         )
 
+    def rows(self, is_due: Due) -> News:
+        """Begin a row if one is due; read those that have arrived, or that a decision waits for."""
+        news = News()
+        arrived = self.unread is not None and self.players.images_seen >= self.unread.due
+        if self.unread is not None and (arrived or is_due.row or is_due.decision):
+            news = self.read_row(is_due._replace(evaluation=False, end=False))
+        if is_due.row:
+            self.begin_row()
+            if is_due.decision:
+                newest = self.read_row(is_due)
+                action = newest.action if news.action.kind in ("ignore", "warn") else news.action
+                news = News((*news.rows, *newest.rows), action, newest.best)
+                self.begin_tick()  # an evaluation belongs to no tick
+        return news
+
     def begin_tick(self) -> None:
         """Start gathering for the next row."""
-        self.tick = Tick(self.players.images_seen)
+        self.tick = Tick(self.players.images_seen, self.ranks.device)
         self.rounds.tally.begin()
 
-    def row(self) -> dict[str, Any]:
-        """The row of this tick, equal on all ranks."""
+    def begin_row(self) -> None:
+        """End the tick, and start the next."""
         config, players, ranks = self.config, self.players, self.ranks
-        return {
-            "images_seen": players.images_seen,
-            **self.tick.row(players, ranks, self.rounds.tally, self.probe, self.batches.damaged),
-            "augment/p": float(players.memory["augment"][0]) if "augment" in players.memory else 0.0,
+        read = self.tick.end(players, ranks, self.rounds.tally, self.probe, self.batches.damaged)
+        facts = {
             "lr/D": players.lr_scale * value_at(config.optim.lr_D, players.images_seen),
             "lr/G": players.lr_scale * value_at(config.optim.lr_G, players.images_seen),
             "world_size": ranks.world_size,
@@ -176,6 +221,20 @@ class Loop:
             "memory_used_bytes": memory.used_bytes(ranks.device),
             "time_s": time.time(),
         }
+        self.unread = Unread(players.images_seen, facts, read, players.images_seen + ROW_STEPS * self.rounds.images)
+        self.begin_tick()
+
+    def read_row(self, is_due: Due) -> News:
+        """Complete the row that is on its way, equal on all ranks."""
+        assert self.unread is not None
+        images_seen, facts, read, _ = self.unread
+        self.unread, row = None, {"images_seen": images_seen, **read(), **facts}
+        best = self.evaluate(row) if is_due.evaluation else False
+        action = self.judge(row, is_due.end)
+        self.publish(row)
+        # Times are averaged over the ranks, so that all choose alike
+        self.rounds.choose_unroll(self.config.unroll, row["tick_s"] / row["steps"])
+        return News((row,), action, best)
 
     def evaluate(self, row: dict[str, Any]) -> bool:
         """Add measures of G's average to the row; returns whether it is the best so far, as the main rank knows."""
@@ -189,21 +248,18 @@ class Loop:
 
     def judge(self, row: dict[str, Any], end: bool) -> Action:
         """Decide on the main rank what to do about the run's health, and add the verdict to the row."""
-        decided = self.main_rank.judge(row, self.state, self.players.rollbacks, end)
+        decided = self.main_rank.judge(row, self.state, row["rollbacks"], end)
         verdict, action = self.ranks.gather(decided)[0]
         self.state = verdict.state
         row |= {"verdict": verdict.state, **({"reason": verdict.reason} if verdict.reason else {})}
         return action
 
     def publish(self, row: dict[str, Any]) -> None:
-        """Serve and record the row; the next tick begins."""
+        """Serve and record the row."""
         if self.rolled_back:
             row["rollback"], self.rolled_back = self.rolled_back, ""
         self.telemetry.tick(row)
         self.main_rank.row(row)
-        # Averaged over the ranks, so that all choose alike
-        self.rounds.choose_unroll(self.config.unroll, row["tick_s"] / row["steps"])
-        self.begin_tick()
 
     def save(self) -> None:
         """Start writing a checkpoint."""
@@ -224,6 +280,7 @@ class Loop:
         # Capture the step anew, load images from that position, and note the roll-back for the next row
         self.rounds.reset()
         self.batches.restart(players.images_seen)
+        self.unread = None
         self.state, self.rolled_back = "healthy", f"from {seen} images: {action.reason}"
         self.begin_tick()
         # A checkpoint that records the roll-back
@@ -265,7 +322,7 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
     # The attempt, numbered by the main rank; from here on it owns the run
     claimed = claim(storage, start) if ranks.is_main else None
     number = max(1, *ranks.gather(claimed.number if isinstance(claimed, Attempt) else 0))
-    telemetry = serve(config, storage, ranks, players, number, closing)
+    telemetry = serve_metrics(config, storage, ranks, players, number, closing)
 
     # The files of the run
     main_rank = OtherRank()
@@ -301,28 +358,5 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
         telemetry=telemetry,
         main_rank=main_rank,
         attempt=number,
-        tick=Tick(players.images_seen),
+        tick=Tick(players.images_seen, ranks.device),
     )
-
-
-def serve(
-    config: RunConfig, storage: Storage, ranks: Ranks, players: Players, attempt: int, closing: ExitStack
-) -> Silent:
-    """Serve this rank's metrics, with totals known so far; the run's folder lists the targets of all ranks.
-
-    Raises:
-        ConfigError: the port is taken, or the folder cannot be used.
-    """
-    plan = config.telemetry
-    carried = {"skipped/D": float(players.D.skipped), "skipped/G": float(players.G.skipped)}
-    carried["rollbacks"] = players.rollbacks
-    telemetry = open_telemetry(plan.enabled, config.run.name, ranks.rank, restarts=attempt - 1, carried=carried)
-    closing.callback(telemetry.close)
-    known = {"images_seen": players.images_seen, "goal": images_of(config.train.total_kimg)}
-    known |= {"world_size": ranks.world_size, "memory_limit_bytes": memory.limit_bytes(ranks.device)}
-    telemetry.tick(known)
-    port = telemetry.serve(plan.host, plan.port + ranks.rank if plan.port and not plan.dir else plan.port, plan.dir)
-    addresses = ranks.gather(target(plan.host, port) if port else "")
-    if any(addresses) and ranks.is_main and storage.local is not None:
-        announce(storage.local, [address for address in addresses if address])
-    return telemetry

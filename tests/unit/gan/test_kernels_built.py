@@ -130,10 +130,11 @@ def test_compile_random_numbers_for_gpus(capability: int, monkeypatch: pytest.Mo
         out, seen = torch.zeros(8, 100, dtype=dtype), torch.zeros((), dtype=torch.int64)
         philox_device.draw(out, kind, (1, 2**64 - 1), seen, 1, range(1, 16, 2))
     assert len(launched.built) == 3
-    for asm in launched.built:
+    for kind, asm in zip(DTYPES, launched.built, strict=True):
         assert asm["cubin"]
-        assert ".local" not in asm["ptx"], "registers are spilled"
         assert "mul.hi.u64" in asm["ptx"]
+        # Sine and cosine keep a table there for huge angles, which there are none of.
+        assert kind == "normal" or ".local" not in asm["ptx"], "registers are spilled"
 
 
 def test_cost_nothing_without_a_gpu() -> None:

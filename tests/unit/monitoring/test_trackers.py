@@ -178,7 +178,7 @@ def test_a_run_that_is_rolled_back_and_resumed_has_each_step_once(
     rows = decode((tmp_path / "run" / METRICS_FILE).read_bytes())
     assert found["lr/D"] == [(each["images_seen"], pytest.approx(each["lr/D"])) for each in rows]
     assert [step for step, _ in found["lr/D"]] == list(range(12, 121, 12))
-    assert found["rollback/text_summary"] == [(84, "from 84 images: diverged: so says the test")]
+    assert found["rollback/text_summary"] == [(84, "from 96 images: diverged: so says the test")]
     assert "health/text_summary" not in found, "that verdict is void"
 
 

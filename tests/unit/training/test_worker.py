@@ -114,12 +114,13 @@ def test_a_preemption_notice_saves_a_checkpoint_and_the_run_goes_on(tmp_path: Pa
             return True
 
     host = Doomed()
-    # A tick is a poll, and every PREEMPTION_POLLS-th poll asks: so at step 10, or a little before.
-    config = tiny(tmp_path, "spot", train__total_kimg=0.24, train__tick_kimg=0.012, train__checkpoint_kimg=1000)
+    # A row that is read is a poll, and every PREEMPTION_POLLS-th poll asks: at step 10, whose own row is read for the
+    # checkpoint, so that step 11 has none to read.
+    config = tiny(tmp_path, "spot", train__total_kimg=0.252, train__tick_kimg=0.012, train__checkpoint_kimg=1000)
     outcome, root = play(config, host)
     assert host.asked == 20 // PREEMPTION_POLLS
-    assert outcome == Outcome("done", 240)
-    assert names(root / "checkpoints") == [120, 240]
+    assert outcome == Outcome("done", 252)
+    assert names(root / "checkpoints") == [120, 252]
 
 
 def test_an_older_attempt_that_still_lives_writes_nothing(tmp_path: Path) -> None:
