@@ -25,7 +25,7 @@ log = logging.getLogger("gandist")
 WARM_UP, WARM_UP_DDP = 3, 11
 """Eager steps of a form before its capture; DDP needs more (PyTorch's notes on CUDA graphs)."""
 
-AHEAD = 4
+AHEAD = 8
 """Calls by which Python may run ahead of the GPU."""
 PAUSE_S = 1e-4
 """Pause between two checks whether a call is done."""

@@ -8,7 +8,6 @@ something (a signal, a full disk, the run's health), all ranks agree on a decisi
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -36,6 +35,7 @@ from gandist.training.loading import Batches, Loaded
 from gandist.training.main_rank import MainRank, OtherRank, claim
 from gandist.training.outputs import ROWS, Outputs
 from gandist.training.rounds import Rounds
+from gandist.training.rows import News, Unread
 from gandist.training.serving import serve_metrics
 from gandist.training.tick import Tick
 
@@ -59,28 +59,6 @@ class Due(NamedTuple):
     def decision(self) -> bool:
         """Whether something happens here that depends on the run's health until now."""
         return self.end or self.evaluation or self.checkpoint
-
-
-class Unread(NamedTuple):
-    """A row whose numbers are on their way to the host."""
-
-    images_seen: int
-    facts: dict[str, Any]
-    """The part of the row that the host knows."""
-    read: Callable[[], dict[str, Any]]
-    """Waits for the other part."""
-    due: int
-    """Images seen at which it is read, unless a decision waits for it: then the device has long passed it."""
-
-
-class News(NamedTuple):
-    """What the rows say that were read after a step."""
-
-    rows: tuple[dict[str, Any], ...] = ()
-    action: Action = Action()
-    """The action on the run's health."""
-    best: bool = False
-    """Whether an evaluation is the best so far, as the main rank knows."""
 
 
 @dataclass

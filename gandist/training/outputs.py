@@ -54,6 +54,7 @@ class Outputs:
         self.trackers = Trackers(config, storage, images_seen, last_images_seen(storage))
         self._open(images_seen)
         self._drawing = Background("samples")
+        self._fixed: tuple[Tensor, Tensor | None] | None = None
         keep_every = config.train.keep_every_kimg
         self.writer = Writer(
             storage,
@@ -97,7 +98,9 @@ class Outputs:
 
         After the samples are drawn, the rest runs in the background. The call first waits for the previous grid.
         """
-        z, y = inputs.of_samples(inputs.sample_rows(ROWS), COLUMNS)
+        if self._fixed is None:
+            self._fixed = inputs.of_samples(inputs.sample_rows(ROWS), COLUMNS)
+        z, y = self._fixed
         rows, seen = inputs.medium.from_network(players.G_ema.eval()(z, y)), players.images_seen
         copied, arrived = to_host(rows), arrival(rows.device)
         written = self._drawing.start(lambda: self._write_preview(inputs.medium, copied, arrived, seen))

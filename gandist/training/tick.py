@@ -17,8 +17,10 @@ class Tally:
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         """`names`: names of the statistics that each step returns."""
-        self.names, self.device = names, device
+        self.names = names
         self._sums, self._finite = (torch.zeros(len(names), device=device) for _ in range(2))
+        penalties = [name.startswith("penalty/") for name in names]
+        self._penalties = torch.tensor(penalties, device=device)
 
     def add(self, statistics: Tensor) -> None:
         """Add a step's statistics. Penalties are NaN in updates in which they are not due."""
@@ -41,8 +43,7 @@ class Tally:
 
     def nonfinite(self, steps: int) -> Tensor:
         """The share of `steps` in which a loss, a score or a gradient was not finite, ()."""
-        played = torch.tensor([not name.startswith("penalty/") for name in self.names], device=self.device)
-        return 1 - self._finite[played].min() / steps
+        return 1 - self._finite.masked_fill(self._penalties, torch.inf).min() / steps
 
 
 class Tick:
