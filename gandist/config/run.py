@@ -47,6 +47,7 @@ MAY_CHANGE = (
     "track",
     "device",
     "step",
+    "game.differentiate",
     "imports",
     "model.stage_1",
 )
