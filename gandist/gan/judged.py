@@ -14,7 +14,7 @@ starts at a'_0 = g and passes through W_l and the gates, without biases. The gat
 
 c is one forward pass: it starts at c_0 = s x + 2 w g, with the gates fixed and biases times s. So there are four passes
 over D's convolutions: forward (the gates), backward to x (g and every delta), forward for c, and the products of delta
-and c. The Jacobian-vector product needs eight.
+and c. A second backward pass takes six, a Jacobian-vector product and its backward pass at least eight.
 """
 
 from collections.abc import Callable, Iterable, Sequence

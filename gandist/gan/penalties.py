@@ -83,7 +83,7 @@ def judge(D: nn.Module, x: Tensor, y: Tensor | None, way: Way) -> tuple[Scores, 
     - `double` differentiates the gradient by a second backward pass.
     - `jvp` needs no second pass: with g = grad_x D fixed, the derivative of |g|^2 in the weights is that of 2 J, where
       J = <g, grad_x D> is D's derivative in direction g. Forward mode returns J beside D(x).
-    - `linear`, for a `PiecewiseLinear` D, takes half of that: `gandist.gan.judged`.
+    - `linear`, for a `PiecewiseLinear` D, takes about half of that: `gandist.gan.judged`.
     - `auto` is `linear` if D allows it, else `jvp`.
     """
     if way in ("auto", "linear") and isinstance(D, PiecewiseLinear):

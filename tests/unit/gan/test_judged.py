@@ -1,4 +1,4 @@
-"""A piecewise-linear D judged without a second derivative: as by double backward, in half the work of the others."""
+"""A piecewise-linear D judged without a second derivative: as by double backward, in fewer passes."""
 
 from collections import Counter
 from collections.abc import Iterator
