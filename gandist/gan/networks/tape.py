@@ -18,7 +18,7 @@ class Tape:
         return operation(x)
 
     def activated(self, conv: nn.Conv2d, act: nn.LeakyReLU, x: Tensor) -> Tensor:
-        """act(conv(x)); conv has a bias. With kernels the activation adds it, in one pass."""
+        """act(conv(x)); conv has a bias. With kernels the activation adds it, and `forward` of both is bypassed."""
         if not usable(x):
             y: Tensor = act(self.linear(conv, x))
             return y
@@ -34,7 +34,8 @@ class PiecewiseLinear(nn.Module):
 
     `forward(x, y, tape=SILENT)` gives one score per sample (N,), in float32 or wider. Every use of a parameter is a
     step of the tape. Between these steps are only maps without parameters that are linear in the features and treat
-    each sample alone, such as resampling and sums. The steps do not depend on the features' values.
+    each sample alone, such as resampling and sums. The steps do not depend on the features' values. A parameter that is
+    used elsewhere would miss its gradient: `gandist.testing.check_pair` notices.
     """
 
 

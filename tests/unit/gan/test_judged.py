@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gandist.gan import judged
+from gandist.gan import NETWORKS, judged
 from gandist.gan.networks.r3gan import Discriminator
 from gandist.gan.networks.shape import Shape
 from gandist.gan.networks.tape import SILENT, PiecewiseLinear, Tape
 from gandist.gan.penalties import Way, judge
+from gandist.testing import check_pair, check_slopes
 from tests.helpers.graph_on_cpu import Tape as Graph
 
 # The first forward-mode derivative of a process imports parts of torch that use its own deprecated jit.
@@ -235,6 +236,20 @@ def test_any_network_can_offer_it() -> None:
     a, b, unused = torch.autograd.grad(slopes.mean(), [D.a, D.b, D.unused], allow_unused=True)
     torch.testing.assert_close((a, b), (4 * D.b.square().sum(), 8 * D.b))
     assert unused is None
+
+
+class Leaking(Discriminator):
+    """R3GAN's D, whose weights are also used beside the tape."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None, tape: Tape = SILENT) -> Tensor:
+        return super().forward(next(self.parameters()).mean() * x, y, tape)
+
+
+def test_a_weight_used_beside_the_tape_is_noticed() -> None:
+    pair, shape = NETWORKS["r3gan"], Shape(8, 3, z_dim=4, width=8)
+    check_pair(pair, shape, checks=[check_slopes])
+    with pytest.raises(AssertionError, match="linear and double backward disagree"):
+        check_pair(pair._replace(discriminator=Leaking), shape, checks=[check_slopes])
 
 
 def test_others_cannot() -> None:
