@@ -19,8 +19,9 @@ from torch.func import functional_call
 
 from gandist.gan.networks import NETWORKS, Pair, Shape
 from gandist.gan.networks.norms import has_batch_norm
+from gandist.gan.networks.tape import PiecewiseLinear
 from gandist.gan.networks.vae import ElboLoss
-from gandist.gan.penalties import judge
+from gandist.gan.penalties import Way, judge
 from gandist.gan.scores import as_scores, of_sample
 
 BATCH = 8
@@ -146,7 +147,7 @@ def check_heeds_condition(case: Case) -> None:
 
 
 def check_slopes(case: Case) -> None:
-    """|grad_x D|^2 and its gradient in D's weights: forward mode, double backward and finite differences agree."""
+    """|grad_x D|^2 and its gradient in D's weights: all ways that D has, and finite differences, agree."""
     if not case.has_slopes():
         return
     for dtype, memory_format in (
@@ -158,15 +159,24 @@ def check_slopes(case: Case) -> None:
         D.to(memory_format=memory_format)  # type: ignore[call-overload]
         _, y, x = case.inputs(dtype, n=4)
         x = x.to(memory_format=memory_format)
-        jvp, double = ((of_sample(s), slopes.sum()) for s, slopes in (judge(D, x, y, "jvp"), judge(D, x, y, "double")))
-        assert float(double[1].detach()) > 0, "D is flat"
-        of_jvp, of_double = _gradient(D, jvp[1]), _gradient(D, double[1])
+        scores, slopes = judge(D, x, y, "double")
+        assert float(slopes.detach().sum()) > 0, "D is flat"
+        of_double = _gradient(D, slopes.sum())
         tolerance = 1e-6 if dtype is torch.float32 else 1e-9
-        told = f"in {dtype}, {memory_format}, forward mode and double backward disagree"
-        torch.testing.assert_close(jvp[0], double[0], rtol=tolerance, atol=tolerance, msg=lambda m: f"{told}: {m}")  # noqa: B023
-        torch.testing.assert_close(jvp[1], double[1], rtol=2 * tolerance, atol=0, msg=lambda m: f"{told}: {m}")  # noqa: B023
-        apart = float((of_jvp - of_double).norm() / of_double.norm())
-        assert apart < tolerance, f"{told}: their gradients are {apart:.1e} apart"
+        ways: tuple[Way, ...] = ("jvp", "linear") if isinstance(D, PiecewiseLinear) else ("jvp",)
+        for way in ways:
+            found, found_slopes = judge(D, x, y, way)
+            told = f"in {dtype}, {memory_format}, {way} and double backward disagree"
+            for ours, theirs, atol in ((of_sample(found), of_sample(scores), tolerance), (found_slopes, slopes, 0)):
+                torch.testing.assert_close(
+                    ours,
+                    theirs,
+                    rtol=2 * tolerance,
+                    atol=atol,
+                    msg=lambda m: f"{told}: {m}",  # noqa: B023
+                )
+            apart = float((_gradient(D, found_slopes.sum()) - of_double).norm() / of_double.norm())
+            assert apart < tolerance, f"{told}: their gradients are {apart:.1e} apart"
     finite, along = _difference(D, x, y, of_double)
     assert abs(finite - along) < 1e-5 * abs(along), f"the gradient of |grad_x D|^2 is {along}, by differences {finite}"
 

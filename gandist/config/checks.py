@@ -14,6 +14,7 @@ from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.elbo import ELBO
 from gandist.gan.networks import NETWORKS, Pair
 from gandist.gan.networks.norms import has_batch_norm
+from gandist.gan.networks.tape import PiecewiseLinear
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES, Penalty
 from gandist.media.kinds import MEDIA
@@ -222,15 +223,21 @@ def _slopes(path: str, penalty: Penalty, config: Tree, D: torch.nn.Module) -> No
                 "precision=bf16, or model.norm_D=group"
             )
         return
+    way = config.game.differentiate
+    if way == "linear" and not isinstance(D, PiecewiseLinear):
+        raise ConfigError(
+            f"{path}: game.differentiate=linear needs a piecewise-linear D, which that of {config.model.name} is not; "
+            "set game.differentiate=auto, or model.name=r3gan"
+        )
     if has_batch_norm(D):
         raise ConfigError(
-            f"{path}: game.differentiate=jvp cannot pass the running statistics of BatchNorm in D; set "
+            f"{path}: game.differentiate={way} cannot pass the running statistics of BatchNorm in D; set "
             "model.norm_D=none (or spectral, group), or game.differentiate=double"
         )
     if penalty.mixes and config.model.minibatch_std:
         raise ConfigError(
-            f"{path}: with model.minibatch_std an image's slope depends on its batch, which game.differentiate=jvp "
-            "cannot tell apart; set game.differentiate=double, or model.minibatch_std=0"
+            f"{path}: with model.minibatch_std an image's slope depends on its batch, which "
+            f"game.differentiate={way} cannot tell apart; set game.differentiate=double, or model.minibatch_std=0"
         )
 
 

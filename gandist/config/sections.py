@@ -124,9 +124,10 @@ class GameSection(Section):
     """One-sided label smoothing: real images are labelled 1 minus this for D."""
     penalties: Annotated[dict[str, Penalty], BeforeValidator(_penalties)] = Field(default_factory=dict)
     """Terms added to the losses, by their names in `gandist.gan.penalties.PENALTIES`."""
-    differentiate: Literal["jvp", "double"] = "jvp"
-    """How penalties on D's slope are differentiated: by a Jacobian-vector product, or by a second backward pass, which
-    BatchNorm in D requires."""
+    differentiate: Literal["auto", "linear", "jvp", "double"] = "auto"
+    """How penalties on D's slope are differentiated, alike up to rounding: `linear`, for a piecewise-linear D (of
+    `r3gan`), needs no second derivative; `jvp` is a Jacobian-vector product; `double`, a second backward pass, is what
+    BatchNorm in D requires. `auto` is `linear` if D allows it, else `jvp`."""
     clip: Schedule = 0.0
     """WGAN's weight clipping: after each update, clip every weight of D to [-clip, clip]; 0 for none."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from gandist.distributed.ranks import Ranks
 from gandist.gan.augment import Augmentation, adapt
 from gandist.gan.networks.norms import at_least_float32, iterate, sees_batch, synchronise
 from gandist.gan.objectives import OBJECTIVES, Objective
-from gandist.gan.penalties import PENALTIES, NamedSamples, Noise, Penalty, Samples, Update, judge
+from gandist.gan.penalties import PENALTIES, NamedSamples, Noise, Penalty, Samples, Update, Way, judge
 from gandist.gan.players import Player, Players
 from gandist.gan.scores import Scores, as_scores, over, split
 
@@ -41,7 +41,7 @@ class Rules(NamedTuple):
     """One-sided label smoothing."""
     penalties: tuple[str, ...] = ()
     """Names in `PENALTIES`."""
-    differentiate: Literal["jvp", "double"] = "jvp"
+    differentiate: Way = "auto"
     augmentation: Augmentation | None = None
     target: float | None = None
     """Mean sign of D on reals that an adaptive augmentation's p aims at."""

@@ -19,6 +19,14 @@ CASES: dict[str, dict[str, Any]] = {
     # Heavy, for fresh networks hardly have a slope.
     **{name: {"game__penalties": {name: 1e3}} for name, row in PENALTIES.items() if row.of == "D"},
     "double": {"game__penalties": {"r1": 1e3, "gp": 10.0}, "game__differentiate": "double"},
+    "linear": {
+        "model__name": "r3gan",
+        "model__widths": [8, 8, 8, 4],
+        "game__objective": "rp",
+        "game__penalties": {"r1": 10.0, "r2": 10.0},
+        "game__differentiate": "linear",
+        "train__accumulate": 2,
+    },
     "lazy": {"game__penalties": {"r1": {"weight": 1e3, "interval": 3}, "r2": 500}, "train__accumulate": 2},
     "clipped": {"game__objective": "wasserstein", "game__clip": 0.02},
     "smoothed": {"game__label_smoothing": 0.1},
@@ -33,7 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
 WORLDS = (1, 2, 3)
-LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl")
+LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear")
 """Whose D begins alike, since the losses are, or are where scores are near 0; or whose weights have other names."""
 
 

@@ -79,13 +79,16 @@ def down_kernel(
 
 @triton.jit
 def gated_kernel(
-    x, b, gate, y, N, C, H, W, xn, xc, xh, xw, bc, gn, gc, gh, gw, yn, yc, yh, yw,
-    SLOPE: tl.constexpr, T: tl.constexpr, LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    x, b, gate, y, N, C, H, W, xn, xc, xh, xw, bn, bc, gn, gc, gh, gw, yn, yc, yh, yw,
+    BY_SAMPLE: tl.constexpr, SLOPE: tl.constexpr, T: tl.constexpr,
+    LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """y = x + b where gate > 0, else SLOPE (x + b). Without b, y = x or SLOPE x; without a gate, x + b is the gate."""
     n, c, h, w, inside = places(tl.program_id(0), N, C, H, W, LAST, ROWS, COLS)
     value = tl.load(x + n * xn + c * xc + h * xh + w * xw, inside, other=0).to(T)
-    if b is not None:
+    if BY_SAMPLE:
+        value += tl.load(b + n * bn + c * bc, inside, other=0).to(T)
+    elif b is not None:
         value += tl.load(b + c * bc, c < C, other=0).to(T)
     if gate is not None:
         positive = tl.load(gate + n * gn + c * gc + h * gh + w * gw, inside, other=0).to(T) > 0
@@ -142,14 +145,16 @@ def down(x: Tensor) -> Tensor:
 
 
 def gated(x: Tensor, b: Tensor | None, gate: Tensor | None, slope: float) -> Tensor:
-    """x + b[c] where gate > 0, else slope (x + b[c]), (N, C, H, W); without a gate, x + b is the gate."""
+    """x + b where gate > 0, else slope (x + b), (N, C, H, W), b: (C,) or (N, C); without a gate, x + b is the gate."""
     like = x if gate is None else gate
     last = channels_last(like)
     y = empty(x, x.shape, last)
+    by_sample = b is not None and b.dim() == 2
+    bias_strides = (0, 0) if b is None else b.stride() if by_sample else (0, *b.stride())
     gate_strides = (0,) * 4 if gate is None else gate.stride()
     launch(
-        gated_kernel, x.shape, last, x, b, gate, y, *x.shape, *x.stride(), 0 if b is None else b.stride(0),
-        *gate_strides, *y.stride(), SLOPE=slope, T=accumulator(x),
+        gated_kernel, x.shape, last, x, b, gate, y, *x.shape, *x.stride(), *bias_strides, *gate_strides, *y.stride(),
+        BY_SAMPLE=by_sample, SLOPE=slope, T=accumulator(x),
     )  # fmt: skip
     return y
 

@@ -3,7 +3,8 @@
 The function is piecewise linear, so two maps give all its derivatives. With a fixed gate y > 0, `_Gated` maps (x, b)
 to x + b or slope (x + b), pixel by pixel. Its adjoint, `_Summed`, maps g to g or slope g, and to the channel sums of
 that. Each is the other's backward derivative, and its own forward derivative. The gate is read from the result, so x
-is not stored. At 0 the slope is that of the negative side, as in torch.
+is not stored. At 0 the slope is that of the negative side, as in torch. `gated` is that map alone, for a given gate and
+biases of each sample too.
 
 A convolution that adds its own bias needs two passes; this needs one. The same pass that computes the gradient of x
 also sums that of b. The plain-torch twin is for tests: off the GPU, torch's in-place operation is faster.
@@ -30,15 +31,22 @@ def bias_leaky_relu(x: Tensor, b: Tensor, slope: float) -> Tensor:
     return y
 
 
-def _gated(x: Tensor, b: Tensor | None, gate: Tensor | None, slope: float) -> Tensor:
+def gated(x: Tensor, b: Tensor | None, gate: Tensor | None, slope: float) -> Tensor:
+    """x + b where gate > 0, else slope (x + b); without a gate, x + b is the gate. Without derivatives.
+
+    x, gate: (N, C, H, W), b: (C,), or (N, C) for a bias of each sample -> (N, C, H, W), in x's dtype.
+    """
     if usable(x):
         from gandist.gan.kernels import device
 
         return device.gated(x, b, gate, slope)
     h = at_least_float32(x)
     if b is not None:
-        h = h + b[:, None, None].to(h.dtype)
-    return torch.where((h if gate is None else gate) > 0, h, slope * h).to(x.dtype)
+        h = h + b[..., None, None].to(h.dtype)
+    sign = h if gate is None else gate.to(h.dtype)
+    # One pass: slope h where sign <= 0. `torch.where` would need three.
+    y: Tensor = torch.ops.aten.leaky_relu_backward(h, sign, slope, True)
+    return y.to(x.dtype)
 
 
 def _summed(x: Tensor, gate: Tensor, slope: float) -> tuple[Tensor, Tensor]:
@@ -56,7 +64,7 @@ class _Gated(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, b: Tensor | None, gate: Tensor | None, slope: float) -> Tensor:
-        return _gated(x, b, gate, slope)
+        return gated(x, b, gate, slope)
 
     @staticmethod
     def setup_context(ctx: Context, inputs: tuple[Tensor, Tensor | None, Tensor | None, float], output: Tensor) -> None:

@@ -20,13 +20,11 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gandist.gan.kernels import usable
-from gandist.gan.networks.activation import bias_leaky_relu
 from gandist.gan.networks.resample import down2, up2
 from gandist.gan.networks.shape import Shape, condition, projection
+from gandist.gan.networks.tape import SILENT, PiecewiseLinear, Tape
 
 EXPANSION = 2
 """Ratio of the channels inside a block to those outside."""
@@ -71,19 +69,13 @@ class Block(nn.Module):
             conv1x1(wide, channels),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + (self._fused(x) if usable(x) else self.branch(x))
-        return y
+    def forward(self, x: Tensor, tape: Tape = SILENT) -> Tensor:
+        first, act, middle, act2, last = self._layers()
+        h = tape.activated(middle, act2, tape.activated(first, act, x))
+        return x + tape.linear(last, h)
 
-    def _fused(self, x: Tensor) -> Tensor:
-        """The branch, with biases added by the activations. It bypasses `forward` of the first two convolutions."""
-        *inner, last = (layer for layer in self.branch if isinstance(layer, nn.Conv2d))
-        for conv in inner:
-            x = F.conv2d(x, conv.weight, padding=conv.padding, groups=conv.groups)
-            assert conv.bias is not None
-            x = bias_leaky_relu(x, conv.bias, SLOPE)
-        y: Tensor = last(x)
-        return y
+    def _layers(self) -> tuple[nn.Conv2d, nn.LeakyReLU, nn.Conv2d, nn.LeakyReLU, nn.Conv2d]:
+        return tuple(self.branch)  # type: ignore[return-value]
 
 
 class Resample(nn.Module):
@@ -155,7 +147,7 @@ class Generator(nn.Module):
         return images
 
 
-class Discriminator(nn.Module):
+class Discriminator(PiecewiseLinear):
     """x: (N, C, H, W), y: (N,) -> scores (N,), in float32 even under autocast."""
 
     def __init__(self, shape: Shape) -> None:
@@ -172,10 +164,18 @@ class Discriminator(nn.Module):
         if isinstance(self.embed, nn.Embedding):
             nn.init.normal_(self.embed.weight, std=1 / math.sqrt(widths[-1]))  # on the scale of `score`
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None, tape: Tape = SILENT) -> Tensor:
+        for layer in self.layers:
+            if isinstance(layer, Block):
+                x = layer(x, tape)
+            else:
+                x = tape.linear(layer, x) if isinstance(layer, nn.Conv2d) else layer(x)
+        return tape.linear(lambda features: self._scores(features, y), x)
+
+    def _scores(self, features: Tensor, y: Tensor | None) -> Tensor:
         # Sums of products replace a depthwise convolution and a matrix product. Autocast would round the scores, and
         # the relativistic loss depends on their differences alone. The double backward of a grouped convolution also
         # loops over its groups.
-        h = (self.layers(x) * self.pool).sum((2, 3))
+        h = (features * self.pool).sum((2, 3))
         scores: Tensor = (h * self.score).sum(1) + projection(self.embed, y, h)
         return scores

@@ -151,6 +151,11 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
         {"game.differentiate": "double"},
     ),
     (
+        {"game.penalties.r1": 1, "model.norm_D": "group", "game.differentiate": "linear"},
+        ["game.penalties.r1", "game.differentiate=linear needs a piecewise-linear D", "set game.differentiate=auto"],
+        {"game.differentiate": "auto"},
+    ),
+    (
         {"game.penalties.r1": 1, "game.differentiate": "double", "precision": "fp16"},
         ["game.penalties.r1", "BatchNorm", "set precision=bf16", "model.norm_D=group"],
         {"model.norm_D": "group"},

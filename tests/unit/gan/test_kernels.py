@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gandist.gan import kernels
-from gandist.gan.networks import activation, r3gan, resample
+from gandist.gan.networks import activation, resample, tape
 from gandist.gan.networks.activation import bias_leaky_relu
 from gandist.gan.networks.r3gan import Block, Discriminator
 from gandist.gan.networks.resample import down2, up2
@@ -41,11 +41,17 @@ Kernel = Callable[[Tensor, Tensor, Tensor], Tensor | tuple[Tensor, ...]]
 KERNELS: dict[str, Kernel] = {
     "up": lambda x, b, gate: resample._up(x),
     "down": lambda x, b, gate: resample._down(x),
-    "biased": lambda x, b, gate: activation._gated(x, b, None, 0.2),
-    "biased and gated": lambda x, b, gate: activation._gated(x, b, gate, 0.2),
-    "gated": lambda x, b, gate: activation._gated(x, None, gate, 0.2),
+    "biased": lambda x, b, gate: activation.gated(x, b, None, 0.2),
+    "biased and gated": lambda x, b, gate: activation.gated(x, b, gate, 0.2),
+    "gated": lambda x, b, gate: activation.gated(x, None, gate, 0.2),
+    "biased by sample": lambda x, b, gate: activation.gated(x, by_sample(x, b), gate, 0.2),
     "summed": lambda x, b, gate: activation._summed(x, gate, 0.2),
 }
+
+
+def by_sample(x: Tensor, b: Tensor) -> Tensor:
+    """A bias (N, C), whose strides are not those of a contiguous tensor."""
+    return (b[:, None] * torch.arange(1, len(x) + 1, device=b.device)).mT
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +64,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> None:
 def twin(compute: Callable[[], T]) -> T:
     """What it returns without the kernels."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (resample, activation, r3gan):
+        for module in (resample, activation, tape):
             patch.setattr(module, "usable", lambda x: False)
         return compute()
 
@@ -176,7 +182,7 @@ def judged(D: Discriminator, x: Tensor, way: str, autocast: bool = False) -> lis
     return [scores.detach(), slopes.detach(), torch.cat([g.flatten() for g in grads])]
 
 
-@pytest.mark.parametrize("way", ["jvp", "double"])
+@pytest.mark.parametrize("way", ["linear", "jvp", "double"])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_gradient_penalties(way: str, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
@@ -218,7 +224,7 @@ def test_results_repeat_bit_for_bit() -> None:
 
 
 @on_a_gpu
-@pytest.mark.parametrize("way", ["jvp", "double"])
+@pytest.mark.parametrize("way", ["linear", "jvp", "double"])
 def test_in_a_cuda_graph(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """D judged and differentiated, the kernels and the twins each in a graph: what is replayed is what eager makes."""
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)

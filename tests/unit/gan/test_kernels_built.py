@@ -95,12 +95,12 @@ def test_compile_for_gpus(capability: int, dtype: torch.dtype, monkeypatch: pyte
         b = torch.zeros(64)
         device.up(x)
         device.down(x)
-        for bias, gate in ((b, None), (b, x), (None, x)):
+        for bias, gate in ((b, None), (b, x), (None, x), (b.expand(2, 64), x)):
             device.gated(x, bias, gate, 0.2)
         device.summed(x, x, 0.2)
         device.gated(x[:, :3, ::2], b[:3], None, 0.2)
         device.up(x[:1, :3, :1, :1].expand(1, 3, 7, 5))
-    assert [len(stand_in.built) for stand_in in launched.values()] == [4, 2, 8, 2]
+    assert [len(stand_in.built) for stand_in in launched.values()] == [4, 2, 10, 2]
     for name, stand_in in launched.items():
         half = len(stand_in.built) // 2
         for asm in stand_in.built:
@@ -108,7 +108,7 @@ def test_compile_for_gpus(capability: int, dtype: torch.dtype, monkeypatch: pyte
             assert ".local" not in asm["ptx"], "registers are spilled"
             if dtype == torch.float64 and name in ("gated_kernel", "summed_kernel"):
                 assert "0d3FC999999999999A" in asm["ptx"], "0.2 to all its digits"
-        for asm in stand_in.built[half : half + (3 if name == "gated_kernel" else 1)]:
+        for asm in stand_in.built[half : half + (4 if name == "gated_kernel" else 1)]:
             transfers = re.findall(r"(?:ld|st)\.global\.\S*?(?:v(\d)\.)?b(\d+) ", asm["ptx"])
             widths = {int(n or 1) * int(bits) for n, bits in transfers}
             assert max(widths) == 128
