@@ -8,27 +8,16 @@ of a bucket one after the other, each at the speed of the slowest link.
 
 import argparse
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.distributed as dist
-from torch import Tensor
-from torch._C._distributed_c10d import FileStore, GradBucket
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from torch.multiprocessing.spawn import ProcessException, start_processes
-from torch.nn.parallel import DistributedDataParallel
 
 from gandist.bench.measure import block
-from gandist.bench.static import Static
+from gandist.bench.ranks import Watched, on_ranks
 from gandist.cli.text import text_table
-from gandist.config.run import RunConfig, validate
+from gandist.config.run import RunConfig
 from gandist.distributed.ranks import join
-from gandist.errors import RunError
 
 WARM_UP = 3
 
@@ -171,50 +160,14 @@ def measure(config: RunConfig, ranks: int, steps: int) -> MeasuredStep:
     Raises:
         RunError: a process failed.
     """
-    with tempfile.TemporaryDirectory(prefix="gandist-bench-") as folder:
-        arguments = (ranks, config.resolved(), steps, folder)
-        try:
-            start_processes(_rank, arguments, nprocs=ranks, start_method="spawn")  # type: ignore[no-untyped-call]
-        except ProcessException as error:
-            raise RunError(f"bench: a rank failed: {error}") from error
-        return MeasuredStep(**json.loads((Path(folder) / "measured.json").read_text()))
-
-
-def _rank(rank: int, world_size: int, tree: dict[str, Any], steps: int, folder: str) -> None:
-    os.environ["LOCAL_RANK"] = str(rank)
-    config = validate(tree)
-    torch.set_num_threads(config.launch.threads or max(1, (os.cpu_count() or 1) // world_size))
-    if world_size > 1:
-        backend = "nccl" if config.device != "cpu" and torch.cuda.device_count() >= world_size else "gloo"
-        store = FileStore(f"{folder}/store", world_size)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
-    measured = _measure(config, steps)
-    if rank == 0:
-        (Path(folder) / "measured.json").write_text(json.dumps(measured))
-    if world_size > 1:
-        dist.barrier()
-        dist.destroy_process_group()
+    return MeasuredStep(**on_ranks(_measure, config, ranks, (steps,)))
 
 
 def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
     ranks = join(config.device)
-    world = Static(config, ranks)
+    watched = Watched(config.optim.gradients == "bf16")
+    world = watched.step_of(config, ranks)
     players, n_critic = world.players, config.game.n_critic
-    counted, speaks = [0, 0], True
-
-    def hook(group: dist.ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:
-        counted[0] += bucket.buffer().nbytes
-        counted[1] += 1
-        if speaks:
-            return allreduce_hook(group, bucket)
-        done: torch.futures.Future[Tensor] = torch.futures.Future()
-        done.set_result(bucket.buffer())
-        return done
-
-    for each in vars(world.game).values():
-        if isinstance(each, DistributedDataParallel):
-            each.register_comm_hook(ranks.gradients, hook)
-
     step = block(world.eager, ranks.device)
 
     def seconds() -> float:
@@ -226,8 +179,8 @@ def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
         return max(ranks.gather(float(np.median(times[WARM_UP:]))))
 
     step_s = seconds()
-    total = [count // (WARM_UP + steps) for count in counted]
-    speaks = False
+    sent, buckets = (total // (WARM_UP + steps) for total in (watched.bytes, len(watched.buckets)))
+    watched.sends = "never"
     silent_s = seconds() if ranks.world_size > 1 else step_s
     updates = ((players.D.net, n_critic), (players.G.net, 1))
     ideal = sum(p.nbytes * times for net, times in updates for p in net.parameters())
@@ -235,7 +188,7 @@ def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
         "ranks": ranks.world_size,
         "step_s": step_s,
         "silent_s": silent_s,
-        "bytes": total[0],
-        "buckets": total[1],
+        "bytes": sent,
+        "buckets": buckets,
         "ideal_bytes": ideal,
     }
