@@ -42,7 +42,7 @@ def on_ranks(
     with tempfile.TemporaryDirectory(prefix="gandist-bench-") as folder:
         given = (ranks, work, config.resolved(), arguments, links, folder)
         try:
-            start_processes(_rank, given, nprocs=ranks, start_method="spawn")  # type: ignore[no-untyped-call]
+            start_processes(_rank, given, ranks, daemon=True, start_method="spawn")  # type: ignore[no-untyped-call]
         except ProcessException as error:
             raise RunError(f"bench: a rank failed: {error}") from error
         return json.loads((Path(folder) / "result.json").read_text())

@@ -3,11 +3,13 @@
 Measured: bytes passed to all-reduce (a DDP communication hook sees each bucket) against the ideal, each player's
 parameters once per update; the step's time on one rank and on several ranks of this machine; and the share of the time
 that disappears when the same ranks do not average. The model is a ring: each of n GPUs sends 2 (n - 1) messages of 1/n
-of a bucket one after the other, each at the speed of the slowest link.
+of a bucket one after the other, each at the speed of the slowest link. Beside it a tree, which NCCL takes where latency
+counts: up and down a chain inside each node, and a binary tree of the nodes.
 """
 
 import argparse
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -59,6 +61,8 @@ class Machine:
     """Latency of a message between nodes."""
     overlap: float = 0.3
     """Share of a step in which gradients are sent while others are still computed."""
+    fixed_s: float = 0.0
+    """Part of a step that remains however small its batch is."""
 
     def communication_s(self, gpus: int, bytes: float, buckets: int) -> float:
         """Time to average `bytes` in `buckets` buckets over a ring of all GPUs."""
@@ -66,11 +70,24 @@ class Machine:
         messages = 2 * (gpus - 1)
         return messages * (bytes / gpus / bandwidth + buckets * latency_s)
 
-    def efficiency(self, gpus: int, bytes: float, buckets: int, shared: bool = False) -> float:
+    def tree_s(self, gpus: int, bytes: float, buckets: int) -> float:
+        """The same over a tree, in which a bucket goes up and comes down in small pieces, one behind the other.
+
+        Source: double binary trees (Sanders, Speck and Träff 2009), which NCCL has had since 2.4.
+        """
+        if gpus == 1:
+            return 0.0
+        bandwidth = self.inside if gpus <= self.node else self.between
+        levels = math.ceil(math.log2(max(1, gpus / self.node)))
+        hops_s = (min(gpus, self.node) - 1) * self.inside_s + levels * self.between_s
+        return 2 * (bytes / bandwidth + buckets * hops_s)
+
+    def efficiency(self, gpus: int, bytes: float, buckets: int, shared: bool = False, tree: bool = False) -> float:
         """Speed per GPU relative to a single GPU: with the same batch per GPU, or with one batch `shared` by all."""
-        step_s = self.step_s / gpus if shared else self.step_s
-        exposed_s = max(0.0, self.communication_s(gpus, bytes, buckets) - self.overlap * step_s)
-        return step_s / (step_s + exposed_s)
+        step_s = self.fixed_s + (self.step_s - self.fixed_s) / gpus if shared else self.step_s
+        communication_s = (self.tree_s if tree else self.communication_s)(gpus, bytes, buckets)
+        exposed_s = max(0.0, communication_s - self.overlap * step_s)
+        return (self.step_s / gpus if shared else self.step_s) / (step_s + exposed_s)
 
 
 OPTIONS = {
@@ -81,6 +98,7 @@ OPTIONS = {
     "latency_inside_us": ("inside_s", 1e6, "latency of a message inside a node"),
     "latency_between_us": ("between_s", 1e6, "latency of a message between nodes"),
     "overlap": ("overlap", 1, "share of a step in which gradients travel meanwhile"),
+    "fixed_ms": ("fixed_s", 1e3, "part of a step that no smaller batch shortens"),
 }
 """Option: field of `Machine`, option units per unit of the field, and help text."""
 
@@ -111,6 +129,9 @@ def run(config: RunConfig, options: argparse.Namespace) -> None:
             "communication_s": machine.communication_s(gpus, last.ideal_bytes, last.buckets),
             "efficiency": machine.efficiency(gpus, last.ideal_bytes, last.buckets),
             "efficiency_shared": machine.efficiency(gpus, last.ideal_bytes, last.buckets, shared=True),
+            "tree_s": machine.tree_s(gpus, last.ideal_bytes, last.buckets),
+            "efficiency_tree": machine.efficiency(gpus, last.ideal_bytes, last.buckets, tree=True),
+            "efficiency_shared_tree": machine.efficiency(gpus, last.ideal_bytes, last.buckets, True, True),
         }
         for gpus in options.gpus
     ]
@@ -147,11 +168,15 @@ def table(measured: list[MeasuredStep], machine: Machine, predicted: list[dict[s
             f"{each['communication_s'] * 1e3:.2f}",
             f"{each['efficiency']:.1%}",
             f"{each['efficiency_shared']:.1%}",
+            f"{each['tree_s'] * 1e3:.2f}",
+            f"{each['efficiency_tree']:.1%}",
+            f"{each['efficiency_shared_tree']:.1%}",
         )
         for each in predicted
     ]
-    columns = ("GPUs", "communication_ms", "efficiency, batch a GPU fixed", "efficiency, global batch fixed")
-    return "\n".join([*lines, "", "model", text_table([columns, *speeds], right=range(4))])
+    kinds = ("_ms", ", batch a GPU fixed", ", global batch fixed")
+    columns = ("GPUs", *(shape + kind for shape in ("ring", "tree") for kind in kinds))
+    return "\n".join([*lines, "", "model: efficiency", text_table([columns, *speeds], right=range(7))])
 
 
 def measure(config: RunConfig, ranks: int, steps: int) -> MeasuredStep:

@@ -37,6 +37,16 @@ class Timeline:
         """Share of the step in which gradients can travel while others are computed."""
         return sum(buckets[-1][0] - buckets[0][0] for buckets in self.updates) / self.step_s
 
+    def as_long_as(self, other: "Timeline") -> "Timeline":
+        """The same with all times multiplied, so that the step takes as long as the other."""
+        factor = other.step_s / self.step_s
+        return Timeline(other.step_s, [[(at * factor, bytes) for at, bytes in buckets] for buckets in self.updates])
+
+    def without_overlap(self) -> "Timeline":
+        """The same with one bucket for each update."""
+        whole = [[(buckets[-1][0], sum(bytes for _, bytes in buckets))] for buckets in self.updates]
+        return Timeline(self.step_s, whole)
+
     def step_with(self, communication_s: Callable[[int], float]) -> float:
         """Seconds of a step in which a bucket of so many bytes takes so long, one after the other.
 
