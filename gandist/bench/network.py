@@ -1,8 +1,8 @@
 """Ranks over links of limited bandwidth, each in a network namespace, against the prediction of `scaling`; root only.
 
-Measured on each number of ranks: the all-reduces of a step's buckets alone; a step that sleeps as long as one rank
-computes and really sends; and, on no more ranks than cores, whole steps. Predicted: `Machine`'s ring of the links'
-bandwidth and measured latency, on the recorded times at which one rank's buckets are ready.
+Measured on each number of ranks: the all-reduce of one number; those of a step's buckets alone; a step that sleeps as
+long as one rank computes and really sends; and, on no more ranks than cores, whole steps. Predicted: `Machine`'s ring
+of the links' bandwidth and measured latency, on the recorded times at which one rank's buckets are ready.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from gandist.distributed.ranks import join
 
 COLUMNS = ("config", "batch", "what", "ranks", "mbit", "ms_per_step", "predicted_ms", "ratio", "efficiency")
 DEFAULT = ("demo",)
+NUMBER = Timeline(0.0, [[(0.0, 4)]])
+"""One float32: what messages cost that carry next to nothing."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +58,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
 
         step_s = timeline.step_with(ring)
         for what, seconds in measured.items():
-            predicted = sum(map(ring, timeline.sizes)) if what == "all-reduce" else step_s
+            predicted = {"number": ring(4), "all-reduce": sum(map(ring, timeline.sizes))}.get(what, step_s)
             latency = {"latency_us": machine.between_s * 1e6}
             yield _record(case, options, what, ranks, seconds, predicted, timeline) | latency
 
@@ -71,7 +73,7 @@ def _record(
         "ms_per_step": seconds * 1e3,
         "predicted_ms": predicted * 1e3,
         "ratio": seconds / predicted,
-        "efficiency": None if what == "all-reduce" else timeline.step_s / seconds,
+        "efficiency": timeline.step_s / seconds if what in ("slept", "whole") else None,
         "bytes": sum(timeline.sizes),
         "buckets": len(timeline.sizes),
         "overlap": timeline.overlap,
@@ -87,6 +89,7 @@ def _measure(
     """Seconds of each kind of step on the slowest rank, and the latency of a message."""
     ranks, timeline = join("cpu"), Timeline(step_s, updates)
     kinds: dict[str, Callable[[], float]] = {
+        "number": lambda: send(NUMBER, ranks),
         "all-reduce": lambda: send(timeline, ranks),
         "slept": lambda: play(timeline, ranks),
     }
