@@ -50,7 +50,7 @@ def test_two_ranks_add_alike_in_any_buckets(runs: dict[str, RunConfig]) -> None:
 def test_bf16_gradients_train_the_same_to_their_rounding(runs: dict[str, RunConfig], name: str) -> None:
     full = final_tensors(runs[name.removesuffix("bf16").removesuffix("-") or "plain"])
     rounded = final_tensors(runs[name])
-    assert 1e-7 < gap(full, rounded) < 1e-2
+    assert 1e-5 < gap(full, rounded) < 5e-3
 
 
 def test_only_the_bucket_size_may_change_when_a_run_goes_on() -> None:
