@@ -6,7 +6,9 @@ namespace, too.
 
 import ctypes
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,7 @@ def limited_links(ranks: int, mbit: float) -> Iterator[list[str]]:
     """
     if os.geteuid() != 0:
         raise ConfigError("bench: links of limited bandwidth need root, for network namespaces; run it with sudo")
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # or they would stay
     switch, names = f"gandist-{os.getpid()}-switch", [f"gandist-{os.getpid()}-{rank}" for rank in range(ranks)]
     try:
         try:
@@ -48,6 +51,7 @@ def limited_links(ranks: int, mbit: float) -> Iterator[list[str]]:
     finally:
         for name in (*names, switch):
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+        signal.signal(signal.SIGTERM, before)
 
 
 def payload(mbit: float) -> float:

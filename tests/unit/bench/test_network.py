@@ -75,9 +75,9 @@ def test_ranks_over_slow_links_take_as_long_as_predicted(tmp_path: Path, capsys:
             pass
     except ConfigError as error:
         pytest.skip(str(error))
-    found = records(capsys, "network", "--config", tiny_file(tmp_path), "--ranks", "2", "--mbit", "2", "--steps", "1")
+    found = records(capsys, "network", "--config", tiny_file(tmp_path), "--ranks", "2", "--mbit", "0.5", "--steps", "1")
     by_what = {(each["what"], each["ranks"]): each for each in found}
     assert by_what["whole", 1]["ratio"] == 1
     for what in ("all-reduce", "slept"):
-        assert 0.8 < by_what[what, 2]["ratio"] < 1.3
+        assert 0.7 < by_what[what, 2]["ratio"] < 1.5
     assert by_what["slept", 2]["efficiency"] < 0.9
