@@ -18,6 +18,8 @@ from gandist.config.run import DEMO, load
 
 COMMANDS = {
     "scaling": "what gradients cost to average, and what that makes of 8, 64 and 512 GPUs",
+    "network": "ranks over links of limited bandwidth, against the prediction of `scaling`; root only",
+    "averaging": "bucket sizes, bf16 gradients and no overlap, over links of limited bandwidth; root only",
     "step": "the step alone on static input: speed, TFLOP/s, memory, warm-up",
     "peers": "the step against a plain eager DCGAN loop, of networks of the same sizes",
     "input": "images without a step: decoding, the mapped cache, the whole pipeline",

@@ -3,32 +3,23 @@
 Measured: bytes passed to all-reduce (a DDP communication hook sees each bucket) against the ideal, each player's
 parameters once per update; the step's time on one rank and on several ranks of this machine; and the share of the time
 that disappears when the same ranks do not average. The model is a ring: each of n GPUs sends 2 (n - 1) messages of 1/n
-of a bucket one after the other, each at the speed of the slowest link.
+of a bucket one after the other, each at the speed of the slowest link. Beside it a tree, which NCCL takes where latency
+counts: up and down a chain inside each node, and a binary tree of the nodes.
 """
 
 import argparse
 import json
-import os
-import tempfile
+import math
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.distributed as dist
-from torch import Tensor
-from torch._C._distributed_c10d import FileStore, GradBucket
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from torch.multiprocessing.spawn import ProcessException, start_processes
-from torch.nn.parallel import DistributedDataParallel
 
 from gandist.bench.measure import block
-from gandist.bench.static import Static
+from gandist.bench.ranks import Watched, on_ranks
 from gandist.cli.text import text_table
-from gandist.config.run import RunConfig, validate
+from gandist.config.run import RunConfig
 from gandist.distributed.ranks import join
-from gandist.errors import RunError
 
 WARM_UP = 3
 
@@ -70,6 +61,8 @@ class Machine:
     """Latency of a message between nodes."""
     overlap: float = 0.3
     """Share of a step in which gradients are sent while others are still computed."""
+    fixed_s: float = 0.0
+    """Part of a step that remains however small its batch is."""
 
     def communication_s(self, gpus: int, bytes: float, buckets: int) -> float:
         """Time to average `bytes` in `buckets` buckets over a ring of all GPUs."""
@@ -77,11 +70,24 @@ class Machine:
         messages = 2 * (gpus - 1)
         return messages * (bytes / gpus / bandwidth + buckets * latency_s)
 
-    def efficiency(self, gpus: int, bytes: float, buckets: int, shared: bool = False) -> float:
+    def tree_s(self, gpus: int, bytes: float, buckets: int) -> float:
+        """The same over a tree, in which a bucket goes up and comes down in small pieces, one behind the other.
+
+        Source: double binary trees (Sanders, Speck and Träff 2009), which NCCL has had since 2.4.
+        """
+        if gpus == 1:
+            return 0.0
+        bandwidth = self.inside if gpus <= self.node else self.between
+        levels = math.ceil(math.log2(max(1, gpus / self.node)))
+        hops_s = (min(gpus, self.node) - 1) * self.inside_s + levels * self.between_s
+        return 2 * (bytes / bandwidth + buckets * hops_s)
+
+    def efficiency(self, gpus: int, bytes: float, buckets: int, shared: bool = False, tree: bool = False) -> float:
         """Speed per GPU relative to a single GPU: with the same batch per GPU, or with one batch `shared` by all."""
-        step_s = self.step_s / gpus if shared else self.step_s
-        exposed_s = max(0.0, self.communication_s(gpus, bytes, buckets) - self.overlap * step_s)
-        return step_s / (step_s + exposed_s)
+        step_s = self.fixed_s + (self.step_s - self.fixed_s) / gpus if shared else self.step_s
+        communication_s = (self.tree_s if tree else self.communication_s)(gpus, bytes, buckets)
+        exposed_s = max(0.0, communication_s - self.overlap * step_s)
+        return (self.step_s / gpus if shared else self.step_s) / (step_s + exposed_s)
 
 
 OPTIONS = {
@@ -92,6 +98,7 @@ OPTIONS = {
     "latency_inside_us": ("inside_s", 1e6, "latency of a message inside a node"),
     "latency_between_us": ("between_s", 1e6, "latency of a message between nodes"),
     "overlap": ("overlap", 1, "share of a step in which gradients travel meanwhile"),
+    "fixed_ms": ("fixed_s", 1e3, "part of a step that no smaller batch shortens"),
 }
 """Option: field of `Machine`, option units per unit of the field, and help text."""
 
@@ -122,6 +129,9 @@ def run(config: RunConfig, options: argparse.Namespace) -> None:
             "communication_s": machine.communication_s(gpus, last.ideal_bytes, last.buckets),
             "efficiency": machine.efficiency(gpus, last.ideal_bytes, last.buckets),
             "efficiency_shared": machine.efficiency(gpus, last.ideal_bytes, last.buckets, shared=True),
+            "tree_s": machine.tree_s(gpus, last.ideal_bytes, last.buckets),
+            "efficiency_tree": machine.efficiency(gpus, last.ideal_bytes, last.buckets, tree=True),
+            "efficiency_shared_tree": machine.efficiency(gpus, last.ideal_bytes, last.buckets, True, True),
         }
         for gpus in options.gpus
     ]
@@ -158,11 +168,15 @@ def table(measured: list[MeasuredStep], machine: Machine, predicted: list[dict[s
             f"{each['communication_s'] * 1e3:.2f}",
             f"{each['efficiency']:.1%}",
             f"{each['efficiency_shared']:.1%}",
+            f"{each['tree_s'] * 1e3:.2f}",
+            f"{each['efficiency_tree']:.1%}",
+            f"{each['efficiency_shared_tree']:.1%}",
         )
         for each in predicted
     ]
-    columns = ("GPUs", "communication_ms", "efficiency, batch a GPU fixed", "efficiency, global batch fixed")
-    return "\n".join([*lines, "", "model", text_table([columns, *speeds], right=range(4))])
+    kinds = ("_ms", ", batch a GPU fixed", ", global batch fixed")
+    columns = ("GPUs", *(shape + kind for shape in ("ring", "tree") for kind in kinds))
+    return "\n".join([*lines, "", "model: efficiency", text_table([columns, *speeds], right=range(7))])
 
 
 def measure(config: RunConfig, ranks: int, steps: int) -> MeasuredStep:
@@ -171,50 +185,14 @@ def measure(config: RunConfig, ranks: int, steps: int) -> MeasuredStep:
     Raises:
         RunError: a process failed.
     """
-    with tempfile.TemporaryDirectory(prefix="gandist-bench-") as folder:
-        arguments = (ranks, config.resolved(), steps, folder)
-        try:
-            start_processes(_rank, arguments, nprocs=ranks, start_method="spawn")  # type: ignore[no-untyped-call]
-        except ProcessException as error:
-            raise RunError(f"bench: a rank failed: {error}") from error
-        return MeasuredStep(**json.loads((Path(folder) / "measured.json").read_text()))
-
-
-def _rank(rank: int, world_size: int, tree: dict[str, Any], steps: int, folder: str) -> None:
-    os.environ["LOCAL_RANK"] = str(rank)
-    config = validate(tree)
-    torch.set_num_threads(config.launch.threads or max(1, (os.cpu_count() or 1) // world_size))
-    if world_size > 1:
-        backend = "nccl" if config.device != "cpu" and torch.cuda.device_count() >= world_size else "gloo"
-        store = FileStore(f"{folder}/store", world_size)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
-    measured = _measure(config, steps)
-    if rank == 0:
-        (Path(folder) / "measured.json").write_text(json.dumps(measured))
-    if world_size > 1:
-        dist.barrier()
-        dist.destroy_process_group()
+    return MeasuredStep(**on_ranks(_measure, config, ranks, (steps,)))
 
 
 def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
     ranks = join(config.device)
-    world = Static(config, ranks)
+    watched = Watched(config.optim.gradients == "bf16")
+    world = watched.step_of(config, ranks)
     players, n_critic = world.players, config.game.n_critic
-    counted, speaks = [0, 0], True
-
-    def hook(group: dist.ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:
-        counted[0] += bucket.buffer().nbytes
-        counted[1] += 1
-        if speaks:
-            return allreduce_hook(group, bucket)
-        done: torch.futures.Future[Tensor] = torch.futures.Future()
-        done.set_result(bucket.buffer())
-        return done
-
-    for each in vars(world.game).values():
-        if isinstance(each, DistributedDataParallel):
-            each.register_comm_hook(ranks.gradients, hook)
-
     step = block(world.eager, ranks.device)
 
     def seconds() -> float:
@@ -226,8 +204,8 @@ def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
         return max(ranks.gather(float(np.median(times[WARM_UP:]))))
 
     step_s = seconds()
-    total = [count // (WARM_UP + steps) for count in counted]
-    speaks = False
+    sent, buckets = (total // (WARM_UP + steps) for total in (watched.bytes, len(watched.buckets)))
+    watched.sends = "never"
     silent_s = seconds() if ranks.world_size > 1 else step_s
     updates = ((players.D.net, n_critic), (players.G.net, 1))
     ideal = sum(p.nbytes * times for net, times in updates for p in net.parameters())
@@ -235,7 +213,7 @@ def _measure(config: RunConfig, steps: int) -> dict[str, Any]:
         "ranks": ranks.world_size,
         "step_s": step_s,
         "silent_s": silent_s,
-        "bytes": total[0],
-        "buckets": total[1],
+        "bytes": sent,
+        "buckets": buckets,
         "ideal_bytes": ideal,
     }

@@ -5,6 +5,7 @@ import torch
 from gandist.config.run import RunConfig
 from gandist.config.sample import shapes
 from gandist.config.schedule import Ramp, value_at
+from gandist.distributed.averaging import Averaging
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Game, Rules
 from gandist.gan.augment import AUGMENTATIONS
@@ -45,8 +46,9 @@ def new_players(config: RunConfig, device: torch.device, on_device: bool | None 
 def new_game(config: RunConfig, players: Players, ranks: Ranks) -> Game | Elbo:
     """The configured game, wrapped for the ranks."""
     game, augment, precision = config.game, config.augment, ranks.precision(config.precision)
+    averaging = Averaging(config.launch.bucket_mib, config.optim.gradients == "bf16")
     if game.objective == ELBO:
-        return Elbo(players, ranks, precision, config.train.accumulate)
+        return Elbo(players, ranks, precision, config.train.accumulate, averaging)
     rules = Rules(
         OBJECTIVES[game.objective],
         game.label_smoothing,
@@ -57,4 +59,4 @@ def new_game(config: RunConfig, players: Players, ranks: Ranks) -> Game | Elbo:
         augment.speed_kimg,
         config.train.batch,
     )
-    return Game(players, rules, ranks, precision, config.train.accumulate)
+    return Game(players, rules, ranks, precision, config.train.accumulate, averaging)

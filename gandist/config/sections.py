@@ -158,6 +158,9 @@ class OptimSection(Section):
     """Half-life, in thousands of images, of the running average of G's weights; samples come from this average."""
     ema_rampup: float | None = Field(None, gt=0)
     """Upper bound of the half-life, as a share of the images seen: it acts early in the run (StyleGAN2: 0.05)."""
+    gradients: Literal["full", "bf16"] = "full"
+    """Number format in which workers average gradients. `full`: that of the weights. `bf16`: half of float32's bytes;
+    N workers then train what one trains only to the rounding of bf16 (8 bits). One worker alone rounds nothing."""
 
 
 class TrainSection(Section):
@@ -227,6 +230,10 @@ class LaunchSection(Section):
     timeout_s: float = Field(600.0, ge=1)
     """Seconds that workers wait for a silent one before the run fails. Must exceed the time that a worker needs for
     an evaluation, or for a checkpoint on slow storage."""
+    bucket_mib: float | None = Field(None, gt=0)
+    """Upper bound in MiB of the buckets in which workers average gradients. Small ones start earlier in the backward
+    pass, large ones cost fewer messages. Default: 1 for the first, 25 for the others. More than two workers sum in
+    another order in other buckets, so that sums differ by rounding."""
     resize_s: float = Field(60.0, gt=0)
     """Seconds between checks whether Ray has more workers for an elastic run; each change costs a restart."""
 

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gandist.distributed.averaging import USUAL, Averaging
 from gandist.errors import ConfigError
 
 T = TypeVar("T")
@@ -125,14 +126,14 @@ class Ranks:
         """The value of each process, on every process, also surplus ranks; before the first step, with `PATIENCE`."""
         return _gather(value, self.setting_up, dist.get_world_size() if self.setting_up else 1)
 
-    def distributed(self, module: nn.Module) -> nn.Module:
+    def distributed(self, module: nn.Module, averaging: Averaging = USUAL) -> nn.Module:
         """`module` with its gradients averaged over the ranks; unchanged if this process is alone."""
         if self.gradients is None:
             return module
         # Buffers stay local to each rank. torch 2.13 renamed the option and warns of the old name.
         parameters = inspect.signature(DistributedDataParallel.__init__).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
-        options: dict[str, Any] = {buffers: False}
+        options: dict[str, Any] = {buffers: False, **averaging.options}
         # One-channel weights have the same layout in both memory formats, and their gradients use the other one.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         with on(self.stream):
@@ -143,6 +144,7 @@ class Ranks:
                 gradient_as_bucket_view=True,
                 **options,
             )
+        averaging.register(wrapped, self.gradients)
         # DDP would read its clocks every hundredth time, even in the middle of a capture.
         wrapped._set_ddp_runtime_logging_sample_rate(2**31 - 1)  # type: ignore[no-untyped-call]
         return wrapped

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gandist.distributed.averaging import USUAL, Averaging
 from gandist.distributed.ranks import Ranks
 from gandist.gan.augment import Augmentation, adapt
 from gandist.gan.networks.norms import at_least_float32, iterate, sees_batch, synchronise
@@ -176,13 +177,21 @@ CRITIC_STATISTICS = ("loss/D", "score/real", "score/fake", "sign/real")
 class Game:
     """The two losses, wrapped for the ranks once, and the step that plays one round."""
 
-    def __init__(self, players: Players, rules: Rules, ranks: Ranks, precision: str, accumulate: int = 1) -> None:
+    def __init__(
+        self,
+        players: Players,
+        rules: Rules,
+        ranks: Ranks,
+        precision: str,
+        accumulate: int = 1,
+        averaging: Averaging = USUAL,
+    ) -> None:
         G, D = players.G.net, players.D.net
         for net in (G, D):
             synchronise(net, ranks.gradients)
         self.rules, self.ranks, self.accumulate = rules, ranks, accumulate
-        self.critic_loss = ranks.distributed(CriticLoss(D, rules, players.memory))
-        self.generator_loss = ranks.distributed(GeneratorLoss(G, D, rules, players.memory))
+        self.critic_loss = ranks.distributed(CriticLoss(D, rules, players.memory), averaging)
+        self.generator_loss = ranks.distributed(GeneratorLoss(G, D, rules, players.memory), averaging)
         self.autocast = autocast(ranks.device, precision)
         terms_D, terms_G = ([f"penalty/{name}" for name in rules.penalties_of(player)] for player in ("D", "G"))
         self.statistics = (*CRITIC_STATISTICS, *terms_D, "grad_norm/D", "loss/G", *terms_G, "grad_norm/G")

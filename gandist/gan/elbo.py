@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from gandist.distributed.averaging import USUAL, Averaging
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Latents, Reals, Scheduled, autocast, chunks, on_the_last
 from gandist.gan.networks.norms import synchronise
@@ -25,10 +26,17 @@ class Elbo:
     statistics = ("loss/D", "grad_norm/D", "loss/G", "grad_norm/G")
     """D's loss is the divergence of the codes, G's the reconstruction error."""
 
-    def __init__(self, players: Players, ranks: Ranks, precision: str, accumulate: int = 1) -> None:
+    def __init__(
+        self,
+        players: Players,
+        ranks: Ranks,
+        precision: str,
+        accumulate: int = 1,
+        averaging: Averaging = USUAL,
+    ) -> None:
         for net in (players.G.net, players.D.net):
             synchronise(net, ranks.gradients)
-        self.loss = ranks.distributed(ElboLoss(players.G.net, players.D.net))
+        self.loss = ranks.distributed(ElboLoss(players.G.net, players.D.net), averaging)
         self.autocast, self.accumulate = autocast(ranks.device, precision), accumulate
 
     def noise_for(self, player: str, due: Iterable[str] = ()) -> dict[str, Noise]:

@@ -1,0 +1,39 @@
+"""How ranks average gradients: the size of a bucket, and the number format in which gradients travel."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """What `DistributedDataParallel` is told; the defaults are its own."""
+
+    bucket_mib: float | None = None
+    """Upper bound of a bucket; a larger parameter is a bucket of its own. None: 1 MiB for the first, 25 for others."""
+    bf16: bool = False
+    """Whether gradients are rounded to bf16, divided by the number of ranks, summed in bf16, and converted back."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {} if self.bucket_mib is None else {"bucket_cap_mb": self.bucket_mib}
+
+    def register(self, wrapped: DistributedDataParallel, group: dist.ProcessGroup) -> None:
+        """Set the communication hook, which can be set only once, before the first backward pass."""
+        if self.bf16:
+            wrapped.register_comm_hook(group, average_in_bf16)
+
+
+USUAL = Averaging()
+
+
+def average_in_bf16(group: dist.ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+    """PyTorch's `bf16_compress_hook`, under a name for which DDP does not ask for NCCL: gloo sums bf16 too."""
+    return bf16_compress_hook(group, bucket)
