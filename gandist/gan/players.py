@@ -12,7 +12,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from gandist.distributed.randomness import key
 from gandist.errors import CheckpointError
-from gandist.gan.adam import ScheduledAdam
+from gandist.gan.adam import FusedAdam, ScheduledAdam
 
 
 @dataclass
@@ -214,7 +214,7 @@ def build_players(
         if isinstance(lr, Tensor) and scheduled_beta2:
             optimizer = ScheduledAdam(weights, lr, (0.0, torch.zeros_like(lr, dtype=torch.float64)), weight_decay)
         else:
-            optimizer = torch.optim.AdamW(weights, lr, weight_decay=weight_decay, fused=True, capturable=on_device)
+            optimizer = FusedAdam(weights, lr, weight_decay=weight_decay, fused=True, capturable=on_device)
         scaler = GradScaler(device.type, enabled=precision == "fp16")
         return Player(net, optimizer, scaler, torch.zeros((), dtype=torch.float64, device=device))
 
