@@ -9,9 +9,8 @@ import argparse
 import logging
 import os
 
-import yaml
-
 from gandist.cli.command import command
+from gandist.cli.interrupts import importing
 from gandist.cli.logs import show_messages
 from gandist.config.run import DEMO, load
 
@@ -41,21 +40,16 @@ def main(argv: list[str] | None = None) -> int:
     config_name, overrides = options.config, options.overrides
     if "=" in config_name:
         config_name, overrides = DEMO, [config_name, *overrides]
-    config = load(config_name, overrides)
+    with importing():  # torch, once the fields have been checked that need no network
+        config = load(config_name, overrides)
+        from gandist.train import course
+
     if options.dry_run:
-        from gandist.config.checks import warnings
-        from gandist.launch.summary import describe  # counting operations takes long to import
-
-        print(yaml.safe_dump(config.resolved(), sort_keys=False))  # noqa: T201
-        print(describe(config))  # noqa: T201
-        for warning in warnings(config):
-            log.warning(warning)
+        course.show(config)
         return 0
-    from gandist.train.course import next_steps, run  # torch, which no message about the configuration waits for
-
     # Before the run: Ray may delete the job's working directory during the job, and relative paths depend on it.
-    steps = list(next_steps(config_name, config))
-    status = run(config, options.resume, options.source)
+    steps = list(course.next_steps(config_name, config))
+    status = course.run(config, options.resume, options.source)
     if status == 0 and not int(os.environ.get("RANK", "0")):
         log.info("%s", "\n  ".join(["next:", *steps]))
     return status

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import yaml
+
 from gandist.config import checks
 from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of
@@ -27,6 +29,16 @@ from gandist.storage.storage import Storage
 log = logging.getLogger("gandist")
 
 REPORT = "report.html"
+
+
+def show(config: RunConfig) -> None:
+    """Print what would run."""
+    from gandist.launch.summary import describe  # counting operations takes long to import
+
+    print(yaml.safe_dump(config.resolved(), sort_keys=False))  # noqa: T201
+    print(describe(config))  # noqa: T201
+    for warning in checks.warnings(config):
+        log.warning(warning)
 
 
 def begin(config: RunConfig, resume: Resume, source: str | None = None) -> Checkpoints:
