@@ -19,11 +19,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pydantic import Field, ValidationError
 
-from gandist import train
 from gandist.cli.arguments import natural
 from gandist.cli.command import command
 from gandist.cli.text import number
-from gandist.config.checks import choice, hint
+from gandist.config.fields import choice, hint
 from gandist.config.run import RunConfig, find, load, tree_of
 from gandist.config.sections import Section
 from gandist.distributed.ranks import pick_device
@@ -34,6 +33,7 @@ from gandist.media.gallery import grid, png_bytes
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
+from gandist.train import course
 
 log = logging.getLogger("gandist")
 
@@ -246,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     # Find out before hours of training what cannot be measured.
     measures = {name: MEASURES[name](config, n_samples, pick_device(config.device)) for name in comparison.measures}
     for run in () if options.measure_only else runs:
-        if status := train.run(run.config, "auto"):
+        if status := course.run(run.config, "auto"):
             return status
     storage = write(comparison, runs, measures)
     print((storage.read_bytes("table.md") or b"").decode())  # noqa: T201

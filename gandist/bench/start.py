@@ -37,7 +37,7 @@ def mark(name):
     marks[name] = time.time() - float(sys.argv[2]) - sum(marks.values())
 import torch
 mark("import torch")
-import gandist.train
+import gandist.train.course
 mark("import gandist")
 from gandist.bench.measure import use_threads
 from gandist.bench.static import Static

@@ -4,7 +4,8 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import ParamSpec
 
@@ -35,6 +36,17 @@ def while_importing() -> None:
     no exception, since torch would swallow one while it imports NumPy."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored, as under nohup
         signal.signal(signal.SIGINT, _end)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """The same for what `main` itself imports, within."""
+    while_importing()
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is _end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end(signum: int, frame: FrameType | None) -> None:

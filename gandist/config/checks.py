@@ -1,11 +1,10 @@
-"""Checks that fields agree with one another and with the tables of methods, before a worker starts."""
+"""Checks that networks, objective, penalties and samples fit each other, before a worker starts. They import torch."""
 
-import difflib
 from collections.abc import Iterable
-from pathlib import Path
 
-import torch
+from torch import nn
 
+from gandist.config.fields import choice
 from gandist.config.sample import condition_of, medium_of, shapes
 from gandist.config.schedule import peak
 from gandist.config.sections import Tree
@@ -14,24 +13,20 @@ from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.elbo import ELBO
 from gandist.gan.networks import NETWORKS, Pair
 from gandist.gan.networks.norms import has_batch_norm
+from gandist.gan.networks.sketch import sketched
 from gandist.gan.networks.tape import PiecewiseLinear
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES, Penalty
 from gandist.media.kinds import MEDIA
-from gandist.storage.remote import is_remote
 
 
 def check(config: Tree) -> None:
-    """Refuse fields that contradict each other.
+    """Refuse methods that are in no table, or that do not fit each other.
 
     Raises:
         ConfigError: naming the field and the fix.
     """
-    _imports(config)
-    _optimisers(config)
-    _workers(config)
-    _telemetry(config)
-    _augmentation(config)
+    choice("augment.kind", config.augment.kind, ["none", *AUGMENTATIONS])
     choice("data.medium", config.data.medium, MEDIA)
     medium_of(config)
     choice("model.name", config.model.name, NETWORKS)
@@ -58,73 +53,6 @@ def warnings(config: Tree) -> list[str]:
             "schedule"
         )
     return found
-
-
-def choice(path: str, value: str, choices: Iterable[str]) -> None:
-    """Raise ConfigError unless `value` is one of `choices`."""
-    choices = sorted(choices)
-    if value not in choices:
-        raise ConfigError(f"{path}: unknown value {value!r}; one of {', '.join(choices)}{hint(value, choices)}")
-
-
-def hint(word: str, choices: Iterable[str]) -> str:
-    match = difflib.get_close_matches(word, list(choices), n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
-
-
-def _imports(config: Tree) -> None:
-    names = [Path(path).name for path in config.imports]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"imports: a run keeps these files by their names, and two are {min(twice)}; rename one")
-
-
-def _optimisers(config: Tree) -> None:
-    optim = config.optim
-    for path, value in (("optim.lr_G", optim.lr_G), ("optim.lr_D", optim.lr_D)):
-        if peak(value) <= 0:
-            raise ConfigError(f"{path}: must be positive somewhere in the run, got {value}")
-    if peak(optim.betas[1]) >= 1:
-        raise ConfigError(f"optim.betas: beta2 must stay below 1, got {optim.betas[1]}")
-
-
-def _workers(config: Tree) -> None:
-    train, (low, high) = config.train, config.worker_range
-    if not 1 <= low <= high:
-        raise ConfigError(f"launch.workers: need 1 <= min <= max, got [{low}, {high}]")
-    if config.launch.kind == "ray":
-        step = low * train.accumulate
-        if train.batch % step:
-            nearest = max(step, round(train.batch / step) * step)
-            raise ConfigError(
-                f"train.batch: {train.batch} images do not divide into {low} workers x "
-                f"{train.accumulate} micro-batches (train.accumulate); set train.batch={nearest}"
-            )
-    elif train.batch % train.accumulate:
-        raise ConfigError(
-            f"train.batch: {train.batch} images do not divide into train.accumulate="
-            f"{train.accumulate} micro-batches; make one a multiple of the other"
-        )
-
-
-def _telemetry(config: Tree) -> None:
-    telemetry = config.telemetry
-    if telemetry.dir is None:
-        return
-    if not telemetry.port:
-        raise ConfigError(
-            "telemetry.dir: its metrics share one port, the same after a restart; set telemetry.port=9464"
-        )
-    if is_remote(telemetry.dir):
-        raise ConfigError("telemetry.dir: is a folder of each machine; set telemetry.dir=/tmp/gandist-metrics")
-
-
-def _augmentation(config: Tree) -> None:
-    augment = config.augment
-    choice("augment.kind", augment.kind, ["none", *AUGMENTATIONS])
-    if peak(augment.p) > 1:
-        raise ConfigError(f"augment.p: is a probability, at most 1, got {augment.p}")
-    if augment.kind == "none" and augment.target is not None:
-        raise ConfigError("augment.target: there is no augmentation to adapt; set augment.kind=ada")
 
 
 def _shape(config: Tree, pair: Pair) -> None:
@@ -179,7 +107,7 @@ def _game(config: Tree, pair: Pair) -> None:
         choice("game.penalties", name, PENALTIES)
     if game.objective == ELBO:
         _elbo(config)
-    with torch.device("meta"):
+    with sketched():
         try:
             G, D = (
                 build(shape) for build, shape in zip((pair.generator, pair.discriminator), shapes(config), strict=True)
@@ -214,7 +142,7 @@ def _elbo(config: Tree) -> None:
         raise ConfigError(f"precision: {ELBO} has one loss for two scalers of fp16; set precision=bf16")
 
 
-def _slopes(path: str, penalty: Penalty, config: Tree, D: torch.nn.Module) -> None:
+def _slopes(path: str, penalty: Penalty, config: Tree, D: nn.Module) -> None:
     """Refuse slopes of D that cannot be differentiated as configured, or that are undefined for single images."""
     if config.game.differentiate == "double":
         if config.precision == "fp16" and has_batch_norm(D):

@@ -15,9 +15,8 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
-from gandist.config import checks, extensions, typed
-from gandist.config.checks import hint
-from gandist.config.sample import complete_options
+from gandist.config import extensions, typed
+from gandist.config.fields import check, hint
 from gandist.config.sections import Section, Tree, one_or_more
 from gandist.config.typed import Kind
 from gandist.errors import ConfigError
@@ -61,8 +60,11 @@ class RunConfig(Tree):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
+        check(self)
+        from gandist.config import checks, sample  # torch, which the faults above need not wait for
+
         checks.check(self)
-        complete_options(self)
+        sample.complete_options(self)
         return self
 
     def resolved(self) -> dict[str, Any]:

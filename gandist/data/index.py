@@ -135,7 +135,9 @@ class Index:
         for field in self.samples.schema:
             column = self.samples[field.name]
             if pa.types.is_string(field.type):
-                lengths = numbers(pc.fill_null(pc.binary_length(column), -1)).astype("<i4")
+                # -1 where there is none; a Python number would be made an Arrow one by pandas, if installed.
+                lengths = pc.coalesce(pc.binary_length(column), pc.negate(column.is_null().cast(pa.int32())))
+                lengths = numbers(lengths).astype("<i4")
                 digest.update(np.ascontiguousarray(lengths).data)
                 for chunk in column.chunks:
                     digest.update("".join(text for text in chunk.to_pylist() if text is not None).encode())

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gandist.config.checks import choice
+from gandist.config.fields import choice
 from gandist.data.builtin import DATA
 from gandist.errors import ConfigError, DataError, GandistError
 from gandist.evaluation.classifier import RESOLUTION, Classifier, Facts, load

@@ -1,12 +1,30 @@
-"""Adam with a beta2 that changes inside a captured step: PyTorch's fused Adam takes beta2 as a host number."""
+"""Adam: PyTorch's fused one; and one with a beta2 that changes inside a captured step, where the fused one takes beta2
+as a host number."""
 
 from collections.abc import Callable, Iterable
+from inspect import unwrap
 
 import torch
 from torch import Tensor, nn
 
 
-class ScheduledAdam(torch.optim.Optimizer):
+class Uncompiled(torch.optim.Optimizer):
+    """An optimiser that torch.compile never meets. torch guards these methods from its compiler, and at the first call
+    imports it for that: more than a second."""
+
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = unwrap(torch.optim.Optimizer.load_state_dict)
+
+
+class FusedAdam(Uncompiled, torch.optim.AdamW):
+    """`torch.optim.AdamW` (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
+
+
+class ScheduledAdam(Uncompiled):
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) whose learning rate and beta2 are tensors on the device.
 
     Its state and its steps are those of `torch.optim.AdamW`, up to rounding. As in the fused one, a `found_inf` of 1

@@ -12,7 +12,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from gandist.distributed.randomness import key
 from gandist.errors import CheckpointError
-from gandist.gan.adam import ScheduledAdam
+from gandist.gan.adam import FusedAdam, ScheduledAdam
 
 
 @dataclass
@@ -216,9 +216,7 @@ def build_players(
             beta2 = torch.full_like(lr, betas[1], dtype=torch.float64)
             optimizer = ScheduledAdam(weights, lr, (betas[0], beta2), weight_decay)
         else:
-            optimizer = torch.optim.AdamW(
-                weights, lr, betas, weight_decay=weight_decay, fused=True, capturable=on_device
-            )
+            optimizer = FusedAdam(weights, lr, betas, weight_decay=weight_decay, fused=True, capturable=on_device)
         scaler = GradScaler(device.type, enabled=precision == "fp16")
         return Player(net, optimizer, scaler, torch.zeros((), dtype=torch.float64, device=device))
 

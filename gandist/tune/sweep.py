@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from gandist.config.checks import choice, hint
+from gandist.config.fields import choice, hint
 from gandist.config.paths import absolute
 from gandist.config.run import RunConfig, assignment, field_paths, find, override, tree_of, validate
 from gandist.config.schedule import images_of

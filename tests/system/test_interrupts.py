@@ -82,6 +82,22 @@ def test_while_it_imports(name: str, tmp_path: Path) -> None:
     assert ended(process) == (130, LINE)
 
 
+def test_while_a_command_that_has_begun_imports_torch(tmp_path: Path) -> None:
+    """torch swallows an exception while it imports NumPy."""
+    swallows = "import time\nprint('here', flush=True)\nwhile True:\n    try:\n        time.sleep(60)\n"
+    (tmp_path / "torch.py").write_text(swallows + "    except BaseException:\n        pass\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gandist.train"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    assert ended(process) == (130, LINE)
+
+
 def test_other_errors_keep_their_traceback(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise ImportError('none here')\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gandist import train
 from gandist.evaluate import main
 from gandist.launch.resumption import run_root
+from gandist.train import course
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import tiny
 from tests.unit.evaluation.test_extractors import scripted
@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("run")
     path = make_set(folder, 40, classes=10, channels=1).base
     config = tiny(folder, "tiny", data__path=path, optim__ema_half_life_kimg=0, precision="fp32")
-    assert train.run(config, "auto") == 0
+    assert course.run(config, "auto") == 0
     return run_root(config)
 
 

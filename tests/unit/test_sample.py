@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from gandist import train
 from gandist.conditions.condition import Wish
 from gandist.conditions.encoder import encoder
 from gandist.config.run import RunConfig
@@ -23,6 +22,7 @@ from gandist.launch.resumption import run_root
 from gandist.media.decode import decode
 from gandist.run.trained import BATCH, Trained, open_trained
 from gandist.sample import condition_of, main
+from gandist.train import course
 from tests.helpers.small_datasets import CAPTIONS, make_set
 from tests.helpers.train_on_ranks import tiny
 
@@ -44,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         config: RunConfig = tiny(
             folder, kind, **changes, **data, optim__lr_G=0.05, optim__ema_half_life_kimg=0, precision="fp32"
         )
-        assert train.run(config, "auto") == 0
+        assert course.run(config, "auto") == 0
         found[kind] = run_root(config)
     return found
 
@@ -260,7 +260,7 @@ def test_shards_are_trained_from(runs: dict[str, str], tmp_path: Path, kind: str
         assert index.encoder == trained.encoder
         np.testing.assert_array_equal(index.vectors, y)
     config = tiny(tmp_path, "again", **KINDS[kind], data__path=str(out), train__total_kimg=0.024)
-    assert train.run(config, "auto") == 0
+    assert course.run(config, "auto") == 0
     assert open_trained(run_root(config), torch.device("cpu")).images_seen == 24
 
 

@@ -183,7 +183,7 @@ def test_a_report_that_cannot_be_written_is_no_failure(command: list[str], capsy
 
 
 def test_what_draws_reports_is_not_imported_before() -> None:
-    code = "import sys, gandist.train; sys.exit('jinja2' in sys.modules or 'gandist.report' in sys.modules)"
+    code = "import sys, gandist.train.course; sys.exit('jinja2' in sys.modules or 'gandist.report' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 

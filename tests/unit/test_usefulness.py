@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gandist import train
 from gandist.data.builtin import DATA
 from gandist.data.dataset import with_images_at
 from gandist.data.packing import pack
 from gandist.errors import DataError
 from gandist.launch.resumption import run_root
 from gandist.run.trained import Trained, open_trained
+from gandist.train import course
 from gandist.usefulness import LabelledImages, digests_of, main, take, together, unseen, usefulness
 from tests.helpers.train_on_ranks import tiny
 
@@ -41,7 +41,7 @@ def runs(sets: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict
     found = {}
     for name, classes in (("class", 10), ("plain", 0)):
         config = tiny(folder, name, data__path=sets["small"], model__classes=classes, precision="fp32")
-        assert train.run(config, "auto") == 0
+        assert course.run(config, "auto") == 0
         found[name] = run_root(config)
     return found
 

@@ -133,11 +133,13 @@ class Spectral(nn.Module):
         matrix = self._matrix(weight.detach())
         self.u: Tensor
         self.v: Tensor
-        self.register_buffer("u", nn.functional.normalize(torch.randn_like(matrix[:, 0]), dim=0))
-        self.register_buffer("v", nn.functional.normalize(torch.randn_like(matrix[0]), dim=0))
-        # Enough steps to divide by nearly the largest singular value from the first update on.
-        for _ in range(0 if weight.is_meta else 15):
-            self.iterate(weight)
+        self.register_buffer("u", torch.randn_like(matrix[:, 0]))
+        self.register_buffer("v", torch.randn_like(matrix[0]))
+        if not weight.is_meta:
+            self.u, self.v = nn.functional.normalize(self.u, dim=0), nn.functional.normalize(self.v, dim=0)
+            # Enough steps to divide by nearly the largest singular value from the first update on.
+            for _ in range(15):
+                self.iterate(weight)
 
     def forward(self, weight: Tensor) -> Tensor:
         # No matrix product: autocast would round it.
@@ -180,7 +182,8 @@ def spectral(net: nn.Module, name: str) -> None:
         if isinstance(module, WEIGHTED) and "weight" in left and not is_lazy(module.weight):
             # As in torch: the outputs are the second dimension of a transposed convolution's weight.
             dim = 1 if isinstance(module, _ConvTransposeNd) else 0
-            parametrize.register_parametrization(module, "weight", Spectral(module.weight, dim))
+            # Unsafe: the shape is known to stay, and trying it out on the meta device would import torch's compiler.
+            parametrize.register_parametrization(module, "weight", Spectral(module.weight, dim), unsafe=True)
             left.remove("weight")
         elif isinstance(module, WEIGHTED) or (left and type(module).__module__.startswith("torch.nn.modules.")):
             raise ConfigError(

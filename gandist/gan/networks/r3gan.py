@@ -157,8 +157,8 @@ class Discriminator(PiecewiseLinear):
         for higher, lower in pairwise(widths):
             layers += [Resample(down2), *change(higher, lower), *stage(lower)]
         self.layers = nn.Sequential(*layers)
-        self.pool = nn.Parameter(torch.randn(1, widths[-1], 4, 4) / 4)
-        self.score = nn.Parameter(torch.randn(widths[-1]) / math.sqrt(widths[-1]))
+        self.pool = nn.Parameter(torch.randn(1, widths[-1], 4, 4).div_(4))
+        self.score = nn.Parameter(torch.randn(widths[-1]).div_(math.sqrt(widths[-1])))
         self.embed = condition(shape, widths[-1])
         init_fixup(self)
         if isinstance(self.embed, nn.Embedding):

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from gandist import train
 from gandist.config.checks import warnings
 from gandist.config.run import RunConfig, override, validate
 from gandist.config.sample import shapes
 from gandist.errors import ConfigError
 from gandist.gan.networks import NETWORKS
+from gandist.train import course
 from tests.helpers.train_on_ranks import tiny
 
 Fields = dict[str, Any]
@@ -259,8 +259,8 @@ def test_a_critic_that_nothing_keeps_lipschitz_is_warned_of(fields: Fields, warn
 
 def test_a_warning_is_told_before_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "gandist")
-    assert train.run(tiny(tmp_path, "free", game__objective="wasserstein", train__total_kimg=0.012), "auto") == 0
-    assert train.run(tiny(tmp_path, "kept", game__objective="ns", train__total_kimg=0.012), "auto") == 0
+    assert course.run(tiny(tmp_path, "free", game__objective="wasserstein", train__total_kimg=0.012), "auto") == 0
+    assert course.run(tiny(tmp_path, "kept", game__objective="ns", train__total_kimg=0.012), "auto") == 0
     messages = [record.getMessage() for record in caplog.records if record.name == "gandist"]
     messages = [message for message in messages if not message.startswith("decoding")]  # where that takes its time
     told = [number for number, message in enumerate(messages) if "Lipschitz" in message]

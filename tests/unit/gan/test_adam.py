@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gandist.gan.adam import ScheduledAdam
+from gandist.gan.adam import FusedAdam, ScheduledAdam
 
 
 def pair(weight_decay: float = 0.0) -> tuple[list[nn.Parameter], list[nn.Parameter], ScheduledAdam, torch.optim.AdamW]:
@@ -59,3 +59,23 @@ def test_a_gradient_that_is_not_finite_leaves_all_as_it_is(first: bool, bad: flo
     adam.step()
     assert all(weight.isfinite().all() for weight in weights)
     assert float(adam.state[weights[0]]["step"]) == (1 if first else 2)
+
+
+def test_the_fused_one_is_pytorchs_bit_for_bit() -> None:
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape)) for shape in ((3, 4), (5,))]
+    theirs = [nn.Parameter(weight.detach().clone()) for weight in ours]
+    adam = FusedAdam(ours, 1e-2, betas=(0.5, 0.9), weight_decay=0.1, fused=True)
+    reference = torch.optim.AdamW(theirs, 1e-2, betas=(0.5, 0.9), weight_decay=0.1, fused=True)
+    for _ in range(5):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        for optimizer in (adam, reference):
+            optimizer.step()
+            optimizer.zero_grad()
+            optimizer.load_state_dict(optimizer.state_dict())
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert all(weight.grad is None for weight in ours)
+    torch.testing.assert_close(adam.state_dict(), reference.state_dict(), rtol=0, atol=0)
+    assert adam.state_dict()["state"][0]["step"] == 5

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gandist import train
 from gandist.config.run import RunConfig
 from gandist.data.index import write_index
 from gandist.errors import CheckpointError, ConfigError, DataError, GandistError
 from gandist.launch.resumption import prepare, run_root
 from gandist.run.trained import Trained, open_trained
 from gandist.storage.remote import join
+from gandist.train import course
 from tests.helpers.s3_server import serve_bucket
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import final_tensors, tiny
@@ -52,7 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
     data = {"text": {"data__path": text_set(folder / "set")}}
     configs = {kind: tiny(folder, kind, **changes, **data.get(kind, {})) for kind, changes in KINDS.items()}
     for config in configs.values():
-        assert train.run(config, "auto") == 0
+        assert course.run(config, "auto") == 0
     return configs
 
 
@@ -168,7 +168,7 @@ def test_a_mistyped_run_is_told_and_not_made(tmp_path: Path) -> None:
 
 def test_captions_without_their_data_are_told(tmp_path: Path) -> None:
     config = tiny(tmp_path, "text", **KINDS["text"], data__path=text_set(tmp_path / "set"), train__total_kimg=0.012)
-    assert train.run(config, "auto") == 0
+    assert course.run(config, "auto") == 0
     shutil.rmtree(tmp_path / "set")
     trained = open_trained(run_root(config), CPU)
     assert trained.samples(trained.latents(2), torch.from_numpy(VECTORS[:2])).shape == (2, 32, 32, 1)
@@ -193,7 +193,7 @@ SECOND: dict[str, Any] = {
 def first(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """A run of the first stage, whose average is not its newest G."""
     config = tiny(tmp_path_factory.mktemp("stages"), "first", **FIRST, train__total_kimg=0.024)
-    assert train.run(config, "auto") == 0
+    assert course.run(config, "auto") == 0
     return config
 
 
@@ -210,12 +210,12 @@ def stage_1(tensors: dict[str, Tensor], net: str) -> dict[str, Tensor]:
 def test_a_second_stage_keeps_its_first_bit_for_bit(tmp_path: Path, norm: str) -> None:
     """In G and in its average, at its start and at its end, BatchNorm's statistics and all."""
     first = tiny(tmp_path, "first", **FIRST, model__norm=norm, train__total_kimg=0.024)
-    assert train.run(first, "auto") == 0
+    assert course.run(first, "auto") == 0
     saved = final_tensors(first)
     expected = {name.removeprefix("G_ema/"): tensor for name, tensor in saved.items() if name.startswith("G_ema/")}
     assert any(not torch.equal(tensor, saved[f"G/{name}"]) for name, tensor in expected.items())
     config = second(first, "second", model__norm=norm, optim__weight_decay=0.1)
-    assert train.run(config, "auto") == 0
+    assert course.run(config, "auto") == 0
     folder = Path(run_root(config)) / "checkpoints"
     assert sorted(path.name for path in folder.iterdir()) == ["00000012", "00000024"]
     for checkpoint in folder.iterdir():
@@ -233,7 +233,7 @@ def test_a_second_stage_keeps_its_first_bit_for_bit(tmp_path: Path, norm: str) -
 
 def test_its_images_start_from_the_first_stages(first: RunConfig) -> None:
     config = second(first, "drawn")
-    assert train.run(config, "auto") == 0
+    assert course.run(config, "auto") == 0
     trained, sketch = open_trained(run_root(config), CPU), open_trained(run_root(first), CPU)
     z, y = trained.latents(3), torch.tensor([0, 1, 2])
     inner = trained.G.get_submodule("stage_1")
@@ -249,16 +249,16 @@ def test_a_resumed_second_stage_needs_its_first_no_more(tmp_path: Path, first: R
     shutil.copytree(run_root(first), copy)
     whole = second(first, "whole", run__dir=str(tmp_path))
     half = second(first, "half", run__dir=str(tmp_path), model__stage_1=str(copy), train__total_kimg=0.012)
-    assert train.run(half, "auto") == 0
+    assert course.run(half, "auto") == 0
     shutil.rmtree(copy)
     again = second(first, "half", run__dir=str(tmp_path), model__stage_1=str(copy))
-    assert train.run(again, "auto") == 0
-    assert train.run(whole, "auto") == 0
+    assert course.run(again, "auto") == 0
+    assert course.run(whole, "auto") == 0
     ours, theirs = final_tensors(again), final_tensors(whole)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     # Begun anew it does.
     with pytest.raises(ConfigError, match=r"model\.stage_1: .*first: is no run"):
-        train.run(again, "never")
+        course.run(again, "never")
 
 
 @pytest.mark.parametrize(
@@ -310,9 +310,9 @@ def test_both_stages_in_a_bucket(tmp_path: Path) -> None:
     with serve_bucket("stages") as url:
         where = {"run__dir": join(url, "runs"), "train__total_kimg": 0.012}
         first = tiny(tmp_path, "first", **{**FIRST, **where})
-        assert train.run(first, "auto") == 0
+        assert course.run(first, "auto") == 0
         config = tiny(tmp_path, "second", **{**SECOND, **where, "model__stage_1": run_root(first)})
-        assert train.run(config, "auto") == 0
+        assert course.run(config, "auto") == 0
         ours, theirs = (open_trained(run_root(each), CPU).G for each in (config, first))
         inside = ours.get_submodule("stage_1").state_dict()
         assert all(torch.equal(tensor, inside[name]) for name, tensor in theirs.state_dict().items())

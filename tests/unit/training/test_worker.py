@@ -175,5 +175,5 @@ def test_every_objective_runs_with_the_demos_own_network(tmp_path: Path, objecti
 
 def test_a_rank_needs_neither_ray_nor_prometheus() -> None:
     """They are imported where they are used alone: a rank also runs where they are not installed."""
-    code = "import sys, gandist.train; sys.exit(sorted({'ray', 'prometheus_client'} & set(sys.modules)) != [])"
+    code = "import sys, gandist.train.course; sys.exit(sorted({'ray', 'prometheus_client'} & set(sys.modules)) != [])"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

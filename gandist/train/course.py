@@ -1,11 +1,5 @@
-"""`python -m gandist.train [CONFIG] [section.key=value ...]`: train or resume the run of a configuration.
+"""The course of a run from its start to its results, as the process that was started sees it."""
 
-Without CONFIG it trains the demo. Exit status: 0 done, 1 the run failed, 2 configuration or data cannot be used
-(one message says why), 143 stopped by a signal after a last checkpoint, 130 interrupted by Ctrl-C: before training by
-the first, during training by the second.
-"""
-
-import argparse
 import logging
 import os
 import shutil
@@ -16,10 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from gandist.cli.command import command
-from gandist.cli.logs import show_messages
 from gandist.config import checks
-from gandist.config.run import DEMO, RunConfig, load
+from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of
 from gandist.distributed.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
@@ -39,44 +31,14 @@ log = logging.getLogger("gandist")
 REPORT = "report.html"
 
 
-@command(failure="the run failed: ")
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="gandist train",
-        description="Train a GAN. The same command goes on with a run that was interrupted.",
-        epilog="Examples: gandist train; gandist train configs/dcgan-fashion.yaml train.batch=256 run.name=big",
-    )
-    parser.add_argument("config", nargs="?", default=DEMO, help="a YAML file, or the name of a shipped one (demo)")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a field; the last wins")
-    parser.add_argument("--resume", choices=["auto", "never", "must"], default="auto", help="(default: %(default)s)")
-    parser.add_argument(
-        "--from",
-        dest="source",
-        metavar="RUN[@IMAGES_SEEN]",
-        help="begin with the players of another run's checkpoint (the newest, or that at so many images)",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print what would run, and start nothing")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show every row whole, and all that Ray prints")
-    options = parser.parse_intermixed_args(argv)
-    show_messages(options.verbose)
-    config_name, overrides = options.config, options.overrides
-    if "=" in config_name:
-        config_name, overrides = DEMO, [config_name, *overrides]
-    config = load(config_name, overrides)
-    if options.dry_run:
-        from gandist.launch.summary import describe  # counting operations takes long to import
+def show(config: RunConfig) -> None:
+    """Print what would run."""
+    from gandist.launch.summary import describe  # counting operations takes long to import
 
-        print(yaml.safe_dump(config.resolved(), sort_keys=False))  # noqa: T201
-        print(describe(config))  # noqa: T201
-        for warning in checks.warnings(config):
-            log.warning(warning)
-        return 0
-    # Before the run: Ray may delete the job's working directory during the job, and relative paths depend on it.
-    steps = list(next_steps(config_name, config))
-    status = run(config, options.resume, options.source)
-    if status == 0 and not int(os.environ.get("RANK", "0")):
-        log.info("%s", "\n  ".join(["next:", *steps]))
-    return status
+    print(yaml.safe_dump(config.resolved(), sort_keys=False))  # noqa: T201
+    print(describe(config))  # noqa: T201
+    for warning in checks.warnings(config):
+        log.warning(warning)
 
 
 def begin(config: RunConfig, resume: Resume, source: str | None = None) -> Checkpoints:
@@ -173,7 +135,3 @@ def _report(storage: Storage) -> bool:
         log.warning("no report: %s: %s; python -m gandist.report %s", type(error).__name__, error, storage.root)
         return False
     return True
-
-
-if __name__ == "__main__":
-    sys.exit(main())

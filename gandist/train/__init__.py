@@ -1,0 +1,55 @@
+"""`python -m gandist.train [CONFIG] [section.key=value ...]`: train or resume the run of a configuration.
+
+Without CONFIG it trains the demo. Exit status: 0 done, 1 the run failed, 2 configuration or data cannot be used
+(one message says why), 143 stopped by a signal after a last checkpoint, 130 interrupted by Ctrl-C: before training by
+the first, during training by the second.
+"""
+
+import argparse
+import logging
+import os
+
+from gandist.cli.command import command
+from gandist.cli.interrupts import importing
+from gandist.cli.logs import show_messages
+from gandist.config.run import DEMO, load
+
+log = logging.getLogger("gandist")
+
+
+@command(failure="the run failed: ")
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="gandist train",
+        description="Train a GAN. The same command goes on with a run that was interrupted.",
+        epilog="Examples: gandist train; gandist train configs/dcgan-fashion.yaml train.batch=256 run.name=big",
+    )
+    parser.add_argument("config", nargs="?", default=DEMO, help="a YAML file, or the name of a shipped one (demo)")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a field; the last wins")
+    parser.add_argument("--resume", choices=["auto", "never", "must"], default="auto", help="(default: %(default)s)")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="RUN[@IMAGES_SEEN]",
+        help="begin with the players of another run's checkpoint (the newest, or that at so many images)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print what would run, and start nothing")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show every row whole, and all that Ray prints")
+    options = parser.parse_intermixed_args(argv)
+    show_messages(options.verbose)
+    config_name, overrides = options.config, options.overrides
+    if "=" in config_name:
+        config_name, overrides = DEMO, [config_name, *overrides]
+    with importing():  # torch, once the fields have been checked that need no network
+        config = load(config_name, overrides)
+        from gandist.train import course
+
+    if options.dry_run:
+        course.show(config)
+        return 0
+    # Before the run: Ray may delete the job's working directory during the job, and relative paths depend on it.
+    steps = list(course.next_steps(config_name, config))
+    status = course.run(config, options.resume, options.source)
+    if status == 0 and not int(os.environ.get("RANK", "0")):
+        log.info("%s", "\n  ".join(["next:", *steps]))
+    return status

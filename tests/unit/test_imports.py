@@ -1,0 +1,146 @@
+"""Starts that are not felt: a fault is told before torch is imported, and a run imports no compiler it does not use."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gandist.config.fields import SHIPPED
+from tests.helpers.small_datasets import make_set
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "ray", "pandas", "PIL", "gandist.gan", "gandist.media", "gandist.launch")
+UNUSED = (
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.distributed.fsdp",
+    "torch.distributed.tensor",
+    "torch.utils.flop_counter",
+    "sympy",
+    "networkx",
+    "pandas",
+    "triton",
+    "ray",
+    "webdataset",
+    "torchmetrics",
+)
+
+COMMAND = """
+import atexit, json, sys
+watched, arguments = json.loads(sys.argv[1]), sys.argv[2:]
+atexit.register(lambda: print("\\nimported:", json.dumps([name for name in watched if name in sys.modules])))
+from gandist.train import main
+sys.exit(main(arguments))
+"""
+"""Runs the command, and prints which of the watched modules it imported."""
+
+
+def started(watched: tuple[str, ...], *arguments: str) -> tuple[int, str, list[str]]:
+    """Exit status, messages and imported modules of the command, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, json.dumps(watched), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    imported: list[str] = json.loads(done.stdout.rpartition("imported: ")[2])
+    return done.returncode, done.stderr, imported
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--help"], 0, ""),
+        (["--resume", "perhaps"], 2, "invalid choice: 'perhaps'"),
+        (["missing.yaml"], 2, "missing.yaml: no such file; shipped configurations: "),
+        (["missing.yaml", "--dry-run"], 2, "missing.yaml: no such file; shipped configurations: "),
+        (["configs/demo.yaml", "modle.z=1"], 2, "modle: unknown key; did you mean 'model'?"),
+        (["demo", "model.nmae=mlp", "--dry-run"], 2, "model.nmae: unknown key; did you mean 'name'?"),
+        (["train.batch=many"], 2, "train.batch: input should be a valid integer"),
+        (["train.batch=3"], 2, "train.batch: 3 images do not divide into 2 workers"),
+        (["augment.kind=ada", "augment.p=2"], 2, "augment.p: is a probability"),
+        (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of dcgan, mlp, "),
+        (["game.objective=hing"], 2, "game.objective: unknown value 'hing'; one of elbo, hinge, "),
+        (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, dragan, "),
+        (["augment.kind=adda"], 2, "augment.kind: unknown value 'adda'; one of ada, color, "),
+        (["data.medium=sound"], 2, "data.medium: unknown value 'sound'; one of image"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_fault_is_told_before_torch_is_imported(arguments: list[str], status: int, message: str) -> None:
+    ended, messages, imported = started(HEAVY, *arguments)
+    assert (ended, imported) == (status, [])
+    assert message in messages
+
+
+TABLES = """
+import json
+from gandist.gan import AUGMENTATIONS, NETWORKS, OBJECTIVES, PENALTIES
+from gandist.gan.elbo import ELBO
+from gandist.media.kinds import MEDIA
+print(json.dumps({
+    "data.medium": [*MEDIA],
+    "model.name": [*NETWORKS],
+    "game.objective": [*OBJECTIVES, ELBO],
+    "game.penalties": [*PENALTIES],
+    "augment.kind": ["none", *AUGMENTATIONS],
+}))
+"""
+
+
+def test_the_names_known_before_torch_are_those_of_the_tables() -> None:
+    """In a process of its own, for other tests add to the tables."""
+    done = subprocess.run([sys.executable, "-c", TABLES], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == {path: [*names] for path, names in SHIPPED.items()}
+
+
+def test_names_of_a_users_file_are_known(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text('from gandist.gan import OBJECTIVES\nOBJECTIVES["mine"] = OBJECTIVES["ns"]\n')
+    added = ["demo", f"imports={mine}", "--dry-run"]
+    assert started(("torch",), *added, "game.objective=mine")[::2] == (0, ["torch"])
+    status, messages, _ = started((), *added, "game.objective=mime")
+    assert status == 2
+    assert "game.objective: unknown value 'mime'; one of elbo, hinge, ls, mine, " in messages
+
+
+@pytest.mark.parametrize("norm_D", ["none", "spectral"])
+def test_a_run_on_a_cpu_imports_no_compiler(norm_D: str, tmp_path: Path) -> None:
+    """Neither where it begins, nor where it goes on."""
+    data = make_set(tmp_path, 20, size=32, channels=1)
+    small = ["demo", f"data.path={data.base}", f"run.dir={tmp_path}", "launch.kind=local", "device=cpu"]
+    small += [f"model.norm_D={norm_D}", "model.classes=0", "model.width=4", "train.batch=8", "eval.every_kimg=null"]
+    for kimg in (0.016, 0.032):
+        status, messages, imported = started(UNUSED, *small, f"train.total_kimg={kimg}")
+        assert (status, imported) == (0, []), messages
+        assert f"done run=demo images_seen={1000 * kimg:.0f}" in messages
+    assert "resume run=demo images_seen=16" in messages
+
+
+PAIRS = """
+import sys
+from gandist.config.run import override, validate
+from gandist.gan import NETWORKS
+CONDITIONS = {"none": {}, "class": {"model.classes": 10}, "text": {"model.text_dim": 8}}
+for name, pair in NETWORKS.items():
+    for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in pair.conditions]:
+        fields = {"model.name": name, "model.norm_D": norm, "model.resolution": 64, **CONDITIONS[condition]}
+        if pair.second_stage:
+            fields |= {"model.stage_1": "runs/first", "model.stage_1_resolution": 32}
+        if pair.encodes:
+            fields["game.objective"] = "elbo"
+        tree = {}
+        for path, value in fields.items():
+            override(tree, path, value)
+        validate(tree)
+        found = {"torch._dynamo", "sympy"} & set(sys.modules)
+        assert not found, (found, fields)
+"""
+
+
+def test_checking_a_pair_imports_no_compiler() -> None:
+    done = subprocess.run([sys.executable, "-c", PAIRS], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
