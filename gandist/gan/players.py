@@ -107,9 +107,11 @@ class Players:
         moves = torch._foreach_sub(G, G_ema)
         torch._foreach_mul_(moves, 1 - beta)
         torch._foreach_add_(G_ema, moves)
-        for ours, theirs in zip(self.G_ema.buffers(), self.G.net.buffers(), strict=True):
-            theirs.copy_(torch.where(theirs.isfinite(), theirs, ours))
-            ours.copy_(theirs)
+        ours, theirs = (list(net.buffers()) for net in (self.G_ema, self.G.net))
+        if any(buffer.is_floating_point() for buffer in theirs):
+            _take_finite(*([each for each in buffers if each.is_floating_point()] for buffers in (theirs, ours)))
+        if ours:
+            torch._foreach_copy_(ours, theirs)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Every tensor by file and name. These are the live tensors: copy them before training continues."""
@@ -223,6 +225,13 @@ def build_players(
     G, D = build(generator, "weights/G"), build(discriminator, "weights/D")
     kept = {name: torch.tensor(start, dtype=torch.float64, device=device) for name, start in memory.items()}
     return Players(player(G), player(D), copy.deepcopy(G).requires_grad_(False), memory=kept)
+
+
+def _take_finite(buffers: list[Tensor], others: list[Tensor]) -> None:
+    """Replace values of `buffers` that are not finite by the others', in a few operations for all of them."""
+    values, spare = (torch.cat([each.flatten() for each in tensors]) for tensors in (buffers, others))
+    parts = torch.where(values.isfinite(), values, spare).split([each.numel() for each in buffers])
+    torch._foreach_copy_(buffers, [part.view(each.shape) for part, each in zip(parts, buffers, strict=True)])
 
 
 def load_weights(net: nn.Module, tensors: dict[str, Tensor], name: str) -> None:

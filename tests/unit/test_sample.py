@@ -276,8 +276,8 @@ def test_shards_of_one_caption(runs: dict[str, str], tmp_path: Path) -> None:
 def test_an_interpolation_goes_through_the_images(
     runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every fourth frame is an image; one class all along, as nothing lies between two."""
-    arguments = ["--n", "5", "--frames", "4", "--fps", "10", "--seed", "2", "--out"]
+    """Every sixteenth frame is an image; one class all along, as nothing lies between two."""
+    arguments = ["--n", "5", "--frames", "16", "--fps", "10", "--seed", "2", "--out"]
     for kind in KINDS:
         assert main([runs[kind], *arguments, str(tmp_path / f"{kind}.webp")]) == 0
         trained = opened(runs[kind])
@@ -286,11 +286,11 @@ def test_an_interpolation_goes_through_the_images(
         if kind == "class" and y is not None:
             of_class, y = f" of class {y[0]}", y[:1].expand(5)
         images = trained.samples(z, y).astype(int)
-        assert capsys.readouterr().out.startswith(f"20 frames through 5 images{of_class} of {runs[kind]} at ")
+        assert capsys.readouterr().out.startswith(f"80 frames through 5 images{of_class} of {runs[kind]} at ")
         with Image.open(tmp_path / f"{kind}.webp") as film:
             frames = [np.asarray(f.convert("RGB"))[::8, ::8].astype(int) for f in ImageSequence.Iterator(film)]
-        assert len(frames) == 20
-        assert np.abs(np.stack(frames[::4]) - images).max() <= 1
+        assert len(frames) == 80
+        assert np.abs(np.stack(frames[::16]) - images).max() <= 1
         steps = np.abs(np.stack(frames) - np.roll(frames, -1, 0)).mean((1, 2, 3))
         assert steps.min() > 0
         assert steps[-1] < 1.5 * steps[:-1].max()

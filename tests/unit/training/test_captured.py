@@ -54,6 +54,7 @@ CASES: dict[str, dict[str, Any]] = {
         "game__penalties": {"kl": UP},
     },
     "r3gan": {"model__name": "r3gan", "game__objective": "rp", "game__penalties": {"r1": UP, "r2": UP}},
+    "jvp": {"game__penalties": {"r1": UP, "r2": UP}, "game__differentiate": "jvp"},
 }
 
 
@@ -120,7 +121,7 @@ def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     """Bit for bit, statistics too, while every number of the host stays what it was when the step was recorded."""
     config = tiny(tmp_path, case, **CASES[case])
     eager, training = Training(config, CPU.device), Training(config, CPU.device)
-    jvp = case == "r3gan"
+    jvp = case == "jvp"
     play = Captured(
         training.rounds.play_on_device,
         lambda: again(training.players) if jvp else taped(training.players, *training.changes()),
