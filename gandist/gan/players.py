@@ -230,7 +230,7 @@ def build_players(
 def _take_finite(buffers: list[Tensor], others: list[Tensor]) -> None:
     """Replace values of `buffers` that are not finite by the others', in a few operations for all of them."""
     values, spare = (torch.cat([each.flatten() for each in tensors]) for tensors in (buffers, others))
-    parts = torch.where(values.isfinite(), values, spare).split([each.numel() for each in buffers])
+    parts = torch.where(values.isfinite(), values, spare).split_with_sizes([each.numel() for each in buffers])
     torch._foreach_copy_(buffers, [part.view(each.shape) for part, each in zip(parts, buffers, strict=True)])
 
 
