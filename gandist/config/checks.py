@@ -14,7 +14,7 @@ from gandist.gan.elbo import ELBO
 from gandist.gan.networks import NETWORKS, Pair
 from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.networks.sketch import sketched
-from gandist.gan.networks.tape import PiecewiseLinear
+from gandist.gan.networks.tape import is_piecewise_linear
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES, Penalty
 from gandist.media.kinds import MEDIA
@@ -152,10 +152,10 @@ def _slopes(path: str, penalty: Penalty, config: Tree, D: nn.Module) -> None:
             )
         return
     way = config.game.differentiate
-    if way == "linear" and not isinstance(D, PiecewiseLinear):
+    if way == "linear" and not is_piecewise_linear(D):
         raise ConfigError(
-            f"{path}: game.differentiate=linear needs a piecewise-linear D, which that of {config.model.name} is not; "
-            "set game.differentiate=auto, or model.name=r3gan"
+            f"{path}: game.differentiate=linear needs a piecewise-linear D, which that of {config.model.name} is not "
+            "with these options; set game.differentiate=auto, or model.name=r3gan"
         )
     if has_batch_norm(D):
         raise ConfigError(

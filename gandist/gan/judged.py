@@ -60,6 +60,11 @@ class Recording(Tape):
         self.gates.append(y.detach())
         return y
 
+    def gate(self, act: nn.LeakyReLU, x: Tensor) -> Tensor:
+        y = super().gate(act, x)
+        self.gates.append(y.detach())
+        return y
+
 
 class Replay(Tape):
     """Passes c through the steps, and sums the gradients of the parameters on the way."""
@@ -81,6 +86,9 @@ class Replay(Tape):
             y, b = unbiased(conv, x), self.s[:, None] * conv.bias
         self._add([y, b], [delta, delta.sum((2, 3), dtype=b.dtype)])
         return gated(y.detach(), b.detach(), next(self.gates), act.negative_slope)
+
+    def gate(self, act: nn.LeakyReLU, x: Tensor) -> Tensor:
+        return gated(x, None, next(self.gates), act.negative_slope)
 
     def _add(self, outputs: Sequence[Tensor], deltas: Sequence[Tensor]) -> None:
         """Add the gradients of the parameters that are behind these outputs, given the outputs' own."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.judged import judged
-from gandist.gan.networks.tape import PiecewiseLinear
+from gandist.gan.networks.tape import is_piecewise_linear
 from gandist.gan.objectives import Objective
 from gandist.gan.scores import Scores, as_scores, of_sample, over
 
@@ -86,11 +86,11 @@ def judge(D: nn.Module, x: Tensor, y: Tensor | None, way: Way) -> tuple[Scores, 
     - `linear`, for a `PiecewiseLinear` D, takes about half of that: `gandist.gan.judged`.
     - `auto` is `linear` if D allows it, else `jvp`.
     """
-    if way in ("auto", "linear") and isinstance(D, PiecewiseLinear):
+    if way in ("auto", "linear") and is_piecewise_linear(D):
         found, slopes = judged(D, x, y)
         return (found,), slopes
     if way == "linear":
-        raise TypeError(f"{type(D).__name__} is not `PiecewiseLinear`")
+        raise TypeError(f"this {type(D).__name__} is not `PiecewiseLinear`")
     x = x.detach()
     leaf = x.detach().requires_grad_()
     scores = as_scores(D(leaf, y))

@@ -13,8 +13,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gandist.gan.networks.norms import MinibatchStd, norm, spectral
+from gandist.gan.networks.norms import MinibatchStd, at_least_float32, norm, spectral
 from gandist.gan.networks.shape import Shape, condition, projection
+from gandist.gan.networks.tape import SILENT, PiecewiseLinear, Tape
 
 
 def levels(shape: Shape) -> list[int]:
@@ -74,8 +75,8 @@ class Generator(nn.Module):
         return images
 
 
-class Discriminator(nn.Module):
-    """x: (N, C, H, W), y: (N,) -> scores (N,)."""
+class Discriminator(PiecewiseLinear):
+    """x: (N, C, H, W), y: (N,) -> scores (N,), in float32 even under autocast."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -94,11 +95,19 @@ class Discriminator(nn.Module):
         self.deviation = MinibatchStd(shape.minibatch_std) if shape.minibatch_std else None
         self.score = nn.Conv2d(widths[-1] + bool(shape.minibatch_std), 1, 4, 1, 0, bias=False)
         self.embed = condition(shape, widths[-1])
+        self.piecewise_linear = shape.norm in ("none", "spectral") and not shape.minibatch_std
         self.apply(init_dcgan)
         spectral(self, shape.norm)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.features(x)
-        spread = h if self.deviation is None else self.deviation(h)
-        scores: Tensor = self.score(spread).flatten() + projection(self.embed, y, h.sum(dim=(2, 3)))
-        return scores
+    def forward(self, x: Tensor, y: Tensor | None = None, tape: Tape = SILENT) -> Tensor:
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):
+                x = tape.linear(layer, x)
+            else:
+                x = tape.gate(layer, x) if isinstance(layer, nn.LeakyReLU) else layer(x)
+        return tape.linear(lambda features: self._scores(features, y), x)
+
+    def _scores(self, features: Tensor, y: Tensor | None) -> Tensor:
+        spread = features if self.deviation is None else self.deviation(features)
+        scores: Tensor = self.score(spread).flatten() + projection(self.embed, y, features.sum(dim=(2, 3)))
+        return at_least_float32(scores)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeGuard
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +26,11 @@ class Tape:
         assert conv.bias is not None
         return bias_leaky_relu(self.linear(partial(unbiased, conv), x), conv.bias, act.negative_slope)
 
+    def gate(self, act: nn.LeakyReLU, x: Tensor) -> Tensor:
+        """act(x), for the result x of a linear step."""
+        y: Tensor = act(x)
+        return y
+
 
 SILENT = Tape()
 
@@ -37,6 +43,14 @@ class PiecewiseLinear(nn.Module):
     each sample alone, such as resampling and sums. The steps do not depend on the features' values. A parameter that is
     used elsewhere would miss its gradient: `gandist.testing.check_pair` notices.
     """
+
+    piecewise_linear = True
+    """Whether all of this holds for this instance: it may depend on its options, such as the normalisation."""
+
+
+def is_piecewise_linear(D: nn.Module) -> TypeGuard[PiecewiseLinear]:
+    """Whether D's slopes can be differentiated by `gandist.gan.judged`."""
+    return isinstance(D, PiecewiseLinear) and D.piecewise_linear
 
 
 def unbiased(conv: nn.Conv2d, x: Tensor) -> Tensor:
