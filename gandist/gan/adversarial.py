@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gandist.distributed.averaging import USUAL, Averaging
 from gandist.distributed.ranks import Ranks
 from gandist.gan.augment import Augmentation, adapt
-from gandist.gan.networks.norms import at_least_float32, iterate, sees_batch, synchronise
+from gandist.gan.networks.norms import at_least_float32, in_parts, iterate, needs_batches_apart, synchronise
 from gandist.gan.objectives import OBJECTIVES, Objective
 from gandist.gan.penalties import PENALTIES, NamedSamples, Noise, Penalty, Samples, Update, Way, judge
 from gandist.gan.players import Player, Players
@@ -79,8 +79,7 @@ class CriticLoss(nn.Module):
         super().__init__()
         self.D, self.rules, self.memory = D, rules, memory
         self.penalties = rules.penalties_of("D")
-        # BatchNorm over a mixed batch would reveal real and fake through the batch statistics.
-        self.apart = sees_batch(D)
+        self.apart = needs_batches_apart(D)
 
     def forward(
         self,
@@ -118,20 +117,22 @@ class CriticLoss(nn.Module):
 
     def _judge(self, samples: NamedSamples, sloped: set[str]) -> tuple[dict[str, Scores], dict[str, Tensor]]:
         """D's scores of all samples, and its squared slopes at the `sloped` ones, in as few passes as D allows."""
-        batches = [[name] for name in samples]
-        if not self.apart:
-            batches = [[n for n in samples if n in sloped], [n for n in samples if n not in sloped]]
+        batches = [[n for n in samples if n in sloped], [n for n in samples if n not in sloped]]
+        if self.apart:
+            batches = [[name] for name in samples]
         scores: dict[str, Scores] = {}
         slopes: dict[str, Tensor] = {}
         for names in filter(None, batches):
             x = torch.cat([samples[name].x for name in names])
             conditions = [y for name in names if (y := samples[name].y) is not None]
             y = torch.cat(conditions) if conditions else None
-            if names[0] in sloped:
-                found, slope = judge(self.D, x, y, self.rules.differentiate)
-                slopes |= zip(names, at_least_float32(slope).chunk(len(names)), strict=True)
-            else:
-                found = as_scores(self.D(x, y))
+            # BatchNorm over a mixed batch would reveal real and fake through the batch statistics.
+            with in_parts(self.D, len(names)):
+                if names[0] in sloped:
+                    found, slope = judge(self.D, x, y, self.rules.differentiate)
+                    slopes |= zip(names, at_least_float32(slope).chunk(len(names)), strict=True)
+                else:
+                    found = as_scores(self.D(x, y))
             scores |= zip(names, split(found, len(names)), strict=True)
         return scores, slopes
 

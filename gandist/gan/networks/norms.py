@@ -3,6 +3,8 @@
 import functools
 import logging
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -24,12 +26,42 @@ normalised alone loses its mean."""
 def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
     """The feature normalisation `name` over `channels`; the identity for `none` and for `spectral` (a weight norm)."""
     if name == "batch":
-        return nn.BatchNorm2d(channels, affine=affine)
+        return BatchNorm2d(channels, affine=affine)
     if name == "sync":
         return SyncBatchNorm(channels, affine=affine)
     if name == "group":
         return GroupNorm(math.gcd(GROUPS, channels // 4 or 1), channels, affine=affine)
     return nn.Identity()
+
+
+class OfBatch(nn.Module):
+    """A layer that depends on the batch. Inside `in_parts` each part of the batch is a batch of its own."""
+
+    parts = 1
+
+    def of_parts(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """`function` of each part of x, (N, ...) -> (N, ...)."""
+        return function(x) if self.parts == 1 else torch.cat([function(part) for part in x.chunk(self.parts)])
+
+
+@contextmanager
+def in_parts(net: nn.Module, parts: int) -> Iterator[None]:
+    """Within, every `OfBatch` layer of `net` treats a batch as so many equal parts, one after the other."""
+    layers = [module for module in net.modules() if isinstance(module, OfBatch)]
+    for layer in layers:
+        layer.parts = parts
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.parts = 1
+
+
+class BatchNorm2d(OfBatch, nn.BatchNorm2d):
+    """PyTorch's, in parts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.of_parts(super().forward, x)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -84,7 +116,7 @@ def _sum_over_ranks(x: Tensor, group: dist.ProcessGroup) -> Tensor:
     return total
 
 
-class SyncBatchNorm(nn.BatchNorm2d):
+class SyncBatchNorm(OfBatch, nn.BatchNorm2d):
     """BatchNorm over the images of all ranks: the result is that of one process.
 
     Unlike torch's, it also runs on CPUs. Every rank must hold the same number of images.
@@ -95,12 +127,15 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.group is None:
-            return super().forward(x)
-        world = dist.get_world_size(self.group)
+            return self.of_parts(super().forward, x)
+        return self.of_parts(functools.partial(self._synchronised, self.group), x)
+
+    def _synchronised(self, group: dist.ProcessGroup, x: Tensor) -> Tensor:
+        world = dist.get_world_size(group)
         x32 = at_least_float32(x)
-        mean = _sum_over_ranks(x32.mean((0, 2, 3)), self.group) / world
+        mean = _sum_over_ranks(x32.mean((0, 2, 3)), group) / world
         centred = x32 - mean[:, None, None]
-        var = _sum_over_ranks(centred.square().mean((0, 2, 3)), self.group) / world
+        var = _sum_over_ranks(centred.square().mean((0, 2, 3)), group) / world
         with torch.no_grad():
             n = x.numel() // x.shape[1] * world
             assert self.momentum is not None
@@ -210,7 +245,7 @@ def iterate(net: nn.Module) -> None:
             module[0].iterate(module.original)
 
 
-class MinibatchStd(nn.Module):
+class MinibatchStd(OfBatch):
     """Append a feature map: the mean deviation within a group of images (Karras et al. 2018, arXiv:1710.10196, 3).
 
     (N, C, H, W) -> (N, C + 1, H, W). Image i is in group i mod (N / group). If `group` does not divide N, the group
@@ -222,6 +257,9 @@ class MinibatchStd(nn.Module):
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.of_parts(self._with_deviation, x)
+
+    def _with_deviation(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape
         size = next(size for size in range(min(self.group, n), 0, -1) if n % size == 0)
         groups = at_least_float32(x).view(size, n // size, *x.shape[1:])
@@ -230,9 +268,9 @@ class MinibatchStd(nn.Module):
         return torch.cat([x, plane.contiguous(memory_format=_order(x))], 1)
 
 
-def sees_batch(net: nn.Module) -> bool:
-    """Whether an image's result depends on the other images of its batch."""
-    return any(isinstance(module, _BatchNorm | MinibatchStd) for module in net.modules())
+def needs_batches_apart(net: nn.Module) -> bool:
+    """Whether `net` has a layer that depends on the batch and knows no parts, such as torch's own BatchNorm."""
+    return any(isinstance(module, _BatchNorm) and not isinstance(module, OfBatch) for module in net.modules())
 
 
 def has_batch_norm(net: nn.Module) -> bool:

@@ -18,9 +18,10 @@ from gandist.gan.networks.norms import (
     MinibatchStd,
     SyncBatchNorm,
     has_batch_norm,
+    in_parts,
     iterate,
+    needs_batches_apart,
     norm,
-    sees_batch,
     spectral,
     synchronise,
 )
@@ -331,17 +332,42 @@ def test_the_deviation_has_every_derivative() -> None:
     torch.testing.assert_close(slope, (net(x + 1e-6 * v) - net(x - 1e-6 * v)) / 2e-6)
 
 
-def test_who_sees_the_batch() -> None:
+def test_who_has_batch_norm() -> None:
     seen = {name: nn.Sequential(nn.Conv2d(3, 8, 3), norm(name, 8)) for name in ("batch", "sync", "group", "none")}
-    assert {name: sees_batch(net) for name, net in seen.items()} == {
-        "batch": True,
-        "sync": True,
-        "group": False,
-        "none": False,
-    }
     assert {name for name, net in seen.items() if has_batch_norm(net)} == {"batch", "sync"}
     deviation = nn.Sequential(nn.Conv2d(3, 8, 3), MinibatchStd(4))
-    assert sees_batch(deviation)
     assert not has_batch_norm(deviation)
     spectral(deviation, "spectral")
     assert not has_batch_norm(deviation)
+
+
+def test_who_needs_batches_apart() -> None:
+    """Torch's own BatchNorm, in a network of a user's own; what is made by name knows parts."""
+    own = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    assert needs_batches_apart(own)
+    for name in ("batch", "sync", "group", "none"):
+        assert not needs_batches_apart(nn.Sequential(norm(name, 8), MinibatchStd(4))), name
+
+
+@pytest.mark.parametrize("layer", ["batch", "sync", "deviation"])
+def test_a_batch_in_parts(layer: str) -> None:
+    """Outputs, gradients and running statistics are those of the parts one after the other."""
+    together, apart = (MinibatchStd(4) if layer == "deviation" else norm(layer, 3) for _ in range(2))
+    given = torch.randn(8, 3, 4, 4, dtype=torch.float64) * torch.tensor([1.0] * 4 + [3.0] * 4)[:, None, None, None]
+    for net in (together, apart):
+        net.double()
+    x, leaf = (given.clone().requires_grad_() for _ in range(2))
+    with in_parts(together, 2):
+        ours = together(x)
+    theirs = torch.cat([apart(part) for part in leaf.chunk(2)])
+    assert torch.equal(ours, theirs)
+    assert not torch.allclose(together(x), theirs), "in one part it is another batch"
+    for result in (ours, theirs):
+        result.pow(3).sum().backward()
+    assert x.grad is not None
+    assert leaf.grad is not None
+    torch.testing.assert_close(x.grad, leaf.grad)
+    with in_parts(apart, 1):
+        apart(given)  # as `together` has seen it above
+    for a, b in zip(together.buffers(), apart.buffers(), strict=True):
+        assert torch.equal(a, b)
