@@ -116,7 +116,7 @@ class Loop:
             end = is_due.end and news.action.kind != "roll_back"
             go_on = consensus.step(news.rows, end, stop_asked)
             if go_on != "go" and self.unread is not None:
-                news = self.read_row(is_due)
+                news = news.then(self.read_row(is_due))
 
             # Samples of the averaged G
             if is_due.samples:
@@ -174,9 +174,7 @@ class Loop:
         if is_due.row:
             self.begin_row()
             if is_due.decision:
-                newest = self.read_row(is_due)
-                action = newest.action if news.action.kind in ("ignore", "warn") else news.action
-                news = News((*news.rows, *newest.rows), action, newest.best)
+                news = news.then(self.read_row(is_due))
                 self.begin_tick()  # an evaluation belongs to no tick
         return news
 

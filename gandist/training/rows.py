@@ -1,7 +1,7 @@
 """Rows of metrics between their beginning on the device and what follows from them."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from gandist.monitoring.health import Action
 
@@ -26,3 +26,8 @@ class News(NamedTuple):
     """The action on the run's health."""
     best: bool = False
     """Whether an evaluation is the best so far, as the main rank knows."""
+
+    def then(self, later: Self) -> Self:
+        """Both, read one after the other: the first action that ends a run or rolls it back counts."""
+        action = later.action if self.action.kind in ("ignore", "warn") else self.action
+        return type(self)((*self.rows, *later.rows), action, self.best or later.best)
