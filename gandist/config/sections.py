@@ -287,7 +287,7 @@ class Tree(Section):
     and with different rounding. A step that cannot be captured runs eagerly, and the log says why."""
     unroll: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = 1
     """Steps in one CUDA graph, if the data is resident on the GPU and nothing is due between them. `auto`: 8 if a step
-    is shorter than 2 ms, else 1: a choice by the clock, which changes no bit only where cuDNN's kernels repeat theirs."""
+    is shorter than 2 ms, else 1: a choice by the clock."""
     tf32: bool = True
     """On a GPU with `precision` fp32: multiply in TF32 (10 bits of mantissa) if true, in true fp32 if false."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
