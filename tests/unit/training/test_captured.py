@@ -288,6 +288,33 @@ def test_on_a_gpu_the_graph_trains_the_same_weights(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_on_a_gpu_resident_samples_are_gathered_within(
+    rounds: int, norm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a tape above: graphs of one step and of several train what eager steps train, bit for bit."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(timetable, "STEPS", 8)
+    config = tiny(tmp_path, "resident", precision="bf16", data__resident="always", model__norm=norm)
+    with ExitStack() as stack:
+        eager, training = (Training(config, torch.device("cuda")) for _ in range(2))
+        for each in (eager, training):
+            stack.callback(each.close)
+        stream = training.ranks.stream
+        assert stream is not None
+        play = captured(training.rounds.play_on_device, stream)
+        for _ in range(2 * WARM_UP):
+            training.step(play, rounds)
+            for _ in range(rounds):
+                eager.step(eager.eager)
+        assert play.mode == "graph"
+        equal(weights(training.players), weights(eager.players))
+        play.reset()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_on_a_gpu_a_function_that_looks_at_a_value_is_played_eagerly(caplog: pytest.LogCaptureFixture) -> None:
     """And leaves the GPU's memory as it was: what another stream has used is given out again."""
     gpu = torch.device("cuda", torch.cuda.current_device())
