@@ -24,7 +24,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def once_at(images_seen: int, state: str = "diverged") -> Any:
-    """A judge that finds fault once: after that many images, until the run is rolled back."""
+    """A judge that finds fault once: with the row at that many images, until the run is rolled back. A row that no
+    checkpoint follows is read with the next one, so that the verdict acts there."""
 
     def judge(rows: Rows, method: Method) -> Verdict:
         ill = rows[-1]["images_seen"] == images_seen and rows[-1]["rollbacks"] == 0
@@ -47,9 +48,9 @@ def test_back_to_the_newest_healthy_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert [row["images_seen"] for row in rows] == list(range(12, 121, 12)), "each once"
     assert [row["rollbacks"] for row in rows] == [0] * 6 + [1] * 4
     assert [row["lr/D"] for row in rows] == pytest.approx([1e-3] * 6 + [5e-4] * 4)
-    assert [row.get("rollback") for row in rows if "rollback" in row] == ["from 84 images: diverged: so says the test"]
+    assert [row.get("rollback") for row in rows if "rollback" in row] == ["from 96 images: diverged: so says the test"]
     lost = decode(storage.read_bytes("rolled-back-1.jsonl") or b"")
-    assert [(row["images_seen"], row["verdict"]) for row in lost] == [(84, "diverged")]
+    assert [(row["images_seen"], row["verdict"]) for row in lost] == [(84, "diverged"), (96, "healthy")]
 
 
 def test_what_is_rolled_back_is_resumed_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +100,10 @@ def test_what_else_is_done(
     assert outcome.status == status
     assert said in outcome.message
     assert [row["verdict"] for row in rows if row["images_seen"] in (72, 84)] == ["healthy", "diverged"]
-    assert rows[-1]["images_seen"] == (84 if status == "stopped" else 120)
+    assert rows[-1]["images_seen"] == (96 if status == "stopped" else 120)
     assert ("health=diverged" in caplog.text) == (health != {"diverged": "ignore"})
     if status == "stopped":
-        assert "00000084" not in checkpoint.names(storage), "what is no good is not gone on from"
+        assert "00000096" not in checkpoint.names(storage), "what is no good is not gone on from"
 
 
 def test_without_a_checkpoint_it_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
