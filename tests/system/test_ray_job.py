@@ -117,7 +117,7 @@ def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Pat
 
     (upload,) = home.glob("ray/session_2*/runtime_resources/working_dir_files/_ray_pkg_*/")
     sizes = {file.relative_to(upload): file.stat().st_size for file in upload.rglob("*") if file.is_file()}
-    assert Path("gandist/train.py") in sizes
+    assert Path("gandist/train/__init__.py") in sizes
     assert {file.parts[0] for file in sizes} <= {"gandist", "configs", "pyproject.toml", "LICENSE"}
     assert sum(sizes.values()) < 6_200_000, sorted(sizes, key=lambda name: -sizes[name])[:10]
 
