@@ -288,15 +288,23 @@ def test_on_a_gpu_the_graph_trains_the_same_weights(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__norm": "none", "precision": "bf16"},
+        {"model__norm": "batch", "precision": "bf16"},
+        {"model__name": "mlp", "precision": "fp32"},
+    ],
+    ids=["plain", "batch", "mlp"],
+)
 @pytest.mark.parametrize("rounds", [1, 4])
 def test_on_a_gpu_resident_samples_are_gathered_within(
-    rounds: int, norm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rounds: int, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a tape above: graphs of one step and of several train what eager steps train, bit for bit."""
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     monkeypatch.setattr(timetable, "STEPS", 8)
-    config = tiny(tmp_path, "resident", precision="bf16", data__resident="always", model__norm=norm)
+    config = tiny(tmp_path, "resident", data__resident="always", **changes)
     with ExitStack() as stack:
         eager, training = (Training(config, torch.device("cuda")) for _ in range(2))
         for each in (eager, training):
