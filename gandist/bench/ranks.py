@@ -77,7 +77,7 @@ def _rank(
 
 @dataclass
 class Watched:
-    """DDP's communication hook: it notes each bucket, and sends it when it is told to."""
+    """DDP's communication hook: it notes each bucket, and sends it if configured."""
 
     bf16: bool = False
     sends: Literal["at once", "at the end", "never"] = "at once"

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Averaging:
-    """What `DistributedDataParallel` is told; the defaults are its own."""
+    """Options of `DistributedDataParallel`; the defaults are its own."""
 
     bucket_mib: float | None = None
     """Upper bound of a bucket; a larger parameter is a bucket of its own. None: 1 MiB for the first, 25 for others."""

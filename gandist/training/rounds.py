@@ -58,7 +58,7 @@ class Rounds:
         )
         self.run = stepper(config, self.play_on_device, game, players, ranks)
         self.unroll = 1
-        """Rounds to play in one graph if so many may follow without a pause."""
+        """Rounds to play in one graph, if nothing is due between them."""
 
     def play(self, most: int, run: Callable[..., object] | None = None) -> tuple[int, float]:
         """Play at least one round and at most `most`; returns their number, and the seconds waited for images.

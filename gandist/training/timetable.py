@@ -11,7 +11,7 @@ from torch import Tensor
 from gandist.distributed.background import to_device
 
 STEPS = 128
-"""Rows of the tables. The host fills them anew once in so many steps, and between does nothing for a step."""
+"""Rows of the tables. The host fills them again when they end, and does nothing for a step in between."""
 
 
 class Now(NamedTuple):

@@ -46,7 +46,7 @@ class OfBatch(nn.Module):
 
 @contextmanager
 def in_parts(net: nn.Module, parts: int) -> Iterator[None]:
-    """Within, every `OfBatch` layer of `net` treats a batch as so many equal parts, one after the other."""
+    """Within, every `OfBatch` layer of `net` treats a batch as `parts` equal parts, one after the other."""
     layers = [module for module in net.modules() if isinstance(module, OfBatch)]
     for layer in layers:
         layer.parts = parts
