@@ -55,7 +55,7 @@ def limited_links(ranks: int, mbit: float) -> Iterator[list[str]]:
 
 
 def payload(mbit: float) -> float:
-    """Bytes of data per second that a link of so many megabits per second carries."""
+    """Bytes of data per second that a link of `mbit` megabits per second carries."""
     return mbit * 1e6 / 8 * PAYLOAD
 
 

@@ -48,7 +48,7 @@ class Timeline:
         return Timeline(self.step_s, whole)
 
     def step_with(self, communication_s: Callable[[int], float]) -> float:
-        """Seconds of a step in which a bucket of so many bytes takes so long, one after the other.
+        """Seconds of a step whose buckets are averaged one after the other, in `communication_s` of their bytes each.
 
         An update waits for its last bucket; what follows is as much later.
         """

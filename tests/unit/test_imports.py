@@ -1,4 +1,4 @@
-"""Starts that are not felt: a fault is told before torch is imported, and a run imports no compiler it does not use."""
+"""A fault of the configuration is reported before torch is imported, and a run imports no compiler it does not use."""
 
 import json
 import subprocess
