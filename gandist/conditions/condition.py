@@ -10,7 +10,7 @@ from torch import Tensor
 from gandist.distributed.randomness import Draws
 from gandist.errors import ConfigError
 
-Kind = Literal["none", "class", "text"]
+Kind = Literal["none", "class", "text", "sample"]
 
 
 class Described(Protocol):

@@ -19,7 +19,7 @@ class Pair(NamedTuple):
 
     A generator maps (z: (N, latents), y) to images (N, C, H, W), black at -1 and white at 1. A discriminator maps
     (x: (N, C, H, W), y) to scores, higher for real: one tensor (N, ...), or a sequence of tensors. y is (N,) int64
-    classes, (N, text_dim) float32 caption vectors, or None.
+    classes, (N, text_dim) float32 caption vectors, (N, *shape.y) float32 samples, or None.
     """
 
     generator: Callable[[Shape], nn.Module]
@@ -29,7 +29,7 @@ class Pair(NamedTuple):
     norms_D: tuple[str, ...] = ("none",)
     """Normalisations that D supports; the first is the paper's."""
     resolutions: tuple[int, ...] = (32, 64, 128, 256)
-    conditions: tuple[Literal["none", "class", "text"], ...] = ("none", "class")
+    conditions: tuple[Literal["none", "class", "text", "sample"], ...] = ("none", "class")
     """Kinds of condition y that the pair supports."""
     latents: Callable[[Shape], int] = _z_dim
     """Random numbers that G takes for each image: z, and any further noise."""

@@ -32,6 +32,8 @@ class Shape(NamedTuple):
     """Height and width of the first stage's images, which a second stage takes."""
     sample: tuple[int, ...] = ()
     """Shape of a sample without N, as G makes it and D sees it (`Medium.network_shape`)."""
+    y: tuple[int, ...] = ()
+    """Shape of y without N if the condition is itself a sample, such as a degraded image: (C, H, W); else ()."""
     options: Options | None = None
     """The pair's own options, an instance of `Pair.options`."""
 
