@@ -48,12 +48,20 @@ def shown(result: Result) -> str:
     """A line per measure, then the protocol."""
     measures = text_table([(name, f"{value:.6g}") for name, value in result.measures.items()])
     protocol = ", ".join(f"{name} {value}" for name, value in result.protocol.items())
-    return "\n".join([f"at {result.images_seen} images seen", measures, protocol])
+    floors = [
+        f"{name}: {', '.join(f'{key} {value:.6g}' for key, value in floor.items())}"
+        for name, floor in result.baselines.items()
+    ]
+    return "\n".join([f"at {result.images_seen} images seen", measures, *floors, protocol])
 
 
 def as_json(result: Result) -> str:
-    """One line: the measures by name, then `images_seen` and `protocol`."""
+    """One line: the measures by name, then `images_seen` and `protocol`; `baselines` has those of ways that need no
+    learning, `baseline` those of the best such way."""
     plain = result.plain()
+    if baselines := plain.get("baselines"):
+        name, measures = next(iter(baselines.items()))
+        plain["baseline"] = {"name": name, **measures}
     return json.dumps({**plain.pop("measures"), **plain})
 
 

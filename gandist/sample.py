@@ -26,7 +26,8 @@ from gandist.errors import ConfigError
 from gandist.media import film
 from gandist.media.gallery import circuit
 from gandist.run.drawing import devices_of, drawn
-from gandist.run.trained import Trained, open_trained
+from gandist.run.examples import ExampleConditions
+from gandist.run.trained import Conditions, Trained, open_trained
 from gandist.storage.atomic import written_atomically
 from gandist.storage.remote import is_remote
 
@@ -57,14 +58,14 @@ def kind_of(out: str) -> str:
     return ""
 
 
-def condition_of(trained: Trained, wish: Wish, n: int, seed: int) -> Tensor | None:
+def condition_of(trained: Trained, wish: Wish, n: int, seed: int) -> Conditions | None:
     """The requested condition (n, ...); random if none is requested, None for an unconditional run.
 
     Raises:
         ConfigError: the run has no such condition; the message names the option.
     """
     asked = trained.condition.asked(wish, n, trained.encoder)
-    return trained.conditions(n, seed) if asked is None else trained.told(asked)
+    return trained.random_conditions(n, seed) if asked is None else trained.told(asked)
 
 
 def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> str:
@@ -80,6 +81,11 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
     out = Path(options.out)
     if kind in FILMS:
         steps, fps, of_class = options.frames or STEPS, options.fps or FPS, ""
+        if isinstance(y, ExampleConditions):
+            raise ConfigError(
+                f"--out {options.out}: an interpolation goes from latent to latent, and G of this run is given pictures; "
+                "draw a .png, or use gandist.apply"
+            )
         if y is not None and trained.condition.between():
             y = circuit(y, steps)
         elif y is not None:
@@ -105,9 +111,9 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
     return f"{n} images"
 
 
-def written(trained: Trained, y: Tensor | None, wish: Wish, seed: int) -> Written:
+def written(trained: Trained, y: Conditions | None, wish: Wish, seed: int) -> Written:
     """The labels or captions of samples, if the run has them."""
-    if y is None:
+    if y is None or isinstance(y, ExampleConditions):
         return Written()
     n = len(y)
     return trained.condition.written(
@@ -115,9 +121,9 @@ def written(trained: Trained, y: Tensor | None, wish: Wish, seed: int) -> Writte
     )
 
 
-def with_captions(trained: Trained, captions: Sequence[str] | None, y: Tensor | None, index: Index) -> Index:
+def with_captions(trained: Trained, captions: Sequence[str] | None, y: Conditions | None, index: Index) -> Index:
     """Add the vectors of the drawn captions to the index; unchanged if there are none."""
-    if captions is None or y is None:
+    if captions is None or not isinstance(y, Tensor):
         return index
     first = {caption: number for number, caption in reversed(list(enumerate(captions)))}
     different = sorted(first)

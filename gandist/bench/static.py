@@ -10,7 +10,7 @@ import torch
 from gandist.bench.measure import Flops, block
 from gandist.config.methods import new_game, new_players
 from gandist.config.run import RunConfig
-from gandist.config.sample import condition_of, medium_of
+from gandist.config.sample import condition_of, rows_of
 from gandist.data.resident import RawBatch
 from gandist.distributed.ranks import Ranks
 from gandist.training.inputs import Inputs
@@ -34,7 +34,7 @@ class Static:
         self.period = math.lcm(*(term.interval for term in config.game.penalties.values()))
         """Number of steps after which the same penalties are due again."""
         rng = np.random.default_rng(ranks.rank)
-        share, row = config.train.batch // ranks.world_size, medium_of(config).row
+        share, row = config.train.batch // ranks.world_size, rows_of(config).row
         noise = np.frombuffer(rng.bytes(share * row.n_bytes), row.dtype).reshape(share, *row.shape).copy()
         conditions = condition_of(config).made_up(share, rng)
         self.inputs = Inputs(config, ranks, conditions, self.game)

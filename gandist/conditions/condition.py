@@ -1,6 +1,6 @@
 """The interface of conditions, and the empty condition."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -9,8 +9,11 @@ from torch import Tensor
 
 from gandist.distributed.randomness import Draws
 from gandist.errors import ConfigError
+from gandist.gan.penalties import Noise
 
 Kind = Literal["none", "class", "text", "sample"]
+Pairing = Literal["independent", "same_sample"]
+"""Whether fakes get a condition of their own, or that of the real sample beside them."""
 
 
 class Described(Protocol):
@@ -34,6 +37,8 @@ class Described(Protocol):
     def vectors(self) -> np.ndarray | None: ...
     @property
     def encoder(self) -> str: ...
+    @property
+    def paired(self) -> bool: ...
 
 
 class Wish(NamedTuple):
@@ -61,6 +66,7 @@ class Condition(Protocol):
     kind: ClassVar[Kind]
     key: ClassVar[str]
     """Configuration field that sets it."""
+    pairing: ClassVar[Pairing]
 
     @property
     def count(self) -> int:
@@ -85,6 +91,22 @@ class Condition(Protocol):
 
     def to_network(self, stored: Tensor, dtype: torch.dtype = torch.float32) -> Tensor | None:
         """Stored conditions (N, ...), on the device, as y: classes stay integers."""
+
+    def noise(self) -> Mapping[str, Noise]:
+        """The random numbers that `of_reals` takes for each sample, by name."""
+
+    def shape(self, sample: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of y without N if y is made of samples of this shape; else ()."""
+
+    def of_reals(
+        self, x: Tensor, stored: Tensor, numbers: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor | None]:
+        """Real samples x (N, ...) as D sees them, and their y.
+
+        Args:
+            stored: their stored conditions (N, ...), on the device.
+            numbers: (N, ...) for each name in `noise`.
+        """
 
     def of_fakes(
         self, draws: Draws, purpose: str, images_seen: Tensor, sub: int, batch: int, stored: Tensor
@@ -142,6 +164,7 @@ class Nothing:
 
     kind: ClassVar[Kind] = "none"
     key: ClassVar[str] = "model.classes"
+    pairing: ClassVar[Pairing] = "independent"
 
     @property
     def count(self) -> int:
@@ -158,6 +181,17 @@ class Nothing:
 
     def to_network(self, stored: Tensor, dtype: torch.dtype = torch.float32) -> Tensor | None:
         return None
+
+    def noise(self) -> Mapping[str, Noise]:
+        return {}
+
+    def shape(self, sample: tuple[int, ...]) -> tuple[int, ...]:
+        return ()
+
+    def of_reals(
+        self, x: Tensor, stored: Tensor, numbers: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor | None]:
+        return x, self.to_network(stored, dtype)
 
     def of_fakes(
         self, draws: Draws, purpose: str, images_seen: Tensor, sub: int, batch: int, stored: Tensor

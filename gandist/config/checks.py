@@ -17,6 +17,7 @@ from gandist.gan.networks.sketch import sketched
 from gandist.gan.networks.tape import is_piecewise_linear
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES, Penalty
+from gandist.gan.supervised import NONE
 from gandist.media.kinds import MEDIA
 
 
@@ -46,7 +47,7 @@ def warnings(config: Tree) -> list[str]:
             "game.objective: nothing keeps the critic of wasserstein Lipschitz, so its scores can grow without bound; "
             "set game.penalties.gp.weight=10, game.clip=0.01 or model.norm_D=spectral"
         )
-    if config.augment.target is not None and game.objective != ELBO and not OBJECTIVES[game.objective].centred:
+    if config.augment.target is not None and game.objective in OBJECTIVES and not OBJECTIVES[game.objective].centred:
         found.append(
             f"augment.target: 0 is not where scores of {game.objective} tell real from fake, so that their sign does "
             "not tell overfitting and p will climb to 1; leave augment.target out and give augment.p a number or a "
@@ -68,6 +69,10 @@ def _shape(config: Tree, pair: Pair) -> None:
         raise ConfigError(
             f"{condition.key}: {name} is conditioned on {_one_of(pair.conditions)}, not on {condition.kind}"
         )
+    if condition.kind == "sample":
+        _of_sample(config, pair)
+    elif not model.z_dim:
+        raise ConfigError("model.z_dim: without latents a G that is given no sample makes one result; set it above 0")
     G, D = shapes(config)
     if G.norm not in pair.norms_G:
         fix = "; set model.norm_D=spectral" if G.norm == "spectral" else ""
@@ -91,22 +96,55 @@ def _shape(config: Tree, pair: Pair) -> None:
         raise ConfigError(f"model.stage_1: {name} is no second stage; leave it and model.stage_1_resolution out")
 
 
+def _of_sample(config: Tree, pair: Pair) -> None:
+    """Refuse what does not fit a G that is given samples."""
+    model, (G, D) = config.model, shapes(config)
+    if model.classes or model.text_dim:
+        raise ConfigError(f"model.classes, model.text_dim: set both to 0 with condition.kind={config.condition.kind}")
+    factor = G.sample[-1] // G.y[-1]
+    if factor not in pair.scales:
+        raise ConfigError(
+            f"condition.options.scale: {model.name} enlarges {_one_of(pair.scales)} times, not {factor} times"
+        )
+    if config.augment.kind != "none" and getattr(D.options, "sees_y", True):
+        raise ConfigError(
+            "augment.kind: D would see an augmented image beside the condition it was made from; set "
+            "model.options.sees_y=false, or augment.kind=none"
+        )
+
+
+def _supervised(config: Tree) -> None:
+    """Refuse what a G without a critic cannot have."""
+    game = config.game
+    of_D = [name for name in game.penalties if PENALTIES[name].of == "D" or PENALTIES[name].features]
+    if of_D or game.n_critic > 1 or config.augment.kind != "none" or peak(game.clip) > 0:
+        raise ConfigError(
+            f"game.objective: {NONE} has no D: leave out game.n_critic, game.clip, augment"
+            + (f" and the penalties {', '.join(of_D)}" if of_D else "")
+        )
+    always = [name for name, term in game.penalties.items() if term.interval == 1]
+    if not always:
+        raise ConfigError(f"game.penalties: {NONE} learns from them alone; set one that is due in every update, as l1")
+
+
 def _game(config: Tree, pair: Pair) -> None:
     game, model = config.game, config.model
-    choice("game.objective", game.objective, [*OBJECTIVES, ELBO])
+    choice("game.objective", game.objective, [*OBJECTIVES, ELBO, NONE])
     if pair.encodes != (game.objective == ELBO):
         raise ConfigError(
             f"game.objective: {model.name} has an encoder in D's seat: set game.objective={ELBO}"
             if pair.encodes
             else f"game.objective: {ELBO} needs an encoder in D's seat: set model.name=vae"
         )
-    if game.label_smoothing and (game.objective == ELBO or OBJECTIVES[game.objective].smoothing is None):
+    if game.label_smoothing and (game.objective in (ELBO, NONE) or OBJECTIVES[game.objective].smoothing is None):
         labelled = [name for name, objective in OBJECTIVES.items() if objective.smoothing]
         raise ConfigError(f"game.label_smoothing: {game.objective} has no labels; one of {', '.join(labelled)} has")
     for name in game.penalties:
         choice("game.penalties", name, PENALTIES)
     if game.objective == ELBO:
         _elbo(config)
+    if game.objective == NONE:
+        _supervised(config)
     with sketched():
         try:
             G, D = (
@@ -123,8 +161,13 @@ def _game(config: Tree, pair: Pair) -> None:
             raise ConfigError(
                 f"{path}: {penalty.of} of {model.name} has no method {penalty.method!r}, which it needs; leave it out"
             )
-        if penalty.conditional and condition_of(config).kind == "none":
-            raise ConfigError(f"{path}: needs a pair that is conditioned; set model.classes or model.text_dim")
+        condition = condition_of(config)
+        if penalty.conditional and condition.kind not in ("class", "text"):
+            raise ConfigError(f"{path}: needs classes or captions; set model.classes or model.text_dim")
+        if penalty.compares and condition.pairing != "same_sample":
+            raise ConfigError(f"{path}: compares a fake with the sample whose condition it has; set condition.kind")
+        if penalty.features and not hasattr(D, "scores_and_features"):
+            raise ConfigError(f"{path}: D of {model.name} shows no layers; leave it out, or set model.name=unet")
         if penalty.slopes:
             _slopes(path, penalty, config, D)
 

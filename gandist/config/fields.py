@@ -12,9 +12,23 @@ from gandist.storage.remote import is_remote
 
 SHIPPED = {
     "data.medium": ("image",),
+    "condition.kind": ("auto", "degraded", "masked", "paired", "itself"),
     "model.name": ("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),
-    "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo"),
-    "game.penalties": ("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl"),
+    "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none"),
+    "game.penalties": (
+        "r1",
+        "r2",
+        "gp",
+        "dragan",
+        "lecam",
+        "bcr",
+        "mismatch",
+        "kl",
+        "l1",
+        "charbonnier",
+        "features",
+        "perceptual",
+    ),
     "augment.kind": ("none", "diffaugment", "color", "translation", "cutout", "ada", "shift"),
 }
 """The names in the tables of media and methods, before a file of `imports` adds to them."""
@@ -105,6 +119,7 @@ def _names(config: Tree) -> None:
     named = {
         "augment.kind": [config.augment.kind],
         "data.medium": [config.data.medium],
+        "condition.kind": [config.condition.kind],
         "model.name": [config.model.name],
         "game.objective": [config.game.objective],
         "game.penalties": config.game.penalties,

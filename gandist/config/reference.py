@@ -4,15 +4,18 @@ import json
 import sys
 from typing import Any
 
+from gandist.conditions.kinds import AUTO, MAKERS
 from gandist.config.run import RunConfig, may_change
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.elbo import ELBO
 from gandist.gan.networks import NETWORKS
 from gandist.gan.objectives import OBJECTIVES
+from gandist.gan.supervised import NONE
 
 CHOICES: dict[str, Any] = {
-    "game.objective": [*OBJECTIVES, ELBO],
+    "game.objective": [*OBJECTIVES, ELBO, NONE],
     "model.name": NETWORKS,
+    "condition.kind": [AUTO, *MAKERS],
     "augment.kind": ["none", *AUGMENTATIONS],
 }
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

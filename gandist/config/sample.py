@@ -1,12 +1,15 @@
 """From a configuration to its medium, its condition and the shapes of its networks."""
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pydantic import ValidationError
 
 from gandist.conditions.captions import Captions
 from gandist.conditions.classes import Classes
 from gandist.conditions.condition import Condition, Nothing
+from gandist.conditions.kinds import AUTO, MAKERS, MASKED, PAIRED
+from gandist.conditions.sample import Maker, OfPair, OfSample
+from gandist.config.fields import choice
 from gandist.config.sections import Tree
 from gandist.errors import ConfigError
 from gandist.gan.networks import NETWORKS, Shape
@@ -35,8 +38,25 @@ def medium_of(config: Tree) -> Medium:
     return _validated("data.options", medium, known | config.data.options)
 
 
+def rows_of(config: Tree) -> Medium:
+    """The medium of the stored rows: both pictures of a pair, or the samples themselves."""
+    medium = medium_of(config)
+    return Paired.of(medium) if config.condition.kind == PAIRED else medium
+
+
 def condition_of(config: Tree) -> Condition:
-    """The condition of G."""
+    """The condition of G.
+
+    Raises:
+        ConfigError: `condition.kind` is unknown, or it has no such option.
+    """
+    kind, options = config.condition.kind, config.condition.options
+    choice("condition.kind", kind, [AUTO, *MAKERS])
+    if kind != AUTO:
+        maker = _validated("condition.options", MAKERS[kind], options)
+        return (OfPair if kind == PAIRED else OfSample)(cast(Maker, maker), kind == MASKED)
+    if options:
+        raise ConfigError("condition.options: classes and captions have none; set condition.kind, or leave them out")
     if config.model.classes:
         return Classes(config.model.classes)
     return Captions(config.model.text_dim) if config.model.text_dim else Nothing()
@@ -48,7 +68,7 @@ def shapes(config: Tree) -> tuple[Shape, Shape]:
     Raises:
         ConfigError: the pair has no such option, or the value is invalid.
     """
-    model, pair = config.model, NETWORKS[config.model.name]
+    model, pair, sample = config.model, NETWORKS[config.model.name], medium_of(config).network_shape
     shape = Shape(
         resolution=model.resolution,
         channels=config.data.channels,
@@ -59,7 +79,9 @@ def shapes(config: Tree) -> tuple[Shape, Shape]:
         widths=model.widths,
         minibatch_std=model.minibatch_std,
         stage_1_resolution=model.stage_1_resolution,
-        sample=medium_of(config).network_shape,
+        sample=sample,
+        y=condition_of(config).shape(sample),
+        masked=config.condition.kind == MASKED,
         options=_validated("model.options", pair.options, model.options),
     )
     norm_G, norm_D = model.norm or pair.norms_G[0], model.norm_D or model.norm or pair.norms_D[0]
@@ -70,6 +92,10 @@ def complete_options(config: Tree) -> None:
     """Fill the defaults into `data.options` and `model.options`, in place, so that a run records all of them."""
     medium = medium_of(config).model_dump(mode="json")
     config.data.options.update({name: value for name, value in medium.items() if name not in SHARED})
+    kind = config.condition.kind
+    if kind != AUTO:
+        maker = _validated("condition.options", MAKERS[kind], config.condition.options)
+        config.condition.options.update(maker.model_dump(mode="json"))
     pair = _validated("model.options", NETWORKS[config.model.name].options, config.model.options)
     config.model.options.update(pair.model_dump(mode="json"))
 

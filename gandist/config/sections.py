@@ -70,8 +70,8 @@ class ModelSection(Section):
     """Options of the pair that have no field of their own."""
     resolution: Literal[32, 64, 128, 256] = 32
     """Height and width of the images in pixels."""
-    z_dim: int = Field(100, ge=1)
-    """Dimension of the latent z."""
+    z_dim: int = Field(100, ge=0)
+    """Dimension of the latent z; 0, for a G that is given a sample, for none: one result per input."""
     width: int = Field(64, ge=1)
     """Channels at the highest resolution; each halving of the resolution doubles them, as in the pair's paper."""
     classes: int = Field(0, ge=0)
@@ -92,6 +92,15 @@ class ModelSection(Section):
     stays frozen."""
     stage_1_resolution: Literal[0, 32, 64, 128] = 0
     """Resolution of the first-stage run."""
+
+
+class ConditionSection(Section):
+    kind: str = "auto"
+    """What G is given besides its latents. `auto`: classes or captions, if `model.classes` or `model.text_dim` says so.
+    `degraded`, `masked`, `itself`: a copy of the real sample, degraded, with holes, or unchanged (an autoencoder).
+    `paired`: the input picture of a set of pairs."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of `degraded` (`scale`, `operations`, ...) and of `masked` (`kinds`)."""
 
 
 class Penalty(Section):
@@ -117,13 +126,17 @@ def _penalties(value: object) -> object:
 
 class GameSection(Section):
     objective: str = "ns"
-    """The two players' losses: one of the names in `gandist.gan.objectives.OBJECTIVES`, or `elbo` for a VAE."""
+    """The two players' losses: one of the names in `gandist.gan.objectives.OBJECTIVES`, `elbo` for a VAE, or `none` for
+    a G that learns from its penalties alone, such as `l1`; a run `--from` it can go on with a D."""
     n_critic: int = Field(1, ge=1)
     """Updates of D for each update of G; each takes a fresh global batch."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """One-sided label smoothing: real images are labelled 1 minus this for D."""
     penalties: Annotated[dict[str, Penalty], BeforeValidator(_penalties)] = Field(default_factory=dict)
     """Terms added to the losses, by their names in `gandist.gan.penalties.PENALTIES`."""
+    perceptual: str = "effnet-lite0"
+    """Network whose features the penalty `perceptual` compares: `effnet-lite0` (`gandist[eval]`), `classifier` (of
+    garments), or a TorchScript file of your own."""
     differentiate: Literal["auto", "linear", "jvp", "double"] = "auto"
     """How penalties on D's slope are differentiated, alike up to rounding: `linear`, for a piecewise-linear D (of
     `r3gan`), needs no second derivative; `jvp` is a Jacobian-vector product; `double`, a second backward pass, is what
@@ -188,6 +201,10 @@ class EvalSection(Section):
     null: never."""
     n: int = Field(5000, ge=12)
     """Number of generated images to measure."""
+    data: str | None = None
+    """Real samples to measure with, a set as in `data.path`, such as held-out ones (default: `data.path`)."""
+    best: str | None = None
+    """Measure that selects the best checkpoint, such as `psnr` (default: the Fréchet distance)."""
     extractor: Literal["inception", "effnet-lite0", "classifier"] | None = None
     """Network whose features are compared: `inception`, `effnet-lite0` or `classifier`; `gandist.evaluate` uses it too
     (default: `effnet-lite0` if `gandist[eval]` is installed, else `classifier`)."""
@@ -269,6 +286,7 @@ class Tree(Section):
     run: RunSection = RunSection()
     data: DataSection = DataSection()
     model: ModelSection = ModelSection()
+    condition: ConditionSection = ConditionSection()
     game: GameSection = GameSection()
     augment: AugmentSection = AugmentSection()
     optim: OptimSection = OptimSection()

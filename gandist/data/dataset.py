@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gandist.config.run import RunConfig
-from gandist.config.sample import condition_of, medium_of
+from gandist.config.sample import condition_of, rows_of
 from gandist.data.builtin import builtin
 from gandist.data.cache import default_cache_dir
 from gandist.data.index import Index, NoIndexError, index_command, read_index
@@ -132,7 +132,7 @@ def open_set(config: RunConfig, index: Index) -> SampleSet:
     with cached(folder):
         return open_samples(
             index,
-            medium_of(config),
+            rows_of(config),
             cache_dir=folder,
             cache_gib=config.data.cache_gib,
             threads=config.data.decode_threads,

@@ -6,6 +6,7 @@ nor another number of workers changes the noise of an image. Each rank draws its
 
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -72,3 +73,10 @@ class Draws:
     def fixed_normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
         """Standard normal float32 of this shape, equal on every rank and during the whole run."""
         return torch.from_numpy(philox(self.seed, purpose).standard_normal(shape, dtype=np.float32)).to(self.device)
+
+
+def drawn_for(kind: DrawKind, seed: int, purpose: str, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Random numbers (N, *shape) on the CPU for N samples of a set, each a function of its number in the set."""
+    zero, width = torch.zeros((), dtype=torch.int64), math.prod(shape)
+    rows = [draw(kind, words(seed, purpose), zero, 0, range(number, number + 1), width) for number in numbers]
+    return torch.cat(rows).view(len(numbers), *shape)

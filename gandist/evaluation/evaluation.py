@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gandist.conditions.sample import OfSample
 from gandist.config.run import RunConfig
-from gandist.config.sample import medium_of
+from gandist.config.sample import condition_of, medium_of
 from gandist.data import dataset
 from gandist.distributed.randomness import philox
 from gandist.distributed.ranks import Ranks
@@ -29,9 +30,12 @@ from gandist.evaluation.neighbours import (
     smallest_distances,
 )
 from gandist.evaluation.paths import EPSILON, path_lengths
+from gandist.evaluation.restoration import Restoration
 from gandist.evaluation.statistics import Moments, distance_of
+from gandist.gan.perceptual import open_features
 from gandist.monitoring.health import WORST_DISTANCE
 from gandist.run.evaluations import Result
+from gandist.run.examples import open_examples
 from gandist.run.trained import Trained
 
 log = logging.getLogger("gandist")
@@ -57,6 +61,10 @@ class Yardstick:
     """The training samples of the generator; None if they cannot be read."""
     prepared: str
     """The preparation of the real samples, in words (`Medium.prepared`)."""
+    restoration: Restoration | None = None
+    """Compares outputs with their targets, if G is given samples."""
+    best_by: str | None = None
+    """Measure that selects the best checkpoint (`eval.best`)."""
     moments: Moments = field(init=False)
     floor: float = field(init=False)
     """The Fréchet distance between the two halves of the real samples."""
@@ -81,6 +89,8 @@ class Yardstick:
         All ranks draw and extract features; the main rank compares. Memory and time grow linearly in n.
         """
         start = time.perf_counter()
+        if self.restoration is not None:
+            return self._restored(self.restoration, trained, min(n, len(self.real.numbers)), seed)
         stored = self._conditions(n, seed)
         y = trained.told(stored)
         fake = self._look(trained, y, n, seed)
@@ -96,8 +106,30 @@ class Yardstick:
         assert found is not None
         return found
 
+    def _restored(self, restoration: Restoration, trained: Trained, n: int, seed: int) -> Result:
+        """Measure G's outputs for the first n real samples, beside what needs no learning."""
+        start = time.perf_counter()
+        z, others = trained.latents(2 * n, seed).chunk(2)
+        output, floors = restoration.of(trained, z), restoration.floors(n)
+        looked = time.perf_counter()
+        variety = restoration.variety(trained, z, others) if z.shape[1] else None
+        result = None
+        if self.ranks.is_main:
+            found = self._compare(output.seen, None, memorises=False)
+            measures = {self.extractor.distance: found.pop(self.extractor.distance), **output.measures, **found}
+            measures |= {} if variety is None else {"variety": variety}
+            baselines = {name: restoration.measures_of(floor, self.moments) for name, floor in floors.items()}
+            protocol = self._protocol(n, 0, seed, start, looked)
+            protocol |= {"perceptual": restoration.perceptual.name, "perceptual_sha256": restoration.perceptual.sha256}
+            result = Result(measures, trained.images_seen, protocol, baselines)
+        found_result = self.ranks.gather(result)[0]
+        assert found_result is not None
+        return found_result
+
     def _protocol(self, n: int, n_paths: int, seed: int, start: float, looked: float) -> dict[str, Any]:
+        chosen = {} if self.best_by is None else {"best_by": self.best_by}
         return {
+            **chosen,
             "extractor": self.extractor.name,
             "extractor_sha256": self.extractor.sha256,
             "n_real": len(self.real.seen.h),
@@ -135,8 +167,8 @@ class Yardstick:
         """The number of generated samples, out of n, to compare with as many real ones."""
         return min(n, len(self.real.seen.h), N_PAIRS)
 
-    def _compare(self, fake: Seen, labels: np.ndarray | None) -> dict[str, float]:
-        """All measures computed from the features."""
+    def _compare(self, fake: Seen, labels: np.ndarray | None, memorises: bool = True) -> dict[str, float]:
+        """All measures computed from the features; memorisation only if G could show it."""
         measures = self._distances(fake, labels)
         measures["is"] = fake.predictions.inception_score
         m = self._compared(len(fake.h))
@@ -144,7 +176,7 @@ class Yardstick:
         if m not in self._of_real:
             self._of_real[m] = smallest_distances(real, real, max(K_MANIFOLD, K_DENSITY) + 1)
         measures |= manifold_measures(real, fake.h[:m], of_real=self._of_real[m])
-        if self.training is not None:
+        if self.training is not None and memorises:
             measures["memorisation"] = self._memorisation(self.training.seen.h, fake.h)
         return measures
 
@@ -189,21 +221,43 @@ class Yardstick:
 
 
 def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str | None = None) -> Yardstick:
-    """Extract features of the real samples of a run, or of those at `data` instead.
+    """Extract features of the real samples of a run: those at `data`, `eval.data` or `data.path`.
 
     Raises:
         DataError: the samples cannot be read, do not fit the run, or are too few.
     """
-    with dataset.told_as("--data") if data else nullcontext():
-        real = real_features(dataset.with_images_at(config, data or config.data.path), extractor, ranks)
+    path, key = (data, "--data") if data else (config.eval.data, "eval.data:")
+    with dataset.told_as(key) if path else nullcontext():
+        measured = dataset.with_images_at(config, path or config.data.path)
+        real = real_features(measured, extractor, ranks)
         if len(real.labels) < N_MIN:
-            said = data or config.data.path
-            raise DataError(f"data.path: {said}: {len(real.labels)} images; measures need {N_MIN}")
+            raise DataError(f"data.path: {path or config.data.path}: {len(real.labels)} images; measures need {N_MIN}")
+    prepared = medium_of(config).prepared
+    if isinstance(condition_of(config), OfSample):
+        examples = open_examples(measured, ranks.device)
+        features = open_features(perceptual_of(extractor), ranks.device)
+        restoration = Restoration(examples, real.numbers, extractor, features, ranks)
+        return Yardstick(extractor, ranks, real, None, prepared, restoration, config.eval.best)
     training: RealFeatures | None = real
-    if data is not None:
+    if path is not None:
         try:
             training = real_features(dataset.with_images_at(config, config.data.path), extractor, ranks)
         except DataError as error:
             log.warning("memorisation is not measured: %s", error)
             training = None
-    return Yardstick(extractor, ranks, real, training, medium_of(config).prepared)
+    return Yardstick(extractor, ranks, real, training, prepared, best_by=config.eval.best)
+
+
+def names_of_measures(config: RunConfig, extractor: Extractor) -> list[str]:
+    """Names of the measures of a run that may select its best checkpoint."""
+    names = [extractor.distance, "kid", "is", "precision", "recall", "density", "coverage"]
+    condition = condition_of(config)
+    if not isinstance(condition, OfSample):
+        return [*names, "memorisation", "ppl"]
+    restored = [*names, "psnr", "ssim", f"pd-{perceptual_of(extractor)}", "l1"]
+    return [*restored, "l1_hole", "ssim_hole"] if condition.masked else restored
+
+
+def perceptual_of(extractor: Extractor) -> str:
+    """Name of the network whose layers compare an output with its target: the extractor, if it has such layers."""
+    return "classifier" if extractor.name == "classifier" else "effnet-lite0"

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import torch
 
+from gandist.config.fields import choice
 from gandist.config.run import RunConfig
 from gandist.config.sample import medium_of
 from gandist.config.schedule import due
+from gandist.data import dataset
 from gandist.data.index import Index
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError, GandistError
-from gandist.evaluation.evaluation import N_MIN, Yardstick, yardstick
+from gandist.evaluation.evaluation import N_MIN, Yardstick, names_of_measures, yardstick
 from gandist.evaluation.extractors import Extractor, default_extractor, open_extractor
 from gandist.gan.players import Players
 from gandist.run.evaluations import Result
@@ -43,10 +45,16 @@ def check_evaluation(config: RunConfig, index: Index) -> None:
     """
     if not evaluates(config):
         return
-    extractor_of(config, torch.device("cpu"))
+    extractor = extractor_of(config, torch.device("cpu"))
+    if config.eval.best is not None:
+        choice("eval.best", config.eval.best, names_of_measures(config, extractor))
+    if config.eval.data is not None:
+        with dataset.told_as("eval.data:"):
+            index = dataset.open_index(dataset.with_images_at(config, config.eval.data))
     if index.n < N_MIN:
         raise DataError(
-            f"data.path: {config.data.path}: {index.n} images; measures need {N_MIN}; set eval.every_kimg=null"
+            f"{'eval.data' if config.eval.data else 'data.path'}: {config.eval.data or config.data.path}: {index.n} "
+            f"images; measures need {N_MIN}; set eval.every_kimg=null"
         )
 
 

@@ -89,6 +89,8 @@ class RealFeatures(NamedTuple):
 
     seen: Seen
     """All features on the main rank; none on the others."""
+    numbers: np.ndarray
+    """Numbers (n,) of these samples in the set."""
     labels: np.ndarray
     """(n,) int64; -1 for none."""
     conditions: np.ndarray
@@ -123,7 +125,7 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
             if ranks.is_main:
                 _keep(path, seen)
     seen = seen or Seen(torch.empty(0, extractor.dim), Predictions(extractor.classes))
-    return RealFeatures(seen, index.labels[numbers], condition_of(config).stored(index), index.fingerprint)
+    return RealFeatures(seen, numbers, index.labels[numbers], condition_of(config).stored(index), index.fingerprint)
 
 
 def _keep(path: Path, seen: Seen) -> None:

@@ -1,20 +1,20 @@
 """The two-player game (Goodfellow et al. 2014, arXiv:1406.2661): the two losses, and the step."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from gandist.distributed.averaging import USUAL, Averaging
 from gandist.distributed.ranks import Ranks
 from gandist.gan.augment import Augmentation, adapt
+from gandist.gan.descent import Descent, Number
 from gandist.gan.networks.norms import at_least_float32, in_parts, iterate, needs_batches_apart, synchronise
 from gandist.gan.objectives import OBJECTIVES, Objective
 from gandist.gan.penalties import PENALTIES, NamedSamples, Noise, Penalty, Samples, Update, Way, judge
-from gandist.gan.players import Player, Players
+from gandist.gan.players import Players
 from gandist.gan.scores import Scores, as_scores, over, split
 
 
@@ -49,15 +49,13 @@ class Rules(NamedTuple):
     speed_kimg: float = 500.0
     batch: int = 0
     """Global batch size, which scales the adaptation of p."""
+    seen_alike: Callable[[Tensor, Tensor], Tensor] | None = None
+    """Distance of two batches of samples to a trained network (`Update.seen_alike`)."""
 
     def penalties_of(self, player: str) -> dict[str, Penalty]:
         """The penalties of a player, G or D."""
         found = {name: PENALTIES[name] for name in self.penalties}
         return {name: penalty for name, penalty in found.items() if penalty.of == player}
-
-
-Number = Tensor | float
-"""A scalar, on the device if the step may be captured: a graph would freeze a host number at its first value."""
 
 
 class Scheduled(NamedTuple):
@@ -155,27 +153,43 @@ class GeneratorLoss(nn.Module):
         noise: Mapping[str, Tensor],
         weights: Mapping[str, Number],
     ) -> tuple[Tensor, Tensor]:
-        """The loss (), and detached statistics: the loss, then each penalty. Only paired objectives use x."""
-        (D,), rules = self._frozen, self.rules
-        # D's scores of G's samples; of real ones for paired objectives
+        """The loss (), and detached statistics: the loss, then each penalty. Only paired objectives and penalties that
+        compare use x."""
+        rules = self.rules
+        layers = any(self.penalties[name].features for name in weights)
+        # D's scores of G's samples; of real ones for paired objectives; and its activations, if a penalty needs them
         samples = {"fake": Samples(self.G(z, y), y), "real": Samples(x, y_real)}
-        fake = real = as_scores(D(augmented(samples["fake"].x, "fake", rules, noise, self.memory), y))
-        if rules.objective.paired:
-            real = as_scores(D(augmented(x, "real", rules, noise, self.memory), y_real))
+        fake, features = self._judge(samples["fake"], "fake", noise, layers)
+        real, of_real = fake, features
+        if rules.objective.paired or layers:
+            with nullcontext() if rules.objective.paired else torch.no_grad():
+                real, of_real = self._judge(samples["real"], "real", noise, layers)
         # The objective and the penalties that are due
         loss = own = over(rules.objective.generator, real, fake)
-        update = Update(self.G, samples, {"real": real, "fake": fake}, {}, self.memory, rules.objective)
+        scores, activations = {"real": real, "fake": fake}, {"real": of_real, "fake": features}
+        update = Update(self.G, samples, scores, {}, self.memory, rules.objective, activations, rules.seen_alike)
         terms = {name: self.penalties[name].value(update) for name in weights}
         for name, term in terms.items():
             loss = loss + weights[name] * term
         absent = torch.full_like(own, torch.nan)
         return loss, torch.stack([own, *(terms.get(name, absent) for name in self.penalties)]).detach()
 
+    def _judge(
+        self, samples: Samples, name: str, noise: Mapping[str, Tensor], layers: bool
+    ) -> tuple[Scores, Sequence[Tensor]]:
+        """D's scores of samples, and its activations if `layers`."""
+        (D,), (x, y) = self._frozen, samples
+        x = augmented(x, name, self.rules, noise, self.memory)
+        if layers:
+            scores, features = D.scores_and_features(x, y)
+            return as_scores(scores), features
+        return as_scores(D(x, y)), ()
+
 
 CRITIC_STATISTICS = ("loss/D", "score/real", "score/fake", "sign/real")
 
 
-class Game:
+class Game(Descent):
     """The two losses, wrapped for the ranks once, and the step that plays one round."""
 
     def __init__(
@@ -187,13 +201,13 @@ class Game:
         accumulate: int = 1,
         averaging: Averaging = USUAL,
     ) -> None:
+        super().__init__(ranks.device, precision, accumulate)
         G, D = players.G.net, players.D.net
         for net in (G, D):
             synchronise(net, ranks.gradients)
-        self.rules, self.ranks, self.accumulate = rules, ranks, accumulate
+        self.rules, self.ranks = rules, ranks
         self.critic_loss = ranks.distributed(CriticLoss(D, rules, players.memory), averaging)
         self.generator_loss = ranks.distributed(GeneratorLoss(G, D, rules, players.memory), averaging)
-        self.autocast = autocast(ranks.device, precision)
         terms_D, terms_G = ([f"penalty/{name}" for name in rules.penalties_of(player)] for player in ("D", "G"))
         self.statistics = (*CRITIC_STATISTICS, *terms_D, "grad_norm/D", "loss/G", *terms_G, "grad_norm/G")
         """Names of what `step` returns, in its order."""
@@ -204,8 +218,10 @@ class Game:
         wanted: dict[str, Noise] = {}
         if (augmentation := self.rules.augmentation) is not None:
             uniforms = Noise("uniform", lambda sample: (augmentation.uniforms,))
-            seen = ["fake"] if player == "G" and not self.rules.objective.paired else ["real", "fake"]
-            wanted = {f"augment_{name}": uniforms for name in seen}
+            wanted = {"augment_fake": uniforms}
+            looks_at_reals = self.rules.objective.paired or any(PENALTIES[name].features for name in due)
+            if player == "D" or looks_at_reals:
+                wanted = {"augment_real": uniforms} | wanted
         of_player = self.rules.penalties_of(player)
         for name in due:
             wanted |= of_player[name].noise
@@ -229,33 +245,18 @@ class Game:
         critics = []
         for (x, y, noise), (z, y_fake, _), weights in zip(reals, for_D, now.weights_D, strict=True):
             with torch.no_grad(), self.autocast():
-                x_fake = torch.cat([G.net(*part) for part in self._parts(z, y_fake)]).to(x.dtype)
+                x_fake = torch.cat([G.net(*part) for part in self.parts(z, y_fake)]).to(x.dtype)
             iterate(D.net)
-            critic = self._descend(D, self.critic_loss, self._parts(x, y, x_fake, y_fake, noise), weights)
+            critic = self.descend(D, self.critic_loss, self.parts(x, y, x_fake, y_fake, noise), weights)
             D.clip(now.clip)
             self._remember(players, critic)
             critics.append(critic)
         z, y_fake, noise = for_G
-        parts = self._parts(z, y_fake, reals[-1].x, reals[-1].y, noise)
+        parts = self.parts(z, y_fake, reals[-1].x, reals[-1].y, noise)
         with D.frozen():
-            generator = self._descend(G, self.generator_loss, parts, now.weights_G)
+            generator = self.descend(G, self.generator_loss, parts, now.weights_G)
         players.average(now.beta)
         return torch.cat([torch.stack(critics).nanmean(0), generator])
-
-    def _descend(
-        self, player: Player, loss_of: nn.Module, parts: list[tuple[Any, ...]], weights: Mapping[str, Number]
-    ) -> Tensor:
-        """One update of `player` on the mean loss over `parts`; returns (statistics..., gradient norm)."""
-        player.optimizer.zero_grad()
-        sums: list[Tensor] = []
-        for i, part in enumerate(parts):
-            with on_the_last(loss_of, i + 1 == len(parts)):
-                with self.autocast():
-                    loss, statistics = loss_of(*part, weights)
-                player.scaler.scale(loss / len(parts)).backward()
-            sums.append(statistics)
-        norm = player.update()
-        return torch.cat([torch.stack(sums).mean(0).float(), norm.float()[None]])
 
     def _remember(self, players: Players, critic: Tensor) -> None:
         """Update the memory of penalties and adaptive augmentation from D's global-batch scores, on the device."""
@@ -270,24 +271,6 @@ class Game:
             state = players.memory["augment"]
             state.copy_(adapt(state, sign, rules.batch, rules.target, rules.speed_kimg))
 
-    def _parts(self, *values: Any) -> list[tuple[Any, ...]]:
-        """Split into micro-batches: each tensor, also inside mappings, in `accumulate` equal chunks."""
-        return list(zip(*(chunks(value, self.accumulate) for value in values), strict=True))
-
-
-def chunks(value: Tensor | Mapping[str, Tensor] | None, parts: int) -> list[Any]:
-    """A tensor, or a mapping of tensors, split into `parts` equal parts; `parts` times None for None."""
-    if value is None:
-        return [None] * parts
-    if isinstance(value, Tensor):
-        return list(value.chunk(parts))
-    return [{name: tensor.chunk(parts)[i] for name, tensor in value.items()} for i in range(parts)]
-
-
-def on_the_last(loss_of: nn.Module, last: bool) -> AbstractContextManager[None]:
-    """A context for a micro-batch's backward pass: ranks average gradients only in the last one."""
-    return loss_of.no_sync() if isinstance(loss_of, DistributedDataParallel) and not last else nullcontext()
-
 
 def augmented(x: Tensor, name: str, rules: Rules, noise: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> Tensor:
     """The images as D sees them. Real and generated ones are both augmented: else G would learn the augmentation."""
@@ -295,9 +278,3 @@ def augmented(x: Tensor, name: str, rules: Rules, noise: Mapping[str, Tensor], m
         return x
     x = at_least_float32(x)
     return rules.augmentation.apply(x, noise[f"augment_{name}"], memory["augment"][0])
-
-
-def autocast(device: torch.device, precision: str) -> Callable[[], torch.autocast]:
-    """A context that runs networks in `precision`; without effect for fp32 and fp64."""
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    return lambda: torch.autocast(device.type, dtype, enabled=dtype is not None)

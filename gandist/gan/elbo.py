@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gandist.distributed.averaging import USUAL, Averaging
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Latents, Reals, Scheduled, autocast, chunks, on_the_last
+from gandist.gan.adversarial import Latents, Reals, Scheduled
+from gandist.gan.descent import Descent, on_the_last
 from gandist.gan.networks.norms import synchronise
 from gandist.gan.networks.vae import ElboLoss
 from gandist.gan.penalties import Noise
@@ -20,7 +21,7 @@ ELBO = "elbo"
 """Its name in `game.objective`. The weight of the penalty `kl` is its beta."""
 
 
-class Elbo:
+class Elbo(Descent):
     """The one loss, wrapped for the ranks once, and its step. The loop uses it as a `Game`."""
 
     statistics = ("loss/D", "grad_norm/D", "loss/G", "grad_norm/G")
@@ -34,10 +35,10 @@ class Elbo:
         accumulate: int = 1,
         averaging: Averaging = USUAL,
     ) -> None:
+        super().__init__(ranks.device, precision, accumulate)
         for net in (players.G.net, players.D.net):
             synchronise(net, ranks.gradients)
         self.loss = ranks.distributed(ElboLoss(players.G.net, players.D.net), averaging)
-        self.autocast, self.accumulate = autocast(ranks.device, precision), accumulate
 
     def noise_for(self, player: str, due: Iterable[str] = ()) -> dict[str, Noise]:
         """No extra noise: the codes are sampled with the latents that the loop draws for D's fakes."""
@@ -55,7 +56,7 @@ class Elbo:
             player.optimizer.zero_grad()
         (x, y, _), eps = reals[0], for_D[0].z
         beta = now.weights_G.get("kl", 1.0)
-        parts = list(zip(*(chunks(value, self.accumulate) for value in (x, y, eps)), strict=True))
+        parts = self.parts(x, y, eps)
         sums = []
         for i, part in enumerate(parts):
             with on_the_last(self.loss, i + 1 == len(parts)):

@@ -1,6 +1,6 @@
 """Terms added to the players' losses, by name, and D's slope, which most of them use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.judged import judged
+from gandist.gan.networks.norms import at_least_float32
 from gandist.gan.networks.tape import is_piecewise_linear
 from gandist.gan.objectives import Objective
 from gandist.gan.scores import Scores, as_scores, of_sample, over
@@ -42,6 +43,10 @@ class Update(NamedTuple):
     memory: Mapping[str, Tensor]
     """State that penalties keep between updates."""
     objective: Objective
+    features: Mapping[str, Sequence[Tensor]] = {}
+    """D's activations for `real` and `fake`, layer by layer; only in G's update."""
+    seen_alike: Callable[[Tensor, Tensor], Tensor] | None = None
+    """Distance () of two batches of samples (N, ...) by the features of the network `game.perceptual`."""
 
 
 NamedSamples = Mapping[str, Samples]
@@ -70,6 +75,12 @@ class Penalty(NamedTuple):
     """Whether it requires a condition y."""
     method: str = ""
     """Name of the method that the player's network must have."""
+    compares: bool = False
+    """Whether it compares each fake with the real sample beside it, whose condition it must then have."""
+    features: bool = False
+    """G only: whether it needs D's activations."""
+    perceptual: bool = False
+    """Whether it needs the network `game.perceptual`."""
 
 
 Way = Literal["auto", "linear", "jvp", "double"]
@@ -171,6 +182,26 @@ def _kl(update: Update) -> Tensor:
     return divergence
 
 
+def _difference(update: Update) -> Tensor:
+    """Fake minus real (N, ...), in float32 or wider."""
+    fake, real = (at_least_float32(update.samples[name].x) for name in ("fake", "real"))
+    return fake - real
+
+
+def _feature_matching(update: Update) -> Tensor:
+    pairs = zip(update.features["fake"], update.features["real"], strict=True)
+    layers = [(at_least_float32(fake) - at_least_float32(real)).abs().mean() for fake, real in pairs]
+    return torch.stack(layers).mean()
+
+
+def _perceptual(update: Update) -> Tensor:
+    assert update.seen_alike is not None
+    return update.seen_alike(update.samples["fake"].x, update.samples["real"].x)
+
+
+CHARBONNIER_EPSILON = 1e-3
+"""In images from -1 to 1."""
+
 PENALTIES: dict[str, Penalty] = {
     # R1 and R2: gamma/2 E |grad D|^2 at real and at generated images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9).
     "r1": Penalty("D", lambda update: update.slopes["real"].mean() / 2, slopes=("real",)),
@@ -200,4 +231,14 @@ PENALTIES: dict[str, Penalty] = {
     # KL(N(mu(y), sigma(y)) || N(0, I)) of the Gaussian from which G samples its condition (Zhang et al. 2017,
     # arXiv:1612.03242, eq. 2), or a VAE its code (Kingma & Welling 2014, arXiv:1312.6114).
     "kl": Penalty("G", _kl, method="kl"),
+    # The mean absolute error to the target (Isola et al. 2017, arXiv:1611.07004, eq. 3).
+    "l1": Penalty("G", lambda update: _difference(update).abs().mean(), compares=True),
+    # Its smooth form, sqrt(d^2 + epsilon^2) (Lai et al. 2017, arXiv:1704.03915, eq. 3).
+    "charbonnier": Penalty(
+        "G", lambda update: (_difference(update).square() + CHARBONNIER_EPSILON**2).sqrt().mean(), compares=True
+    ),
+    # Feature matching: D's layers answer alike (Wang et al. 2018, arXiv:1711.11585, eq. 4), averaged over the layers.
+    "features": Penalty("G", _feature_matching, compares=True, features=True),
+    # A trained network's layers answer alike (Johnson et al. 2016, arXiv:1603.08155).
+    "perceptual": Penalty("G", _perceptual, compares=True, perceptual=True),
 }  # fmt: skip

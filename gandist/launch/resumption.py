@@ -4,6 +4,7 @@ import logging
 from typing import Any, Literal
 
 from gandist.config import extensions
+from gandist.config.methods import check_perceptual
 from gandist.config.run import RunConfig, completed, differences
 from gandist.data import dataset
 from gandist.errors import CheckpointError, ConfigError, DataError
@@ -38,6 +39,7 @@ def prepare(config: RunConfig, resume: Resume) -> Checkpoints:
     """
     index = dataset.open_index(config)
     check_evaluation(config, index)
+    check_perceptual(config)
     check_trackers(config)
     root = run_root(config)
     if resume == "never":

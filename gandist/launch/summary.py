@@ -80,6 +80,8 @@ def describe(config: RunConfig) -> str:
         z = torch.empty(1, latents_of(config))
         condition = condition_of(config)
         y = condition.to_network(torch.from_numpy(condition.made_up(1, np.random.default_rng(0))).to("meta"))
+        if shape.y:
+            y = torch.empty(1, *shape.y)
         x = torch.empty(1, *medium_of(config).network_shape)
         tables = [table("G", G, z, y), table("D", D, x, y)]
     low, high = workers(config)

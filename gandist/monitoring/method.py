@@ -7,6 +7,7 @@ from gandist.config.run import RunConfig
 from gandist.config.sample import medium_of
 from gandist.gan.elbo import ELBO
 from gandist.gan.objectives import OBJECTIVES
+from gandist.gan.supervised import NONE
 from gandist.monitoring.health import LIMITS, Method
 
 TUNED_AT = 32 * 32
@@ -18,6 +19,8 @@ def method_of(config: RunConfig) -> Method:
     values = math.prod(medium_of(config).network_shape) / TUNED_AT
     if config.game.objective == ELBO:
         return _of_elbo(values, latents_of(config))
+    if config.game.objective == NONE:
+        return Method(centred=False)
     objective = OBJECTIVES[config.game.objective]
     return Method(objective.centred, dict.fromkeys(LIMITS, values**objective.grows))
 

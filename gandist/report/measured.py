@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from gandist.cli.text import number
 from gandist.report.recorded import RecordedRun
-from gandist.run.evaluations import COMPARABLE, Evaluation, best, distance
+from gandist.run.evaluations import COMPARABLE, Evaluation, best, score
 
 CellsByRow = dict[str, list[str]]
 """Cells by row."""
@@ -56,10 +56,10 @@ def standing(run: RecordedRun) -> dict[str, str]:
         rows = [{key: row[key] for key in row if key.startswith("quality/")} for row in run.rows]
         last = {key: value for row in rows for key, value in row.items() if isinstance(value, int | float)}
         return {key.removeprefix("quality/"): number(value) for key, value in last.items()}
-    (name, now), first = distance(run.evaluations[-1]), _best(run.evaluations)
+    (name, now), first = score(run.evaluations[-1]), _best(run.evaluations)
     seen = first["images_seen"]
     kept = "" if seen in run.checkpoints else ", not kept"
-    return {name: number(now), "Best checkpoint": f"{seen:,} images{kept}: {number(distance(first)[1])}"}
+    return {name: number(now), "Best checkpoint": f"{seen:,} images{kept}: {number(score(first)[1])}"}
 
 
 def _best(evaluations: list[Evaluation]) -> Evaluation:

@@ -17,7 +17,7 @@ from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_run
 from gandist.storage.remote import filesystem
 from gandist.storage.storage import Storage
-from gandist.training.outputs import ROWS
+from gandist.training.grid import ROWS
 
 MOST_GRIDS = 24
 GAP_S = 2.0

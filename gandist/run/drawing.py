@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gandist.distributed.ranks import pick_device
-from gandist.run.trained import BATCH, Trained
+from gandist.run.trained import BATCH, Conditions, Trained
 
 AHEAD = 2
 """Batches that each device draws ahead of the consumer."""
@@ -27,7 +27,7 @@ def devices_of(choice: str) -> list[torch.device]:
 
 
 def drawn(
-    trained: Trained, z: Tensor, y: Tensor | None = None, devices: Sequence[torch.device] = ()
+    trained: Trained, z: Tensor, y: Conditions | None = None, devices: Sequence[torch.device] = ()
 ) -> Generator[np.ndarray, None, None]:
     """Samples of G for latents and conditions, in order: rows of the medium in batches of BATCH; the last may be
     smaller.

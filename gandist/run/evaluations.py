@@ -1,13 +1,14 @@
 """The evaluations of a run: `evaluations.jsonl` on its storage, one line per evaluation with its protocol."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gandist.run.progress import RunLog, decode
 from gandist.storage.storage import Storage
 
 FILE = "evaluations.jsonl"
-COMPARABLE = ("extractor", "extractor_sha256", "n_real", "n_fake", "resize", "real_fingerprint", "seed")
+COMPARABLE = ("extractor", "extractor_sha256", "n_real", "n_fake", "resize", "real_fingerprint", "seed", "best_by")
 """Protocol keys that must be equal for two evaluations to be comparable."""
 
 Evaluation = dict[str, Any]
@@ -20,11 +21,19 @@ class Result(NamedTuple):
     measures: dict[str, float]
     images_seen: int
     protocol: dict[str, Any]
+    baselines: Mapping[str, dict[str, float]] = {}
+    """The same measures of what needs no learning, such as bicubic enlargement, by name; the best first."""
 
     def plain(self) -> Evaluation:
         """As for JSON: a value that is not finite, such as the error of a single estimate, becomes None."""
-        measures = {name: value if math.isfinite(value) else None for name, value in self.measures.items()}
-        return {"images_seen": self.images_seen, "measures": measures, "protocol": self.protocol}
+        found: Evaluation = {"images_seen": self.images_seen, "measures": _finite(self.measures)}
+        if self.baselines:
+            found["baselines"] = {name: _finite(measures) for name, measures in self.baselines.items()}
+        return {**found, "protocol": self.protocol}
+
+
+def _finite(measures: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in measures.items()}
 
 
 def read(storage: Storage) -> list[Evaluation]:
@@ -32,19 +41,31 @@ def read(storage: Storage) -> list[Evaluation]:
     return decode(storage.read_bytes(FILE) or b"")
 
 
-def distance(evaluation: Evaluation) -> tuple[str, float]:
-    """Name and value of the Fréchet distance that selects the best checkpoint; infinite if it was not finite."""
-    name, value = next(iter(evaluation["measures"].items()))
-    return name, float("inf") if value is None else value
+HIGHER = ("psnr", "ssim", "is", "precision", "recall", "density", "coverage")
+"""Measures of which higher values are better; the first word of their names."""
+
+
+def score(evaluation: Evaluation) -> tuple[str, float]:
+    """Name and value of the measure that selects the best checkpoint: `eval.best`, else the Fréchet distance, which
+    comes first. The worst value if it was not finite."""
+    measures = evaluation["measures"]
+    name = evaluation["protocol"].get("best_by") or next(iter(measures))
+    value = measures.get(name)
+    return name, (-math.inf if is_higher_better(name) else math.inf) if value is None else value
+
+
+def is_higher_better(name: str) -> bool:
+    return name.partition("_")[0] in HIGHER
 
 
 def best(evaluations: list[Evaluation]) -> int | None:
-    """Images seen at the smallest Fréchet distance, among evaluations comparable with the newest one."""
+    """Images seen at the best `score`, among evaluations comparable with the newest one."""
     if not evaluations:
         return None
-    newest = evaluations[-1]["protocol"]
+    newest, (name, _) = evaluations[-1]["protocol"], score(evaluations[-1])
     like = [each for each in evaluations if all(each["protocol"].get(k) == newest.get(k) for k in COMPARABLE)]
-    return int(min(like, key=lambda each: distance(each)[1])["images_seen"])
+    sign = -1 if is_higher_better(name) else 1
+    return int(min(like, key=lambda each: sign * score(each)[1])["images_seen"])
 
 
 class Evaluations:

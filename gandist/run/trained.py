@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gandist.cli.arguments import BEST
 from gandist.conditions.condition import Condition
+from gandist.conditions.sample import OfSample
 from gandist.config import extensions
 from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig, parse, validate
@@ -26,11 +27,16 @@ from gandist.gan.networks import NETWORKS
 from gandist.gan.players import Players, load_weights
 from gandist.media.medium import Medium
 from gandist.run import checkpoint, evaluations
+from gandist.run.examples import ExampleConditions, open_examples
 from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage
 
 BATCH = 25
 """Samples per batch of G, always: on a CPU larger batches are no faster, and a small draw finishes sooner."""
+
+
+Conditions = Tensor | ExampleConditions
+"""Conditions (N, ...) that can be indexed."""
 
 
 @cache
@@ -73,13 +79,24 @@ class Trained:
         return torch.from_numpy(z).to(self.device) * truncation
 
     def conditions(self, n: int, seed: int = 0) -> Tensor | None:
-        """Random conditions (n, ...): classes, or captions of training samples; None for an unconditional G.
+        """Random classes, or captions of training samples (n, ...); None for an unconditional G.
 
         Raises:
             DataError: the training set is needed and cannot be read.
         """
         found = self.condition.any(n, philox(seed, "sample/y"), lambda: dataset.open_index(self.config))
         return None if found is None else self.told(found)
+
+    def random_conditions(self, n: int, seed: int = 0) -> Conditions | None:
+        """As `conditions`, or made of random training samples if G is given samples.
+
+        Raises:
+            DataError: the training set is needed and cannot be read.
+        """
+        if not isinstance(self.condition, OfSample):
+            return self.conditions(n, seed)
+        examples = open_examples(self.config, self.device)
+        return ExampleConditions(examples, philox(seed, "sample/y").integers(examples.n, size=n))
 
     def told(self, stored: np.ndarray) -> Tensor | None:
         """Stored conditions (n, ...) in the form that G takes."""
@@ -92,7 +109,7 @@ class Trained:
         return [captions[number] or "" for number in numbers]
 
     @torch.no_grad()
-    def samples(self, z: Tensor, y: Tensor | None) -> np.ndarray:
+    def samples(self, z: Tensor, y: Conditions | None) -> np.ndarray:
         """G's samples for latents and conditions, as rows of the medium (n, *row.shape).
 
         The first samples are the same, bit for bit, regardless of those that follow.
@@ -108,7 +125,7 @@ class Trained:
 
     def draw(self, n: int, seed: int = 0) -> np.ndarray:
         """n random samples, as rows of the medium (n, *row.shape)."""
-        return self.samples(self.latents(n, seed), self.conditions(n, seed))
+        return self.samples(self.latents(n, seed), self.random_conditions(n, seed))
 
     def on(self, device: torch.device) -> Self:
         """A copy on another device."""

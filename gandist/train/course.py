@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from gandist.cli.text import number
 from gandist.config import checks
 from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of
@@ -87,10 +88,10 @@ def found(storage: Storage, has_report: bool) -> Iterator[str]:
     """The results of a run and the places of its files, one line each."""
     if measured := evaluations.read(storage):
         newest, best = measured[-1], evaluations.best(measured)
-        name, value = evaluations.distance(newest)
-        lowest = next(evaluations.distance(each)[1] for each in measured if each["images_seen"] == best)
-        since = "its best" if best == newest["images_seen"] else f"its best: {lowest:.2f} at {best:,} images"
-        yield f"{name} {value:.2f} at {newest['images_seen']:,} images ({since})"
+        name, value = evaluations.score(newest)
+        at_best = next(evaluations.score(each)[1] for each in measured if each["images_seen"] == best)
+        since = "its best" if best == newest["images_seen"] else f"its best: {number(at_best)} at {best:,} images"
+        yield f"{name} {number(value)} at {newest['images_seen']:,} images ({since})"
     names = {"pictures": "samples", "metrics": METRICS_FILE, "checkpoints": FOLDER}
     names |= {"report": REPORT} if has_report else {}
     for what, name in names.items():

@@ -1,22 +1,21 @@
 """Inputs of a step: real samples and conditions on the device, latents, noise, and the scheduled numbers."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gandist.config.methods import latents_of
+from gandist.config.methods import AnyGame, latents_of
 from gandist.config.run import RunConfig
-from gandist.config.sample import condition_of, medium_of
+from gandist.config.sample import condition_of, medium_of, rows_of
 from gandist.config.schedule import Ramp, ema_beta, peak, value_at
 from gandist.data.index import Index
 from gandist.data.resident import RawBatch
 from gandist.distributed.randomness import Draws
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Game, Latents, Reals, Scheduled
-from gandist.gan.elbo import Elbo
+from gandist.gan.adversarial import Latents, Reals, Scheduled
 from gandist.gan.penalties import PENALTIES, Noise
 from gandist.gan.players import Players
 
@@ -31,14 +30,14 @@ class Inputs:
     captured step makes its own inputs.
     """
 
-    def __init__(self, config: RunConfig, ranks: Ranks, conditions: np.ndarray, game: Game | Elbo) -> None:
+    def __init__(self, config: RunConfig, ranks: Ranks, conditions: np.ndarray, game: AnyGame) -> None:
         """`conditions` are those of all real samples in stored form; the fakes' conditions may be drawn from them."""
         self.config, self.ranks, self.conditions = config, ranks, conditions
         self.stored = torch.tensor(conditions, device=ranks.device)
         self.draws = Draws(config.run.seed, ranks.device, ranks.rank, ranks.world_size)
         self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
         self.latents, self.game = latents_of(config), game
-        self.medium, self.condition = medium_of(config), condition_of(config)
+        self.medium, self.rows, self.condition = medium_of(config), rows_of(config), condition_of(config)
 
     def due(self, seen: int) -> Due:
         """The penalties due in the step at `seen` images, by their intervals in updates of their player."""
@@ -79,24 +78,22 @@ class Inputs:
         self._schedule(players, lr_G, lr_D, beta2, p)
         weight_of = dict(zip(self.config.game.penalties, (weight.to(self.dtype) for weight in weights), strict=True))
         *of_D, of_G = ({name: weight_of[name] for name in names} for names in due)
+        reals = [self._reals(part, due[sub], seen, sub) for sub, part in enumerate(raw)]
         return (
-            [self._reals(part, due[sub], seen, sub) for sub, part in enumerate(raw)],
-            [self._latents("D", (), seen, sub) for sub in range(len(raw))],
-            self._latents("G", due[-1], seen, 0),
+            reals,
+            [self._latents("D", (), seen, sub, real.y) for sub, real in enumerate(reals)],
+            self._latents("G", due[-1], seen, 0, reals[-1].y),
             Scheduled(beta, of_D, of_G, clip.to(self.dtype) if peak(self.config.game.clip) > 0 else None),
         )
 
     def of_samples(self, rows: int, columns: int) -> tuple[Tensor, Tensor | None]:
         """Fixed latents and conditions of a run's grid of samples, one condition per row."""
-        z = self.draws.fixed_normal("samples", (rows * columns, self.latents)).to(self.dtype)
         stored = self.condition.of_samples(self.config.run.seed, rows, columns, self.conditions)
-        return z, None if stored is None else self._condition(stored)
+        return self.fixed_latents("samples", rows * columns), None if stored is None else self._condition(stored)
 
-    def of_probe(self, rows: np.ndarray, conditions: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Real samples (N, ...) for a `Probe`, with fixed latents and the samples' conditions."""
-        x = self.medium.to_network(torch.from_numpy(rows).to(self.ranks.device), dtype=self.dtype)
-        z = self.draws.fixed_normal("probe", (len(rows), self.latents)).to(self.dtype)
-        return x, z, self._condition(torch.from_numpy(conditions))
+    def fixed_latents(self, purpose: str, n: int) -> Tensor:
+        """The same latents (n, latents) during the whole run."""
+        return self.draws.fixed_normal(purpose, (n, self.latents)).to(self.dtype)
 
     def sample_rows(self, most: int) -> int:
         """Number of rows in the run's grid of samples: one per condition, at most `most`."""
@@ -118,16 +115,22 @@ class Inputs:
 
     def _reals(self, raw: RawBatch, due: Iterable[str], seen: Tensor, sub: int) -> Reals:
         uniforms = {
-            name: self.draws.uniform(name, seen, sub, (self.config.train.batch,)) for name in self.medium.uniforms
+            name: self.draws.uniform(name, seen, sub, (self.config.train.batch,)) for name in self.rows.uniforms
         }
-        x = self.medium.to_network(raw.rows, uniforms, self.dtype)
-        return Reals(x, self._condition(raw.conditions), self._noise("D", due, seen, sub))
+        x = self.rows.to_network(raw.rows, uniforms, self.dtype)
+        numbers = self._drawn("condition", self.condition.noise(), seen, sub)
+        x, y = self.condition.of_reals(x, raw.conditions, numbers, self.dtype)
+        return Reals(x, y, self._noise("D", due, seen, sub))
 
-    def _latents(self, player: str, due: Iterable[str], seen: Tensor, sub: int) -> Latents:
+    def _latents(self, player: str, due: Iterable[str], seen: Tensor, sub: int, y_real: Tensor | None) -> Latents:
+        """Latents with conditions of their own, or with those of the real samples beside them."""
         batch = self.config.train.batch
         z = self.draws.normal(f"fakes/{player}/z", seen, sub, (batch, self.latents)).to(self.dtype)
-        stored = self.condition.of_fakes(self.draws, f"fakes/{player}/y", seen, sub, batch, self.stored)
-        y = None if stored is None else self._condition(stored)
+        if self.condition.pairing == "same_sample":
+            y = y_real
+        else:
+            stored = self.condition.of_fakes(self.draws, f"fakes/{player}/y", seen, sub, batch, self.stored)
+            y = None if stored is None else self._condition(stored)
         return Latents(z, y, self._noise("G", due, seen, sub) if player == "G" else {})
 
     def _condition(self, stored: Tensor) -> Tensor | None:
@@ -135,10 +138,13 @@ class Inputs:
 
     def _noise(self, player: str, due: Iterable[str], seen: Tensor, sub: int) -> dict[str, Tensor]:
         """Random numbers for the augmentation and for the penalties due in an update."""
+        return self._drawn(player, self.game.noise_for(player, due), seen, sub)
+
+    def _drawn(self, purpose: str, wanted: Mapping[str, Noise], seen: Tensor, sub: int) -> dict[str, Tensor]:
         batch, sample = self.config.train.batch, self.medium.network_shape
 
         def draw(name: str, noise: Noise) -> Tensor:
             drawn = self.draws.normal if noise.kind == "normal" else self.draws.uniform
-            return drawn(f"{player}/{name}", seen, sub, (batch, *noise.shape(sample))).to(self.dtype)
+            return drawn(f"{purpose}/{name}", seen, sub, (batch, *noise.shape(sample))).to(self.dtype)
 
-        return {name: draw(name, noise) for name, noise in self.game.noise_for(player, due).items()}
+        return {name: draw(name, noise) for name, noise in wanted.items()}

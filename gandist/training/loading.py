@@ -22,6 +22,7 @@ from gandist.evaluation.evaluator import Evaluator
 from gandist.gan.players import Players
 from gandist.monitoring import signals
 from gandist.run.checkpoint import Checkpoints
+from gandist.run.examples import Examples, open_examples
 from gandist.run.trained import take_stage_1
 
 log = logging.getLogger("gandist")
@@ -99,8 +100,12 @@ class Loaded:
     players: Players
     index: Index
     batches: Batches
-    probed: tuple[np.ndarray, np.ndarray]
-    """Rows of real samples (N, ...) to compare G's variety with, and their conditions (N, ...)."""
+    examples: Examples
+    """The set's samples with their conditions."""
+    probed: np.ndarray
+    """Numbers of the samples (N,) to compare G's variety with."""
+    shown: Examples
+    """The samples that a grid shows, if it shows any: those that the run is measured with."""
     evaluator: Evaluator
 
 
@@ -122,13 +127,17 @@ def load(config: RunConfig, ranks: Ranks, checkpoints: Checkpoints, resume: str,
     samples = dataset.open_set(config, index)
     first = dataset.order_of(config, index).take(0, min(signals.CANDIDATES, index.n))
     labels = condition_of(config).labels(index.labels[first])
-    probed = samples.gather(first[signals.chosen(labels, len(first))])
+    probed = first[signals.chosen(labels, len(first))]
+    examples = shown = Examples(config, samples, ranks.device)
+    if config.eval.data is not None:
+        with dataset.told_as("eval.data:"):
+            shown = open_examples(dataset.with_images_at(config, config.eval.data), ranks.device)
 
     # Samples last: they take the device memory that the networks leave free
     evaluator = Evaluator(config, ranks)
     batches = Batches(config, ranks, index, samples, players.images_seen)
     closing.callback(batches.close)
-    return Loaded(players, index, batches, probed, evaluator)
+    return Loaded(players, index, batches, examples, probed, shown, evaluator)
 
 
 def _restore(config: RunConfig, checkpoints: Checkpoints, resume: str, players: Players) -> dict[str, Any]:

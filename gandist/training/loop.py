@@ -30,10 +30,11 @@ from gandist.monitoring.telemetry import Silent
 from gandist.run import checkpoint
 from gandist.run.attempt import Attempt
 from gandist.storage.storage import Storage
+from gandist.training.grid import ROWS, grid_of
 from gandist.training.inputs import Inputs
 from gandist.training.loading import Batches, Loaded
 from gandist.training.main_rank import MainRank, OtherRank, claim
-from gandist.training.outputs import ROWS, Outputs
+from gandist.training.outputs import Outputs
 from gandist.training.rounds import Rounds
 from gandist.training.rows import News, Unread
 from gandist.training.serving import serve_metrics
@@ -98,7 +99,7 @@ class Loop:
         players, goal = self.players, images_of(self.config.train.total_kimg)
         # Samples of the untrained G; the first row's time begins after them
         if players.images_seen == 0:
-            self.main_rank.samples(players, self.inputs)
+            self.main_rank.samples(players)
         self.begin_tick()
         self.telemetry.phase("training")
         go_on, ill = "go", ""
@@ -120,7 +121,7 @@ class Loop:
 
             # Samples of the averaged G
             if is_due.samples:
-                self.main_rank.samples(players, self.inputs)
+                self.main_rank.samples(players)
 
             # A checkpoint, unless the run is unhealthy: then roll back, or end without one
             if news.action.kind == "stop":
@@ -285,7 +286,8 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
     inputs = Inputs(config, ranks, condition.stored(index), game)
     rounds = Rounds(config, ranks, players, game, inputs, loaded.batches)
     closing.callback(rounds.close)
-    probe = signals.Probe(*inputs.of_probe(*loaded.probed), inputs.medium.coarse)
+    x, y = loaded.examples.of(loaded.probed)
+    probe = signals.Probe(x, inputs.fixed_latents("probe", len(x)), y, inputs.medium.coarse)
     if ranks.is_main:
         log.info(
             "training run=%s images_seen=%d world_size=%d device=%s precision=%s step=%s threads=%d",
@@ -318,6 +320,7 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
                 encoder=condition.encoder(index),
                 captions=inputs.sample_captions(index, ROWS),
             ),
+            lambda: grid_of(inputs, loaded.shown),
         )
         closing.callback(main_rank.close)
 

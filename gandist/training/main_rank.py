@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gandist.config.run import RunConfig
+from gandist.config.sample import medium_of
 from gandist.errors import OvertakenError
 from gandist.gan.players import Players
 from gandist.monitoring.health import Action, Row, State, Verdict, decide, judge
@@ -17,7 +18,7 @@ from gandist.run import attempt
 from gandist.run.attempt import Attempt
 from gandist.run.evaluations import Result
 from gandist.storage.storage import Storage
-from gandist.training.inputs import Inputs
+from gandist.training.grid import Grid
 from gandist.training.outputs import Outputs
 
 log = logging.getLogger("gandist")
@@ -32,7 +33,7 @@ class OtherRank:
     overtaken = ""
     """Message that a later attempt has taken the run over; "" if none has."""
 
-    def samples(self, players: Players, inputs: Inputs) -> None:
+    def samples(self, players: Players) -> None:
         """Draw the grid of samples; it is written in the background."""
 
     def evaluation(self, result: Result) -> bool:
@@ -83,8 +84,11 @@ class MainRank(OtherRank):
         storage: Storage,
         claimed: Attempt | OvertakenError,
         files: Callable[[Attempt], Outputs],
+        grid: Callable[[], Grid],
     ) -> None:
-        """`claimed` is the result of `claim`; `files` opens the files of an attempt."""
+        """`claimed` is the result of `claim`; `files` opens the files of an attempt; `grid` makes what samples show."""
+        self._medium, self._make_grid = medium_of(config), grid
+        self._grid: Grid | None = None
         self._health, self._method, self._storage = config.health, method_of(config), storage
         self._attempt: Attempt | None = None
         self._outputs: Outputs | None = None
@@ -114,9 +118,11 @@ class MainRank(OtherRank):
             raise OvertakenError(self.overtaken)
         return self._outputs
 
-    def samples(self, players: Players, inputs: Inputs) -> None:
+    def samples(self, players: Players) -> None:
         with self._until_overtaken():
-            self._files.samples(players, inputs)
+            if self._grid is None:
+                self._grid = self._make_grid()
+            self._files.samples(players, self._grid, self._medium)
 
     def evaluation(self, result: Result) -> bool:
         with self._until_overtaken():

@@ -21,9 +21,7 @@ from gandist.run.attempt import Attempt
 from gandist.run.checkpoint import FOLDER, MANIFEST, Writer, names
 from gandist.run.evaluations import Evaluations, Result
 from gandist.run.progress import METRICS_FILE, RunLog, decode, encode, last_images_seen
-from gandist.training.inputs import Inputs
-
-ROWS = COLUMNS = 10
+from gandist.training.grid import Grid
 
 
 class Outputs:
@@ -54,7 +52,6 @@ class Outputs:
         self.trackers = Trackers(config, storage, images_seen, last_images_seen(storage))
         self._open(images_seen)
         self._drawing = Background("samples")
-        self._fixed: tuple[Tensor, Tensor | None] | None = None
         keep_every = config.train.keep_every_kimg
         self.writer = Writer(
             storage,
@@ -93,22 +90,21 @@ class Outputs:
         self.trackers.row(row)
 
     @torch.no_grad()
-    def samples(self, players: Players, inputs: Inputs) -> None:
-        """Write `samples/NNNNNNNN.*`: G_ema on fixed latents, with one class or one caption per row.
+    def samples(self, players: Players, grid: Grid, medium: Medium) -> None:
+        """Write `samples/NNNNNNNN.*`: G_ema on the grid's latents and conditions.
 
         After the samples are drawn, the rest runs in the background. The call first waits for the previous grid.
         """
-        if self._fixed is None:
-            self._fixed = inputs.of_samples(inputs.sample_rows(ROWS), COLUMNS)
-        z, y = self._fixed
-        rows, seen = inputs.medium.from_network(players.G_ema.eval()(z, y)), players.images_seen
+        rows, seen = medium.from_network(players.G_ema.eval()(grid.z, grid.y)), players.images_seen
         copied, arrived = to_host(rows), arrival(rows.device)
-        written = self._drawing.start(lambda: self._write_preview(inputs.medium, copied, arrived, seen))
+        written = self._drawing.start(lambda: self._write_preview(grid, medium, copied, arrived, seen))
         self.trackers.preview(seen, written.result)
 
-    def _write_preview(self, medium: Medium, rows: Tensor, arrived: Callable[[], object], images_seen: int) -> Preview:
+    def _write_preview(
+        self, grid: Grid, medium: Medium, rows: Tensor, arrived: Callable[[], object], images_seen: int
+    ) -> Preview:
         arrived()
-        preview = medium.preview(rows.numpy(), COLUMNS)
+        preview = grid.preview(medium, rows.numpy())
         self.storage.write_bytes(f"samples/{images_seen:08d}{preview.suffix}", preview.content)
         return preview
 

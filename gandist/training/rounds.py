@@ -7,11 +7,10 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from gandist.config.methods import AnyGame
 from gandist.config.run import RunConfig
 from gandist.data.resident import RawBatch
 from gandist.distributed.ranks import Ranks
-from gandist.gan.adversarial import Game
-from gandist.gan.elbo import Elbo
 from gandist.gan.players import Players
 from gandist.training.inputs import Due, Inputs
 from gandist.training.stepper import stepper
@@ -44,7 +43,7 @@ class Rounds:
         config: RunConfig,
         ranks: Ranks,
         players: Players,
-        game: Game | Elbo,
+        game: AnyGame,
         inputs: Inputs,
         reals: Reals,
     ) -> None:

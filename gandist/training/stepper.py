@@ -7,17 +7,17 @@ from collections.abc import Callable
 import torch.distributed as dist
 from torch import Tensor
 
+from gandist.config.methods import AnyGame
 from gandist.config.run import RunConfig
 from gandist.distributed.captured import WARM_UP, WARM_UP_DDP, Eager, captured
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Game
-from gandist.gan.elbo import Elbo
 from gandist.gan.players import Players
 
 log = logging.getLogger("gandist")
 
 
-def stepper(config: RunConfig, step: Callable[..., Tensor], game: Game | Elbo, players: Players, ranks: Ranks) -> Eager:
+def stepper(config: RunConfig, step: Callable[..., Tensor], game: AnyGame, players: Players, ranks: Ranks) -> Eager:
     """The step as `config.step` requests it, or eagerly if that is impossible; the log says why.
 
     Args:
@@ -44,7 +44,7 @@ def stepper(config: RunConfig, step: Callable[..., Tensor], game: Game | Elbo, p
     return found
 
 
-def compile_networks(game: Game | Elbo, players: Players) -> None:
+def compile_networks(game: AnyGame, players: Players) -> None:
     """Let torch.compile fuse the networks; D only if no penalty differentiates it twice or in forward mode."""
     slopes = isinstance(game, Game) and any(penalty.slopes for penalty in game.rules.penalties_of("D").values())
     if slopes:

@@ -12,6 +12,7 @@ import yaml
 from ray import tune
 
 from gandist.config import extensions
+from gandist.config.methods import check_perceptual
 from gandist.config.run import leaves
 from gandist.data import dataset
 from gandist.errors import ConfigError, RunError
@@ -65,6 +66,7 @@ def drive(plan: Plan, resume: Resume) -> int:
     """
     base = plan.base
     check_evaluation(base, dataset.open_index(base))
+    check_perceptual(base)
     storage, started = prepare(plan, resume)
     os.environ.update(ENVIRONMENT | dict(os.environ))
     connect(math.ceil(workers_of(base) * base.launch.resources.get("CPU", 1)), log_to_driver=False)

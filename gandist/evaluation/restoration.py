@@ -1,0 +1,118 @@
+"""Measures of a G that is given a sample: its outputs beside their targets, and what needs no learning beside both."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gandist.conditions.sample import OfSample
+from gandist.distributed.ranks import Ranks
+from gandist.evaluation.extractors import Extractor
+from gandist.evaluation.features import Seen, look_together
+from gandist.evaluation.fidelity import Sums, l1_within, psnr, ssim, ssim_within
+from gandist.evaluation.statistics import Moments, distance_of
+from gandist.gan.perceptual import Features
+from gandist.run.examples import Examples
+from gandist.run.trained import Trained
+
+N_VARIETY = 1000
+"""Number of conditions of which two outputs each are compared."""
+
+Made = Callable[[np.ndarray, Tensor], Tensor]
+"""(positions, their conditions) -> outputs (N, ...), 8-bit values in the networks' range."""
+
+
+class Restored(NamedTuple):
+    """Outputs beside their targets."""
+
+    measures: dict[str, float]
+    seen: Seen
+    """The extractor's view of the outputs, on the main rank."""
+
+
+class Restoration:
+    """Compares outputs with their targets, on all ranks; the main rank gets the results."""
+
+    def __init__(
+        self, examples: Examples, numbers: np.ndarray, extractor: Extractor, perceptual: Features, ranks: Ranks
+    ) -> None:
+        """`numbers`: those of the real samples, in the order of their features."""
+        assert isinstance(examples.condition, OfSample)
+        self.examples, self.numbers, self.extractor, self.ranks = examples, numbers, extractor, ranks
+        self.perceptual, self.medium, self.maker = perceptual, examples.medium, examples.condition.maker
+        self.masked = examples.condition.masked
+        self._floors: dict[tuple[int, str], Restored] = {}
+
+    def of(self, trained: Trained, z: Tensor) -> Restored:
+        """G's outputs for the first len(z) samples."""
+
+        def made(at: np.ndarray, y: Tensor) -> Tensor:
+            rows = trained.samples(z[at], y)
+            return self.medium.to_network(torch.from_numpy(rows).to(self.ranks.device))
+
+        return self._compare(made, len(z))
+
+    def floors(self, n: int) -> dict[str, Restored]:
+        """What needs no learning, by name, best first; computed once."""
+        sample = self.medium.network_shape
+        _, y = self.examples.of(self.numbers[:1])
+        assert y is not None
+        for name in self.maker.floors(y, sample):
+            if (n, name) not in self._floors:
+
+                def made(at: np.ndarray, y: Tensor, name: str = name) -> Tensor:
+                    rows = self.medium.from_network(self.maker.floors(y, sample)[name])
+                    return self.medium.to_network(rows)
+
+                self._floors[n, name] = self._compare(made, n)
+        return {name: restored for (count, name), restored in self._floors.items() if count == n}
+
+    def measures_of(self, restored: Restored, real: Moments) -> dict[str, float]:
+        """Fidelity and Fréchet distance, on the main rank."""
+        return {self.extractor.distance: distance_of(real, restored.seen.moments), **restored.measures}
+
+    @torch.no_grad()
+    def variety(self, trained: Trained, z: Tensor, z_other: Tensor) -> float:
+        """Mean perceptual distance between two outputs for one condition (Zhu et al. 2017, arXiv:1711.11586,
+        section 5.1), over the first N_VARIETY samples."""
+        mine = np.arange(self.ranks.rank, min(len(z), N_VARIETY), self.ranks.world_size)
+        total = 0.0
+        for at in np.array_split(mine, max(1, len(mine) // 25)):
+            _, y = self.examples.of(self.numbers[at])
+            pair = [self.medium.to_network(torch.from_numpy(trained.samples(each[at], y))) for each in (z, z_other)]
+            ours, others = (each.to(self.ranks.device) for each in pair)
+            total += float(self.perceptual.distance(ours, others).sum())
+        return sum(self.ranks.gather(total)) / min(len(z), N_VARIETY)
+
+    def _compare(self, made: Made, n: int) -> Restored:
+        sums = Sums()
+
+        @torch.no_grad()
+        def rows_of(at: np.ndarray) -> np.ndarray:
+            x, y = self.examples.of(self.numbers[at])
+            assert y is not None
+            out = made(at, y)
+            for name, values in self._fidelity(out, x, y).items():
+                sums.add(name, values)
+            return self.medium.from_network(out).cpu().numpy()
+
+        seen = look_together(self.extractor, self.medium, rows_of, n, self.ranks)
+        whole = Sums()
+        for part in self.ranks.gather(sums):
+            whole.merge(part)
+        return Restored(whole.means(), seen)
+
+    def _fidelity(self, out: Tensor, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
+        """The measures (N,) of each output against its target."""
+        found = {
+            "psnr": psnr(out, x),
+            "ssim": ssim(out, x),
+            f"pd-{self.perceptual.name}": self.perceptual.distance(out, x),
+            "l1": (out - x).abs().flatten(1).mean(1),
+        }
+        if self.masked:
+            hole = y[:, -1:]
+            found |= {"l1_hole": l1_within(out, x, hole), "ssim_hole": ssim_within(out, x, hole)}
+        return found

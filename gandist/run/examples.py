@@ -1,0 +1,64 @@
+"""Real samples of a set, each with the condition that G gets for it: the same one at every call, in any batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gandist.config.run import RunConfig
+from gandist.config.sample import condition_of, medium_of, rows_of
+from gandist.data import dataset
+from gandist.data.index import Index
+from gandist.data.sets import SampleSet
+from gandist.distributed.randomness import drawn_for
+
+
+class Examples:
+    """A set's samples by number, as networks see them. Degradations and masks are drawn by the sample's number."""
+
+    def __init__(self, config: RunConfig, samples: SampleSet, device: torch.device) -> None:
+        self.samples, self.device = samples, device
+        self.medium, self.rows, self.condition = medium_of(config), rows_of(config), condition_of(config)
+        self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
+
+    @property
+    def n(self) -> int:
+        return self.samples.n
+
+    def of(self, numbers: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """The samples of these numbers (N,) as D sees them (N, *network_shape), and their y."""
+        rows, stored = self.samples.gather(numbers)
+        x = self.rows.to_network(torch.from_numpy(rows).to(self.device), dtype=self.dtype)
+        # Independent of the run's seed, so that runs are measured on the same conditions
+        drawn = {
+            name: drawn_for(noise.kind, 0, f"examples/{name}", numbers.tolist(), noise.shape(self.medium.network_shape))
+            for name, noise in self.condition.noise().items()
+        }
+        on_device = {name: each.to(self.device, self.dtype) for name, each in drawn.items()}
+        return self.condition.of_reals(x, torch.from_numpy(stored).to(self.device), on_device, self.dtype)
+
+
+class ExampleConditions:
+    """The conditions of samples that are made only when they are used, since they may be as large as the samples."""
+
+    def __init__(self, examples: Examples, numbers: np.ndarray) -> None:
+        self.examples, self.numbers = examples, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, at: slice | Sequence[int] | np.ndarray) -> Tensor:
+        """The conditions at these positions (N, ...)."""
+        _, y = self.examples.of(self.numbers[at])
+        assert y is not None, "only conditions that are samples are made so"
+        return y
+
+
+def open_examples(config: RunConfig, device: torch.device, index: Index | None = None) -> Examples:
+    """The samples of `data.path`.
+
+    Raises:
+        DataError: the set cannot be read, or does not fit the configuration.
+    """
+    return Examples(config, dataset.open_set(config, index or dataset.open_index(config)), device)
