@@ -34,8 +34,8 @@ FAILED: list[torch.cuda.CUDAGraph] = []
 
 Mode = Literal["graph", "eager", "compile"]
 Form = tuple[tuple[Hashable, ...], ...]
-"""Key of a graph: for each tensor its place, shape, strides and type, and each string with its place. Calls of equal
-form share a graph."""
+"""Key of a graph: for each tensor its place, shape, strides and type; strings and the lengths of sequences with theirs.
+Calls of equal form share a graph."""
 Play = Callable[[], Tensor]
 Record = Callable[[Play], Play]
 """Records a function's device work without running it, and returns a function that runs it."""
@@ -185,13 +185,16 @@ def on_gpu(stream: torch.cuda.Stream) -> Record:
 
 
 def leaves(tree: object, name: str = "") -> Iterator[tuple[str, Tensor | str]]:
-    """The tensors and strings in nested sequences and mappings, in order, each with its place."""
+    """The tensors and strings in nested sequences and mappings, and the length of each of these, in order and each with
+    its place."""
     if isinstance(tree, Tensor | str):
         yield name, tree
     elif isinstance(tree, Mapping):
+        yield name, f"{len(tree)} keys"
         for key, value in tree.items():
             yield from leaves(value, f"{name}/{key}")
     elif isinstance(tree, Sequence):
+        yield name, f"{len(tree)} items"
         for i, value in enumerate(tree):
             yield from leaves(value, f"{name}/{i}")
 

@@ -136,10 +136,12 @@ def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     training.close()
 
 
-@pytest.mark.parametrize("rounds", [1, 4])
-def test_resident_samples_are_gathered_within(rounds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("unrolled", [[1], [4], [1, 3]])
+def test_resident_samples_are_gathered_within(
+    unrolled: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From step to step by a counter on the device, across the borders of epochs and of the tables; several steps in
-    one graph too. A mapped set gives the same."""
+    one graph too, and graphs of one and of several in turn. A mapped set gives the same."""
     monkeypatch.setattr(timetable, "STEPS", 8)
     make_set(tmp_path / "few", 40)
     few = {"data__path": str(tmp_path / "few/shards"), "data__channels": 3, "model__classes": 2, "game__n_critic": 2}
@@ -147,7 +149,7 @@ def test_resident_samples_are_gathered_within(rounds: int, tmp_path: Path, monke
     training = Training(tiny(tmp_path, "resident", data__resident="always", **few), CPU.device)
     assert training.batches.resident is not None
     play = Captured(training.rounds.play_on_device, lambda: taped(training.players, *training.changes()), warm_up=1)
-    for _ in range(5 if rounds > 1 else 20):
+    for rounds in unrolled * (20 // sum(unrolled)):
         for _ in range(rounds):
             expected = eager.step(eager.eager)
         torch.testing.assert_close(training.step(play, rounds), expected, rtol=0, atol=0, equal_nan=True)
@@ -245,7 +247,11 @@ def test_without_a_gpu_the_step_is_eager(
 
 def test_trees_are_rebuilt_as_they_were() -> None:
     tree = ([{"a": torch.ones(2), "b": None}], (torch.zeros(()), 3, "due"))
-    assert [name for name, _ in leaves(tree)] == ["/0/0/a", "/1/0", "/1/2"]
+    assert [name for name, leaf in leaves(tree) if not str(leaf).endswith(("items", "keys"))] == [
+        "/0/0/a",
+        "/1/0",
+        "/1/2",
+    ]
     again = rebuilt(tree, iter([torch.full((2,), 5.0), torch.full((), 6.0)]))
     assert float(again[0][0]["a"][0]) == 5
     assert again[0][0]["b"] is None
@@ -297,9 +303,9 @@ def test_on_a_gpu_the_graph_trains_the_same_weights(
     ],
     ids=["plain", "batch", "mlp"],
 )
-@pytest.mark.parametrize("rounds", [1, 4])
+@pytest.mark.parametrize("unrolled", [[1], [4], [1, 3]])
 def test_on_a_gpu_resident_samples_are_gathered_within(
-    rounds: int, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unrolled: list[int], changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a tape above: graphs of one step and of several train what eager steps train, bit for bit."""
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
@@ -312,7 +318,7 @@ def test_on_a_gpu_resident_samples_are_gathered_within(
         stream = training.ranks.stream
         assert stream is not None
         play = captured(training.rounds.play_on_device, stream)
-        for _ in range(2 * WARM_UP):
+        for rounds in unrolled * 2 * WARM_UP:
             training.step(play, rounds)
             for _ in range(rounds):
                 eager.step(eager.eager)
