@@ -13,12 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gandist.config.fields import choice
-from gandist.data.builtin import DATA
 from gandist.errors import ConfigError, DataError, GandistError
-from gandist.evaluation.classifier import RESOLUTION, Classifier, Facts, load
+from gandist.gan.networks.classifier import RESOLUTION, SHIPPED, Classifier, Facts, load
 
-SHIPPED = DATA / "classifier.safetensors"
-"""The classifier of `builtin:fashion-10k`, made by `python -m gandist.classifier` with `--channels 1`."""
 EFFNET_PX = 128
 """Height and width of images in EfficientNet: at its native 224 pixels it would take four times as long, for images
 that are mostly smaller."""
