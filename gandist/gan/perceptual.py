@@ -94,7 +94,7 @@ def open_features(name: str, device: torch.device) -> Features:
     return NETWORKS[name](device) if name in NETWORKS else _torchscript(name, device)
 
 
-def effnet_lite0(weights: Path | None = None) -> tuple[Any, str]:
+def load_effnet(weights: Path | None = None) -> tuple[Any, str]:
     """EfficientNet-lite0 (Tan & Le 2019, arXiv:1905.11946), trained on ImageNet, and the sha256 of its weights' file.
 
     The network is in evaluation mode, frozen, and takes RGB images in [-1, 1].
@@ -135,7 +135,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _effnet(device: torch.device) -> Features:
-    net, sha256 = effnet_lite0()
+    net, sha256 = load_effnet()
     _fold(net, "_conv_stem", "_bn0")
     blocks = net._blocks[: EFFNET_LAYERS[-1] + 1]
     for block in blocks:

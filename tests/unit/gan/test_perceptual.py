@@ -16,7 +16,7 @@ from gandist.config.run import validate
 from gandist.data import dataset
 from gandist.errors import DataError, GandistError
 from gandist.gan.networks.classifier import SHIPPED, load
-from gandist.gan.perceptual import EFFNET_LAYERS, Features, effnet_lite0, open_features
+from gandist.gan.perceptual import EFFNET_LAYERS, Features, load_effnet, open_features
 from tests.helpers.no_host_sync import Blind
 
 CPU = torch.device("cpu")
@@ -183,7 +183,7 @@ def test_a_first_use_in_inference_mode_does_not_spoil_training() -> None:
 def test_layers_of_effnet() -> None:
     """The blocks' own outputs, up to rounding, at four strides; small images are enlarged to 64 pixels."""
     features = open_features("effnet-lite0", CPU)
-    net, sha256 = effnet_lite0()
+    net, sha256 = load_effnet()
     assert features.sha256 == sha256
     for height, width, seen in ((28, 28, (64, 64)), (32, 48, (64, 96)), (96, 64, (96, 64))):
         x = torch.rand(2, 3, height, width) * 2 - 1
