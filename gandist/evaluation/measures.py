@@ -11,11 +11,12 @@ from gandist.config.sample import medium_of
 from gandist.data import dataset
 from gandist.distributed.ranks import Ranks
 from gandist.errors import ConfigError
-from gandist.evaluation.classifier import RESOLUTION, Facts, classifier_of
+from gandist.evaluation.classifier import classifier_of
 from gandist.evaluation.extractors import of_classifier
 from gandist.evaluation.features import look_together
 from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts
 from gandist.evaluation.statistics import Moments, distance_of
+from gandist.gan.networks.classifier import RESOLUTION, Facts
 
 STACKED = "builtin:stacked-fashion"
 

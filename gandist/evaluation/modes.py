@@ -9,7 +9,8 @@ import math
 import numpy as np
 import torch
 
-from gandist.evaluation.classifier import Classifier, classify
+from gandist.evaluation.classifier import classify
+from gandist.gan.networks.classifier import Classifier
 
 
 def mode_counts(images: np.ndarray, classifier: Classifier, device: torch.device) -> np.ndarray:

@@ -15,7 +15,8 @@ from gandist.config.sections import DataSection
 from gandist.data import builtin
 from gandist.errors import ConfigError
 from gandist.evaluation import classifier
-from gandist.evaluation.classifier import Classifier, Facts, fit
+from gandist.evaluation.classifier import fit
+from gandist.gan.networks.classifier import Classifier, Facts
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import TINY

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from gandist.config.run import validate
 from gandist.data import dataset
 from gandist.errors import ConfigError, DataError, GandistError
-from gandist.evaluation.classifier import Classifier, Facts, load, save
-from gandist.evaluation.extractors import SHIPPED, default_extractor, open_extractor
+from gandist.evaluation.extractors import default_extractor, open_extractor
+from gandist.gan.networks.classifier import SHIPPED, Classifier, Facts, load, save
 
 CPU = torch.device("cpu")
 

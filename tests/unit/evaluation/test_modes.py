@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gandist.evaluation.classifier import Classifier
 from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts
+from gandist.gan.networks.classifier import Classifier
 
 CPU = torch.device("cpu")
 
