@@ -58,7 +58,22 @@ class Case(NamedTuple):
         if self.shape.text_dim:
             captions = torch.randn(n, self.shape.text_dim, generator=generator)
             return z, nn.functional.normalize(captions, dim=1).to(dtype), x
+        if self.shape.y:
+            return z, self._degraded(n, self.shape.y[1], generator).to(dtype), x
         return z, None, x
+
+    def _degraded(self, n: int, side: int, generator: torch.Generator) -> Tensor:
+        """Images (n, Cy, side, side); if they are masked, a third of the pixels are holes, in which they are 0."""
+        y = torch.rand(n, self.shape.y[0], side, side, generator=generator) * 2 - 1
+        if self.shape.masked:
+            y[:, -1] = (y[:, -1] > 1 / 3).float()
+            y[:, :-1] *= 1 - y[:, -1:]
+        return y
+
+    def larger(self, times: int) -> tuple[Tensor, Tensor]:
+        """z and conditions y for two images, `times` multiples of the pair wide and `times` + 1 high."""
+        y = self._degraded(2, (times + 1) * self.pair.multiple(self.shape), torch.Generator().manual_seed(4))
+        return self.inputs(n=2)[0], y[..., : times * self.pair.multiple(self.shape)]
 
     def results(self, D: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
         """The output of D on images: all scores of each (N, any), or an encoder's moments side by side (N, 2 z_dim)."""
@@ -82,13 +97,23 @@ def cases(pair: Pair, shape: Shape | None = None) -> Iterator[Case]:
     stage_1 = resolution // 2 if pair.second_stage else 0
     small = Shape(resolution, channels=3, z_dim=6, width=8, norm=pair.norms_G[0], stage_1_resolution=stage_1)
     for condition in pair.conditions:
-        classes, text_dim = (CLASSES if condition == "class" else 0), (TEXT_DIM if condition == "text" else 0)
-        conditioned = small._replace(classes=classes, text_dim=text_dim)
-        yield Case(pair, conditioned, pair.norms_D[0])
+        for conditioned in _conditioned(pair, small, condition):
+            yield Case(pair, conditioned, pair.norms_D[0])
     for norm_G, norm_D in zip_longest(pair.norms_G, pair.norms_D):
         norms = norm_G or pair.norms_G[0], norm_D or pair.norms_D[0]
         if norms != (pair.norms_G[0], pair.norms_D[0]):
             yield Case(pair, conditioned._replace(norm=norms[0]), norms[1])
+
+
+def _conditioned(pair: Pair, small: Shape, condition: str) -> Iterator[Shape]:
+    """The small shape with the condition: of images the largest and the smallest, and one with a hole and no noise."""
+    if condition == "sample":
+        for times in (pair.scales[-1], pair.scales[0]):
+            yield small._replace(y=(small.channels, *[small.resolution // times] * 2))
+        yield small._replace(y=(small.channels + 1, *[small.resolution] * 2), masked=True, z_dim=0)
+        return
+    classes, text_dim = (CLASSES if condition == "class" else 0), (TEXT_DIM if condition == "text" else 0)
+    yield small._replace(classes=classes, text_dim=text_dim)
 
 
 def check_shapes(case: Case) -> None:
@@ -134,7 +159,7 @@ def check_images_are_independent(case: Case) -> None:
 
 def check_heeds_condition(case: Case) -> None:
     """Different conditions give different results for the same z and the same image."""
-    if not case.shape.condition_dim:
+    if not (case.shape.condition_dim or case.shape.y):
         return
     G, D = (net.eval() for net in case.build())
     z, y, x = case.inputs(n=3)
@@ -163,6 +188,8 @@ def check_slopes(case: Case) -> None:
         assert float(slopes.detach().sum()) > 0, "D is flat"
         of_double = _gradient(D, slopes.sum())
         tolerance = 1e-6 if dtype is torch.float32 else 1e-9
+        # The mean of many scores is a sum that nearly cancels, and rounds as often as it has terms.
+        tolerance *= 1 if all(each.dim() == 1 for each in scores) else 4
         ways: tuple[Way, ...] = ("jvp", "linear") if is_piecewise_linear(D) else ("jvp",)
         for way in ways:
             found, found_slopes = judge(D, x, y, way)
@@ -219,10 +246,11 @@ def check_channels_last(case: Case) -> None:
         for name, layer in net.named_modules():
             if name and ".parametrizations" not in name:  # the network's own output may be a view
                 layer.register_forward_hook(check)
-    same = x.to(memory_format=torch.channels_last)
+    same, same_y = (t if t is None or t.dim() < 4 else t.to(memory_format=torch.channels_last) for t in (x, y))
+    assert same is not None
     for name, expected, found in (
-        ("G", plain[0](z, y), last[0](z, y)),
-        ("D", case.results(plain[1], x, y), case.results(last[1], same, y)),
+        ("G", plain[0](z, y), last[0](z, same_y)),
+        ("D", case.results(plain[1], x, y), case.results(last[1], same, same_y)),
     ):
         size = float(expected.detach().abs().max().clamp(min=1))
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * size, msg=lambda m: f"{name}: {m}")  # noqa: B023
@@ -300,6 +328,36 @@ def check_export(case: Case) -> None:
         torch.testing.assert_close(exported(*arguments), G(*arguments), rtol=1e-5, atol=1e-5)
 
 
+def check_other_sizes(case: Case) -> None:
+    """Conditioned on images, G makes images of two other sizes, each `factor` times as large as y."""
+    if not case.shape.y:
+        return
+    G, factor = case.build()[0].eval(), case.shape.resolution // case.shape.y[1]
+    for times in (3, 5):
+        unit = case.pair.multiple(case.shape)
+        z, y = case.larger(-(-16 * times // (3 * unit)))
+        with torch.no_grad():
+            made = G(z, y)
+        sides = tuple(factor * side for side in y.shape[2:])
+        assert made.shape[2:] == sides, f"G makes {tuple(made.shape)} of {tuple(y.shape)}"
+        assert bool(made.isfinite().all()), f"G makes numbers that are not finite of {tuple(y.shape)}"
+
+
+def check_known_pixels(case: Case) -> None:
+    """G keeps what is known, outside of the holes, to the bit; under autocast too."""
+    if not case.shape.masked:
+        return
+    G = case.build()[0]
+    z, y, _ = case.inputs()
+    assert y is not None
+    hole = y[:, -1:].expand_as(y[:, :-1]) > 0
+    for enabled in (False, True):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            made = G(z, y)
+        assert torch.equal(made[~hole], y[:, :-1][~hole]), "G changes what is known"
+        assert not torch.equal(made[hole].to(y.dtype), y[:, :-1][hole]), "G fills in nothing"
+
+
 CHECKS: tuple[Callable[[Case], None], ...] = (
     check_shapes,
     check_nothing_random,
@@ -310,6 +368,8 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     check_autocast,
     check_every_parameter_learns,
     check_export,
+    check_other_sizes,
+    check_known_pixels,
 )
 
 

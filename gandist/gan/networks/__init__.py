@@ -5,13 +5,17 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from gandist.gan.networks import dcgan, mlp, r3gan, sngan, stackgan, vae
+from gandist.gan.networks import dcgan, image_d, mlp, r3gan, resnet, sngan, stackgan, unet, vae
 from gandist.gan.networks.shape import Shape
 from gandist.options import Options
 
 
 def _z_dim(shape: Shape) -> int:
     return shape.z_dim
+
+
+def _any_size(shape: Shape) -> int:
+    return 1
 
 
 class Pair(NamedTuple):
@@ -45,6 +49,10 @@ class Pair(NamedTuple):
     """Class of the pair's own options; `model.options` holds their values."""
     encodes: bool = False
     """Whether an encoder (x, y) -> (mean, log variance) of z takes D's place, as in a VAE."""
+    multiple: Callable[[Shape], int] = _any_size
+    """Of a pair conditioned on images: G takes y of any height and width that are multiples of this."""
+    scales: tuple[int, ...] = (1,)
+    """Of a pair conditioned on images: factors by which G's images may be higher and wider than y."""
 
 
 ALL = ("batch", "sync", "group", "none")
@@ -96,6 +104,33 @@ NETWORKS: dict[str, Pair] = {
         resolutions=(32, 64, 128),
         conditions=("none", "class", "text"),
         encodes=True,
+    ),
+    "unet": Pair(
+        unet.Generator,
+        image_d.Discriminator,
+        norms_G=ALL,
+        norms_D=(*ALL, "spectral"),
+        conditions=("sample",),
+        options=unet.UNetOptions,
+        multiple=unet.multiple,
+        scales=(1, 2, 4, 8),
+    ),
+    "resnet": Pair(
+        resnet.Generator,
+        image_d.Discriminator,
+        norms_G=ALL,
+        norms_D=("spectral", *ALL),
+        conditions=("sample",),
+        options=resnet.ResNetOptions,
+        scales=(1, 2, 4, 8),
+    ),
+    "rrdb": Pair(
+        resnet.GeneratorRRDB,
+        image_d.Discriminator,
+        norms_D=("spectral", *ALL),
+        conditions=("sample",),
+        options=resnet.RRDBOptions,
+        scales=(1, 2, 4, 8),
     ),
 }
 

@@ -86,7 +86,8 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _order(x: Tensor) -> torch.memory_format:
+def layout(x: Tensor) -> torch.memory_format:
+    """The order in which x (N, C, H, W) lies in memory: channels_last, or contiguous."""
     last = x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
 
@@ -265,7 +266,7 @@ class MinibatchStd(OfBatch):
         groups = at_least_float32(x).view(size, n // size, *x.shape[1:])
         deviation = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
         plane = deviation.to(x.dtype).repeat(size)[:, None, None, None].expand(-1, 1, height, width)
-        return torch.cat([x, plane.contiguous(memory_format=_order(x))], 1)
+        return torch.cat([x, plane.contiguous(memory_format=layout(x))], 1)
 
 
 def needs_batches_apart(net: nn.Module) -> bool:

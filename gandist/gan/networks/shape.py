@@ -1,6 +1,6 @@
 """The shape that a network pair is built for."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
@@ -34,6 +34,8 @@ class Shape(NamedTuple):
     """Shape of a sample without N, as G makes it and D sees it (`Medium.network_shape`)."""
     y: tuple[int, ...] = ()
     """Shape of y without N if the condition is itself a sample, such as a degraded image: (C, H, W); else ()."""
+    masked: bool = False
+    """Whether y's last channel is a mask: 1 where G fills in, 0 where it keeps y's image, which comes before it."""
     options: Options | None = None
     """The pair's own options, an instance of `Pair.options`."""
 
@@ -41,6 +43,21 @@ class Shape(NamedTuple):
     def condition_dim(self) -> int:
         """0 for an unconditional pair, else positive."""
         return self.classes or self.text_dim
+
+
+Kind = TypeVar("Kind", bound=Options)
+
+
+def options_of(shape: Shape, kind: type[Kind]) -> Kind:
+    """The shape's options of the class `kind`; without any, the defaults.
+
+    Raises:
+        TypeError: the options are another pair's.
+    """
+    options = kind() if shape.options is None else shape.options
+    if not isinstance(options, kind):
+        raise TypeError(f"the options are {type(options).__name__}, not {kind.__name__}")
+    return options
 
 
 def condition(shape: Shape, features: int) -> nn.Module | None:

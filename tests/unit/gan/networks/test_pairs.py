@@ -30,8 +30,10 @@ SIZES = [(name, resolution) for name, pair in NETWORKS.items() for resolution in
 
 
 def kind(case: Case) -> str:
-    condition = "class" if case.shape.classes else "text" if case.shape.text_dim else "none"
-    return f"{condition}-{case.shape.norm}-{case.norm_D}"
+    shape = case.shape
+    condition = "class" if shape.classes else "text" if shape.text_dim else "sample" if shape.y else "none"
+    of = f"-{'masked' if shape.masked else shape.resolution // shape.y[1]}" if shape.y else ""
+    return f"{condition}{of}-{shape.norm}-{case.norm_D}"
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
@@ -46,10 +48,11 @@ def test_pair(case: Case, check: Callable[[Case], None]) -> None:
 @pytest.mark.parametrize(("name", "resolution"), SIZES)
 def test_every_resolution(name: str, resolution: int, channels: int) -> None:
     case = next(cases(NETWORKS[name]))
-    case = case._replace(shape=case.shape._replace(resolution=resolution, channels=channels, width=4))
+    y = (channels, *[resolution // max(NETWORKS[name].scales)] * 2) if case.shape.y else ()
+    case = case._replace(shape=case.shape._replace(resolution=resolution, channels=channels, width=4, y=y))
     check_shapes(case)
     images = case.build(moved=False)[0](*case.inputs()[:2])
-    assert name == "r3gan" or float(images.detach().abs().max()) <= 1, "the others end in tanh"
+    assert name in ("r3gan", "resnet", "rrdb") or float(images.detach().abs().max()) <= 1, "the others end in tanh"
 
 
 @pytest.mark.parametrize(
