@@ -1,0 +1,73 @@
+"""Degraded images: y is what a bad camera, a thumbnail or a small file would leave of x."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gandist.conditions.operation import WHITE, to_whole
+from gandist.conditions.operations import Named, noise_of, run_in_turn, run_shuffled
+from gandist.conditions.resampling import resized
+from gandist.errors import ConfigError
+from gandist.gan.penalties import Noise
+from gandist.options import Options
+
+ORDER = "order"
+
+
+class Degradation(Options):
+    """y is x after a chain of random operations, made smaller."""
+
+    scale: Literal[1, 2, 4, 8] = 1
+    """How many times smaller than x y is, along each axis."""
+    filter: Literal["bicubic", "area", "nearest"] = "bicubic"
+    """Filter that makes y smaller, after all operations; `bicubic` is antialiased, as Pillow's is."""
+    operations: tuple[Named, ...] = ()
+    """What is done to the image first, in this order: mappings from a name in
+    `gandist.conditions.operations.OPERATIONS` to its options, such as `- blur: {sigma: [0.2, 3], p: 0.8}`."""
+    shuffle: bool = False
+    """Do the operations in a random order, drawn for each image (Zhang et al. 2021, arXiv:2103.14006). K operations
+    then cost as much as K^2; `shuffled` shuffles some of them."""
+    rounded: bool = True
+    """Round y to whole levels of 8 bits, as a stored file has them."""
+
+    def noise(self) -> dict[str, Noise]:
+        """The random numbers of `make`, by name: below each operation's position and name (`0/blur/uniform`)."""
+        count = len(self.operations)
+        order = {ORDER: Noise("uniform", lambda sample: (count,))} if self.shuffle and count else {}
+        return order | noise_of(self.operations)
+
+    def shape(self, sample: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of y, for samples (C, H, W).
+
+        Raises:
+            ConfigError: the scale does not divide the image.
+        """
+        channels, height, width = sample
+        if height % self.scale or width % self.scale:
+            raise ConfigError(f"scale: {self.scale} does not divide {height} x {width} pixels; choose another scale")
+        return channels, height // self.scale, width // self.scale
+
+    def make(self, x: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
+        """y of each image, a function of the image and its numbers alone.
+
+        Args:
+            x: (N, C, H, W) in [-1, 1].
+            numbers: those that `noise` describes, (N, ...).
+
+        Returns:
+            (N, C, H / scale, W / scale) in [-1, 1]: float64 if x is, else float32, also inside autocast.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            levels = (x.to(torch.promote_types(x.dtype, torch.float32)) + 1) * (WHITE / 2)
+            levels = levels.contiguous().clamp(0, WHITE)
+            if self.shuffle and self.operations:
+                levels = run_shuffled(self.operations, levels, numbers, numbers[ORDER])
+            else:
+                levels = run_in_turn(self.operations, levels, numbers)
+            if self.scale > 1:
+                _, height, width = self.shape(tuple(x.shape[1:]))
+                levels = resized(levels, height, width, self.filter)
+            levels = levels.clamp(0, WHITE)
+            return (to_whole(levels) if self.rounded else levels) / (WHITE / 2) - 1

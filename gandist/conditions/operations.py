@@ -1,0 +1,133 @@
+"""The table of operations, chains of them, and operations made of others."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Self
+
+import torch
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from torch import Tensor
+
+from gandist.conditions.blurs import Blur, Motion, Sinc
+from gandist.conditions.jpeg import Jpeg
+from gandist.conditions.operation import Operation, picked, under
+from gandist.conditions.pixelwise import Gaussian, Grey, Poisson, Quantise
+from gandist.conditions.resampling import Resize
+from gandist.gan.penalties import Noise
+
+
+def name_of(operation: Operation) -> str:
+    """Its name in `OPERATIONS`."""
+    return next(name for name, kind in OPERATIONS.items() if kind is type(operation))
+
+
+def _from_mapping(value: object) -> object:
+    """`{blur: {sigma: 2}}` as a `Blur`; `{grey: }` and `grey` take all defaults."""
+    if isinstance(value, str):
+        value = {value: None}
+    if not isinstance(value, Mapping):
+        return value
+    if len(value) != 1:
+        raise ValueError(f"an operation is one name with its options, not {len(value)} names: {', '.join(value)}")
+    ((name, options),) = value.items()
+    if name not in OPERATIONS:
+        raise ValueError(f"unknown operation {name!r}; there are {', '.join(OPERATIONS)}")
+    return OPERATIONS[name].model_validate({} if options is None else options)
+
+
+Named = Annotated[
+    Operation,
+    BeforeValidator(_from_mapping),
+    PlainSerializer(lambda operation: {name_of(operation): operation.model_dump()}),
+    WithJsonSchema({"type": "object", "minProperties": 1, "maxProperties": 1}),
+]
+"""An operation, written as a mapping from its name to its options."""
+
+
+def noise_of(chain: Sequence[Operation]) -> dict[str, Noise]:
+    """The random numbers of a chain, below each operation's position and name: `0/blur/uniform`."""
+    return {
+        f"{position}/{name_of(operation)}/{name}": noise
+        for position, operation in enumerate(chain)
+        for name, noise in operation.noise().items()
+    }
+
+
+def run_one(chain: Sequence[Operation], position: int, levels: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
+    operation = chain[position]
+    return operation.run(levels, under(f"{position}/{name_of(operation)}", numbers))
+
+
+def run_in_turn(chain: Sequence[Operation], levels: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
+    """(N, C, H, W) -> (N, C, H, W); `numbers` as `noise_of` names them."""
+    for position in range(len(chain)):
+        levels = run_one(chain, position, levels, numbers)
+    return levels
+
+
+def run_shuffled(chain: Sequence[Operation], levels: Tensor, numbers: Mapping[str, Tensor], order: Tensor) -> Tensor:
+    """Each image in its own order, in which `order` (N, K) sorts the K operations; takes K^2 of them."""
+    orders = order.argsort(dim=1, stable=True)
+    for turn in orders.unbind(1):
+        before = levels
+        for position in range(len(chain)):
+            changed = run_one(chain, position, before, numbers)
+            levels = torch.where((turn == position)[:, None, None, None], changed, levels)
+    return levels
+
+
+class Compound(Operation):
+    """An operation made of others."""
+
+    of: tuple[Named, ...] = Field(min_length=1)
+    """The operations."""
+
+    def further(self) -> dict[str, Noise]:
+        return noise_of(self.of)
+
+
+class Either(Compound):
+    """One of several operations, drawn for each image. All are computed."""
+
+    weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """How likely each operation is, relative to the others; equally if empty."""
+
+    @model_validator(mode="after")
+    def _one_weight_each(self) -> Self:
+        if self.weights and len(self.weights) != len(self.of):
+            raise ValueError(f"weights: {len(self.weights)} of them for {len(self.of)} operations; write one for each")
+        return self
+
+    def uniforms(self) -> int:
+        return 1
+
+    def apply(self, levels: Tensor, u: Tensor, further: Mapping[str, Tensor]) -> Tensor:
+        which, out = picked(self.weights or (1.0,) * len(self.of), u[:, 0]), levels
+        for position in range(len(self.of)):
+            changed = run_one(self.of, position, levels, further)
+            out = torch.where((which == position)[:, None, None, None], changed, out)
+        return out
+
+
+class Shuffled(Compound):
+    """Several operations in a random order, drawn for each image. K operations cost as much as K^2."""
+
+    def uniforms(self) -> int:
+        return len(self.of)
+
+    def apply(self, levels: Tensor, u: Tensor, further: Mapping[str, Tensor]) -> Tensor:
+        return run_shuffled(self.of, levels, further, u)
+
+
+OPERATIONS: dict[str, type[Operation]] = {
+    "blur": Blur,
+    "motion": Motion,
+    "sinc": Sinc,
+    "resize": Resize,
+    "noise": Gaussian,
+    "poisson": Poisson,
+    "jpeg": Jpeg,
+    "grey": Grey,
+    "quantise": Quantise,
+    "either": Either,
+    "shuffled": Shuffled,
+}
