@@ -49,6 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--channels", type=int, choices=(1, 3), help="1: grey, 3: RGB (default: leave them)")
     add("--shard-size", type=positive, default=1000, metavar="SAMPLES", help="default: %(default)s")
     add("--n", type=positive, metavar="N", help="take N of the images, drawn at random by --seed (default: all)")
+    add(
+        "--skip",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="leave the first N of that order to another set, packed with --n N: one to train on, one held out",
+    )
     add("--seed", type=natural, default=0, help="of the order of the samples (default: %(default)s)")
     add(
         "--max-broken",

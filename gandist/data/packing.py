@@ -5,6 +5,8 @@ import os
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 
+import numpy as np
+
 from gandist.cli.terminal import Counter
 from gandist.conditions.encoder import encoder
 from gandist.data.cache import ShardCache, default_cache_dir
@@ -35,6 +37,7 @@ def pack(
     channels: int | None = None,
     shard_size: int = 1000,
     n: int | None = None,
+    skip: int = 0,
     seed: int = 0,
     max_broken: int = 0,
     workers: int | None = None,
@@ -60,6 +63,7 @@ def pack(
         channels: 1 (grey) or 3 (RGB); None keeps them.
         shard_size: samples per shard.
         n: number of images to take, the first of the permutation; None takes all.
+        skip: number of images at the start of the permutation to leave to another set, before `n` are taken.
         max_broken: number of broken images to tolerate.
         workers: number of threads (default: one per core).
         captions: whether to embed captions; an image without one then counts as broken.
@@ -77,15 +81,13 @@ def pack(
     with making(dest, overwrite=overwrite, sources=(src,), fix=fix) as made:
         source = open_source(src, made.work, labels=labels, split=split)
         told = _tell(src, source.left_out)
-        order = permutation(source.n, seed)
-        if n is not None and n > source.n:
-            raise DataError(f"{src}: holds {source.n} images; --n {n} are more")
+        order = _part(src, permutation(source.n, seed), skip, n)
         written = write_shards(
             source,
             made.work,
             Picture(size, crop, format, quality, channels),
             shard_size=shard_size,
-            order=order[:n],
+            order=order,
             max_broken=max_broken,
             captions=captions,
             workers=workers or os.cpu_count() or 1,
@@ -99,6 +101,16 @@ def pack(
         )
         _tell(src, source.left_out, told)
     return index, source.left_out
+
+
+def _part(src: str, order: np.ndarray, skip: int, n: int | None) -> np.ndarray:
+    """The n samples of an order that follow the first `skip`; all of them if n is None."""
+    if skip >= len(order) > 0:
+        raise DataError(f"{src}: holds {len(order)} images; --skip {skip} leaves none")
+    if n is not None and n > len(order) - skip:
+        skipped = f", --skip {skip} of them" if skip else ""
+        raise DataError(f"{src}: holds {len(order)} images{skipped}; --n {n} are more")
+    return order[skip:][:n]
 
 
 def _tell(src: str, left_out: LeftOut, told: Collection[str] = ()) -> Collection[str]:
