@@ -43,8 +43,8 @@ PER_MODE = 30
 """Images per mode of `stacked-fashion`; it has 1,000 modes."""
 
 
-def _fashion(source: Path, dest: Path, **part: int) -> None:
-    pack(str(source), str(dest), class_names=FASHION, **part)
+def _fashion(source: Path, dest: Path, n: int | None = None, skip: int = 0) -> None:
+    pack(str(source), str(dest), class_names=FASHION, n=n, skip=skip)
 
 
 def _stacked(source: Path, dest: Path) -> None:

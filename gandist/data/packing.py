@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from gandist.conditions.encoder import encoder
 from gandist.data.cache import ShardCache, default_cache_dir
 from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
 from gandist.data.making import alone, making
-from gandist.data.samples import LeftOut
+from gandist.data.pairs import Half, halved, joined
+from gandist.data.samples import LeftOut, Source
 from gandist.data.sources import open_source
 from gandist.data.tars import list_shards
 from gandist.data.text import embed
@@ -46,6 +48,8 @@ def pack(
     class_names: Sequence[str] = (),
     labels: str | None = None,
     split: str | None = None,
+    targets: str | None = None,
+    halves: Half | None = None,
     progress: bool = False,
 ) -> tuple[Index, LeftOut]:
     """Pack the images of `src` into shards and an index in the folder `dest`: equal input gives equal bytes.
@@ -70,6 +74,8 @@ def pack(
         class_names: names of the classes, if the source has none.
         labels: source of the labels: "folders", "listing", "column" or "none"; None takes whichever exists.
         split: the split to take, if the source holds several; "all" takes every one.
+        targets: a second source, whose images make pairs with those of `src` of the same names; `src` has the inputs.
+        halves: "left" or "right" if each image shows a pair side by side: the half that is the input.
 
     Raises:
         DataError: the source cannot be read, `dest` holds a set already, or too many images are broken.
@@ -78,8 +84,9 @@ def pack(
     if captions:
         encoder()  # fails now, not after the work, if it is not installed
     fix = "pass --overwrite, or --index-only to index them"
-    with making(dest, overwrite=overwrite, sources=(src,), fix=fix) as made:
-        source = open_source(src, made.work, labels=labels, split=split)
+    sources = (src,) if targets is None else (src, targets)
+    with making(dest, overwrite=overwrite, sources=sources, fix=fix) as made:
+        source = _opened(sources, halves, made.work, labels=labels, split=split)
         told = _tell(src, source.left_out)
         order = _part(src, permutation(source.n, seed), skip, n)
         written = write_shards(
@@ -101,6 +108,16 @@ def pack(
         )
         _tell(src, source.left_out, told)
     return index, source.left_out
+
+
+def _opened(
+    sources: Sequence[str], halves: Half | None, scratch: Path, *, labels: str | None, split: str | None
+) -> Source:
+    left_out = LeftOut()
+    opened = [open_source(src, scratch, labels=labels, split=split, left_out=left_out) for src in sources]
+    if len(opened) == 2:
+        return joined(opened[0], opened[1], sources)
+    return opened[0] if halves is None else halved(opened[0], halves, sources[0])
 
 
 def _part(src: str, order: np.ndarray, skip: int, n: int | None) -> np.ndarray:
