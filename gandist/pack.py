@@ -30,6 +30,20 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of the shards and their index (with --index-only: of the "
         "index alone; by default beside the shards)",
     )
+    add("third", nargs="?", help=argparse.SUPPRESS)
+    pairs = parser.add_mutually_exclusive_group()
+    pairs.add_argument(
+        "--pairs",
+        action="store_true",
+        help="--pairs SRC_A SRC_B DEST: pairs of an input (in SRC_A) and a target (in SRC_B) of the same name: the "
+        "path below the folder without the extension. Shards with a.input.png and a.target.png are pairs as they are",
+    )
+    pairs.add_argument(
+        "--pairs-halves",
+        dest="halves",
+        choices=("left", "right"),
+        help="each image shows a pair side by side, as those of pix2pix: the half that is the input",
+    )
     add("--size", type=positive, metavar="N", help="bring images to N x N pixels (default: leave them)")
     add(
         "--crop",
@@ -49,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--channels", type=int, choices=(1, 3), help="1: grey, 3: RGB (default: leave them)")
     add("--shard-size", type=positive, default=1000, metavar="SAMPLES", help="default: %(default)s")
     add("--n", type=positive, metavar="N", help="take N of the images, drawn at random by --seed (default: all)")
+    add(
+        "--skip",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="leave the first N of that order to another set, packed with --n N: one to train on, one held out",
+    )
     add("--seed", type=natural, default=0, help="of the order of the samples (default: %(default)s)")
     add(
         "--max-broken",
@@ -86,6 +107,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     options: dict[str, Any] = vars(parser.parse_args(argv))
     src, dest, only, as_json = (options.pop(name) for name in ("src", "dest", "index_only", "json"))
+    pairs, third = options.pop("pairs"), options.pop("third")
+    if only and (pairs or options["halves"]):
+        parser.error("--index-only takes shards as they are: with a.input.png and a.target.png in them they are pairs")
+    if pairs:
+        if third is None:
+            parser.error("--pairs takes SRC_A (the inputs), SRC_B (the targets) and DEST")
+        options["targets"], dest, third = dest, third, None
+    if third is not None:
+        parser.error(f"unrecognized arguments: {third}")
     if dest is None and not only:
         parser.error("DEST is missing: the folder that the shards shall lie in")
     if only:

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -34,12 +35,16 @@ FASHION = (
     "Bag",
     "Ankle boot",
 )
+TRAINING = 9_000
+"""Images of `fashion-9k`: the first of `fashion-10k` as it is packed, in an order drawn with seed 0, so that its shards
+are shards of `fashion-10k`. The other 1,000 are `fashion-1k`, with 90 to 119 of each class. (The last 1,000 of the file
+have 84 to 114, a little further from 100 each.)"""
 PER_MODE = 30
 """Images per mode of `stacked-fashion`; it has 1,000 modes."""
 
 
-def _fashion(source: Path, dest: Path) -> None:
-    pack(str(source), str(dest), class_names=FASHION)
+def _fashion(source: Path, dest: Path, n: int | None = None, skip: int = 0) -> None:
+    pack(str(source), str(dest), class_names=FASHION, n=n, skip=skip)
 
 
 def _stacked(source: Path, dest: Path) -> None:
@@ -65,7 +70,12 @@ def _stacked(source: Path, dest: Path) -> None:
         table.unlink(missing_ok=True)
 
 
-SETS: dict[str, Callable[[Path, Path], None]] = {"fashion-10k": _fashion, "stacked-fashion": _stacked}
+SETS: dict[str, Callable[[Path, Path], None]] = {
+    "fashion-10k": _fashion,
+    "fashion-9k": partial(_fashion, n=TRAINING),
+    "fashion-1k": partial(_fashion, skip=TRAINING),
+    "stacked-fashion": _stacked,
+}
 """The function that packs each set from the embedded files into a new folder."""
 
 
@@ -74,6 +84,7 @@ def builtin(name: str, cache_dir: Path) -> str:
 
     Sets:
         `fashion-10k`, the 10,000 test images of Fashion-MNIST (28x28, grey, 10 classes; Xiao et al. 2017).
+        `fashion-9k` and `fashion-1k`, its first nine shards and its last, to train on and to hold out.
         `stacked-fashion`, 30,000 RGB images, each with three of those garments as its channels: 10^3 = 1,000 modes of
             30 images each, label = 100 r + 10 g + b. It measures mode coverage as StackedMNIST does (Metz et al.
             2017, arXiv:1611.02163).

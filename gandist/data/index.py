@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from gandist.data.cache import ShardCache
 from gandist.data.samples import LeftOut
-from gandist.data.tars import most_classes, scan_tar
+from gandist.data.tars import class_counts, most_classes, scan_tar
 from gandist.errors import DataError
 from gandist.media.decode import EXTENSIONS
 from gandist.storage.atomic import write_atomically
@@ -58,13 +58,26 @@ SAMPLES_SCHEMA = pa.schema(
         ("crc", pa.uint32()),
     ]
 )
+PAIRS_SCHEMA = pa.schema(
+    [
+        *SAMPLES_SCHEMA,
+        ("input_ext", pa.string()),
+        ("input_offset", pa.int64()),
+        ("input_size", pa.int32()),
+        ("input_crc", pa.uint32()),
+    ]
+)
+"""Of a set of pairs: the columns of the target, as of any sample, and those of the input."""
+TARGET, INPUT = "target", "input"
+"""The files of a pair."""
 
 
 COLUMNS = {
-    SHARDS_FILE: set(SHARDS_SCHEMA.names),
-    SAMPLES_FILE: set(SAMPLES_SCHEMA.names),
-    CAPTIONS_FILE: {"caption", "vector"},
+    SHARDS_FILE: [set(SHARDS_SCHEMA.names)],
+    SAMPLES_FILE: [set(SAMPLES_SCHEMA.names), set(PAIRS_SCHEMA.names)],
+    CAPTIONS_FILE: [{"caption", "vector"}],
 }
+"""Names of the columns of each file of an index; each list holds all that is allowed."""
 
 
 class NoIndexError(DataError):
@@ -80,7 +93,8 @@ class Index:
         shards: one row per shard: url, bytes, sha256, n (its samples), class_counts (a list, by label; null if labels
             are so large that the list would be much longer than the samples).
         samples: one row per sample, in the order of the shards: shard (row in `shards`), key, ext, offset and
-            size of the sample's bytes in the tar, label (-1: none), caption (nullable), crc (by zlib).
+            size of the sample's bytes in the tar, label (-1: none), caption (nullable), crc (by zlib). In a set of
+            pairs these are the target's, and input_ext, input_offset, input_size and input_crc the input's.
         class_names: names of the classes in the order of their labels; empty if they have no names.
         embedded: one row per distinct caption: caption, vector (a list of float32 of fixed size). None if captions
             are not embedded (`gandist.data.text.embed`).
@@ -98,6 +112,17 @@ class Index:
     def n(self) -> int:
         """Number of samples."""
         return int(self.samples.num_rows)
+
+    @property
+    def paired(self) -> bool:
+        """Whether the samples are pairs of an input and a target."""
+        return "input_offset" in self.samples.schema.names
+
+    def places(self, member: str = TARGET) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Offset, size and crc (n,) of a file of each sample: `TARGET`, the only one without pairs, or `INPUT`."""
+        prefix = "input_" if member == INPUT else ""
+        offset, size, crc = (numbers(self.samples[prefix + name]) for name in ("offset", "size", "crc"))
+        return offset, size, crc
 
     @functools.cached_property
     def classes(self) -> int:
@@ -184,6 +209,9 @@ def index_shards(
     dot. From each group the index takes the sample's file, the label (`.cls`, or "label" in `.json`) and the caption
     (`.txt`), even if their names have further dots (a.5x.png, a.5x.cls). It never unpickles.
 
+    A group with an input and a target (a.input.png, a.target.png) is a pair. If there is one, the set is one of
+    pairs, and groups that are none are left out.
+
     Args:
         urls: the shards in order; remote ones go through `cache`.
         base: folder or URL of the index: the urls of shards inside it are relative to it.
@@ -205,30 +233,52 @@ def index_shards(
         progress(shard["n"])
         return shard, samples, lost
 
-    shards: list[dict[str, Any]] = []
-    tables: list[pa.Table] = []
+    scanned: list[tuple[dict[str, Any], pa.Table]] = []
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:
         for shard, samples, lost in pool.map(scan, urls):
             if left_out is not None:
                 left_out.add(lost)
-            if not shard["n"]:
-                continue
-            columns = {"shard": [len(shards)] * shard["n"], **samples}
-            tables.append(pa.Table.from_pydict(columns, schema=SAMPLES_SCHEMA))
-            shards.append({"url": _relative(shard.pop("url"), base), **shard})
+            scanned.append((shard, pa.Table.from_pydict(samples, schema=PAIRS_SCHEMA.remove(0))))
     finally:
         pool.shutdown(cancel_futures=True)
     if not urls:
         raise DataError(f"{base or 'index'}: no shards to index")
-    if not shards:
+    scanned, schema = _of_one_kind(scanned, left_out)
+    if not scanned:
         raise DataError(f"{base or 'index'}: no sample can be used{_first_of(left_out)}")
+    tables = [
+        table.add_column(0, SAMPLES_SCHEMA.field("shard"), pa.array([number] * table.num_rows, pa.int32()))
+        for number, (_, table) in enumerate(scanned)
+    ]
+    shards = [{**shard, "url": _relative(shard["url"], base)} for shard, _ in scanned]
     return Index(
         base,
         pa.Table.from_pylist(shards, schema=SHARDS_SCHEMA),
-        pa.concat_tables(tables),
+        pa.concat_tables(tables).select(schema.names),
         tuple(class_names),
     )
+
+
+def _of_one_kind(
+    scanned: Sequence[tuple[dict[str, Any], pa.Table]], left_out: LeftOut | None
+) -> tuple[list[tuple[dict[str, Any], pa.Table]], pa.Schema]:
+    """The shards with samples: their pairs alone, if there are any; and the schema of the samples."""
+    if all(table["input_ext"].null_count == table.num_rows for _, table in scanned):
+        return [(shard, table) for shard, table in scanned if table.num_rows], SAMPLES_SCHEMA
+    kept = []
+    for shard, table in scanned:
+        is_pair = pc.is_valid(table["input_ext"])
+        others = [f"{shard['url']}: {key}" for key in table.filter(pc.invert(is_pair))["key"].to_pylist()]
+        if others and left_out is None:
+            raise DataError(f"{others[0]}: is no pair of input and target, as others are; add what it lacks")
+        if left_out is not None:
+            left_out.note("samples are no pairs of input and target, as others are, and are not taken", others)
+        pairs = table.filter(is_pair)
+        if pairs.num_rows:
+            counts = class_counts(numbers(pairs["label"]))
+            kept.append(({**shard, "n": pairs.num_rows, "class_counts": counts}, pairs))
+    return kept, PAIRS_SCHEMA
 
 
 def _first_of(left_out: LeftOut | None) -> str:
@@ -301,7 +351,7 @@ def check_no_foreign_tables(dest: str) -> None:
                 schema = pq.read_schema(file)
         except (OSError, pa.ArrowException):
             continue  # missing or damaged; foreign tables are recognised by their content
-        if set(schema.names) != columns:
+        if set(schema.names) not in columns:
             raise DataError(
                 f"{join(dest, name)}: is a table of something else ({', '.join(schema.names)}), and an index has a "
                 "file of this name; move it away, or give another DEST"

@@ -18,7 +18,9 @@ from filelock import FileLock, Timeout
 from gandist.data.cache import ShardCache
 from gandist.data.index import (
     CAPTIONS_FILE,
+    INPUT,
     SHARDS_FILE,
+    TARGET,
     Index,
     check_no_foreign_tables,
     index_shards,
@@ -182,9 +184,9 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
     return n
 
 
-def members(image: bytes, format: str, label: int, caption: str | None) -> dict[str, bytes]:
-    """The members of a sample by extension; `label` -1 for none."""
-    content = {format: image}
+def members(image: bytes, format: str, label: int, caption: str | None, input: bytes | None = None) -> dict[str, bytes]:
+    """The members of a sample by extension; `label` -1 for none. With an `input` the image is the target of a pair."""
+    content = {format: image} if input is None else {f"{INPUT}.{format}": input, f"{TARGET}.{format}": image}
     if label >= 0:
         content["cls"] = str(label).encode()
     if caption is not None:

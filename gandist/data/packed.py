@@ -30,6 +30,7 @@ class Report:
 
     Attributes:
         dest: folder or URL of the index.
+        paired: whether each of the images has an input: they are the targets of pairs.
         classes: largest label + 1; 0 for a set without labels.
         least, most: the classes with the fewest and the most samples, among classes that have any.
         empty_classes: number of classes without samples.
@@ -43,6 +44,7 @@ class Report:
     """
 
     dest: str
+    paired: bool
     images: int
     classes: int
     least: ClassCount | None
@@ -63,8 +65,9 @@ class Report:
 
     def __str__(self) -> str:
         left_out = f", {sum(self.broken.values())} broken images left out" if self.broken else ""
+        what = "pairs" if self.paired else "images"
         lines = [
-            f"{self.dest}: {self.images} images, {self.classes} classes, {self.shards} shards, "
+            f"{self.dest}: {self.images} {what}, {self.classes} classes, {self.shards} shards, "
             f"{self.bytes / 1e6:.1f} MB{left_out}"
         ]
         if self.least is not None and self.most is not None:
@@ -98,6 +101,7 @@ def report(index: Index, left_out: LeftOut) -> Report:
     missing = [number for number in range(min(index.classes, len(numbers) + NAMED)) if number not in present]
     return Report(
         dest=index.base,
+        paired=index.paired,
         images=index.n,
         classes=index.classes,
         least=count(int(images.argmin())) if len(numbers) else None,

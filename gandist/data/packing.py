@@ -4,13 +4,17 @@ import logging
 import os
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
 
 from gandist.cli.terminal import Counter
 from gandist.conditions.encoder import encoder
 from gandist.data.cache import ShardCache, default_cache_dir
 from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
 from gandist.data.making import alone, making
-from gandist.data.samples import LeftOut
+from gandist.data.pairs import Half, halved, joined
+from gandist.data.samples import LeftOut, Source
 from gandist.data.sources import open_source
 from gandist.data.tars import list_shards
 from gandist.data.text import embed
@@ -35,6 +39,7 @@ def pack(
     channels: int | None = None,
     shard_size: int = 1000,
     n: int | None = None,
+    skip: int = 0,
     seed: int = 0,
     max_broken: int = 0,
     workers: int | None = None,
@@ -43,6 +48,8 @@ def pack(
     class_names: Sequence[str] = (),
     labels: str | None = None,
     split: str | None = None,
+    targets: str | None = None,
+    halves: Half | None = None,
     progress: bool = False,
 ) -> tuple[Index, LeftOut]:
     """Pack the images of `src` into shards and an index in the folder `dest`: equal input gives equal bytes.
@@ -60,12 +67,15 @@ def pack(
         channels: 1 (grey) or 3 (RGB); None keeps them.
         shard_size: samples per shard.
         n: number of images to take, the first of the permutation; None takes all.
+        skip: number of images at the start of the permutation to leave to another set, before `n` are taken.
         max_broken: number of broken images to tolerate.
         workers: number of threads (default: one per core).
         captions: whether to embed captions; an image without one then counts as broken.
         class_names: names of the classes, if the source has none.
         labels: source of the labels: "folders", "listing", "column" or "none"; None takes whichever exists.
         split: the split to take, if the source holds several; "all" takes every one.
+        targets: a second source, whose images make pairs with those of `src` of the same names; `src` has the inputs.
+        halves: "left" or "right" if each image shows a pair side by side: the half that is the input.
 
     Raises:
         DataError: the source cannot be read, `dest` holds a set already, or too many images are broken.
@@ -74,18 +84,17 @@ def pack(
     if captions:
         encoder()  # fails now, not after the work, if it is not installed
     fix = "pass --overwrite, or --index-only to index them"
-    with making(dest, overwrite=overwrite, sources=(src,), fix=fix) as made:
-        source = open_source(src, made.work, labels=labels, split=split)
+    sources = (src,) if targets is None else (src, targets)
+    with making(dest, overwrite=overwrite, sources=sources, fix=fix) as made:
+        source = _opened(sources, halves, made.work, labels=labels, split=split)
         told = _tell(src, source.left_out)
-        order = permutation(source.n, seed)
-        if n is not None and n > source.n:
-            raise DataError(f"{src}: holds {source.n} images; --n {n} are more")
+        order = _part(src, permutation(source.n, seed), skip, n)
         written = write_shards(
             source,
             made.work,
             Picture(size, crop, format, quality, channels),
             shard_size=shard_size,
-            order=order[:n],
+            order=order,
             max_broken=max_broken,
             captions=captions,
             workers=workers or os.cpu_count() or 1,
@@ -99,6 +108,26 @@ def pack(
         )
         _tell(src, source.left_out, told)
     return index, source.left_out
+
+
+def _opened(
+    sources: Sequence[str], halves: Half | None, scratch: Path, *, labels: str | None, split: str | None
+) -> Source:
+    left_out = LeftOut()
+    opened = [open_source(src, scratch, labels=labels, split=split, left_out=left_out) for src in sources]
+    if len(opened) == 2:
+        return joined(opened[0], opened[1], sources)
+    return opened[0] if halves is None else halved(opened[0], halves, sources[0])
+
+
+def _part(src: str, order: np.ndarray, skip: int, n: int | None) -> np.ndarray:
+    """The n samples of an order that follow the first `skip`; all of them if n is None."""
+    if skip >= len(order) > 0:
+        raise DataError(f"{src}: holds {len(order)} images; --skip {skip} leaves none")
+    if n is not None and n > len(order) - skip:
+        skipped = f", --skip {skip} of them" if skip else ""
+        raise DataError(f"{src}: holds {len(order)} images{skipped}; --n {n} are more")
+    return order[skip:][:n]
 
 
 def _tell(src: str, left_out: LeftOut, told: Collection[str] = ()) -> Collection[str]:

@@ -22,11 +22,13 @@ BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_
 
 
 class Sample(NamedTuple):
-    """One image: encoded bytes, or uint8 pixels (H, W) or (H, W, 3); its label (-1: none) and caption."""
+    """One image: encoded bytes, or uint8 pixels (H, W) or (H, W, 3); its label (-1: none) and caption. In a pair it is
+    the target, and `input` is the picture that it is made from."""
 
     image: bytes | np.ndarray
     label: int
     caption: str | None
+    input: bytes | np.ndarray | None = None
 
 
 class Broken(NamedTuple):
@@ -95,6 +97,8 @@ class Source:
     """`n` samples: `read(i)` returns sample i, `name(i)` its origin for messages.
 
     `left_out` holds the other items of the source. `read` adds to it, and raises ValueError for a broken sample.
+    `key(i)` is the name by which sample i finds its partner in another source (None if its samples have no names);
+    `paired` says whether the samples are pairs.
     """
 
     n: int
@@ -102,6 +106,8 @@ class Source:
     name: Callable[[int], str]
     class_names: tuple[str, ...] = ()
     left_out: LeftOut = field(default_factory=LeftOut)
+    key: Callable[[int], str] | None = None
+    paired: bool = False
 
 
 def class_number(value: Any, where: str) -> int:

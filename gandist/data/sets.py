@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from gandist.cli.terminal import Counter
 from gandist.data.cache import ShardCache
-from gandist.data.index import Index, numbers
+from gandist.data.index import INPUT, Index, numbers
 from gandist.data.room import allocate, room_for, sweep_decoded
 from gandist.errors import DataError, UnreachableError
 from gandist.media.medium import Medium
@@ -66,8 +66,14 @@ def open_samples(
         conditions: the condition of each sample (n, ...), such as `index.vectors`; default `index.labels`.
 
     Raises:
-        DataError: a shard is missing or damaged, and `on_damage` is `stop`; or no sample is sound.
+        DataError: a shard is missing or damaged, and `on_damage` is `stop`; or no sample is sound; or the medium is of
+            pairs, and the set has none.
     """
+    if INPUT in medium.files and not index.paired:
+        raise DataError(
+            f"data.path: {index.base}: holds no pairs, which condition.kind=paired needs; pack them: python -m "
+            "gandist.pack --pairs INPUTS TARGETS FOLDER, and set data.path=FOLDER"
+        )
     half = int(cache_gib * 2**30 / 2)
     cache = ShardCache(cache_dir / "shards", half)
     conditions = index.labels if conditions is None else conditions
@@ -78,7 +84,7 @@ def open_samples(
 
 
 class Place(NamedTuple):
-    """Place and checksum of a sample's bytes."""
+    """Place and checksum of a file's bytes."""
 
     shard: int
     offset: int
@@ -104,8 +110,8 @@ class StreamedSet:
         self.index, self.cache, self.on_damage = index, cache, on_damage
         self.medium, self.conditions = medium, conditions
         self.n, self.threads = index.n, threads
-        self._places = tuple(numbers(index.samples[name]) for name in Place._fields)
-        self.shards = self._places[0]
+        self.shards = numbers(index.samples["shard"])
+        self._columns = [(self.shards, *index.places(file)) for file in medium.files]
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._gathering, self._lock = 0, Lock()
         self.broken: set[int] = set()
@@ -122,8 +128,7 @@ class StreamedSet:
 
         def decoded(rows: range) -> list[int]:
             part = numbers[rows.start : rows.stop]
-            places = map(Place, *(column[part].tolist() for column in self._places))
-            return list(map(self._sound, part.tolist(), places, room[rows.start : rows.stop]))
+            return list(map(self._sound, part.tolist(), self._places(part), room[rows.start : rows.stop]))
 
         with self._lock:
             self._gathering += 1
@@ -155,31 +160,37 @@ class StreamedSet:
         Raises:
             DataError: the bytes differ from the indexed ones, or are no sample; the message names the shard.
         """
-        self._read(number, self._place(number), out)
+        (places,) = self._places(np.array([number]))
+        self._read(number, places, out)
 
-    def _place(self, number: int) -> Place:
-        return Place(*(int(column[number]) for column in self._places))
+    def _places(self, numbers: np.ndarray) -> Iterator[tuple[Place, ...]]:
+        """The places of the files of each of these samples, in the order of `Medium.files`."""
+        files = (map(Place, *(column[numbers].tolist() for column in columns)) for columns in self._columns)
+        return zip(*files, strict=True)
 
-    def _read(self, number: int, place: Place, out: np.ndarray) -> None:
-        file = self._open(place.shard)  # a reference, since another thread may close its own
-        data = os.pread(file.fileno(), place.size, place.offset)
-        try:
-            if crc32(data) != place.crc:
-                raise DataError("its bytes are not those that were indexed (crc)")
-            self.medium.decode(data, out)
-        except DataError as error:
-            key = self.index.samples.column("key")[number].as_py()
-            raise DataError(
-                f"{self.index.url(place.shard)}: damaged at sample {key!r}: {error}; restore the shard, or set "
-                "data.on_damage=skip to go on without such samples"
-            ) from error
+    def _read(self, number: int, places: tuple[Place, ...], out: np.ndarray) -> None:
+        for which, place, part in zip(self.medium.files, places, self.medium.parts(out), strict=True):
+            file = self._open(place.shard)  # a reference, since another thread may close its own
+            data = os.pread(file.fileno(), place.size, place.offset)
+            try:
+                if crc32(data) != place.crc:
+                    raise DataError("its bytes are not those that were indexed (crc)")
+                self.medium.decode(data, part)
+            except DataError as error:
+                key = self.index.samples.column("key")[number].as_py()
+                name = f"{key!r} ({which})" if len(places) > 1 else repr(key)
+                raise DataError(
+                    f"{self.index.url(place.shard)}: damaged at sample {name}: {error}; restore the shard, or set "
+                    "data.on_damage=skip to go on without such samples"
+                ) from error
 
-    def _sound(self, number: int, place: Place, out: np.ndarray) -> int:
-        """Decode into `out` the sample at this place, or the next sound one if damage is skipped; return its number."""
+    def _sound(self, number: int, places: tuple[Place, ...], out: np.ndarray) -> int:
+        """Decode into `out` the sample at these places, or the next sound one if damage is skipped; return its
+        number."""
         for _ in range(self.index.n):
             if number not in self.broken:
                 try:
-                    self._read(number, place, out)
+                    self._read(number, places, out)
                     return number
                 except UnreachableError:  # says nothing about the sample
                     raise
@@ -189,7 +200,7 @@ class StreamedSet:
                     self.broken.add(number)
                     log.warning("skipped: %s", error)
             number = (number + 1) % self.index.n
-            place = self._place(number)
+            (places,) = self._places(np.array([number]))
         raise DataError(f"{self.index.base}: none of its {self.index.n} samples can be read")
 
 

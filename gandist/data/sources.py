@@ -12,7 +12,7 @@ from pathlib import Path
 from gandist.data import splits
 from gandist.data.cache import ShardCache
 from gandist.data.idx import IDX_IMAGES, idx
-from gandist.data.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_shards, numbers
+from gandist.data.index import CAPTIONS_FILE, INPUT, SAMPLES_FILE, SHARDS_FILE, TARGET, index_shards, numbers
 from gandist.data.samples import LeftOut, Sample, Source
 from gandist.data.tables import holds_images, parquet
 from gandist.data.tars import list_shards
@@ -31,13 +31,21 @@ LABELS = {
 """Sources of labels; by default whichever exists."""
 
 
-def open_source(src: str, scratch: Path, *, labels: str | None = None, split: str | None = None) -> Source:
+def open_source(
+    src: str,
+    scratch: Path,
+    *,
+    labels: str | None = None,
+    split: str | None = None,
+    left_out: LeftOut | None = None,
+) -> Source:
     """The samples at `src`, by the kind of the file or folder.
 
     Args:
         scratch: an existing folder for temporary files, at most as large as a Parquet source.
         labels: a key of `LABELS`; None takes whichever exists.
         split: the split to take ("train", "val", ...), if the source holds several; "all" takes every one.
+        left_out: where images in folders, zips and tars note what is not taken; None for an account of their own.
 
     Raises:
         DataError: `src` is missing, of an unknown kind, or damaged as a whole; it holds several splits and `split` is
@@ -47,9 +55,9 @@ def open_source(src: str, scratch: Path, *, labels: str | None = None, split: st
         raise DataError(f"{src}: images are packed from local files; fetch them first (--index-only reads URLs)")
     path = Path(src)
     if "{" in src or path.suffix == ".tar":
-        return tars(src, labels, split)
+        return tars(src, labels, split, left_out)
     if path.suffix == ".zip":
-        return zipped(path, labels, split)
+        return zipped(path, labels, split, left_out)
     if path.suffix == ".parquet":
         return _tables(src, [path], scratch, labels, split)
     if path.name.endswith(IDX_IMAGES) and path.is_file():
@@ -62,7 +70,7 @@ def open_source(src: str, scratch: Path, *, labels: str | None = None, split: st
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if taken := _set_in(path, entries):
         if taken[0].suffix == ".tar":
-            source = tars(src, labels, split)
+            source = tars(src, labels, split, left_out)
         elif taken[0].suffix == ".parquet":
             source = _tables(src, taken, scratch, labels, split)
         else:
@@ -76,8 +84,8 @@ def open_source(src: str, scratch: Path, *, labels: str | None = None, split: st
                 and splits.of_folder(entry.name) == splits.same(split)
                 and any(map(is_of_another_set, entry.iterdir()))
             ):
-                return open_source(str(entry), scratch, labels=labels)
-    return folder(path, labels, split)
+                return open_source(str(entry), scratch, labels=labels, left_out=left_out)
+    return folder(path, labels, split, left_out)
 
 
 def _set_in(folder: Path, entries: Sequence[Path]) -> list[Path]:
@@ -131,22 +139,28 @@ def _one_idx(src: str, pixels: Sequence[Path], split: str | None) -> Path:
     return pixels[0]
 
 
-def tars(src: str, labels: str | None = None, split: str | None = None) -> Source:
-    """WebDataset shards of any origin on this machine."""
+def tars(src: str, labels: str | None = None, split: str | None = None, left_out: LeftOut | None = None) -> Source:
+    """WebDataset shards of any origin on this machine. What is left out is added to `left_out`, if given."""
     check_labels(src, "tars, which hold labels as .cls or .json", labels, ("none",))
     nowhere = ShardCache(Path(), 0)  # local files bypass a cache
-    left_out = LeftOut()
+    left_out = left_out or LeftOut()
     urls = list_shards(src, split)
     index = index_shards(urls, nowhere, base=src, labelled=labels != "none", left_out=left_out)
-    shard, offset, size, label = (numbers(index.samples[name]) for name in ("shard", "offset", "size", "label"))
+    shard, label = numbers(index.samples["shard"]), index.labels
     urls = [index.url(i) for i in range(index.shards.num_rows)]
+    members = [index.places(member) for member in (TARGET, INPUT)[: 2 if index.paired else 1]]
 
     def read(i: int) -> Sample:
         with Path(urls[shard[i]]).open("rb") as file:
-            image = os.pread(file.fileno(), int(size[i]), int(offset[i]))
-        return Sample(image, int(label[i]), index.samples["caption"][i].as_py())
+            image, *given = (os.pread(file.fileno(), int(size[i]), int(offset[i])) for offset, size, _ in members)
+        return Sample(image, int(label[i]), index.samples["caption"][i].as_py(), *given)
 
-    return Source(index.n, read, lambda i: f"{urls[shard[i]]}: {index.samples['key'][i].as_py()}", left_out=left_out)
+    def key(i: int) -> str:
+        return str(index.samples["key"][i].as_py())
+
+    return Source(
+        index.n, read, lambda i: f"{urls[shard[i]]}: {key(i)}", left_out=left_out, key=key, paired=index.paired
+    )
 
 
 def _idx(path: Path, labels: str | None) -> Source:

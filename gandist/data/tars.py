@@ -24,7 +24,10 @@ from gandist.errors import DataError
 from gandist.media.decode import EXTENSIONS
 from gandist.storage.remote import filesystem, is_remote, join, printable, retrying
 
-COLUMNS = ("key", "ext", "offset", "size", "label", "caption", "crc")
+FILE = ("ext", "offset", "size", "crc")
+COLUMNS = ("key", *FILE, "label", "caption", *(f"input_{name}" for name in FILE))
+PAIR = ("input", "target")
+"""First parts of the extensions of a pair's files: a.input.png, a.target.png."""
 PICKLES = {"pyd", "pickle", "pkl", "pth", "pt", "dill", "joblib"}
 APART = (
     "its members are not side by side in the tar, and WebDataset takes consecutive ones for a sample; write the tar "
@@ -86,6 +89,7 @@ def scan_tar(
     extensions: Sequence[str] = EXTENSIONS,
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """The index row of the shard at `path`, called `url`, and its columns for the samples (all but `shard`).
+    The columns of a pair's input are None where a sample is no pair.
 
     Args:
         labelled: whether to read labels.
@@ -121,14 +125,19 @@ def scan_tar(
             for name, value in row.items():
                 columns[name].append(value)
         sha256 = hashlib.sha256(data).hexdigest()
-        numbers = np.array(columns["label"], np.int64)
-        counts: list[int] | None = None
-        if numbers.max(initial=-1) < most_classes(len(numbers)):
-            counts = np.bincount(numbers[numbers >= 0]).tolist()
-        shard = {"url": url, "bytes": len(data), "sha256": sha256, "n": len(numbers), "class_counts": counts}
+        counts = class_counts(np.array(columns["label"], np.int64))
+        shard = {"url": url, "bytes": len(data), "sha256": sha256, "n": len(columns["key"]), "class_counts": counts}
     if not samples:
         raise DataError(f"{url}: holds no samples")
     return shard, columns
+
+
+def class_counts(labels: np.ndarray) -> list[int] | None:
+    """The number of samples of each class, of labels (n,) with -1 for none; None if the list would be too long."""
+    if labels.max(initial=-1) >= most_classes(len(labels)):
+        return None
+    counts: list[int] = np.bincount(labels[labels >= 0]).tolist()
+    return counts
 
 
 def most_classes(n: int) -> int:
@@ -182,11 +191,15 @@ def _samples(file: Any, data: mmap.mmap, url: str, left_out: LeftOut) -> Iterato
 
 
 def _apart(samples: Sequence[_Grouped], extensions: Sequence[str]) -> dict[str, Members]:
-    """The keys with separated members of which a part has no sample file, with the first part of each key."""
+    """The keys with separated members of which a part has no sample file, or half a pair, with the first part of each
+    key."""
     times = Counter(each.key for each in samples)
     apart: dict[str, Members] = {}
     again = [each for each in samples if times[each.key] > 1]
     torn = {each.key for each in again if not _holding(each.members, extensions)}
+    halves = [{each.key for each in again if _halves(each.members, extensions)[which]} for which in (0, 1)]
+    whole = {each.key for each in again if all(_halves(each.members, extensions))}
+    torn |= (halves[0] & halves[1]) - whole
     for each in again:
         if each.key in torn:
             apart.setdefault(each.key, each.members)
@@ -207,20 +220,27 @@ def _row(
     Raises:
         ValueError: the sample cannot be used.
     """
-    image = _sample_of(members, extensions)
+    pair = _pair_of(members, extensions)
+    given, image = pair or (None, _sample_of(members, extensions))
     text = _member(members, image, "txt", where, left_out)
     label, named = _label(members, image, data, where, left_out) if labelled else (-1, None)
-    offset, size = members[image]
-    left_out.skip(ext if "." in ext else f"a.{ext}" for ext in members if ext not in (image, text, named))
+    left_out.skip(ext if "." in ext else f"a.{ext}" for ext in members if ext not in (image, given, text, named))
     return {
         "key": printable(key),
-        "ext": image.rpartition(".")[2],
-        "offset": offset,
-        "size": size,
+        **_file(members, image, data),
         "label": label,
         "caption": None if text is None else caption_of(_content(members, data, text), f"{where}: .{text}", left_out),
-        "crc": zlib.crc32(memoryview(data)[offset : offset + size]),
+        **{f"input_{name}": value for name, value in _file(members, given, data).items()},
     }
+
+
+def _file(members: Members, ext: str | None, data: mmap.mmap) -> dict[str, Any]:
+    """The columns of one file of a sample; None in each if there is no such file."""
+    if ext is None:
+        return dict.fromkeys(FILE)
+    offset, size = members[ext]
+    crc = zlib.crc32(memoryview(data)[offset : offset + size])
+    return dict(zip(FILE, (ext.rpartition(".")[2], offset, size, crc), strict=True))
 
 
 def _content(members: Members, data: mmap.mmap, ext: str) -> bytes:
@@ -233,6 +253,28 @@ def _holding(members: Members, extensions: Sequence[str]) -> list[str]:
     return [ext for ext in members if ext in extensions] or [
         ext for ext in members if ext.rpartition(".")[2] in extensions
     ]
+
+
+def _halves(members: Members, extensions: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The members of a pair: inputs ("input.png") and targets ("target.png"). None, if there is a plain sample too."""
+    if any(ext in extensions for ext in members):
+        return [], []
+    named = ([ext for ext in members if ext in [f"{half}.{each}" for each in extensions]] for half in PAIR)
+    inputs, targets = named
+    return inputs, targets
+
+
+def _pair_of(members: Members, extensions: Sequence[str]) -> tuple[str, str] | None:
+    """The members that are the input and the target; None if the sample is no pair."""
+    inputs, targets = _halves(members, extensions)
+    if not (inputs and targets):
+        return None
+    if len(inputs) + len(targets) > 2:
+        raise ValueError(
+            f"holds several inputs or targets ({', '.join(inputs + targets)}), where one of each is expected; remove "
+            "the others"
+        )
+    return inputs[0], targets[0]
 
 
 def _sample_of(members: Members, extensions: Sequence[str]) -> str:

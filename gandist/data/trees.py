@@ -16,21 +16,21 @@ LISTING = PurePosixPath("dataset.json")
 """File beside the images that holds their labels; subfolders are then no classes."""
 
 
-def folder(root: Path, labels: str | None = None, split: str | None = None) -> Source:
+def folder(root: Path, labels: str | None = None, split: str | None = None, left_out: LeftOut | None = None) -> Source:
     """Images in a folder. The class is the first subfolder, or comes from `dataset.json`; the caption is in a `.txt`
-    file beside the image."""
+    file beside the image. What is left out is added to `left_out`, if given."""
     names = [path.relative_to(root).as_posix() for path in files_below(root)]
-    return _tree(str(root), names, lambda name: (root / name).read_bytes(), labels, split)
+    return _tree(str(root), names, lambda name: (root / name).read_bytes(), labels, split, left_out)
 
 
-def zipped(path: Path, labels: str | None = None, split: str | None = None) -> Source:
+def zipped(path: Path, labels: str | None = None, split: str | None = None, left_out: LeftOut | None = None) -> Source:
     """A zip with the layout of `folder`; a single folder around everything is ignored."""
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as a zip: {error}") from error
     names = [info.filename for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
-    return _tree(str(path), names, archive.read, labels, split, wrapped=True)
+    return _tree(str(path), names, archive.read, labels, split, left_out, wrapped=True)
 
 
 def _visible(name: PurePosixPath) -> bool:
@@ -56,10 +56,11 @@ def _tree(
     read: Callable[[str], bytes],
     labels: str | None,
     split: str | None,
+    left_out: LeftOut | None,
     wrapped: bool = False,
 ) -> Source:
     check_labels(root, "images in folders", labels, ("folders", "listing", "none"))
-    left_out = LeftOut()
+    left_out = left_out or LeftOut()
     # Find the images and their split.
     files = _by_name(paths, left_out)
     if wrapped or split is not None:
@@ -98,7 +99,10 @@ def _tree(
         caption = caption_of(read(files[text]), str(text), left_out) if text is not None else None
         return Sample(read(files[images[i]]), numbers[i], caption and caption.strip())
 
-    return Source(len(images), sample, lambda i: f"{root}: {images[i]}", tuple(class_names), left_out)
+    def name(i: int) -> str:
+        return f"{root}: {images[i]}"
+
+    return Source(len(images), sample, name, tuple(class_names), left_out, key=lambda i: str(images[i].with_suffix("")))
 
 
 def _by_name(paths: Iterable[str], left_out: LeftOut) -> dict[PurePosixPath, str]:

@@ -90,11 +90,14 @@ def _encoded(
             sample = source.read(i)
             if captions and not (sample.caption or "").strip():
                 raise ValueError("has no caption; put one beside it, or leave out --captions")
-            image = picture.encode(sample.image)
+            if sample.input is None:
+                given, image = None, picture.encode(sample.image)
+            else:
+                given, image = picture.encode_pair(sample.input, sample.image)
         except Exception as error:  # decoders raise any exception
             broken.append(Broken(source.name(i), str(error)))
             continue
-        yield f"{i:08d}", members(image, picture.format, sample.label, sample.caption)
+        yield f"{i:08d}", members(image, picture.format, sample.label, sample.caption, given)
 
 
 def check_broken(broken: Sequence[Broken], max_broken: int) -> None:

@@ -6,7 +6,7 @@ knows their meaning.
 
 import mimetypes
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -92,9 +92,20 @@ class Medium(Options):
     def prepared(self) -> str:
         """How real samples are prepared, in words, for the protocol of an evaluation."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of a sample that make a row, in the order of `parts`: "target", and in a pair "input". (The only
+        file of a sample that is no pair counts as its target.)"""
+        return ("target",)
+
+    def parts(self, row: np.ndarray) -> Sequence[np.ndarray]:
+        """The part of a row that each of the `files` is decoded into."""
+        return (row,)
+
     @abstractmethod
     def decode(self, data: bytes, out: np.ndarray) -> None:
-        """Decode one sample into `out`, a contiguous row. Accepts a fixed list of formats, never a pickle.
+        """Decode one file into `out`, its part of a row, which is contiguous. Accepts a fixed list of formats, never a
+        pickle.
 
         Raises:
             DataError: the bytes are not a complete sample.

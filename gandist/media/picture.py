@@ -22,6 +22,14 @@ TURNS = {
 """Transposition that makes an image upright, by orientation (EXIF 2.3)."""
 
 
+def upright(image: bytes | np.ndarray) -> Image.Image:
+    """A file or pixels as 8-bit grey or RGB, turned as its camera says; raises Pillow's errors if it is broken."""
+    stored = Image.fromarray(image) if isinstance(image, np.ndarray) else open_picture(image, FORMATS)
+    picture = plain(stored)
+    turn = TURNS.get(orientation(stored))
+    return picture if turn is None else picture.transpose(turn)
+
+
 class Picture(NamedTuple):
     """Format of each written image."""
 
@@ -33,11 +41,31 @@ class Picture(NamedTuple):
 
     def encode(self, image: bytes | np.ndarray) -> bytes:
         """Decode, orient, resize and encode one image; raises Pillow's errors if it is broken."""
-        stored = Image.fromarray(image) if isinstance(image, np.ndarray) else open_picture(image, FORMATS)
-        picture = plain(stored)
-        turn = TURNS.get(orientation(stored))
-        if turn is not None:
-            picture = picture.transpose(turn)
+        return self._written(upright(image))
+
+    def encode_pair(self, input: bytes | np.ndarray, target: bytes | np.ndarray) -> tuple[bytes, bytes]:
+        """Encode both images of a pair alike.
+
+        Raises:
+            ValueError: one is broken, which the message names; or they differ by more than scale.
+        """
+        pictures = []
+        for which, image in (("input", input), ("target", target)):
+            try:
+                pictures.append(upright(image))
+            except Exception as error:  # decoders raise any exception
+                raise ValueError(f"its {which}: {error}") from error
+        (width, height), (other_width, other_height) = sorted((each.size for each in pictures), key=sum)
+        # The smaller one scaled to the larger one's longer side is as high or wide as that, to a pixel of its own.
+        if abs(height * other_width - width * other_height) > max(other_width, other_height):
+            sizes = " and ".join(f"{w} x {h}" for w, h in (each.size for each in pictures))
+            raise ValueError(
+                f"its input and target are {sizes} pixels, which differ by more than scale; cut them alike"
+            )
+        given, wanted = map(self._written, pictures)
+        return given, wanted
+
+    def _written(self, picture: Image.Image) -> bytes:
         if self.channels is not None:
             picture = picture.convert("L" if self.channels == 1 else "RGB")
         if self.size is not None and picture.size != (self.size, self.size):

@@ -489,6 +489,19 @@ def test_some_of_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == f"error: {src}: holds 12 images; --n 13 are more\n"
 
 
+def test_the_images_that_another_set_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    src = str(make_folder(tmp_path / "in"))
+    whole = pack(src, str(tmp_path / "all"))[0].samples["key"].to_pylist()
+    for options, expected in ((["--skip", "7"], whole[7:]), (["--skip", "7", "--n", "3"], whole[7:10])):
+        assert main([src, str(tmp_path / "out"), *options, "--overwrite"]) == 0
+        assert read_index(str(tmp_path / "out")).samples["key"].to_pylist() == expected
+    capsys.readouterr()
+    assert main([src, str(tmp_path / "more"), "--skip", "7", "--n", "6"]) == 2
+    assert capsys.readouterr().err == f"error: {src}: holds 12 images, --skip 7 of them; --n 6 are more\n"
+    assert main([src, str(tmp_path / "more"), "--skip", "12"]) == 2
+    assert capsys.readouterr().err == f"error: {src}: holds 12 images; --skip 12 leaves none\n"
+
+
 def test_the_command_says_how_the_classes_are_filled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     src = make_folder(tmp_path / "in", 5)
     assert main([str(src), str(tmp_path / "out")]) == 0

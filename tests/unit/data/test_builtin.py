@@ -138,3 +138,19 @@ def test_package_data_is_small_licensed_and_what_debian_ships() -> None:
         if not DEBIAN.is_dir():
             pytest.skip("Debian's dataset-fashion-mnist is not installed")
         assert gzip.decompress((folder / name).read_bytes()) == gzip.decompress((DEBIAN / name).read_bytes())
+
+
+def test_training_and_held_out_images_are_the_whole_set(cache: Path) -> None:
+    """The shards of fashion-10k, bit for bit: nine and one, with classes nearly balanced."""
+    whole, train, held_out = (read_index(builtin(name, cache)) for name in ("fashion-10k", "fashion-9k", "fashion-1k"))
+    assert whole.fingerprint == "abb9edd3bf796416fc878ab76bc30ba6b12726416c6279e7575d7ba61772ddb2"
+    assert (train.n, held_out.n) == (9000, 1000)
+    for column in ("sha256", "bytes"):
+        parts = [*train.shards[column].to_pylist(), *held_out.shards[column].to_pylist()]
+        assert parts == whole.shards[column].to_pylist()
+    assert not set(train.samples["key"].to_pylist()) & set(held_out.samples["key"].to_pylist())
+    assert train.class_names == held_out.class_names == whole.class_names
+    for index in (train, held_out):
+        counts = np.bincount(index.labels)
+        assert len(counts) == 10
+        assert np.abs(counts - index.n / 10).max() <= index.n / 50
