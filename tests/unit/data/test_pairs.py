@@ -179,6 +179,13 @@ def test_sets_without_pairs_are_as_they_were(tmp_path: Path) -> None:
     )
 
 
+def test_pairs_of_another_medium(tmp_path: Path) -> None:
+    write_shard(tmp_path / "0.tar", [("a", {"input.i16": b"12", "target.i16": b"34", "png": b"5", "txt": b"six"})])
+    index = index_shards([str(tmp_path / "0.tar")], ShardCache(tmp_path, 0), extensions=("i16",))
+    assert (content(index, INPUT), content(index, TARGET)) == ([b"12"], [b"34"])
+    assert index.captions == ["six"]
+
+
 # What cannot be a pair
 
 
