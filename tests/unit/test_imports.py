@@ -129,7 +129,8 @@ from gandist.config.run import override, validate
 from gandist.gan import NETWORKS
 CONDITIONS = {"none": {}, "class": {"model.classes": 10}, "text": {"model.text_dim": 8}}
 for name, pair in NETWORKS.items():
-    for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in pair.conditions]:
+    conditions = [each for each in pair.conditions if each in CONDITIONS]
+    for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in conditions]:
         fields = {"model.name": name, "model.norm_D": norm, "model.resolution": 64, **CONDITIONS[condition]}
         if pair.second_stage:
             fields |= {"model.stage_1": "runs/first", "model.stage_1_resolution": 32}

@@ -33,7 +33,7 @@ class ResNetOptions(ImageOptions):
     """Options of SRResNet."""
 
     blocks: int = Field(16, ge=1)
-    """Residual blocks of G."""
+    """Residual blocks of G; 16 in the paper."""
     residual: bool = True
     """Whether G adds to y's image, enlarged bicubically; false in the paper."""
 
