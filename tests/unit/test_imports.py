@@ -62,7 +62,7 @@ def started(watched: tuple[str, ...], *arguments: str) -> tuple[int, str, list[s
         (["train.batch=many"], 2, "train.batch: input should be a valid integer"),
         (["train.batch=3"], 2, "train.batch: 3 images do not divide into 2 workers"),
         (["augment.kind=ada", "augment.p=2"], 2, "augment.p: is a probability"),
-        (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of dcgan, mlp, "),
+        (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of dcgan, ffc, mlp, "),
         (["game.objective=hing"], 2, "game.objective: unknown value 'hing'; one of elbo, hinge, "),
         (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, dragan, "),
         (["augment.kind=adda"], 2, "augment.kind: unknown value 'adda'; one of ada, color, "),
@@ -129,7 +129,8 @@ from gandist.config.run import override, validate
 from gandist.gan import NETWORKS
 CONDITIONS = {"none": {}, "class": {"model.classes": 10}, "text": {"model.text_dim": 8}}
 for name, pair in NETWORKS.items():
-    for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in pair.conditions]:
+    conditions = [each for each in pair.conditions if each in CONDITIONS]
+    for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in conditions]:
         fields = {"model.name": name, "model.norm_D": norm, "model.resolution": 64, **CONDITIONS[condition]}
         if pair.second_stage:
             fields |= {"model.stage_1": "runs/first", "model.stage_1_resolution": 32}
