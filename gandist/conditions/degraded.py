@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from gandist.conditions.floors import upscaled
 from gandist.conditions.operation import WHITE, to_whole, under
 from gandist.conditions.operations import Named, noise_of, run_in_turn, run_shuffled
 from gandist.conditions.resampling import resized
@@ -83,12 +83,10 @@ class Degradation(Options):
 
     def picture(self, y: Tensor, sample: tuple[int, ...]) -> Tensor:
         """y enlarged to samples (N, *sample) as it is: each pixel a square."""
-        return y.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+        return upscaled(y, self.scale, "nearest")
 
     def floors(self, y: Tensor, sample: tuple[int, ...]) -> dict[str, Tensor]:
         """y enlarged by filters that know nothing of images; y itself if it has their size."""
         if self.scale == 1:
             return {"input": y}
-        _, height, width = sample
-        bicubic = F.interpolate(y, (height, width), mode="bicubic").clamp(-1, 1)
-        return {"bicubic": bicubic, "nearest": self.picture(y, sample)}
+        return {"bicubic": upscaled(y, self.scale, "bicubic"), "nearest": upscaled(y, self.scale, "nearest")}
