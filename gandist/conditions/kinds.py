@@ -38,4 +38,9 @@ class OtherPicture(Itself):
         return {"input": y}
 
 
-MAKERS: dict[str, type[Options]] = {"degraded": Degradation, MASKED: Masks, "itself": Itself, PAIRED: OtherPicture}
+MAKERS: dict[str, type[Options]] = {
+    "degraded": Degradation,
+    MASKED: Masks,
+    PAIRED: OtherPicture,
+    "itself": Itself,
+}

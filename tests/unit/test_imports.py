@@ -64,7 +64,7 @@ def started(watched: tuple[str, ...], *arguments: str) -> tuple[int, str, list[s
         (["augment.kind=ada", "augment.p=2"], 2, "augment.p: is a probability"),
         (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of dcgan, ffc, mlp, "),
         (["game.objective=hing"], 2, "game.objective: unknown value 'hing'; one of elbo, hinge, "),
-        (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, dragan, "),
+        (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, charbonnier, "),
         (["augment.kind=adda"], 2, "augment.kind: unknown value 'adda'; one of ada, color, "),
         (["data.medium=sound"], 2, "data.medium: unknown value 'sound'; one of image"),
     ],
@@ -79,12 +79,15 @@ def test_a_fault_is_told_before_torch_is_imported(arguments: list[str], status: 
 TABLES = """
 import json
 from gandist.gan import AUGMENTATIONS, NETWORKS, OBJECTIVES, PENALTIES
+from gandist.conditions.kinds import AUTO, MAKERS
 from gandist.gan.elbo import ELBO
+from gandist.gan.supervised import NONE
 from gandist.media.kinds import MEDIA
 print(json.dumps({
     "data.medium": [*MEDIA],
+    "condition.kind": [AUTO, *MAKERS],
     "model.name": [*NETWORKS],
-    "game.objective": [*OBJECTIVES, ELBO],
+    "game.objective": [*OBJECTIVES, ELBO, NONE],
     "game.penalties": [*PENALTIES],
     "augment.kind": ["none", *AUGMENTATIONS],
 }))
@@ -127,7 +130,10 @@ PAIRS = """
 import sys
 from gandist.config.run import override, validate
 from gandist.gan import NETWORKS
-CONDITIONS = {"none": {}, "class": {"model.classes": 10}, "text": {"model.text_dim": 8}}
+CONDITIONS = {
+    "none": {}, "class": {"model.classes": 10}, "text": {"model.text_dim": 8},
+    "sample": {"condition.kind": "masked", "model.z_dim": 0},
+}
 for name, pair in NETWORKS.items():
     conditions = [each for each in pair.conditions if each in CONDITIONS]
     for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in conditions]:
