@@ -16,12 +16,14 @@ alone.
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from gandist.gan.networks.from_image import FromImage
 from gandist.gan.networks.image_d import ImageOptions
 from gandist.gan.networks.norms import at_least_float32, layout, norm
+from gandist.gan.networks.resample import reflected
 from gandist.gan.networks.shape import Shape, options_of
 
 HALVINGS = 3
@@ -29,7 +31,16 @@ HALVINGS = 3
 Pair = tuple[Tensor, Tensor]
 """Local and global features, each (N, C, H, W) with C of its own."""
 
-Convolution = partial(nn.Conv2d, bias=False, padding_mode="reflect")
+
+class Reflecting(nn.Conv2d):
+    """A convolution padded by reflection."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = self.kernel_size[0] // 2
+        return F.conv2d(reflected(x, pixels), self.weight, self.bias, self.stride)
+
+
+Convolution = partial(Reflecting, bias=False)
 
 
 class FFCOptions(ImageOptions):
@@ -87,8 +98,8 @@ class FFC(nn.Module):
     def __init__(self, local: int, far: int, norm_name: str) -> None:
         super().__init__()
         self.sizes = [local, far]
-        self.of_local = Convolution(local, local + far, 3, padding=1)
-        self.far_to_local = Convolution(far, local, 3, padding=1)
+        self.of_local = Convolution(local, local + far, 3)
+        self.far_to_local = Convolution(far, local, 3)
         self.far_to_far = Spectral(far, norm_name)
         self.local = _activated(norm_name, channels=local)
         self.far = _activated(norm_name, channels=far)
@@ -126,17 +137,17 @@ class Generator(FromImage):
         if far < 2 or local < 1:
             raise ValueError(f"of {widths[-1]} channels, {far} are global; set model.options.ratio nearer to 0.5")
         self.sizes = [local, far]
-        first = Convolution(self.inputs, shape.width, 7, padding=3)
+        first = Convolution(self.inputs, shape.width, 7)
         self.down = nn.Sequential(_activated(shape.norm, first, channels=shape.width))
         self.up = nn.Sequential()
         for w in widths[:-1]:
-            halve = Convolution(w, 2 * w, 3, stride=2, padding=1)
+            halve = Convolution(w, 2 * w, 3, stride=2)
             self.down.append(_activated(shape.norm, halve, channels=2 * w))
         for w in widths[-2::-1]:
             double = nn.ConvTranspose2d(2 * w, w, 3, stride=2, padding=1, output_padding=1, bias=False)
             self.up.append(_activated(shape.norm, double, channels=w))
         self.blocks = nn.Sequential(*(Block(local, far, shape.norm) for _ in range(options.blocks)))
-        self.image = nn.Conv2d(shape.width, shape.channels, 7, padding=3, padding_mode="reflect")
+        self.image = Reflecting(shape.width, shape.channels, 7)
 
     def draw(self, h: Tensor) -> Tensor:
         # The last convolution of stride 2 goes to both kinds of features: its channels are theirs.

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gandist.gan.kernels import usable
+from gandist.gan.networks.norms import layout
 
 
 def up2(x: Tensor) -> Tensor:
@@ -103,3 +104,28 @@ class _Down(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: torch.autograd.function.FunctionCtx, tangent: Tensor) -> Tensor:
         return down2(tangent)
+
+
+def bilinear2(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C, 2H, 2W) by torch's bilinear interpolation, which repeats the border.
+
+    From sums: on a GPU gradients of `F.interpolate` are summed in random order, and a resumed run would differ.
+    """
+    memory_format = layout(x)
+    for dim in (2, 3):
+        n = x.shape[dim]
+        before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, n - 1)], dim)
+        after = torch.cat([x.narrow(dim, 1, n - 1), x.narrow(dim, n - 1, 1)], dim)
+        x = torch.stack([before.lerp(x, 0.75), after.lerp(x, 0.75)], dim + 1).flatten(dim, dim + 1)
+    return x.contiguous(memory_format=memory_format)
+
+
+def reflected(x: Tensor, pixels: int) -> Tensor:
+    """(N, C, H, W), padded by reflection on all sides; H and W exceed `pixels`. Its gradients are summed in a fixed
+    order, unlike those of `F.pad` on a GPU."""
+    memory_format = layout(x)
+    for dim in (2, 3):
+        n = x.shape[dim]
+        before, after = x.narrow(dim, 1, pixels).flip(dim), x.narrow(dim, n - 1 - pixels, pixels).flip(dim)
+        x = torch.cat([before, x, after], dim)
+    return x.contiguous(memory_format=memory_format)

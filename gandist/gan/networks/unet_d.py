@@ -7,10 +7,10 @@ paper does not give the initialisation; this is He's. The last layer has no bias
 no gradient.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gandist.gan.networks.norms import at_least_float32, norm, spectral
+from gandist.gan.networks.resample import bilinear2
 
 SLOPE = 0.2
 HALVINGS = 3
@@ -55,7 +55,7 @@ class UNetNet(nn.Module):
             features.append(layer(features[-1]))
         h = features[-1]
         for layer, skip in zip(self.up, features[-2::-1], strict=True):
-            h = layer(F.interpolate(h, scale_factor=2.0, mode="bilinear"))
+            h = layer(bilinear2(h))
             features.append(h)
             h = h + skip
         for layer in self.last:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from gandist.gan.networks.resample import down2, up2
+from gandist.gan.networks.resample import bilinear2, down2, reflected, up2
 
 # The first forward-mode derivative of a process imports parts of torch that use its own deprecated jit.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
@@ -95,3 +96,19 @@ def test_precision_and_layout_stay(
 def test_shapes_are_told_on_the_meta_device(resample: Resampling) -> None:
     x = torch.randn(2, 6, 8, 8)
     assert resample(x.to("meta")).shape == resample(x).shape
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (1, 2, 5, 2)])
+def test_bilinear2_and_reflected_are_torchs(shape: tuple[int, ...]) -> None:
+    """Gradients too, in both memory formats."""
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(shape, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+        for ours, theirs in (
+            (bilinear2(x), F.interpolate(x, scale_factor=2.0, mode="bilinear")),
+            (reflected(x, 1), F.pad(x, (1, 1, 1, 1), mode="reflect")),
+        ):
+            torch.testing.assert_close(ours, theirs)
+            assert ours.is_contiguous(memory_format=memory_format)
+            weights = torch.randn_like(theirs)
+            gradients = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (ours, theirs)]
+            torch.testing.assert_close(*gradients)
