@@ -20,6 +20,9 @@ CLASSES: Fields = {"model.classes": 10}
 VAE: Fields = {"model.name": "vae", "game.objective": "elbo"}
 STAGE_2: Fields = {**CLASSES, "model.name": "stackgan-2", "model.resolution": 64, "model.norm_D": "none"}
 STAGE_1: Fields = {"model.stage_1": "runs/first", "model.stage_1_resolution": 32}
+FILLING: Fields = {"model.name": "unet", "condition.kind": "masked", "model.z_dim": 0}
+ENLARGING: Fields = {"model.name": "resnet", "condition.kind": "degraded", "condition.options": {"scale": 4}}
+SUPERVISED: Fields = {**FILLING, "game.objective": "none", "game.penalties": {"l1": 1.0}}
 BATCH_WISE: Fields = {"model.norm": "none", "model.minibatch_std": 4}
 
 
@@ -111,6 +114,54 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
         ["dcgan is no second stage", "model.stage_1_resolution out"],
         {"model.stage_1_resolution": 0},
     ),
+    # Conditions that are samples
+    (
+        {**FILLING, "condition.kind": "maskd"},
+        ["condition.kind: unknown", "did you mean 'masked'"],
+        {"condition.kind": "masked"},
+    ),
+    (
+        {**FILLING, "condition.options": {"kind": []}},
+        ["condition.options.kind: unknown key; there are: kinds"],
+        {"condition.options": {}},
+    ),
+    ({"condition.options": {"scale": 2}}, ["condition.options", "set condition.kind"], ENLARGING),
+    ({"model.name": "unet"}, ["unet is conditioned on sample, not on none"], FILLING),
+    (
+        {"model.name": "dcgan", "condition.kind": "masked"},
+        ["condition.kind: dcgan is conditioned on", "not on sample"],
+        {"model.name": "unet"},
+    ),
+    ({**FILLING, **CLASSES}, ["model.classes", "set both to 0"], {"model.classes": 0}),
+    (
+        {**ENLARGING, "condition.options": {"scale": 4}, "model.name": "ffc"},
+        ["condition.options.scale: ffc enlarges 1 times, not 4 times"],
+        {"condition.options": {"scale": 1}},
+    ),
+    ({"model.z_dim": 0}, ["model.z_dim", "set it above 0"], {"model.z_dim": 1}),
+    (
+        {**FILLING, "augment.kind": "color"},
+        ["augment.kind", "set model.options.sees_y=false"],
+        {"model.options": {"sees_y": False}},
+    ),
+    ({"game.penalties": {"l1": 1}}, ["game.penalties.l1: compares", "set condition.kind"], FILLING),
+    (
+        {**FILLING, "game.penalties": {"mismatch": 1}},
+        ["game.penalties.mismatch: needs classes or captions"],
+        {"game.penalties": {}},
+    ),
+    # Without a critic
+    (
+        {**SUPERVISED, "game.penalties": {"l1": 1, "r1": 1, "features": 1}},
+        ["game.objective: none has no D", "the penalties r1, features"],
+        {"game.penalties": {"l1": 1}},
+    ),
+    (
+        {**SUPERVISED, "game.penalties": {"l1": {"interval": 2}}},
+        ["game.penalties: none learns from them alone", "due in every update"],
+        {"game.penalties": {"l1": 1}},
+    ),
+    ({**SUPERVISED, "game.n_critic": 2}, ["game.objective: none has no D"], {"game.n_critic": 1}),
     # Game
     ({"game.objective": "hinges"}, ["game.objective: unknown", "did you mean 'hinge'"], {"game.objective": "hinge"}),
     (

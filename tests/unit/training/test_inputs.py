@@ -24,6 +24,7 @@ from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.inputs import Inputs
 from gandist.training.worker import train
+from tests.helpers.image_to_image import GAMES
 from tests.helpers.train_on_ranks import tiny
 
 CPU = torch.device("cpu")
@@ -277,3 +278,22 @@ def test_latents_are_as_many_as_the_pair_draws_from(tmp_path: Path) -> None:
         drawn = torch.cat([for_D[0].z, for_G.z])
         assert abs(float(drawn.mean())) < 0.2
         assert 0.8 < float(drawn.std()) < 1.2
+
+
+def test_fakes_have_the_conditions_of_the_reals_beside_them(tmp_path: Path) -> None:
+    """Drawn anew for each image seen, from this rank's rows of the global draw."""
+    config = tiny(tmp_path, "samples", precision="fp32", **GAMES["enhancing"])
+    alone = Given(config)
+    reals, for_D, for_G, _ = alone.at(24)
+    y = reals[0].y
+    assert y is not None
+    assert y.shape == (BATCH, 1, 8, 8)
+    assert for_D[0].y is y
+    assert for_G.y is y
+    assert for_G.z.shape == (BATCH, 0)
+    later = alone.at(24 + BATCH * IMAGES)[0][0]  # the same images again
+    torch.testing.assert_close(later.x, reals[0].x)
+    assert not torch.equal(later.y, y)  # type: ignore[arg-type]
+    for rank in range(3):
+        part = Given(config, rank, 3).at(24)[0][0]
+        torch.testing.assert_close(part.y, y[rank::3], rtol=0, atol=1e-6)
