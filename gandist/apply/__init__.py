@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "--mask",
         metavar="FILE|DIR|white|auto",
         help="what a masked run fills: the white of a picture of the input's size, or of the one of its name in a "
-        "folder; white: its purely white pixels; auto: all that is not opaque (the result is). Other pixels stay as they are",
+        "folder; white: its purely white pixels; auto: all that is not opaque (the result is). Others stay as they are",
     )
     add(
         "--scale", type=_scale, metavar="S", help="resize the result to S times the picture (default: the run's factor)"
@@ -122,7 +122,8 @@ def _parser() -> argparse.ArgumentParser:
         type=natural,
         metavar="PX",
         help="pixels of the input that each tile adds to its overlap with the others; smaller takes less memory, 0 is "
-        "the whole picture (default: within about 2 GiB for 3000x2000). Networks that see everywhere (ffc) differ by tile",
+        "the whole picture (default: within about 2 GiB for 3000x2000). With networks that see everywhere (ffc), tiles "
+        "differ from the whole",
     )
     add("--compare", action="store_true", help=f"write DIR/{FILE}: each picture before and after, with a slider")
     add("--watch", action="store_true", help="go on with new pictures of INPUT, a folder, until Ctrl-C")

@@ -38,7 +38,7 @@ def find_inputs(given: Sequence[str], out: Path) -> list[Input]:
             first = found.setdefault(source.name, source)
             if first.path.resolve() != source.path.resolve():
                 raise ConfigError(
-                    f"{first.path} and {source.path}: the results of both would be {out / source.name}.png; rename one, "
+                    f"{first.path} and {source.path}: both results would be {out / source.name}.png; rename one, "
                     "or apply the run to each in turn, with another --out"
                 )
     for source in found.values():
