@@ -83,8 +83,8 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
         steps, fps, of_class = options.frames or STEPS, options.fps or FPS, ""
         if isinstance(y, ExampleConditions):
             raise ConfigError(
-                f"--out {options.out}: an interpolation goes from latent to latent, and G of this run is given pictures; "
-                "draw a .png, or use gandist.apply"
+                f"--out {options.out}: an interpolation goes from latent to latent, and G of this run is given "
+                "pictures; draw a .png, or use gandist.apply"
             )
         if y is not None and trained.condition.between():
             y = circuit(y, steps)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gandist.conditions.operation import WHITE, to_whole
@@ -71,3 +72,15 @@ class Degradation(Options):
                 levels = resized(levels, height, width, self.filter)
             levels = levels.clamp(0, WHITE)
             return (to_whole(levels) if self.rounded else levels) / (WHITE / 2) - 1
+
+    def picture(self, y: Tensor, sample: tuple[int, ...]) -> Tensor:
+        """y enlarged to samples (N, *sample) as it is: each pixel a square."""
+        return y.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+
+    def floors(self, y: Tensor, sample: tuple[int, ...]) -> dict[str, Tensor]:
+        """y enlarged by filters that know nothing of images; y itself if it has their size."""
+        if self.scale == 1:
+            return {"input": y}
+        _, height, width = sample
+        bicubic = F.interpolate(y, (height, width), mode="bicubic").clamp(-1, 1)
+        return {"bicubic": bicubic, "nearest": self.picture(y, sample)}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from gandist.conditions.degraded import Degradation
 from gandist.gan.penalties import Noise
 from gandist.options import Options
 
@@ -36,4 +37,4 @@ class OtherPicture(Itself):
         return {"input": y}
 
 
-MAKERS: dict[str, type[Options]] = {"itself": Itself, PAIRED: OtherPicture}
+MAKERS: dict[str, type[Options]] = {"degraded": Degradation, "itself": Itself, PAIRED: OtherPicture}

@@ -9,35 +9,16 @@ from torch import Tensor
 
 from gandist.conditions.blurs import Blur, Motion, Sinc
 from gandist.conditions.jpeg import Jpeg
+from gandist.conditions.named import as_mapping, from_mapping, name_of
 from gandist.conditions.operation import Operation, picked, under
 from gandist.conditions.pixelwise import Gaussian, Grey, Poisson, Quantise
 from gandist.conditions.resampling import Resize
 from gandist.gan.penalties import Noise
 
-
-def name_of(operation: Operation) -> str:
-    """Its name in `OPERATIONS`."""
-    return next(name for name, kind in OPERATIONS.items() if kind is type(operation))
-
-
-def _from_mapping(value: object) -> object:
-    """`{blur: {sigma: 2}}` as a `Blur`; `{grey: }` and `grey` take all defaults."""
-    if isinstance(value, str):
-        value = {value: None}
-    if not isinstance(value, Mapping):
-        return value
-    if len(value) != 1:
-        raise ValueError(f"an operation is one name with its options, not {len(value)} names: {', '.join(value)}")
-    ((name, options),) = value.items()
-    if name not in OPERATIONS:
-        raise ValueError(f"unknown operation {name!r}; there are {', '.join(OPERATIONS)}")
-    return OPERATIONS[name].model_validate({} if options is None else options)
-
-
 Named = Annotated[
     Operation,
-    BeforeValidator(_from_mapping),
-    PlainSerializer(lambda operation: {name_of(operation): operation.model_dump()}),
+    BeforeValidator(lambda value: from_mapping(value, OPERATIONS, "an operation")),
+    PlainSerializer(lambda operation: as_mapping(operation, OPERATIONS)),
     WithJsonSchema({"type": "object", "minProperties": 1, "maxProperties": 1}),
 ]
 """An operation, written as a mapping from its name to its options."""
@@ -46,7 +27,7 @@ Named = Annotated[
 def noise_of(chain: Sequence[Operation]) -> dict[str, Noise]:
     """The random numbers of a chain, below each operation's position and name: `0/blur/uniform`."""
     return {
-        f"{position}/{name_of(operation)}/{name}": noise
+        f"{position}/{name_of(operation, OPERATIONS)}/{name}": noise
         for position, operation in enumerate(chain)
         for name, noise in operation.noise().items()
     }
@@ -54,7 +35,7 @@ def noise_of(chain: Sequence[Operation]) -> dict[str, Noise]:
 
 def run_one(chain: Sequence[Operation], position: int, levels: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
     operation = chain[position]
-    return operation.run(levels, under(f"{position}/{name_of(operation)}", numbers))
+    return operation.run(levels, under(f"{position}/{name_of(operation, OPERATIONS)}", numbers))
 
 
 def run_in_turn(chain: Sequence[Operation], levels: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:

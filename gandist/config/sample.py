@@ -15,6 +15,7 @@ from gandist.errors import ConfigError
 from gandist.gan.networks import NETWORKS, Shape
 from gandist.media.kinds import MEDIA
 from gandist.media.medium import Medium
+from gandist.media.paired import Paired
 from gandist.options import Options
 
 Kind = TypeVar("Kind", bound=Options)
@@ -41,7 +42,7 @@ def medium_of(config: Tree) -> Medium:
 def rows_of(config: Tree) -> Medium:
     """The medium of the stored rows: both pictures of a pair, or the samples themselves."""
     medium = medium_of(config)
-    return Paired.of(medium) if config.condition.kind == PAIRED else medium
+    return Paired(medium) if config.condition.kind == PAIRED else medium
 
 
 def condition_of(config: Tree) -> Condition:

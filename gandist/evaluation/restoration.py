@@ -99,10 +99,7 @@ class Restoration:
             return self.medium.from_network(out).cpu().numpy()
 
         seen = look_together(self.extractor, self.medium, rows_of, n, self.ranks)
-        whole = Sums()
-        for part in self.ranks.gather(sums):
-            whole.merge(part)
-        return Restored(whole.means(), seen)
+        return Restored(sums.gathered(self.ranks).means, seen)
 
     def _fidelity(self, out: Tensor, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
         """The measures (N,) of each output against its target."""

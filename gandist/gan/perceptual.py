@@ -57,9 +57,9 @@ class Features:
     def l1(self, a: Tensor, b: Tensor) -> Tensor:
         """Images (N, C, H, W) -> (): absolute differences of features, averaged in each layer, then over layers.
 
-        Features are taken as they are (Johnson et al. 2016, arXiv:1603.08155, eq. 2, with absolute differences as in
-        ESRGAN, arXiv:1809.00219, eq. 3): their length tells contrast, which `distance` ignores. Layers count by the
-        size of their features, which is about the same in those of EfficientNet (5 to 7 on average).
+        Features are taken as they are, as by Johnson et al. 2016 (arXiv:1603.08155, eq. 2), who square the differences:
+        a feature vector's length tells contrast, which `distance` ignores. Layers count by the size of their features,
+        which is about the same in those of EfficientNet (5 to 7 on average, of garments).
         """
         return torch.stack([(p - q).abs().mean() for p, q in self._pairs(a, b)]).mean()
 
@@ -201,7 +201,7 @@ NETWORKS: dict[str, Callable[[torch.device], Features]] = {"effnet-lite0": _effn
 
 
 def _fold(module: nn.Module, conv: str, norm: str) -> None:
-    """Make a convolution and its BatchNorm one convolution, which takes about two thirds of the time."""
+    """Make a convolution and its BatchNorm one convolution: EfficientNet then takes two thirds to three quarters."""
     setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)).requires_grad_(False))
     setattr(module, norm, nn.Identity())
 

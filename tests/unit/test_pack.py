@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import shutil
 import signal
 import struct
@@ -29,6 +30,7 @@ from gandist.data.making import MOVING, WORK
 from gandist.data.packing import pack
 from gandist.errors import DataError
 from gandist.pack import main
+from tests.helpers.pictures_in_pairs import side_by_side, two_folders
 
 
 def pixels(seed: int, shape: tuple[int, ...] = (6, 8, 3)) -> np.ndarray:
@@ -512,3 +514,50 @@ def test_the_command_says_how_the_classes_are_filled(tmp_path: Path, capsys: pyt
     said = capsys.readouterr()
     assert "images a class: least 1 (class 0), most 1 (class 0); 2 without any (class 1, class 2)\n" in said.out
     assert "gone.png" in said.err, "a label that matches no image"
+
+
+def test_the_command_packs_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the flag at either end."""
+    inputs, targets = map(str, two_folders(tmp_path))
+    (Path(inputs) / "class0/alone.png").write_bytes(encoded(pixels(0)))
+    assert main(["--pairs", inputs, targets, str(tmp_path / "1"), "--shard-size", "5"]) == 0
+    said = capsys.readouterr()
+    assert f"{tmp_path / '1'}: 12 pairs, 2 classes, 3 shards" in said.out
+    assert "not taken: 1 images have no target of the same name and are not taken" in said.out
+    assert "class0/alone.png" in said.err
+    assert main([inputs, targets, str(tmp_path / "2"), "--pairs", "--shard-size", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["paired"] is True
+    assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
+    assert main([str(tmp_path / "1"), "--index-only"]) == 0
+    assert read_index(str(tmp_path / "1")).fingerprint == read_index(str(tmp_path / "2")).fingerprint
+    halves = str(side_by_side(tmp_path / "halves"))
+    assert main([halves, str(tmp_path / "3"), "--pairs-halves", "left"]) == 0
+    assert read_index(str(tmp_path / "3")).paired
+    first = {path.name for path in (tmp_path / "1").iterdir()}
+    assert main(["--pairs", inputs, targets, str(tmp_path / "1")]) == 2
+    assert {path.name for path in (tmp_path / "1").iterdir()} == first
+
+
+def test_webdataset_reads_our_pairs(tmp_path: Path) -> None:
+    inputs, targets = map(str, two_folders(tmp_path))
+    index, _ = pack(inputs, str(tmp_path / "out"), targets=targets)
+    samples = list(webdataset.WebDataset(str(tmp_path / "out/000000.tar"), shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == index.samples["key"].to_pylist()
+    assert {"input.png", "target.png", "cls"} <= set(samples[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--pairs", "a", "b"], r"--pairs takes SRC_A \(the inputs\), SRC_B \(the targets\) and DEST"),
+        (["a", "b", "c"], "unrecognized arguments: c"),
+        (["--pairs", "a", "b", "c", "--pairs-halves", "left"], "not allowed with argument"),
+        (["a", "--index-only", "--pairs"], "--index-only takes shards as they are"),
+        (["a", "--index-only", "--pairs-halves", "left"], "--index-only takes shards as they are"),
+        (["a", "b", "--pairs-halves", "top"], "invalid choice: 'top'"),
+    ],
+)
+def test_arguments_that_name_no_pairs(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert re.search(complaint, capsys.readouterr().err)

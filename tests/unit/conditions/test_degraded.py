@@ -155,7 +155,7 @@ def test_written_out_it_reads_the_same(second_order: Degradation) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"operations": [{"blurr": {}}]}, "unknown operation 'blurr'; there are blur, motion"),
+        ({"operations": [{"blurr": {}}]}, "'blurr' is not the name of an operation; there are blur, motion"),
         ({"operations": [{"blur": {}, "jpeg": {}}]}, "one name with its options, not 2 names: blur, jpeg"),
         ({"operations": [{"blur": {"sigma": [3, 1]}}]}, "write the smaller number first"),
         ({"operations": [{"jpeg": {"quality": [0, 50]}}]}, r"\[0, 50\] is not within 1 and 100"),
