@@ -53,10 +53,10 @@ class Network:
             pixels: (h, w, C) uint8.
             hole: (h, w) bool: what a masked run fills.
         """
-        y = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.z.device).permute(2, 0, 1)[None]
+        y = torch.from_numpy(np.array(pixels)).to(self.z.device).permute(2, 0, 1)[None]
         y = y.float().div_(127.5).sub_(1)
         if hole is not None:
-            mask = torch.from_numpy(np.ascontiguousarray(hole)).to(self.z.device)[None, None].float()
+            mask = torch.from_numpy(np.array(hole)).to(self.z.device)[None, None].float()
             y = torch.cat([y * (1 - mask), mask], dim=1)
         made: Tensor = self.G(self.z, y.contiguous(memory_format=torch.channels_last))
         return made[0].float().cpu()
