@@ -184,6 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     holes = check_mask(options.mask, network.masked)
     cut = None if options.tile == 0 else tiling(network, options.tile)
     task = Task(out, cut, options.scale or network.factor, holes)
+    out.mkdir(parents=True, exist_ok=True)
     work = Work(options, [network, *map(network.on, devices[1:])], task)
     total = None if options.watch else sum(map(len, there))
     with ExitStack() as stack:

@@ -79,7 +79,9 @@ def network_of(trained: Trained, run: str, seed: int) -> Network:
         raise ConfigError(f"{run}: its generator takes {config.data.medium}, not images; use python -m gandist.sample")
     G, latents, multiple = trained.G, latents_of(config), NETWORKS[config.model.name].multiple(shape)
     on_cpu = G if trained.device.type == "cpu" else copy.deepcopy(G).cpu()
-    probe = _Probe(on_cpu, latents, shape.y[0], shape.sample[-1] // shape.y[-1], multiple, max(multiple, shape.y[-1]))
+    probe = _Probe(
+        on_cpu, latents, shape.y[0], shape.masked, shape.sample[-1] // shape.y[-1], multiple, max(multiple, shape.y[-1])
+    )
     return Network(
         G,
         trained.latents(1, seed),
@@ -110,6 +112,7 @@ class _Probe:
     G: nn.Module
     latents: int
     inputs: int
+    masked: bool
     factor: int
     multiple: int
     trained_on: int
@@ -117,8 +120,10 @@ class _Probe:
 
     @torch.no_grad()
     def run(self, height: int, width: int, unknown: int | None = None) -> Tensor:
-        """Output (C, H, W) for zeros, with NaN in the column `unknown`."""
+        """Output (C, H, W) for zeros, all of it to be filled if G fills holes, with NaN in the column `unknown`."""
         y = torch.zeros(1, self.inputs, height, width)
+        if self.masked:
+            y[:, -1] = 1
         if unknown is not None:
             y[..., unknown] = torch.nan
         made: Tensor = self.G(torch.zeros(1, self.latents), y.contiguous(memory_format=torch.channels_last))[0]

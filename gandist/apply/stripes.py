@@ -14,7 +14,7 @@ from gandist.storage.atomic import written_atomically
 ROWS = 64
 """Rows that are resized, filtered and compressed at once."""
 LOBES = 3
-"""Of Lanczos' window, on each side."""
+"""Of Lanczos' window, on each side; the bicubic one has fewer."""
 COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 """Of a PNG, by channels (W3C Portable Network Graphics 1.2, section 11.2.2)."""
 
@@ -30,12 +30,10 @@ def scaled(stripes: Iterable[np.ndarray], size: tuple[int, int], target: tuple[i
         yield from stripes
         return
     ratio = size[0] / target[0]
-    support = math.ceil(LOBES * max(ratio, 1)) + 1
     source, held, first = iter(stripes), np.empty((0, 0, 0), np.uint8), 0
     for top in range(0, target[0], ROWS):
         rows = min(ROWS, target[0] - top)
-        begin = max(0, math.floor(top * ratio) - support)
-        end = min(size[0], math.ceil((top + rows) * ratio) + support)
+        begin, end = _needed(top, rows, ratio, size[0])
         held, first = held[max(0, begin - first) :], max(first, begin)
         parts = [held] if held.size else []
         have = first + len(held)
@@ -44,8 +42,8 @@ def scaled(stripes: Iterable[np.ndarray], size: tuple[int, int], target: tuple[i
             parts.append(part)
             have += len(part)
         held = np.concatenate(parts)
-        box = (0, top * ratio - first, size[1], min((top + rows) * ratio, size[0]) - first)
-        yield _resized(held, (target[1], rows), Image.Resampling.LANCZOS, box)
+        box = (0, top * ratio - begin, size[1], min((top + rows) * ratio, size[0]) - begin)
+        yield _resized(held[: end - begin], (target[1], rows), Image.Resampling.LANCZOS, box)
 
 
 def with_alpha(stripes: Iterable[np.ndarray], alpha: np.ndarray, target: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -57,10 +55,17 @@ def with_alpha(stripes: Iterable[np.ndarray], alpha: np.ndarray, target: tuple[i
             part = alpha[top : top + rows, :, None]
         else:
             ratio = height / target[0]
-            box = (0, top * ratio, width, min((top + rows) * ratio, height))
-            part = _resized(alpha[:, :, None], (target[1], rows), Image.Resampling.BICUBIC, box)
+            begin, end = _needed(top, rows, ratio, height)
+            box = (0, top * ratio - begin, width, min((top + rows) * ratio, height) - begin)
+            part = _resized(alpha[begin:end, :, None], (target[1], rows), Image.Resampling.BICUBIC, box)
         yield np.concatenate([stripe, part], axis=2)
         top += rows
+
+
+def _needed(top: int, rows: int, ratio: float, height: int) -> tuple[int, int]:
+    """First row of the source, and the one after the last, that rows of a result depend on."""
+    support = math.ceil(LOBES * max(ratio, 1)) + 1
+    return max(0, math.floor(top * ratio) - support), min(height, math.ceil((top + rows) * ratio) + support)
 
 
 def _resized(

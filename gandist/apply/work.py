@@ -60,7 +60,8 @@ def outcomes(
                 raise InterruptedError(f"{source.path}: given up")
             tick(source, done, tiles)
 
-        pools = [ThreadPoolExecutor(1, "apply") for _ in networks]
+        threads = (torch.get_num_threads(),)  # which a new thread does not inherit
+        pools = [ThreadPoolExecutor(1, "apply", torch.set_num_threads, threads) for _ in networks]
         try:
             waiting: set[Future[Outcome]] = {
                 pools[turn % len(pools)].submit(_outcome, networks[turn % len(pools)], task, source, heard)

@@ -1,6 +1,7 @@
-"""Kinds of conditions, as a file of `imports`, for runs that enlarge and that fill."""
+"""Kinds of conditions, as a file of `imports`, for small runs that enlarge, colour and fill."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,15 @@ class Smaller(Itself):
         return F.interpolate(y, scale_factor=4.0)
 
 
+class Coloured(Itself):
+    """y is x without its colours."""
+
+    operations: tuple[dict[str, Any], ...] = ({"grey": {"p": 1.0}},)
+
+    def make(self, x: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
+        return x.mean(1, keepdim=True).expand_as(x)
+
+
 class Holed(Itself):
     """y is x without its right half."""
 
@@ -37,5 +47,6 @@ class Holed(Itself):
         return y[:, : sample[0]]
 
 
-MAKERS.setdefault("smaller", Smaller)
+MAKERS["smaller"] = Smaller
+MAKERS["coloured"] = Coloured
 MAKERS.setdefault("masked", Holed)
