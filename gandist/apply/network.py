@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import weakref
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -19,8 +20,6 @@ log = logging.getLogger("gandist")
 
 MAX_RADIUS = 512
 """A network that sees further counts as one that sees the whole picture."""
-BYTES = 4
-"""Of a number in a feature map, float32."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Network:
     radius: int | None
     """How far from an output pixel the inputs may lie that it depends on; None if the network sees everything."""
     pixel_bytes: float
-    """Memory that the largest layer takes for its inputs and outputs, for each pixel."""
+    """Memory of the features that are held at once, at most, for each pixel."""
 
     @torch.no_grad()
     def __call__(self, pixels: np.ndarray, hole: np.ndarray | None) -> Tensor:
@@ -160,13 +159,15 @@ class _Probe:
             width *= 2
 
     def pixel_bytes(self) -> float:
-        """The most that a layer's inputs and outputs take."""
+        """The most that is held at once of what layers are given and give."""
         side, most = self.trained_on, 0
+        seen: dict[int, weakref.ref[Tensor]] = {}
 
         def measure(module: nn.Module, given: tuple[object, ...], made: object) -> None:
             nonlocal most
-            held = [each.numel() for each in (*given, made) if isinstance(each, Tensor)]
-            most = max(most, sum(held))
+            seen.update({id(each): weakref.ref(each) for each in (*given, made) if isinstance(each, Tensor)})
+            held = [tensor.untyped_storage() for ref in seen.values() if (tensor := ref()) is not None]
+            most = max(most, sum({storage.data_ptr(): storage.nbytes() for storage in held}.values()))
 
         hooks = [module.register_forward_hook(measure) for module in self.G.modules()]
         try:
@@ -174,4 +175,4 @@ class _Probe:
         finally:
             for hook in hooks:
                 hook.remove()
-        return most * BYTES / side**2
+        return most / side**2

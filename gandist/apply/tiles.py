@@ -20,10 +20,10 @@ BAND = 16
 """Pixels of the input over which a tile fades into the next."""
 NETWORK_BYTES = 900_000_000
 """Memory that a tile may take inside the network, by default."""
-COPIES = 2.5
-"""The network's memory, in multiples of its largest layer's inputs and outputs."""
-MAX_SIDE = 1024
-"""Larger tiles gain nothing."""
+COPIES = 2
+"""The network's memory, in multiples of `Network.pixel_bytes`: there are copies within layers, and between them."""
+MAX_SIDE = 2048
+"""Of a tile's result, for rows of results are held, too."""
 ROWS = 64
 """Rows that are converted at once."""
 
@@ -32,7 +32,9 @@ class Tiling(NamedTuple):
     """Sizes in pixels of the input, multiples of the network's."""
 
     side: int
-    """Height and width of a tile."""
+    """Height and width of a tile, unless the picture is lower or narrower: then the other may be larger,"""
+    area: int
+    """up to so many pixels."""
     overlap: int
     """Of a tile and the next, at least."""
     exact: bool
@@ -49,13 +51,14 @@ def tiling(network: Network, tile: int | None = None) -> Tiling:
     if tile is not None:
         step = max(_up(tile, network.multiple), network.smallest)
         overlap = _up(max(step // 2, BAND), network.multiple) if full is None else full
-        return Tiling(step + overlap, overlap, full is not None)
+        return Tiling(step + overlap, 0, overlap, full is not None)
     by_memory = int(math.sqrt(NETWORK_BYTES / COPIES / network.pixel_bytes)) // network.multiple * network.multiple
-    side = max(min(by_memory, MAX_SIDE), network.smallest, 2 * _up(BAND, network.multiple))
+    most = MAX_SIDE // network.factor // network.multiple * network.multiple
+    side = max(min(by_memory, most), network.smallest, 2 * _up(BAND, network.multiple))
     if full is not None and full <= side // 2:
-        return Tiling(side, full, True)
+        return Tiling(side, side**2, full, True)
     overlap = _up(side // (4 if full is None else 2), network.multiple)
-    return Tiling(side, min(overlap, side - network.multiple), False)
+    return Tiling(side, side**2, min(overlap, side - network.multiple), False)
 
 
 def restored(
@@ -75,8 +78,10 @@ def restored(
     """
     height, width, channels = pixels.shape
     padded, padded_hole = pad(pixels, network), None if hole is None else pad(hole, network)
-    down = _Axis.of(padded.shape[0], cut, network)
-    across = _Axis.of(padded.shape[1], cut, network)
+    down, across = (
+        _Axis.of(size, cut and _side(size, other, cut, network), 0 if cut is None else cut.overlap, network)
+        for size, other in (padded.shape[:2], padded.shape[1::-1])
+    )
     f, tiles = network.factor, len(down.starts) * len(across.starts)
     canvas = torch.zeros(channels, f * down.side, f * padded.shape[1])
     for i, top in enumerate(down.starts):
@@ -122,21 +127,27 @@ class _Axis(NamedTuple):
     """(factor side,) for each tile; they sum to 1 everywhere."""
 
     @classmethod
-    def of(cls, size: int, cut: Tiling | None, network: Network) -> "_Axis":
+    def of(cls, size: int, side: int | None, overlap: int, network: Network) -> "_Axis":
         f = network.factor
-        if cut is None or size <= cut.side:
+        if side is None or size <= side:
             return cls(size, [0], [torch.ones(f * size)])
-        step = (cut.side - cut.overlap) // network.multiple * network.multiple
-        starts = [*range(0, size - cut.side, step), size - cut.side]
-        band = min(BAND, cut.overlap / 2)
-        seams = [(before + cut.side + after) / 2 for before, after in pairwise(starts)]
+        step = (side - overlap) // network.multiple * network.multiple
+        starts = [*range(0, size - side, step), size - side]
+        band = min(BAND, overlap / 2)
+        seams = [(before + side + after) / 2 for before, after in pairwise(starts)]
         weights = []
         for i, start in enumerate(starts):
-            at = start + (torch.arange(f * cut.side, dtype=torch.float64) + 0.5) / f
+            at = start + (torch.arange(f * side, dtype=torch.float64) + 0.5) / f
             begun = _risen(at, seams[i - 1], band) if i else torch.ones_like(at)
             ended = _risen(at, seams[i], band) if i < len(seams) else torch.zeros_like(at)
             weights.append((begun - ended).float())
-        return cls(cut.side, starts, weights)
+        return cls(side, starts, weights)
+
+
+def _side(size: int, other: int, cut: Tiling, network: Network) -> int:
+    """A tile's length along an axis; `other` is the picture's size along the other one."""
+    longer = cut.area // min(other, cut.side) // network.multiple * network.multiple
+    return min(size, max(cut.side, longer))
 
 
 def _risen(at: Tensor, seam: float, band: float) -> Tensor:

@@ -65,6 +65,23 @@ def test_one_tile_holds_a_picture_that_fits(run: Callable[[str], str]) -> None:
     np.testing.assert_array_equal(tiled, whole)
 
 
+def test_a_network_of_fourier_convolutions_sees_everything(run: Callable[[str], str]) -> None:
+    """It takes no picture below 16 pixels: smaller ones are mirrored. What is missing of a picture's width may be added
+    to a tile's height."""
+    network = opened(run("everywhere"))
+    assert (network.radius, network.multiple, network.smallest) == (None, 8, 16)
+    picture, hole = smooth(5, 9), np.ones((5, 9), bool)
+    (made,) = restored(network, picture, hole, tiling(network))
+    assert made.shape == (5, 9, 3)
+    picture, ticks = smooth(32, 400), list[int]()
+    hole = np.ones((32, 400), bool)
+    for cut, tiles in ((Tiling(128, 128**2, 32, False), 1), (Tiling(128, 0, 32, False), 4)):
+        ticks.clear()
+        made = np.concatenate(list(restored(network, picture, hole, cut, ticks.append)))
+        assert made.shape == picture.shape
+        assert len(ticks) == tiles
+
+
 class Levels(nn.Module):
     """Adds the mean of all that it is given."""
 
