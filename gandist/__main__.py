@@ -8,6 +8,7 @@ from gandist.cli.interrupts import interruptible
 COMMANDS = {
     "train": "train, or go on with, a run",
     "sample": "draw images from the generator of a run",
+    "apply": "apply the generator of an image-to-image run to pictures",
     "evaluate": "measure the generator of a run against real images",
     "usefulness": "tell whether a run's images help a classifier of real ones",
     "report": "write one HTML page of a run, or of several side by side",

@@ -1,0 +1,197 @@
+"""`python -m gandist.apply RUN INPUT... --out DIR`: apply an image-to-image run to pictures of any size.
+
+Each picture's result is a PNG of its name in DIR. The same picture, run and seed give the same bytes, whatever other
+pictures there are, on any number of devices of one kind.
+"""
+
+import argparse
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from gandist.apply.holes import AUTO, WHITE, Holes
+from gandist.apply.inputs import Input, find_inputs
+from gandist.apply.network import Network, network_of
+from gandist.apply.page import FILE, comparison
+from gandist.apply.tiles import tiling
+from gandist.apply.watch import arrivals
+from gandist.apply.work import Outcome, Task, outcomes
+from gandist.cli.arguments import natural, which
+from gandist.cli.command import FAILED, command
+from gandist.errors import ConfigError
+from gandist.run.drawing import devices_of
+from gandist.run.trained import open_trained
+from gandist.storage.atomic import write_atomically
+from gandist.storage.remote import is_remote
+
+log = logging.getLogger("gandist")
+
+
+class Work:
+    """The command's pictures so far."""
+
+    def __init__(self, options: argparse.Namespace, networks: Sequence[Network], task: Task) -> None:
+        self.options, self.networks, self.task = options, networks, task
+        self.done: dict[Path, Outcome] = {}
+        """By the picture's path."""
+
+    @property
+    def broken(self) -> list[Outcome]:
+        return [outcome for outcome in self.done.values() if outcome.error]
+
+    def do(self, sources: Sequence[Input], bar: "tqdm[NoReturn]") -> None:
+        """Apply the run to these pictures, and write the page of all so far."""
+
+        def tick(source: Input, done: int, tiles: int) -> None:
+            if tiles > 1:
+                bar.set_postfix_str(f"{source.name}: tile {done} of {tiles}")
+
+        for outcome in outcomes(self.networks, self.task, sources, tick):
+            self.done[outcome.source.path] = outcome
+            bar.update()
+            if outcome.error and self.options.watch:
+                log.warning("%s", outcome.error)
+        sound = sorted((each.source for each in self.done.values() if not each.error), key=lambda source: source.name)
+        if self.options.compare and sources and sound:
+            page = comparison(self.options.run, self.task.out, sound, self.task.holes)
+            write_atomically(self.task.out / FILE, page.encode())
+
+    def tell(self) -> None:
+        """Log what a user should know of the results."""
+        if grey := sum(outcome.lost_colours for outcome in self.done.values()):
+            log.info(
+                "%d of %d pictures were turned grey: the run was trained with data.channels=1", grey, len(self.done)
+            )
+        if not (self.task.cut is None or self.task.cut.exact) and any(each.tiles > 1 for each in self.done.values()):
+            log.info(
+                "the network sees more of a picture than a tile overlaps the next: results differ from those of whole "
+                "pictures; if there is memory, give a larger --tile, or --tile 0"
+            )
+        if self.broken:
+            listing = "\n".join(f"  {outcome.error}" for outcome in self.broken)
+            log.error("%d of %d pictures could not be used:\n%s", len(self.broken), len(self.done), listing)
+
+
+def _scale(text: str) -> float:
+    if not (math.isfinite(float(text)) and 0 < float(text) <= 64):
+        raise ValueError
+    return float(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gandist apply",
+        description="Apply the generator of an image-to-image run to pictures of any size. The same picture, run and "
+        "seed give the same PNG, whatever other pictures there are.",
+        epilog="PNG, JPEG, WebP, BMP, GIF (the first frame), TIFF and PPM are read, and turned upright. Transparency "
+        "is kept, and resized by bicubic interpolation. Pictures of 16 bits or in floating point become 8 bits, or are "
+        "refused where their white value is unknown, as by gandist.pack. Grey pictures become RGB for a run in colour; "
+        "colours are removed for a run in grey (data.channels=1), and for one that learned to colour.",
+    )
+    add = parser.add_argument
+    add("run", metavar="RUN", help="folder or address of a run with condition.kind degraded, masked, paired or itself")
+    add(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="picture, folder (with the folders in it, which DIR then has too), or quoted pattern ('in/*.png')",
+    )
+    add(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder of the results, as NAME.png; those that are there are replaced",
+    )
+    add(
+        "--mask",
+        metavar="FILE|DIR|white|auto",
+        help="what a masked run fills: the white of a picture of the input's size, or of the one of its name in a "
+        "folder; white: its purely white pixels; auto: all that is not opaque (the result is). Others stay as they are",
+    )
+    add(
+        "--scale", type=_scale, metavar="S", help="resize the result to S times the picture (default: the run's factor)"
+    )
+    add("--seed", type=natural, default=0, help="of the latents, the same for all pictures (default: %(default)s)")
+    add(
+        "--tile",
+        type=natural,
+        metavar="PX",
+        help="pixels of the input that each tile adds to its overlap with the others; smaller takes less memory, 0 is "
+        "the whole picture (default: within about 2 GiB for 3000x2000). With networks that see everywhere (ffc), tiles "
+        "differ from the whole",
+    )
+    add("--compare", action="store_true", help=f"write DIR/{FILE}: each picture before and after, with a slider")
+    add("--watch", action="store_true", help="go on with new pictures of INPUT, a folder, until Ctrl-C")
+    add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: every GPU there is")
+    return parser
+
+
+def check_mask(mask: str | None, masked: bool) -> Holes | None:
+    """The holes of a masked run; None for another.
+
+    Raises:
+        ConfigError: only one of run and command knows of holes, or there is no such mask.
+    """
+    if mask is None and masked:
+        raise ConfigError(f"--mask: the run fills holes; give a file or folder of masks, {WHITE}, or {AUTO}")
+    if mask is not None and not masked:
+        raise ConfigError(f"--mask {mask}: the run fills no holes (condition.kind=masked); leave it out")
+    return None if mask is None else Holes(mask)
+
+
+def check_out(out: str) -> Path:
+    """The folder of the results.
+
+    Raises:
+        ConfigError: it is remote, or a file.
+    """
+    if is_remote(out):
+        raise ConfigError(f"--out {out}: results are written to this machine; copy them there when they are done")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ConfigError(f"--out {out}: is a file; give a folder")
+    return Path(out)
+
+
+def rounds(options: argparse.Namespace, out: Path) -> Iterable[list[Input]]:
+    """The pictures, all at once, or as they come.
+
+    Raises:
+        ConfigError: they cannot be used.
+    """
+    if not options.watch:
+        return [find_inputs(options.inputs, out)]
+    if len(options.inputs) > 1 or not Path(options.inputs[0]).is_dir():
+        raise ConfigError(f"--watch: follows one folder, not {' '.join(options.inputs)}; give a folder that exists")
+    return arrivals(Path(options.inputs[0]), out)
+
+
+@command()
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. Return 0; 1 if pictures could not be used; 2 if the run or the arguments cannot, after one
+    message."""
+    options = _parser().parse_args(argv)
+    out = check_out(options.out)
+    there = rounds(options, out)
+    devices = devices_of(options.device)
+    trained = open_trained(options.run, devices[0], options.images_seen)
+    network = network_of(trained, options.run, options.seed)
+    holes = check_mask(options.mask, network.masked)
+    cut = None if options.tile == 0 else tiling(network, options.tile)
+    task = Task(out, cut, options.scale or network.factor, holes)
+    out.mkdir(parents=True, exist_ok=True)
+    work = Work(options, [network, *map(network.on, devices[1:])], task)
+    total = None if options.watch else sum(map(len, there))
+    with ExitStack() as stack:
+        stack.callback(work.tell)
+        bar = stack.enter_context(tqdm(total=total, unit="img", desc="apply", disable=None))
+        for sources in there:
+            work.do(sources, bar)
+    made = len(work.done) - len(work.broken)
+    print(f"{made} pictures by {options.run} at {trained.images_seen} images seen: {out}")  # noqa: T201
+    return FAILED if work.broken else 0
