@@ -77,7 +77,8 @@ def examples(trained: Trained) -> list[Example]:
     small = max(trained.medium.network_shape[1:]) <= CELL_PX
     kinds = (shown.inputs, outputs, shown.targets)
     previews = [[trained.medium.preview(row[None], 1) for row in rows] for rows in kinds]
-    return [Example(int(number), *three, small) for number, *three in zip(shown.numbers, *previews, strict=True)]
+    lines = zip(shown.numbers, *previews, strict=True)
+    return [Example(int(number), first, output, target, small) for number, first, output, target in lines]
 
 
 def several(trained: Trained) -> np.ndarray | None:

@@ -178,7 +178,7 @@ def restoring(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     run = Path(run_root(config))
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "images_seen": seen,
             "measures": {"fd-classifier": 9.0, "psnr": psnr, "ssim": 0.4, "l1": 0.2},
