@@ -4,15 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from gandist.conditions.sample import OfSample
 from gandist.config.methods import latents_of
-from gandist.data import dataset
-from gandist.data.order import Order
 from gandist.media.gallery import CELL_PX
 from gandist.media.medium import Preview
-from gandist.run.examples import Examples, open_examples
+from gandist.run.held_out import held_out
 from gandist.run.trained import Trained
 
 SHOWN = 6
@@ -33,46 +29,13 @@ class Example(NamedTuple):
     """Whether the pictures are enlarged to be seen."""
 
 
-class Given(NamedTuple):
-    """What G is given, and what it should make of it."""
-
-    numbers: np.ndarray
-    y: Tensor
-    inputs: np.ndarray
-    """Rows of the medium, as are the targets."""
-    targets: np.ndarray
-
-
-def given(trained: Trained, n: int) -> Given:
-    """At most n samples of `eval.data`, or of the training set if there is none; the same ones at each call.
-
-    Raises:
-        GandistError: the samples cannot be read.
-    """
-    assert isinstance(trained.condition, OfSample)
-    examples, medium = _held_out(trained), trained.medium
-    numbers = np.sort(Order([examples.n], 0).take(0, min(n, examples.n)))
-    x, y = examples.of(numbers)
-    assert y is not None
-    inputs = trained.condition.maker.picture(y, medium.network_shape)
-    return Given(numbers, y, *(medium.from_network(each).cpu().numpy() for each in (inputs, x)))
-
-
-def _held_out(trained: Trained) -> Examples:
-    config = trained.config
-    if config.eval.data is None:
-        return open_examples(config, trained.device)
-    with dataset.told_as("eval.data:"):
-        return open_examples(dataset.with_images_at(config, config.eval.data), trained.device)
-
-
 def examples(trained: Trained) -> list[Example]:
     """The examples of a run.
 
     Raises:
         GandistError: the samples cannot be read.
     """
-    shown = given(trained, SHOWN)
+    shown = held_out(trained, SHOWN)
     outputs = trained.samples(trained.latents(len(shown.numbers)), shown.y)
     small = max(trained.medium.network_shape[1:]) <= CELL_PX
     kinds = (shown.inputs, outputs, shown.targets)
@@ -90,7 +53,7 @@ def several(trained: Trained) -> np.ndarray | None:
     """
     if not latents_of(trained.config):
         return None
-    shown = given(trained, VARIED)
+    shown = held_out(trained, VARIED)
     n = len(shown.numbers)
     outputs = trained.samples(trained.latents(n * EACH), torch.repeat_interleave(shown.y, EACH, 0))
     lines = zip(shown.inputs, outputs.reshape(n, EACH, *outputs.shape[1:]), shown.targets, strict=True)
