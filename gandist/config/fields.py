@@ -13,7 +13,10 @@ from gandist.storage.remote import is_remote
 SHIPPED = {
     "data.medium": ("image",),
     "condition.kind": ("auto", "degraded", "masked", "paired", "itself"),
-    "model.name": ("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae", "unet", "resnet", "rrdb"),
+    "model.name": (
+        *("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),
+        *("unet", "resnet", "rrdb", "ffc"),
+    ),
     "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none"),
     "game.penalties": (
         *("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl"),

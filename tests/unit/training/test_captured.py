@@ -23,6 +23,7 @@ from gandist.training.loading import Batches
 from gandist.training.rounds import Rounds
 from gandist.training.stepper import stepper
 from tests.helpers.graph_on_cpu import Tape, draw_by_torch, taped
+from tests.helpers.image_to_image import GAMES
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import tiny
 
@@ -55,6 +56,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "r3gan": {"model__name": "r3gan", "game__objective": "rp", "game__penalties": {"r1": UP, "r2": UP}},
     "jvp": {"game__penalties": {"r1": UP, "r2": UP}, "game__differentiate": "jvp"},
+    **GAMES,
 }
 
 
@@ -121,7 +123,7 @@ def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     """Bit for bit, statistics too, while every number of the host stays what it was when the step was recorded."""
     config = tiny(tmp_path, case, **CASES[case])
     eager, training = Training(config, CPU.device), Training(config, CPU.device)
-    jvp = case == "jvp"
+    jvp = config.game.differentiate == "jvp" and "r1" in config.game.penalties
     play = Captured(
         training.rounds.play_on_device,
         lambda: again(training.players) if jvp else taped(training.players, *training.changes()),
