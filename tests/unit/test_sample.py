@@ -160,7 +160,7 @@ def test_one_class(runs: dict[str, str], tmp_path: Path) -> None:
 def test_a_caption(runs: dict[str, str], tmp_path: Path) -> None:
     trained = opened(runs["text"])
     y = condition_of(trained, Wish(caption=CAPTIONS[0]), 3, 0)
-    assert y is not None
+    assert isinstance(y, torch.Tensor)
     np.testing.assert_allclose(y, np.repeat(encoder().encode([CAPTIONS[0]]), 3, axis=0), atol=1e-6)
     drawn = []
     for caption in (CAPTIONS[0], "a green pear"):

@@ -21,11 +21,10 @@ RECORDED = Path(__file__).parents[2] / "helpers/recorded_runs"
 
 @cache
 def method(objective: str, resolution: int = 32, channels: int = 1) -> Method:
-    of_a_vae = objective == "elbo"
+    of_its_own = {"elbo": "vae", "none": "superres-fashion"}.get(objective)
     changes = [f"model.resolution={resolution}", f"data.channels={channels}"]
-    return method_of(
-        load("vae" if of_a_vae else "demo", [*changes, *([] if of_a_vae else [f"game.objective={objective}"])])
-    )
+    changes += [] if objective == "elbo" else [f"game.objective={objective}"]
+    return method_of(load(of_its_own or "demo", changes))
 
 
 def read(name: str) -> tuple[list[dict[str, Any]], Method]:
@@ -56,6 +55,8 @@ def test_no_false_alarm(name: str) -> None:
     ("ramp", "diverged", 40000),
     ("lr100-vae-64", "diverged", 2048),
     ("lost-class", "overfitting", 220032),
+    ("copies", "unfaithful", 16000),
+    ("ignores", "unfaithful", 16000),
 ])  # fmt: skip
 def test_a_run_that_failed_is_found_out(name: str, state: str, at: int) -> None:
     found = {state: seen for seen, state in reversed(changes(name))}
