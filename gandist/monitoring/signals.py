@@ -22,6 +22,9 @@ CANDIDATES = 4096
 PAIRS = 30
 """Minimum number of pairs of one class for a meaningful mean distance."""
 
+LEAST_ERROR = 1e-3
+"""Mean difference, an eighth of a level of 8 bits, up to which a floor is the target."""
+
 
 def chosen(labels: np.ndarray | None, candidates: int) -> np.ndarray:
     """Ascending positions (n,) of the images to probe, among `candidates` images in random order.
@@ -48,7 +51,7 @@ class Targets:
         `coarse` as a `Probe`'s."""
         self._features, self._coarse = coarse(x).double(), coarse
         self.names, self._floor = [FAITHFUL], floor
-        if floor is not None and (error := (x - floor).abs().mean().double()) > 0:
+        if floor is not None and (error := (x - floor).abs().mean().double()) > LEAST_ERROR:
             self.names, self._error = [FAITHFUL, CHANGE], error
 
     def look(self, outputs: Tensor, features: Tensor) -> Tensor:
