@@ -78,6 +78,12 @@ ALERTS = (
         "Its images have become alike; the reason is in the last rows of metrics.jsonl.",
     ),
     Alert(
+        "GandistUnfaithful", "0s", "warning",
+        'max by (run) (gandist_verdict{gandist_verdict="unfaithful"}) == 1',
+        "G of run {{ $labels.run }} does not do what its condition asks.",
+        "Its outputs belong to no input, or are copies of it; the reason is in the last rows of metrics.jsonl.",
+    ),
+    Alert(
         # After a roll-back the verdict is healthy again within a tick.
         "GandistDiverged", "0s", "critical",
         'max by (run) (max_over_time(gandist_verdict{gandist_verdict="diverged"}[15m])) == 1',

@@ -147,6 +147,14 @@ ROWS = {
             },
         ),
         Panel(
+            "Outputs beside their targets",
+            {
+                "{{run}} {{measure}}": "max by (run, measure) "
+                '(gandist_quality{R, measure=~"psnr|ssim|ssim_hole|pd-.+|l1|l1_hole|variety"})'
+            },
+            log=True,
+        ),
+        Panel(
             "Other measures", {"{{run}} {{measure}}": 'max by (run, measure) (gandist_quality{R, measure=~"is|ppl"})'}
         ),
         Panel("Duration of an evaluation", {"{{run}}": "max by (run) (gandist_evaluation_seconds{R})"}),

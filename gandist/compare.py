@@ -11,7 +11,7 @@ import math
 import re
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,14 +22,16 @@ from pydantic import Field, ValidationError
 from gandist.cli.arguments import natural
 from gandist.cli.command import command
 from gandist.cli.text import number
+from gandist.conditions.sample import OfSample
 from gandist.config.fields import choice, hint
 from gandist.config.run import RunConfig, find, load, tree_of
 from gandist.config.sections import Section
 from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError
-from gandist.evaluation.measures import MEASURES, Measure
+from gandist.evaluation.measures import MEASURES, Measure, Sampled
 from gandist.launch.resumption import run_root
 from gandist.media.gallery import grid, png_bytes
+from gandist.run.held_out import held_out
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
@@ -39,6 +41,8 @@ log = logging.getLogger("gandist")
 
 FOLDER = "comparisons"
 ROWS, COLUMNS, LABEL_PX = 8, 6, 40
+INPUT, TARGET, REAL = "input", "target", "real images"
+"""Labels of the grids of what G is given, and of the targets; and of the table's row of real images."""
 
 
 class Variant(Section, extra="allow"):
@@ -60,7 +64,7 @@ class Comparison(Section):
     measures: tuple[str, ...] = Field(min_length=1)
     """Names of measures in `MEASURES`."""
     n_samples: int = Field(26_000, ge=ROWS * COLUMNS)
-    """Number of images drawn from each run and measured."""
+    """Number of images drawn from each run and measured; of `restoration`, at most those of `eval.data`."""
 
 
 RunScores = dict[str, Any]
@@ -136,20 +140,26 @@ def plan(
 
 
 def _images(config: RunConfig) -> dict[str, object]:
-    """The fields that decide which images a run sees."""
-    data, model = config.data, config.model
-    return {"data.path": data.path, "data.channels": data.channels, "model.resolution": model.resolution}
+    """The fields that decide which images a run sees, and what is made of them for G."""
+    data, model, condition = config.data, config.model, config.condition
+    return {
+        "data.path": data.path,
+        "data.channels": data.channels,
+        "model.resolution": model.resolution,
+        "condition.kind": condition.kind,
+        "condition.options": condition.options,
+    }
 
 
-def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tuple[RunScores, np.ndarray]:
-    """Measure a run. Return its entry for `results.json`, and sample images: uint8 (ROWS x COLUMNS, R, R, C).
+def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tuple[RunScores, Sampled]:
+    """Measure a run. Return its entry for `results.json`, and what it draws.
 
     Raises:
         GandistError: the run is not trained.
     """
     root = run_root(run.config)
     trained = open_trained(root, pick_device(run.config.device))
-    images = trained.draw(n_samples, run.seed)
+    sampled = Sampled(trained, n_samples, run.seed)
     rows = decode(Storage(root).read_bytes(METRICS_FILE) or b"")
     result = {
         "variant": run.variant,
@@ -158,15 +168,30 @@ def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tupl
         "images_seen": trained.images_seen,
         # Over all attempts, without the work lost between them.
         "seconds": sum(row["tick_s"] for row in rows),
-        "measures": {name: score for measure in measures.values() for name, score in measure.scores(images).items()},
+        "measures": {name: score for measure in measures.values() for name, score in measure.scores(sampled).items()},
         "protocol": {name: measure.protocol for name, measure in measures.items()},
     }
-    return result, images[: ROWS * COLUMNS].copy()
+    return result, sampled
 
 
-def table(results: Sequence[RunScores], real: dict[str, float]) -> str:
-    """Markdown table: a row per variant with mean ± standard deviation over its seeds; scores of real images;
-    protocols."""
+def shown(label: str, sampled: Sampled) -> dict[str, np.ndarray]:
+    """Sample images of a variant by its label: uint8 (ROWS x COLUMNS, R, R, C). Where G is given samples, what it is
+    given stands before them, and the targets behind; the same in each variant."""
+    trained = sampled.trained
+    if not isinstance(trained.condition, OfSample):
+        return {label: sampled.samples[: ROWS * COLUMNS].copy()}
+    of = held_out(trained, ROWS * COLUMNS)
+    outputs = trained.samples(trained.latents(len(of.numbers), sampled.seed), of.y)
+    return {INPUT: of.inputs, label: outputs, TARGET: of.targets}
+
+
+def table(
+    results: Sequence[RunScores],
+    real: Mapping[str, float | None],
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
+    """Markdown table: a row per variant with mean ± standard deviation over its seeds; scores of what needs no
+    learning, and of real images; protocols."""
     lines = [f"| variant | runs | kimg | {' | '.join(real)} | seconds |", "|---" * (len(real) + 4) + "|"]
     for variant in dict.fromkeys(result["variant"] for result in results):
         of = [result for result in results if result["variant"] == variant]
@@ -174,7 +199,10 @@ def table(results: Sequence[RunScores], real: dict[str, float]) -> str:
         columns += [[result["measures"][name] for result in of] for name in real]
         columns += [[result["seconds"] for result in of]]
         lines.append(f"| {variant} | {len(of)} | {' | '.join(map(_spread, columns))} |")
-    lines.append(f"| real images | | | {' | '.join(map(_number, real.values()))} | |")
+    unlearnt = {f"{name}, without learning": scores for name, scores in (baselines or {}).items()}
+    for name, found in {**unlearnt, REAL: real}.items():
+        cells = ["" if (value := found.get(measure)) is None else _number(value) for measure in real]
+        lines.append(f"| {name} | | | {' | '.join(cells)} | |")
     notes = [
         f"{name}: {', '.join(f'{key} {value}' for key, value in protocol.items())}."
         for name, protocol in results[0]["protocol"].items()
@@ -214,14 +242,19 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     examples: dict[str, np.ndarray] = {}
     for run in runs:
         log.info("measuring run=%s", run.config.run.name)
-        result, images = measured(run, measures, comparison.n_samples)
+        result, sampled = measured(run, measures, comparison.n_samples)
         results.append(result)
-        examples.setdefault(run.variant, images)
+        if run.variant not in examples:
+            examples |= shown(run.variant, sampled)
+            if TARGET in examples:
+                examples[TARGET] = examples.pop(TARGET)  # stays the last
     real = {name: score for measure in measures.values() for name, score in measure.real.items()}
+    baselines = {name: scores for measure in measures.values() for name, scores in measure.baselines.items()}
     storage = Storage(f"{FOLDER}/{comparison.name}")
     written = {"name": comparison.name, "real": real, "runs": results}
+    written |= {"baselines": baselines} if baselines else {}
     storage.write_bytes("results.json", json.dumps(written, indent=1).encode())
-    storage.write_bytes("table.md", table(results, real).encode())
+    storage.write_bytes("table.md", table(results, real, baselines).encode())
     storage.write_bytes("grids.png", png_bytes(side_by_side(examples)))
     return storage
 

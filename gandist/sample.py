@@ -13,21 +13,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import command
 from gandist.conditions.condition import Wish, Written
+from gandist.conditions.sample import OfSample
 from gandist.data import files
 from gandist.data.index import Index
 from gandist.data.text import with_vectors
 from gandist.errors import ConfigError
 from gandist.media import film
 from gandist.media.gallery import circuit
+from gandist.media.medium import Preview
 from gandist.run.drawing import devices_of, drawn
 from gandist.run.examples import ExampleConditions
-from gandist.run.trained import Conditions, Trained, open_trained
+from gandist.run.trained import BATCH, Conditions, Trained, open_trained
 from gandist.storage.atomic import written_atomically
 from gandist.storage.remote import is_remote
 
@@ -95,10 +98,10 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
         return f"{n * steps} frames through {n} images{of_class}"
     batches = shown(draw(z, y), n)
     if kind == ".png":
-        preview = trained.medium.preview(np.concatenate(list(batches)), math.ceil(math.sqrt(n)))
+        preview = grid(trained, np.concatenate(list(batches)), y)
         with written_atomically(out) as scratch:
             scratch.write_bytes(preview.content)
-        return f"{n} images"
+        return f"{n} pairs of input and output" if isinstance(y, ExampleConditions) else f"{n} images"
     samples, extension = files.encoded(batches, trained.medium), trained.medium.extension
     labels, captions = written(trained, y, wish, options.seed)
     if kind == ".zip":
@@ -109,6 +112,17 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
     else:
         files.write_folder(out, samples, extension)
     return f"{n} images"
+
+
+def grid(trained: Trained, rows: np.ndarray, y: Conditions | None) -> Preview:
+    """Samples in one picture, each beside the picture that G was given for it, if it was given one."""
+    medium, condition, n = trained.medium, trained.condition, len(rows)
+    if not isinstance(condition, OfSample) or not isinstance(y, ExampleConditions):
+        return medium.preview(rows, math.ceil(math.sqrt(n)))
+    parts = [y[first : first + BATCH] for first in range(0, n, BATCH)]
+    given = [medium.from_network(condition.maker.picture(part, medium.network_shape)) for part in parts]
+    pairs = np.stack([torch.cat(given).cpu().numpy(), rows], axis=1).reshape(-1, *rows.shape[1:])
+    return medium.preview(pairs, 2 * math.ceil(math.sqrt(n / 2)))
 
 
 def written(trained: Trained, y: Conditions | None, wish: Wish, seed: int) -> Written:
@@ -153,7 +167,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="an empty folder for a file an image, or a file that ends in .png (one grid), .zip (image files, with "
         "labels in StyleGAN's dataset.json, or captions), .webp or .mp4 (an endless interpolation), or .tar (shards to "
-        "train from: fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them)",
+        "train from: fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them). Where G is given pictures, these are "
+        "training images here, which a .png shows beside the outputs; gandist.apply takes pictures of yours",
     )
     add("--n", type=positive, help=f"images (default: {N}), or those that an interpolation goes through ({N_FILM})")
     add("--seed", type=natural, default=0, help="default: %(default)s")

@@ -17,6 +17,7 @@ import numpy as np
 
 from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import command
+from gandist.conditions.sample import OfSample
 from gandist.config.run import RunConfig
 from gandist.data import dataset
 from gandist.data.order import Order
@@ -67,10 +68,15 @@ def usefulness(
         kimg: thousands of images shown to each classifier.
 
     Raises:
-        ConfigError: the run has no classes.
+        ConfigError: the run has no classes, or its G is given samples.
         DataError: a set cannot be read, is too small, or has no images outside the training set.
     """
     config = trained.config
+    if isinstance(trained.condition, OfSample):
+        raise ConfigError(
+            f"{config.run.name}: its G is given pictures (condition.kind={config.condition.kind}) and draws none of a "
+            "class; python -m gandist.evaluate compares its outputs with their targets"
+        )
     if not trained.condition.count:
         raise ConfigError(f"{config.run.name}: has no classes (model.classes=0): nothing tells what its images show")
     key, data = "--data" if data else "data.path:", data or config.data.path

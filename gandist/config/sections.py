@@ -220,6 +220,8 @@ class HealthSection(Section):
     """Reaction if D memorises the training images, G repeats them, or quality gets worse for long."""
     collapsing: Reaction = "warn"
     """Reaction if the variety of G's images shrinks."""
+    unfaithful: Reaction = "warn"
+    """Reaction if G ignores the sample that it is given, or copies it (`condition.kind`)."""
     diverged: Reaction = "roll_back"
     """Reaction if losses, gradients or quality leave all bounds. `roll_back` returns to the best checkpoint with
     smaller learning rates; without a checkpoint, or after `max_rollbacks`, the run stops."""

@@ -235,7 +235,7 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
     prepared = medium_of(config).prepared
     if isinstance(condition_of(config), OfSample):
         examples = open_examples(measured, ranks.device)
-        features = open_features(perceptual_of(extractor), ranks.device)
+        features = open_features(perceptual_of(extractor.name), ranks.device)
         restoration = Restoration(examples, real.numbers, extractor, features, ranks)
         return Yardstick(extractor, ranks, real, None, prepared, restoration, config.eval.best)
     training: RealFeatures | None = real
@@ -254,10 +254,15 @@ def names_of_measures(config: RunConfig, extractor: Extractor) -> list[str]:
     condition = condition_of(config)
     if not isinstance(condition, OfSample):
         return [*names, "memorisation", "ppl"]
-    restored = [*names, "psnr", "ssim", f"pd-{perceptual_of(extractor)}", "l1"]
-    return [*restored, "l1_hole", "ssim_hole"] if condition.masked else restored
+    return [*names, *restored_by(extractor.name, condition)]
 
 
-def perceptual_of(extractor: Extractor) -> str:
+def restored_by(extractor: str, condition: OfSample) -> list[str]:
+    """Names of the measures of outputs beside their targets, in a run with the extractor of this name."""
+    names = ["psnr", "ssim", f"pd-{perceptual_of(extractor)}", "l1"]
+    return [*names, "l1_hole", "ssim_hole"] if condition.masked else names
+
+
+def perceptual_of(extractor: str) -> str:
     """Name of the network whose layers compare an output with its target: the extractor, if it has such layers."""
-    return "classifier" if extractor.name == "classifier" else "effnet-lite0"
+    return "classifier" if extractor == "classifier" else "effnet-lite0"

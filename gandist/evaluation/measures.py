@@ -1,34 +1,56 @@
-"""Measures by name: samples -> scores, with the scores of real samples and the protocol."""
+"""Measures by name: a generator's samples -> scores, with the scores of real samples and the protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from gandist.conditions.sample import OfSample
 from gandist.config.run import RunConfig
-from gandist.config.sample import medium_of
+from gandist.config.sample import condition_of, medium_of
 from gandist.data import dataset
 from gandist.distributed.ranks import Ranks
 from gandist.errors import ConfigError
 from gandist.evaluation.classifier import classifier_of
+from gandist.evaluation.evaluation import restored_by, yardstick
+from gandist.evaluation.evaluator import extractor_of
 from gandist.evaluation.extractors import of_classifier
 from gandist.evaluation.features import look_together
 from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.gan.networks.classifier import RESOLUTION, Facts
+from gandist.run.trained import Trained
 
 STACKED = "builtin:stacked-fashion"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A trained generator, and n samples of it by a seed."""
+
+    trained: Trained
+    n: int
+    seed: int
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """uint8 (n, R, R, C); drawn when first asked for."""
+        return self.trained.draw(self.n, self.seed)
 
 
 class Measure(NamedTuple):
     """A scoring function, with the scores of real samples."""
 
-    scores: Callable[[np.ndarray], dict[str, float]]
-    """uint8 (n, R, R, C) -> scores by name."""
-    real: dict[str, float]
-    """The same scores of real samples: those of a perfect generator."""
+    scores: Callable[[Sampled], dict[str, float]]
+    """A generator's scores by name."""
+    real: dict[str, float | None]
+    """The same scores of real samples: those of a perfect generator. None: they have no bound."""
     protocol: dict[str, Any]
+    baselines: Mapping[str, dict[str, float]] = {}
+    """Some of the same scores of what needs no learning, by its name; the best first."""
 
 
 def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
@@ -52,7 +74,9 @@ def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Me
     n_real = min(n_samples, index.n)
     real, _ = dataset.open_set(config, index).gather(dataset.order_of(config, index).take(0, n_real))
     protocol = {**_extractor(grey.path, facts, config.model.resolution), "n_real": n_real, "n_fake": n_samples}
-    return Measure(scores, scores(real), {**protocol, "real": "the training images"})
+    return Measure(
+        lambda sampled: scores(sampled.samples), {**scores(real)}, {**protocol, "real": "the training images"}
+    )
 
 
 def classifier_distance(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
@@ -72,13 +96,51 @@ def classifier_distance(config: RunConfig, n_samples: int, device: torch.device)
     halves = [reals(half) for half in np.array_split(order, 2)]
     real = halves[0] + halves[1]
 
-    def scores(fakes: np.ndarray) -> dict[str, float]:
+    def scores(sampled: Sampled) -> dict[str, float]:
+        fakes = sampled.samples
         return {extractor.distance: distance_of(real, moments_of(lambda at: fakes[at], len(fakes)))}
 
     protocol = {**_extractor(config.data.path, facts, config.model.resolution), "n_real": index.n, "n_fake": n_samples}
     return Measure(
         scores, {extractor.distance: distance_of(*halves)}, {**protocol, "real": "one half against the other"}
     )
+
+
+def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
+    """Outputs of a G that is given samples, beside their targets in `eval.data`: Fréchet distance, signal-to-noise
+    ratio, structural similarity, perceptual distance, absolute difference; of what needs no learning, too.
+
+    Raises:
+        ConfigError: G of the run is given no samples.
+        GandistError: the samples cannot be read, or the extractor is not available.
+    """
+    condition = condition_of(config)
+    if not isinstance(condition, OfSample):
+        raise ConfigError("measures: restoration compares outputs with targets; set condition.kind, or leave it out")
+    extractor = extractor_of(config, device)
+    against = yardstick(config, extractor, Ranks(0, 1, device))
+    assert against.restoration is not None
+    n = min(n_samples, len(against.real.numbers))
+    names = [extractor.distance, *restored_by(extractor.name, condition)]
+
+    def scores(sampled: Sampled) -> dict[str, float]:
+        found = against.evaluate(sampled.trained, n, sampled.seed).measures
+        return {name: found[name] for name in names}
+
+    baselines = {
+        name: against.restoration.measures_of(floor, against.moments)
+        for name, floor in against.restoration.floors(n).items()
+    }
+    perfect = {"psnr": None, "ssim": 1.0, "ssim_hole": 1.0, extractor.distance: against.floor}
+    protocol = {
+        "extractor": extractor.name,
+        "perceptual": against.restoration.perceptual.name,
+        "data": config.eval.data or config.data.path,
+        "n_real": len(against.real.numbers),
+        "n_fake": n,
+        "real": "an output that is its target, and one half of the targets against the other",
+    }
+    return Measure(scores, {name: perfect.get(name, 0.0) for name in names}, protocol, baselines)
 
 
 def _extractor(path: str, facts: Facts, resolution: int) -> dict[str, Any]:
@@ -93,4 +155,5 @@ def _extractor(path: str, facts: Facts, resolution: int) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[RunConfig, int, torch.device], Measure]] = {
     "modes": mode_coverage,
     "fd-classifier": classifier_distance,
+    "restoration": restoration,
 }

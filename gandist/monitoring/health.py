@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from gandist.config.sections import HealthSection
 
-State = Literal["healthy", "overfitting", "collapsing", "diverged"]
+State = Literal["healthy", "overfitting", "unfaithful", "collapsing", "diverged"]
 Row = Mapping[str, Any]
 
 
@@ -22,6 +22,8 @@ WORST_DISTANCE = "fd_worst_class"
 SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diversity_within", WORST)
 """Keys in each tick's row besides losses, scores and gradient norms: the values of a `Probe` (the last two only in a
 run with classes), and the share of steps in which a loss or a gradient was not finite."""
+FAITHFUL, CHANGE = SIGNALS_OF_SAMPLES = ("signal/faithful", "signal/change")
+"""Keys of the values of `Targets`, in a run whose G is given samples; the second if anything needs no learning."""
 
 
 class Method(NamedTuple):
@@ -54,6 +56,7 @@ def judge(rows: Sequence[Row], method: Method = LOGITS) -> Verdict:
     rules: dict[State, str] = {
         "diverged": _diverged(rows, method),
         "collapsing": _collapsing(rows),
+        "unfaithful": _unfaithful(rows),
         "overfitting": _overfitting(rows, method.centred),
     }
     return next((Verdict(state, reason) for state, reason in rules.items() if reason), Verdict())
@@ -149,7 +152,7 @@ def _collapsing(rows: Sequence[Row]) -> str:
         if key in rows[-1] and (reason := _alike([row for row in rows if key in row], key, f"two {images} of G")):
             return reason
     diversity, recent = _values(rows, "signal/diversity"), _window(rows, RECENT, RECENT_STEPS)
-    gradients = [value for value in _values(rows, "grad_norm/G") if math.isfinite(value)]
+    gradients = _finite(rows, "grad_norm/G")
     alike = len(diversity) >= recent and max(diversity[-recent:]) < VARIED
     if alike and gradients and max(gradients[-recent:]) < DEAD * max(gradients):
         return f"G's images are alike ({diversity[-1]:.2f}), and D leaves it no gradient ({gradients[-1]:.2g})"
@@ -175,6 +178,35 @@ def _alike(rows: Sequence[Row], key: str, what: str) -> str:
     if len(diversity) >= one and max(diversity[-one:]) < ONE:
         return f"{said}: they are one"
     return ""
+
+
+ANYONES = 0.1
+"""Faithfulness below which outputs could as well belong to any input: 64 outputs that are drawn without looking at it
+come to 0, give or take 0.03."""
+OWN = 0.3
+"""Faithfulness from which on G has looked at its input, so that its loss counts at once."""
+COPIED = 0.1
+"""Change below which G copies what needs no learning: the best change of this size (in squares) would lessen the error
+by a hundredth."""
+
+
+def _unfaithful(rows: Sequence[Row]) -> str:
+    faithful, recent = _finite(rows, FAITHFUL), _window(rows, RECENT, RECENT_STEPS)
+    patience = _window(rows, PATIENCE_TICKS, PATIENCE_STEPS)
+    if FAITHFUL in rows[-1] and len(faithful) >= recent and max(faithful[-recent:]) < ANYONES:
+        said = f"G ignores its condition: its outputs belong to their targets by {faithful[-1]:.2f} (1: wholly)"
+        if (before := max(faithful[:-recent], default=0.0)) >= OWN:
+            return f"{said}, and did by {before:.2f}"
+        if len(faithful) >= patience:
+            return said
+    change = _finite(rows, CHANGE)
+    if CHANGE in rows[-1] and len(change) >= patience and max(change[-recent:]) < COPIED:
+        return f"G copies its condition: it changes what needs no learning by {change[-1]:.2f} of what it lacks"
+    return ""
+
+
+def _finite(rows: Sequence[Row], key: str) -> list[float]:
+    return [value for value in _values(rows, key) if math.isfinite(value)]
 
 
 REPEATED = 0.5

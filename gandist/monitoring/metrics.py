@@ -17,7 +17,7 @@ A process takes its series with it. Values set after the last scrape are lost.
 
 from typing import Any, Literal, NamedTuple, get_args
 
-from gandist.monitoring.health import SIGNALS, State
+from gandist.monitoring.health import SIGNALS, SIGNALS_OF_SAMPLES, State
 
 STEP_BUCKETS_S = (0.001, 0.003, 0.006, 0.01, 0.02, 0.03, 0.06, 0.1, 0.2, 0.3, 0.6, 1, 2, 3, 6, 10, 30)
 WAIT_BUCKETS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
@@ -43,15 +43,22 @@ class Metric(NamedTuple):
         return {f"{self.row}/{value}": value for value in self.values} if self.label else {self.row: ""}
 
 
-STATES = ("pending", "running", "paused", "done", "stopped", "overfitting", "collapsing", "diverged", "crashed")
-"""States of a sweep's trial: `stopped` by the scheduler; `overfitting`, `collapsing` and `diverged` by the verdict on
-its run's health; `crashed` by an error."""
+STATES = (
+    *("pending", "running", "paused", "done", "stopped"),
+    *("overfitting", "unfaithful", "collapsing", "diverged", "crashed"),
+)
+"""States of a sweep's trial: `stopped` by the scheduler; `overfitting`, `unfaithful`, `collapsing` and `diverged` by
+the verdict on its run's health; `crashed` by an error."""
 
+RESTORED = ("psnr", "ssim", "pd-effnet-lite0", "pd-classifier", "l1", "l1_hole", "ssim_hole", "variety")
+"""Measures of outputs beside their targets, of a run whose G is given samples."""
 MEASURES = (
     *("fid", "fd-effnet-lite0", "fd-classifier", "kid", "kid_se", "is"),
     *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class"),
+    *RESTORED,
 )
 """Measures of an evaluation, without those of single classes."""
+SIGNAL_NAMES = tuple(name.partition("/")[2] for name in (*SIGNALS, *SIGNALS_OF_SAMPLES))
 PHASES = ("starting", "training", "evaluating", "ended")
 """Phases of a rank. `ended`: its loop is over, and only the last checkpoint remains to be written."""
 PLAYERS: dict[str, Any] = {"label": "player", "values": ("D", "G")}
@@ -177,7 +184,7 @@ METRICS = (
     Metric(
         "gauge", "gandist_signal", "",
         "Sign of the run's health at the last tick; run-wide.",
-        row="signal", label="signal", values=tuple(name.partition("/")[2] for name in SIGNALS),
+        row="signal", label="signal", values=SIGNAL_NAMES,
     ),
     Metric(
         "enum", "gandist_verdict", "",

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from gandist.conditions.condition import Condition
+from gandist.conditions.sample import OfSample
 from gandist.gan.players import Players
-from gandist.monitoring.health import SIGNALS, WORST, WORST_CLASS
+from gandist.media.medium import Medium
+from gandist.monitoring.health import CHANGE, FAITHFUL, SIGNALS, SIGNALS_OF_SAMPLES, WORST, WORST_CLASS
 
 N = 64
 """Images compared with one another; with classes, as many as the chosen classes have."""
@@ -18,6 +21,9 @@ CANDIDATES = 4096
 """The run's first images, from which the probed ones are chosen: their shards are fetched first anyway."""
 PAIRS = 30
 """Minimum number of pairs of one class for a meaningful mean distance."""
+
+LEAST_ERROR = 1e-3
+"""Mean difference, an eighth of a level of 8 bits, up to which a floor is the target."""
 
 
 def chosen(labels: np.ndarray | None, candidates: int) -> np.ndarray:
@@ -37,13 +43,58 @@ def chosen(labels: np.ndarray | None, candidates: int) -> np.ndarray:
     return np.flatnonzero(looked_at & (place < max(EACH, N // len(met))))
 
 
+class Targets:
+    """The real samples that conditions were made of: G's outputs for these conditions are compared with them."""
+
+    def __init__(self, x: Tensor, floor: Tensor | None, coarse: Callable[[Tensor], Tensor]) -> None:
+        """x (n, ...): the targets, n at least 2; `floor`: what needs no learning to come near them, if anything does;
+        `coarse` as a `Probe`'s."""
+        self._features, self._coarse = coarse(x).double(), coarse
+        self.names, self._floor = [FAITHFUL], floor
+        if floor is not None and (error := (x - floor).abs().mean().double()) > LEAST_ERROR:
+            self.names, self._error = [FAITHFUL, CHANGE], error
+
+    def look(self, outputs: Tensor, features: Tensor) -> Tensor:
+        """The values that `names` names, float64, of outputs (n, ...) for the targets' conditions, and of their coarse
+        features.
+
+        Faithful is 1 less the mean distance of an output from its own target, over that from all other targets: 1 if
+        outputs are their targets, 0 if they lie no nearer to them than to any. Change is the mean distance of outputs
+        from the floor, over that of targets: 0 if G copies what needs no learning.
+        """
+        n, away = len(outputs), torch.cdist(features.double(), self._features)
+        own = away.diagonal().mean()
+        others = (away.sum() - n * own) / (n * (n - 1))
+        values = [1 - own / others]
+        if self._floor is not None and CHANGE in self.names:
+            values.append((outputs - self._floor).abs().mean().double() / self._error)
+        return torch.stack(values)
+
+
+def targets_of(condition: Condition, medium: Medium, x: Tensor, y: Tensor | None) -> Targets | None:
+    """The targets of a run whose conditions y are made of the samples x (n, ...), with the best that needs no learning;
+    None in any other run, or for a single sample."""
+    if not isinstance(condition, OfSample) or y is None or len(x) < 2:
+        return None
+    floors = condition.maker.floors(y, medium.network_shape)
+    return Targets(x, next(iter(floors.values()), None), medium.coarse)
+
+
 class Probe:
     """Fixed latents, and real images: the variety of G's images from them is compared with that of the real ones."""
 
-    def __init__(self, x: Tensor, z: Tensor, y: Tensor | None, coarse: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        z: Tensor,
+        y: Tensor | None,
+        coarse: Callable[[Tensor], Tensor],
+        targets: Targets | None = None,
+    ) -> None:
         """x (n, ...): real samples as D sees them; y: their conditions, also used with the latents z (n, latents);
-        `coarse`: maps samples to the features that are compared (`Medium.coarse`)."""
-        self.z, self.y, self._coarse = z, y, coarse
+        `coarse`: maps samples to the features that are compared (`Medium.coarse`); `targets`: x again, if y is made of
+        it."""
+        self.z, self.y, self._coarse, self._targets = z, y, coarse, targets
         i, j = torch.triu_indices(len(x), len(x), 1, device=x.device)
         groups, names = [torch.ones_like(i, dtype=torch.bool)], ["signal/diversity"]
         if y is not None and not y.is_floating_point():
@@ -70,24 +121,29 @@ class Probe:
 
         Diversity is the mean distance between two images of G, divided by that between two real ones; also within
         classes, and within each class with enough images. It uses G itself, not its average, which would show a
-        collapse late. Drift is |G - G_ema| / |G_ema| over the weights.
+        collapse late. Drift is |G - G_ema| / |G_ema| over the weights. The values of `Targets` come last.
         """
         G, G_ema = players.G.net, players.G_ema.eval()
         # Run G's weights and statistics in the average's modules, which are in evaluation mode: G keeps training.
         state = dict(G.state_dict())
         parts = [(self.z[i : i + N], None if self.y is None else self.y[i : i + N]) for i in range(0, len(self.z), N)]
-        coarse = [self._coarse(functional_call(G_ema, state, part)) for part in parts]
+        outputs = [functional_call(G_ema, state, part) for part in parts]
+        coarse = torch.cat([self._coarse(each) for each in outputs])
         ours, theirs = ([weight.data for weight in net.parameters()] for net in (G, G_ema))
         norm = torch.nn.utils.get_total_norm
         drift = norm(torch._foreach_sub(ours, theirs)) / norm(theirs)
-        diversity = self._weights @ self._distances(torch.cat(coarse)) / self._real
-        return torch.cat([torch.stack([drift.double(), nonfinite.double()]), diversity])
+        values = [torch.stack([drift.double(), nonfinite.double()])]
+        values.append(self._weights @ self._distances(coarse) / self._real)
+        if self._targets is not None:
+            values.append(self._targets.look(torch.cat(outputs), coarse))
+        return torch.cat(values)
 
     def named(self, values: list[float]) -> dict[str, float]:
         """The entries of a row from a look's values: of single classes, only the least diverse one and its number."""
-        seen = dict(zip(["signal/drift", "signal/nonfinite", *self._names], values, strict=True))
+        of_targets = [] if self._targets is None else self._targets.names
+        seen = dict(zip(["signal/drift", "signal/nonfinite", *self._names, *of_targets], values, strict=True))
         by_class = {int(name): seen.pop(name) for name in self._names if name.isdigit()}
-        row = {name: seen[name] for name in SIGNALS if name in seen}
+        row = {name: seen[name] for name in (*SIGNALS, *SIGNALS_OF_SAMPLES) if name in seen}
         if by_class:
             worst = min(by_class, key=lambda label: by_class[label])
             row |= {WORST: by_class[worst], WORST_CLASS: worst}

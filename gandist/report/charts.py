@@ -4,6 +4,7 @@ This is own code, because a page must hold its charts without a network, and plo
 megabytes of script.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gandist.cli.text import number
+from gandist.report.measured import UNLEARNT
 from gandist.report.recorded import Mark, RecordedRun
 
 WIDTH, HEIGHT = 360, 200
@@ -35,6 +37,13 @@ TITLES = {
     "quality/recall": MANIFOLD,
     "quality/density": MANIFOLD,
     "quality/coverage": MANIFOLD,
+    "quality/psnr": "Peak signal-to-noise ratio in dB: higher is better",
+    "quality/ssim_hole": "Structural similarity in the hole: higher is better",
+    "quality/ssim": "Structural similarity: higher is better",
+    "quality/pd-": "Perceptual distance from the target: lower is better",
+    "quality/l1_hole": "Absolute difference from the target in the hole: lower is better",
+    "quality/l1": "Absolute difference from the target: lower is better",
+    "quality/variety": "Perceptual distance of two outputs for one input: higher is more varied",
     "quality/memorisation": "Memorisation: 1 as new images, near 0 copies",
     "quality/ppl": "Path length: lower is smoother",
     "signal/": "Signs of health",
@@ -54,6 +63,8 @@ TITLES = {
 
 LABELS = {
     "signal/diversity": "variety of images, 1: as real ones",
+    "signal/faithful": "outputs beside their targets, 1: belong to them, 0: to any",
+    "signal/change": "change from what needs no learning, 1: as large as the target's",
     "signal/drift": "distance of G from its average",
     "signal/nonfinite": "share of steps not finite",
 }
@@ -97,7 +108,7 @@ class Level(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A level as a line across a chart; only as text if it lies far below the curves, since it would flatten them."""
+    """A level as a line across a chart; only as text if it lies far from the curves, since it would flatten them."""
 
     at: float | None
     text: str
@@ -129,7 +140,8 @@ def charts(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Chart]:
         for mark in run.marks()
     ]
     found: list[Chart] = []
-    for title, group in groupby(keys, key=_title):
+    for title, grouped in groupby(keys, key=_title):
+        group = list(grouped)
         curves = [
             Curve(f"{names[run]} {_said(key)}" if several else _said(key), run, series, points)
             for series, key in enumerate(group)
@@ -139,7 +151,8 @@ def charts(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Chart]:
         values = {y for curve in curves for _, y in curve.points if y is not None}
         constant = title in TOLD_IF_CHANGING and len(values) == 1
         if values and not constant:
-            found.append(chart(title, curves, marks, several, _floors(runs, names) if title == FRECHET else ()))
+            levels = [*(_floors(runs, names) if title == FRECHET else ()), *_baselines(runs, names, group)]
+            found.append(chart(title, curves, marks, several, levels))
     return found
 
 
@@ -168,6 +181,20 @@ def _floors(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Level]:
             found.setdefault(level, []).append(name)
     return [
         level if len(found) == 1 else level._replace(text=f"{', '.join(of)}: {level.text}")
+        for level, of in found.items()
+    ]
+
+
+def _baselines(runs: Sequence[RecordedRun], names: Sequence[str], keys: Sequence[str]) -> list[Level]:
+    """The values of what needs no learning, for these keys of rows; runs with equal values share one."""
+    found: dict[Level, list[str]] = {}
+    for name, run in zip(names, runs, strict=True):
+        baselines = run.evaluations[-1].get("baselines", {}) if run.evaluations else {}
+        for (what, measures), key in itertools.product(baselines.items(), keys):
+            if isinstance(value := measures.get(key.removeprefix("quality/")), int | float):
+                found.setdefault(Level(value, f"{what} {number(value)}, {UNLEARNT}"), []).append(name)
+    return [
+        level if len(of) == len(runs) else level._replace(text=f"{', '.join(of)}: {level.text}")
         for level, of in found.items()
     ]
 
@@ -210,7 +237,7 @@ def chart(
     """Curves on common axes. Colours tell runs apart if there are several, else series; dashes tell the rest apart."""
     xs = [x for curve in curves for x, _ in curve.points]
     ys = [y for curve in curves for _, y in curve.points if y is not None]
-    near = [level for level in levels if min(ys) <= NEAR * level.value]
+    near = [level for level in levels if min(ys) <= NEAR * level.value and level.value <= NEAR * max(ys)]
     ys += [level.value for level in near]
     low, high = min(ys), max(ys)
     logarithmic = low > 0 and math.log10(high / low) > DECADES

@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gandist.conditions.sample import OfSample
 from gandist.config.run import RunConfig
 from gandist.config.sample import medium_of
 from gandist.data import dataset
 from gandist.errors import GandistError
 from gandist.media.gallery import slerp
 from gandist.media.medium import Medium, Preview
+from gandist.report.examples import EACH, Example, examples, several
 from gandist.run.trained import Trained, open_trained
 from gandist.storage.remote import is_remote
 
@@ -35,17 +37,29 @@ class DrawnPicture(NamedTuple):
     preview: Preview
 
 
-def draw(run: str, neighbours: bool | None = None) -> tuple[list[DrawnPicture], list[str]]:
-    """Pictures of a run, and the reasons why others could not be drawn. It uses the CPU: a run may occupy the GPU.
+class Drawn(NamedTuple):
+    """What could be drawn of a run."""
+
+    pictures: list[DrawnPicture]
+    missing: list[str]
+    """The reasons why other pictures could not be drawn."""
+    examples: list[Example]
+    """Of a run whose G is given samples."""
+
+
+def draw(run: str, neighbours: bool | None = None) -> Drawn:
+    """Pictures of a run. It uses the CPU: a run may occupy the GPU.
 
     `neighbours`: whether to read up to `MOST_REAL` training samples; None: only if that is cheap.
     """
-    pictures: list[DrawnPicture] = []
-    missing: list[str] = []
     try:
         trained = open_trained(run, torch.device("cpu"))
     except GandistError as error:
-        return [], [str(error)]
+        return Drawn([], [str(error)], [])
+    if isinstance(trained.condition, OfSample):
+        return _of_samples(trained)
+    pictures: list[DrawnPicture] = []
+    missing: list[str] = []
     if trained.condition.count:
         pictures.append(class_grid(trained))
     try:
@@ -56,7 +70,20 @@ def draw(run: str, neighbours: bool | None = None) -> tuple[list[DrawnPicture], 
             missing.append("nearest training images, for the set is large or far; --neighbours draws them")
     except GandistError as error:
         missing.append(str(error))
-    return pictures, missing
+    return Drawn(pictures, missing, [])
+
+
+def _of_samples(trained: Trained) -> Drawn:
+    """Examples, and several outputs for one input: this G has nothing to interpolate, and its outputs lie near
+    training images where these are its targets."""
+    try:
+        shown, varied = examples(trained), several(trained)
+    except GandistError as error:
+        return Drawn([], [str(error)], [])
+    if varied is None:
+        return Drawn([], [], shown)
+    text = f"In each row what G is given, {EACH} of its outputs from different latents, and the target."
+    return Drawn([_picture("Several outputs", text, [], trained, varied, EACH + 2)], [], shown)
 
 
 def cheap(config: RunConfig) -> bool:

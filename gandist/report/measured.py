@@ -5,10 +5,14 @@ from typing import Any, NamedTuple
 
 from gandist.cli.text import number
 from gandist.report.recorded import RecordedRun
-from gandist.run.evaluations import COMPARABLE, Evaluation, best, score
+from gandist.run.evaluations import COMPARABLE, Evaluation, best, is_higher_better, score
 
 CellsByRow = dict[str, list[str]]
 """Cells by row."""
+
+
+UNLEARNT = "without learning"
+"""Said of baselines, such as bicubic enlargement."""
 
 
 class MeasuredRuns(NamedTuple):
@@ -24,17 +28,19 @@ class MeasuredRuns(NamedTuple):
 
 
 def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns | None:
-    """The newest and the best evaluation of each run; None without evaluations."""
+    """The newest and the best evaluation of each run, and what needs no learning beside them; None without
+    evaluations."""
     found = {name: run.evaluations for name, run in zip(names, runs, strict=True) if run.evaluations}
     if not found:
         return None
-    shown: dict[str, Evaluation] = {}
+    shown: dict[str, dict[str, float | None]] = {}
     for name, all_of_it in found.items():
         of = f"{name}, " if len(names) > 1 else ""
         newest, first = all_of_it[-1], _best(all_of_it)
         pairs = {"newest and best": newest} if newest is first else {"newest": newest, "best": first}
-        shown |= {f"{of}{which}, at {each['images_seen']:,} images": each for which, each in pairs.items()}
-    values = [each["measures"] for each in shown.values()]
+        shown |= {f"{of}{which}, at {each['images_seen']:,} images": each["measures"] for which, each in pairs.items()}
+        shown |= {f"{of}{which}, {UNLEARNT}": each for which, each in newest.get("baselines", {}).items()}
+    values = list(shown.values())
     measures = {key: [_value(key, each) for each in values] for key in _keys(values) if key != "kid_se"}
     protocols = [evaluations[-1]["protocol"] for evaluations in found.values()]
     differ = [key for key in COMPARABLE if any(each.get(key) != protocols[0].get(key) for each in protocols)]
@@ -51,7 +57,8 @@ def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns 
 
 
 def standing(run: RecordedRun) -> dict[str, str]:
-    """The state of a run in a line or two: its newest Fréchet distance, and its best with the checkpoint's number."""
+    """The state of a run in a line or two: its newest Fréchet distance, or what `eval.best` names, and its
+    best with the checkpoint's number."""
     if not run.evaluations:
         rows = [{key: row[key] for key in row if key.startswith("quality/")} for row in run.rows]
         last = {key: value for row in rows for key, value in row.items() if isinstance(value, int | float)}
@@ -59,7 +66,10 @@ def standing(run: RecordedRun) -> dict[str, str]:
     (name, now), first = score(run.evaluations[-1]), _best(run.evaluations)
     seen = first["images_seen"]
     kept = "" if seen in run.checkpoints else ", not kept"
-    return {name: number(now), "Best checkpoint": f"{seen:,} images{kept}: {number(score(first)[1])}"}
+    told = {name: number(now), "Best checkpoint": f"{seen:,} images{kept}: {number(score(first)[1])}"}
+    if run.given:
+        told["Best by"] = f"{name}, {'higher' if is_higher_better(name) else 'lower'} is better"
+    return told
 
 
 def _best(evaluations: list[Evaluation]) -> Evaluation:

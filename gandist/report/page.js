@@ -27,6 +27,17 @@ if (steps.length > 1) {
   show();
 }
 
+for (const example of document.querySelectorAll(".example")) {
+  const share = example.querySelector("input");
+  const move = () => {
+    example.style.setProperty("--at", `${share.value}%`);
+    share.setAttribute("aria-valuetext", `${share.value}% input, the rest output`);
+  };
+  share.hidden = false;
+  share.addEventListener("input", move);
+  move();
+}
+
 for (const chart of document.querySelectorAll("figure.chart")) {
   const { x: [left, right, low, high], curves } = JSON.parse(chart.dataset.readout);
   const drawing = chart.querySelector("svg"), cursor = chart.querySelector(".cursor");

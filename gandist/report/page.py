@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import yaml
 
 from gandist.cli.text import number
+from gandist.conditions.kinds import MAKERS
 from gandist.config.run import RunConfig, leaves
 from gandist.report.charts import Chart, charts
 from gandist.report.document import document, duration
 from gandist.report.drawn import DrawnPicture, draw
+from gandist.report.examples import Example
 from gandist.report.measured import MeasuredRuns, measured, standing
 from gandist.report.recorded import RecordedRun, read
 
@@ -29,6 +31,7 @@ class Shown(NamedTuple):
     environment: dict[str, str]
     pictures: list[DrawnPicture]
     missing: list[str]
+    examples: list[Example]
 
 
 def page(runs: Sequence[str], neighbours: bool | None = None) -> str:
@@ -81,6 +84,7 @@ def _facts(run: RecordedRun) -> dict[str, str]:
     facts = {
         "Method": f"{run.config.get('model', {}).get('name', '?')}, {game.get('objective', '?')}"
         + (f" + {penalties}" if penalties else ""),
+        "Condition": _condition(run),
         "Images seen": f"{last['images_seen']:,} of {round(plan.get('total_kimg', 0) * 1000):,}",
         "Training time": duration(training_s),
         "Images a second": f"{number(speeds[len(speeds) // 2])} (median)" if speeds else "",
@@ -96,6 +100,16 @@ def _facts(run: RecordedRun) -> dict[str, str]:
     }
     facts |= standing(run)
     return {key: value for key, value in facts.items() if value}
+
+
+def _condition(run: RecordedRun) -> str:
+    """What G is given if that is a sample: the kind of condition, and its options that are not at their defaults."""
+    if not run.given:
+        return ""
+    usual = MAKERS[run.given]().model_dump(mode="json") if run.given in MAKERS else {}
+    options = run.config["condition"].get("options") or {}
+    changed = [f"{name} {_value(options, name)}" for name in options if options[name] != usual.get(name)]
+    return ", ".join([run.given, *changed])
 
 
 def _health(row: dict[str, Any]) -> str:

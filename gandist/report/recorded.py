@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.fs as pafs
 
+from gandist.conditions.kinds import AUTO
 from gandist.config.run import parse
 from gandist.errors import ConfigError
 from gandist.media.medium import Preview
@@ -59,8 +60,15 @@ class RecordedRun:
     @property
     def labels(self) -> list[str]:
         """Labels of the sample grid's rows: captions or classes; empty if G has no condition."""
-        classes = self.config.get("model", {}).get("classes") or 0
+        classes = 0 if self.given else self.config.get("model", {}).get("classes") or 0
         return self.captions or [f"class {number}" for number in range(min(classes, ROWS))]
+
+    @property
+    def given(self) -> str:
+        """`condition.kind` if G is given samples; else empty."""
+        condition = self.config.get("condition")
+        kind = condition.get("kind") if isinstance(condition, dict) else None
+        return kind if isinstance(kind, str) and kind != AUTO else ""
 
     def total(self, key: str) -> float:
         return float(sum(row.get(key) or 0 for row in self.rows))

@@ -41,7 +41,7 @@ def read(storage: Storage) -> list[Evaluation]:
     return decode(storage.read_bytes(FILE) or b"")
 
 
-HIGHER = ("psnr", "ssim", "is", "precision", "recall", "density", "coverage")
+HIGHER = ("psnr", "ssim", "is", "precision", "recall", "density", "coverage", "variety")
 """Measures of which higher values are better; the first word of their names."""
 
 

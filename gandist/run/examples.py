@@ -9,7 +9,6 @@ from torch import Tensor
 from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of, medium_of, rows_of
 from gandist.data import dataset
-from gandist.data.index import Index
 from gandist.data.sets import SampleSet
 from gandist.distributed.randomness import drawn_for
 
@@ -17,10 +16,13 @@ from gandist.distributed.randomness import drawn_for
 class Examples:
     """A set's samples by number, as networks see them. Degradations and masks are drawn by the sample's number."""
 
-    def __init__(self, config: RunConfig, samples: SampleSet, device: torch.device) -> None:
+    def __init__(
+        self, config: RunConfig, samples: SampleSet, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """`dtype`: that of samples and conditions; the run's own where its players in training take them."""
         self.samples, self.device = samples, device
         self.medium, self.rows, self.condition = medium_of(config), rows_of(config), condition_of(config)
-        self.dtype = torch.float64 if config.precision == "fp64" else torch.float32
+        self.dtype = dtype
 
     @property
     def n(self) -> int:
@@ -55,10 +57,10 @@ class ExampleConditions:
         return y
 
 
-def open_examples(config: RunConfig, device: torch.device, index: Index | None = None) -> Examples:
+def open_examples(config: RunConfig, device: torch.device, dtype: torch.dtype = torch.float32) -> Examples:
     """The samples of `data.path`.
 
     Raises:
         DataError: the set cannot be read, or does not fit the configuration.
     """
-    return Examples(config, dataset.open_set(config, index or dataset.open_index(config)), device)
+    return Examples(config, dataset.open_set(config, dataset.open_index(config)), device, dtype)

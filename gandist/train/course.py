@@ -11,6 +11,8 @@ from pathlib import Path
 import yaml
 
 from gandist.cli.text import number
+from gandist.conditions.kinds import PAIRED
+from gandist.conditions.sample import OfSample
 from gandist.config import checks
 from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of
@@ -107,9 +109,17 @@ def next_steps(config_name: str, config: RunConfig) -> Iterator[str]:
     if Path(shutil.which("python") or "/").parent != bin_folder and (bin_folder / "activate").exists():
         yield f". {os.path.relpath(bin_folder / 'activate')}"
     condition = condition_of(config)
+    size, channels = config.model.resolution, config.data.channels
+    if isinstance(condition, OfSample):
+        pairs = config.condition.kind == PAIRED
+        images = "--pairs FOLDER_OF_INPUTS FOLDER_OF_TARGETS" if pairs else "FOLDER_OF_IMAGES"
+        yield f"python -m gandist.apply {root} PICTURES --out {config.run.name}-outputs"
+        yield f"python -m gandist.pack {images} data/mine --size {size} --channels {channels}"
+        measured = "" if config.eval.data is None else " eval.data=null"
+        yield f"python -m gandist.train {config_name} run.name=mine data.path=data/mine{measured}"
+        return
     chosen = f" {condition.example()}" if condition.example() else ""
     yield f"python -m gandist.sample {root} --n 36{chosen} --out {config.run.name}.png"
-    size, channels = config.model.resolution, config.data.channels
     yield f"python -m gandist.pack FOLDER_OF_IMAGES data/mine --size {size} --channels {channels}"
     unconditional = "" if condition.kind == "none" else f" {condition.key}=0"
     yield f"python -m gandist.train {config_name} run.name=mine data.path=data/mine{unconditional}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from gandist.config.methods import new_players
 from gandist.config.run import RunConfig
@@ -128,10 +129,11 @@ def load(config: RunConfig, ranks: Ranks, checkpoints: Checkpoints, resume: str,
     first = dataset.order_of(config, index).take(0, min(signals.CANDIDATES, index.n))
     labels = condition_of(config).labels(index.labels[first])
     probed = first[signals.chosen(labels, len(first))]
-    examples = shown = Examples(config, samples, ranks.device)
+    dtype = torch.float64 if config.precision == "fp64" else torch.float32
+    examples = shown = Examples(config, samples, ranks.device, dtype)
     if config.eval.data is not None:
         with dataset.told_as("eval.data:"):
-            shown = open_examples(dataset.with_images_at(config, config.eval.data), ranks.device)
+            shown = open_examples(dataset.with_images_at(config, config.eval.data), ranks.device, dtype)
 
     # Samples last: they take the device memory that the networks leave free
     evaluator = Evaluator(config, ranks)

@@ -10,16 +10,21 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from gandist.conditions.sample import OfSample
 from gandist.config.fields import choice, hint
+from gandist.config.methods import latents_of
 from gandist.config.paths import absolute
 from gandist.config.run import RunConfig, assignment, field_paths, find, override, tree_of, validate
+from gandist.config.sample import condition_of
 from gandist.config.schedule import images_of
 from gandist.config.sections import Section
 from gandist.config.typed import Kind, Paths
 from gandist.errors import ConfigError
+from gandist.evaluation.evaluation import restored_by
 from gandist.evaluation.extractors import default_extractor
 from gandist.launch.resumption import run_root
-from gandist.monitoring.metrics import MEASURES
+from gandist.monitoring.metrics import MEASURES, RESTORED
+from gandist.run.evaluations import is_higher_better
 from gandist.tune.space import Domain, Values, draw, grid, outskirts
 from gandist.tune.trials import TRAIN_S, Direction
 
@@ -104,8 +109,8 @@ class Sweep(Section):
     space: Annotated[dict[str, Domain], Paths(RunConfig)] = Field(min_length=1)
     """The space to search, by configuration path."""
     metric: dict[str, Direction] = Field(default_factory=dict)
-    """The metrics and their directions, `min` or `max`. With several, the searcher seeks the best compromises, and the
-    first ranks the trials (default: the Fréchet distance, `min`)."""
+    """The metrics and their directions, `min` or `max`; a metric alone is sought in its better direction. With several,
+    the searcher seeks the best compromises, and the first ranks the trials (default: the Fréchet distance, `min`)."""
     trials: int | None = Field(None, ge=1)
     """Number of trials (default: 16; with the grid: all its points)."""
     concurrent: int | None = Field(None, ge=1)
@@ -121,7 +126,9 @@ class Sweep(Section):
     @field_validator("metric", mode="before")
     @classmethod
     def _by_name(cls, value: object) -> object:
-        return {value: "min"} if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return {value: "max" if is_higher_better(value.removeprefix("quality/")) else "min"}
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -331,9 +338,13 @@ def _loaded(sweep: Sweep, source: Path, values: Values) -> RunConfig:
 
 def reported_by(config: RunConfig) -> list[str]:
     """The metrics that a trial reports; the Fréchet distance first."""
-    extractor = config.eval.extractor or default_extractor()
+    extractor, condition = config.eval.extractor or default_extractor(), condition_of(config)
     own = "fid" if extractor == "inception" else f"fd-{extractor}"
-    others = [name for name in MEASURES if not name.startswith(("fid", "fd-"))]
+    others = [name for name in MEASURES if not name.startswith(("fid", "fd-")) and name not in RESTORED]
+    if isinstance(condition, OfSample):
+        left_out = {"memorisation", "ppl", "fd_worst_class"}
+        others = [*(name for name in others if name not in left_out), *restored_by(extractor, condition)]
+        others += ["variety"] if latents_of(config) else []
     return [*(f"quality/{name}" for name in (own, *others)), TRAIN_S]
 
 

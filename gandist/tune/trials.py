@@ -10,11 +10,20 @@ from gandist.storage.storage import Storage
 
 Direction = Literal["min", "max"]
 TrialState = Literal[
-    "pending", "running", "paused", "done", "stopped", "overfitting", "collapsing", "diverged", "crashed"
+    "pending",
+    "running",
+    "paused",
+    "done",
+    "stopped",
+    "overfitting",
+    "unfaithful",
+    "collapsing",
+    "diverged",
+    "crashed",
 ]
 """`STATES` of `metrics.py`."""
 UNFINISHED = ("pending", "running", "paused")
-FAILED = ("overfitting", "collapsing", "diverged", "crashed")
+FAILED = ("overfitting", "unfaithful", "collapsing", "diverged", "crashed")
 LINEAGE_FILE = "lineage.jsonl"
 """File in a trial's run: a line per takeover of another's weights."""
 

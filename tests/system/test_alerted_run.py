@@ -93,6 +93,7 @@ def diverging(folder: Path) -> Iterator[None]:
 def provoke(ranks: Ranks, api: Prometheus) -> dict[str, str]:
     """Have each run go wrong in its own way; returns the alert meant for each."""
     ranks.start("collapsing").tick({"verdict": "collapsing"})
+    ranks.start("unfaithful").tick({"verdict": "unfaithful"})
     ranks.start("full").tick({"memory_used_bytes": 98, "memory_limit_bytes": 100})
     ranks.start("waiting", wait_s=0.8 * STEP_S)
     with mock.patch("gandist.monitoring.telemetry.time.time", return_value=time.time() - 7200 / SPEED):
@@ -104,7 +105,7 @@ def provoke(ranks: Ranks, api: Prometheus) -> dict[str, str]:
     slower, rolled_back = ranks.start("slower"), ranks.start("rolled back")
     ranks.start("restarted")
     # Prometheus takes up to five seconds to find new targets; a run that takes no step so long is stalled.
-    api.wait_for("gandist_world_size", n=11, meanwhile=lambda: ranks.train(0.1))
+    api.wait_for("gandist_world_size", n=12, meanwhile=lambda: ranks.train(0.1))
     ranks.train(1)
     ranks.lose("missing", 1)
     ranks.start("restarted", restarts=3)
@@ -113,6 +114,7 @@ def provoke(ranks: Ranks, api: Prometheus) -> dict[str, str]:
     slower.tick({"img_per_s": 500.0})
     return {
         "collapsing": "GandistCollapsing",
+        "unfaithful": "GandistUnfaithful",
         "full": "GandistDeviceMemoryNearFull",
         "waiting": "GandistDataWaitHigh",
         "old": "GandistCheckpointOld",

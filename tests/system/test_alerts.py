@@ -25,7 +25,7 @@ needs_promtool = pytest.mark.skipif(
 RULES = ROOT / "cluster/prometheus/rules.yml"
 MINUTES = 120
 RANKS = ("0", "1")
-STATES: tuple[State, ...] = ("healthy", "overfitting", "collapsing", "diverged")
+STATES: tuple[State, ...] = ("healthy", "overfitting", "unfaithful", "collapsing", "diverged")
 
 Values = dict[tuple[str, str], Callable[[int], float | None]]
 """Of each series, by name with its labels and by rank: its value so many minutes after the beginning; None: no sample,
@@ -160,6 +160,10 @@ PROVOKED = {
     "GandistCollapsing": Case(
         [healthy() | verdict(lambda t: "collapsing" if 30 <= t < 60 else "healthy")],
         {29: set(), 31: {"GandistCollapsing"}, 61: set()},
+    ),
+    "GandistUnfaithful": Case(
+        [healthy() | verdict(lambda t: "unfaithful" if 30 <= t < 60 else "healthy")],
+        {29: set(), 31: {"GandistUnfaithful"}, 61: set()},
     ),
     "GandistDiverged": Case(
         [healthy() | verdict(lambda t: "diverged" if t == 30 else "healthy")],

@@ -17,6 +17,7 @@ from gandist.errors import ConfigError
 from gandist.evaluation import classifier
 from gandist.evaluation.classifier import fit
 from gandist.gan.networks.classifier import Classifier, Facts
+from gandist.media.gallery import grid
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import TINY
@@ -120,6 +121,62 @@ def test_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert results["real"]["modes"] > max(run["measures"]["modes"] for run in results["runs"])
 
 
+RESTORING: Tree = {
+    "condition": {"kind": "degraded", "options": {"scale": 4}},
+    "model": {"name": "resnet", "z_dim": 0, "width": 4, "options": {"blocks": 1}},
+    "eval": {"extractor": "classifier"},
+}
+
+
+def restoring(folder: Path) -> list[str]:
+    """The command of a comparison of a G that makes images larger."""
+    index = make_set(folder, 50, classes=0, channels=1)
+    config = str(folder / "restoring.yaml")
+    (folder / "restoring.yaml").write_text(yaml.safe_dump({**TINY, **RESTORING}))
+    variants = {
+        "l1": {"config": config, "game.objective": "none", "game.penalties": {"l1": 1.0}},
+        "rp": {"config": config, "game.objective": "rp"},
+    }
+    path = write(folder, variants=variants, measures=["restoration"])
+    return [str(path), f"data.path={index.base}", f"data.cache_dir={folder}/cache"]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_outputs_beside_targets_and_what_needs_no_learning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(restoring(tmp_path)) == 0, capsys.readouterr().err
+    folder = tmp_path / "comparisons/pair"
+    results = json.loads((folder / "results.json").read_text())
+    names = ["fd-classifier", "psnr", "ssim", "pd-classifier", "l1"]
+    assert list(results["baselines"]) == ["bicubic", "nearest"]
+    for found in [run["measures"] for run in results["runs"]] + list(results["baselines"].values()):
+        assert list(found) == names
+    assert [results["real"][name] for name in names[1:]] == [None, 1.0, 0.0, 0.0]
+    protocol = results["runs"][0]["protocol"]["restoration"]
+    assert (protocol["n_real"], protocol["n_fake"], protocol["perceptual"]) == (50, 50, "classifier")
+    lines = (folder / "table.md").read_text().splitlines()
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert rows == ["variant", "l1", "rp", "bicubic, without learning", "nearest, without learning", "real images"]
+    wide, _ = grid(np.zeros((48, 32, 32, 1), np.uint8), 6).size
+    width, _ = Image.open(folder / "grids.png").size
+    assert width == 4 * (wide + 40) - 40, "inputs, two variants, targets"
+
+
+def test_restoration_of_a_g_that_is_given_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(write(tmp_path, measures=["restoration"])), f"run.dir={tmp_path}"]) == 2
+    assert "measures: restoration compares outputs with targets; set condition.kind" in capsys.readouterr().err
+
+
+def test_variants_of_other_conditions_are_refused(tmp_path: Path) -> None:
+    path, *_ = restoring(tmp_path)
+    tree = yaml.safe_load(Path(path).read_text())
+    tree["variants"]["rp"]["condition.options"] = {"scale": 2}
+    Path(path).write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=r"variants\.rp: condition\.options is .*'scale': 2"):
+        plan(*read(path))
+
+
 def without(key: str) -> Callable[[Tree], Tree]:
     return lambda tree: {name: value for name, value in tree.items() if name != key}
 
@@ -188,6 +245,17 @@ def test_table() -> None:
     ]
 
 
+def test_what_needs_no_learning_stands_in_the_table() -> None:
+    measures = {"psnr": 20.0, "l1": 0.5}
+    result = {"variant": "a", "images_seen": 1000, "seconds": 1.0, "measures": measures, "protocol": {}}
+    rows = table([result], {"psnr": None, "l1": 0.0}, {"bicubic": {"psnr": 17.0}}).splitlines()[2:5]
+    assert rows == [
+        "| a | 1 | 1 | 20 | 0.5 | 1 |",
+        "| bicubic, without learning | | | 17 |  | |",
+        "| real images | | |  | 0 | |",
+    ]
+
+
 def test_grids_stand_side_by_side_under_their_labels() -> None:
     dark, light = (np.full((48, 32, 32, channels), value, np.uint8) for channels, value in ((1, 60), (1, 200)))
     picture = np.asarray(side_by_side({"dark": dark, "light": light}))
@@ -203,7 +271,7 @@ def test_grids_stand_side_by_side_under_their_labels() -> None:
 def test_shipped_comparisons(path: Path) -> None:
     runs = plan(*read(str(path)))
     assert runs
-    if path.stem in ("compare-modes", "compare-vae"):
+    if path.stem in ("compare-modes", "compare-vae", "compare-superres"):
         assert len({(run.config.train.total_kimg, run.config.train.batch) for run in runs}) == 1, "an equal budget"
     if path.stem == "compare-modes":
         assert {(run.config.game.objective, *sorted(run.config.game.penalties)) for run in runs} == {

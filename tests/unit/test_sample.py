@@ -20,6 +20,7 @@ from gandist.data.index import Index, read_index
 from gandist.data.packing import pack
 from gandist.launch.resumption import run_root
 from gandist.media.decode import decode
+from gandist.run.examples import ExampleConditions
 from gandist.run.trained import BATCH, Trained, open_trained
 from gandist.sample import condition_of, main
 from gandist.train import course
@@ -103,6 +104,48 @@ def test_the_same_seed_gives_the_same_files_and_another_others(runs: dict[str, s
         assert main([runs["class"], "--n", "4", "--out", str(out), "--seed", str(seed)]) == 0
         written.append(out.read_bytes())
     assert written[0] == written[1] != written[2]
+
+
+@pytest.fixture(scope="module")
+def restoring(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run whose G makes images larger."""
+    folder = tmp_path_factory.mktemp("restoring")
+    config = tiny(
+        folder,
+        "large",
+        model__name="resnet",
+        model__classes=0,
+        model__z_dim=0,
+        model__options={"blocks": 1},
+        data__path=make_set(folder / "set", 20, classes=0, channels=1).base,
+        condition={"kind": "degraded", "options": {"scale": 4}},
+        precision="fp32",
+    )
+    assert course.run(config, "auto") == 0
+    return run_root(config)
+
+
+def test_a_grid_of_outputs_beside_their_inputs(
+    restoring: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "pairs.png"
+    assert main([restoring, "--n", "6", "--out", str(out)]) == 0
+    assert "6 pairs of input and output of" in capsys.readouterr().out
+    trained = opened(restoring)
+    y = trained.random_conditions(6)
+    assert isinstance(y, ExampleConditions)
+    outputs = trained.samples(trained.latents(6), y)
+    inputs = trained.medium.from_network(y[:].repeat_interleave(4, 2).repeat_interleave(4, 3)).numpy()
+    picture = np.asarray(Image.open(out))
+    scale, columns, gap = 96 // 32, 4, 2
+    for i, image in enumerate(np.stack([inputs, outputs], 1).reshape(12, 32, 32)):
+        top, left = (each * (96 + gap) for each in divmod(i, columns))
+        np.testing.assert_array_equal(picture[top : top + 96 : scale, left : left + 96 : scale], image)
+
+    assert main([restoring, "--n", "6", "--out", str(tmp_path / "alone")]) == 0
+    np.testing.assert_array_equal(np.stack(pictures(tmp_path / "alone"))[..., None], outputs)
+    assert main([restoring, "--n", "6", "--out", str(tmp_path / "walk.webp")]) == 2
+    assert "pictures; draw a .png, or use gandist.apply" in capsys.readouterr().err
 
 
 def test_one_class(runs: dict[str, str], tmp_path: Path) -> None:

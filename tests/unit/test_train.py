@@ -29,7 +29,7 @@ from gandist.launch.resumption import prepare
 from gandist.media.image import Image as ImageMedium
 from gandist.storage.remote import join
 from gandist.storage.storage import Storage
-from gandist.train import main
+from gandist.train import course, main
 from gandist.training.inputs import Inputs
 from gandist.training.loading import load as load_all
 from tests.helpers.s3_server import serve_bucket
@@ -118,6 +118,25 @@ def test_its_lines_are_short_and_end_with_what_to_type_next(
     assert sample.main(sampling.split()[3:]) == 0
     assert Path("mine.png").exists()
     assert f"python -m gandist.train {command[0]} run.name=mine data.path=data/mine" in following
+
+
+@pytest.mark.parametrize(
+    ("kind", "images"),
+    [("degraded", "FOLDER_OF_IMAGES"), ("paired", "--pairs FOLDER_OF_INPUTS FOLDER_OF_TARGETS")],
+)
+def test_what_to_type_next_where_g_is_given_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, images: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["condition.options={}", f"condition.kind={kind}"]
+    steps = list(course.next_steps("superres-fashion", load("superres-fashion", options)))
+    assert steps[-3:] == [
+        "python -m gandist.apply runs/superres-fashion PICTURES --out superres-fashion-outputs",
+        f"python -m gandist.pack {images} data/mine --size 32 --channels 1",
+        "python -m gandist.train superres-fashion run.name=mine data.path=data/mine eval.data=null",
+    ]
+    again = load("superres-fashion", [*options, *steps[-1].split()[4:]])
+    assert (again.data.path, again.eval.data) == ("data/mine", None)
 
 
 def test_all_that_is_logged_is_kept_with_the_run(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,11 +37,14 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def runs(sets: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A run of a few steps on the 300, by class and not."""
+    """A run of a few steps on the 300, by class, not, and from pictures."""
     folder = tmp_path_factory.mktemp("runs")
     found = {}
-    for name, classes in (("class", 10), ("plain", 0)):
-        config = tiny(folder, name, data__path=sets["small"], model__classes=classes, precision="fp32")
+    given = {"model__name": "resnet", "model__options": {"blocks": 1}, "condition": {"kind": "degraded"}}
+    changes: dict[str, dict[str, Any]] = {"class": {"model__classes": 10}, "plain": {}, "given": given}
+    for name, changed in changes.items():
+        fields = {"model__classes": 0, **changed, "data__path": sets["small"]}
+        config = tiny(folder, name, **fields, precision="fp32")
         assert course.run(config, "auto") == 0
         found[name] = run_root(config)
     return found
@@ -142,6 +146,7 @@ def test_command(runs: dict[str, str], sets: dict[str, str], capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
+        ("given", [], "given: its G is given pictures (condition.kind=degraded) and draws none of a class"),
         ("plain", [], "plain: has no classes (model.classes=0)"),
         ("class", ["--real", "301"], "small: holds 300 images; --real 301 are more"),
         ("class", ["--data", "none"], "none: no such folder"),

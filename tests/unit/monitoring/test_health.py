@@ -21,11 +21,10 @@ RECORDED = Path(__file__).parents[2] / "helpers/recorded_runs"
 
 @cache
 def method(objective: str, resolution: int = 32, channels: int = 1) -> Method:
-    of_a_vae = objective == "elbo"
+    of_its_own = {"elbo": "vae", "none": "superres-fashion"}.get(objective)
     changes = [f"model.resolution={resolution}", f"data.channels={channels}"]
-    return method_of(
-        load("vae" if of_a_vae else "demo", [*changes, *([] if of_a_vae else [f"game.objective={objective}"])])
-    )
+    changes += [] if objective == "elbo" else [f"game.objective={objective}"]
+    return method_of(load(of_its_own or "demo", changes))
 
 
 def read(name: str) -> tuple[list[dict[str, Any]], Method]:
@@ -56,6 +55,8 @@ def test_no_false_alarm(name: str) -> None:
     ("ramp", "diverged", 40000),
     ("lr100-vae-64", "diverged", 2048),
     ("lost-class", "overfitting", 220032),
+    ("copies", "unfaithful", 16000),
+    ("ignores", "unfaithful", 16000),
 ])  # fmt: skip
 def test_a_run_that_failed_is_found_out(name: str, state: str, at: int) -> None:
     found = {state: seen for seen, state in reversed(changes(name))}
@@ -79,6 +80,12 @@ def verdict(rows: list[dict[str, Any]], of: Method = LOGITS) -> Verdict:
 
 def worst(diversity: float) -> dict[str, Any]:
     return {**HEALTHY, "signal/diversity_within": 0.8, "signal/diversity_worst": diversity, "worst_class": 7}
+
+
+def of_picture(faithful: float | None, change: float | None = None, steps: int = 60) -> dict[str, Any]:
+    """A row of a run whose G is given pictures."""
+    found = {**HEALTHY, "signal/faithful": faithful, "steps": steps}
+    return found if change is None else {**found, "signal/change": change}
 
 
 @pytest.mark.parametrize(("rows", "state", "reason"), [
@@ -121,6 +128,21 @@ def worst(diversity: float) -> dict[str, Any]:
     ([worst(0.6)] * 5 + [worst(0.2)] * 3, "collapsing", "of class 7 of G differ 0.20 times as much as real ones, and"),
     ([worst(0.2)] * 25, "collapsing", "two images of class 7 of G differ 0.20 times"),
     ([worst(0.01)] * 5, "collapsing", "of class 7 of G differ 0.01 times as much as real ones: they are one"),
+    # What a G makes of the picture that it is given.
+    ([of_picture(0.0, 0.0)] * 24, "healthy", ""),
+    ([of_picture(0.05)] * 25, "unfaithful", "G ignores its condition: its outputs belong to their targets by 0.05"),
+    ([of_picture(0.05)] * 24 + [of_picture(0.15)], "healthy", ""),
+    ([of_picture(0.4)] + [of_picture(0.05)] * 2, "healthy", ""),
+    ([of_picture(0.4)] + [of_picture(0.05)] * 3, "unfaithful", "by 0.05 (1: wholly), and did by 0.40"),
+    ([of_picture(0.2)] + [of_picture(0.05)] * 3, "healthy", ""),
+    ([of_picture(None)] + [of_picture(0.05)] * 24, "healthy", ""),
+    ([of_picture(0.05, steps=5)] * 99, "healthy", ""),
+    ([of_picture(0.05, steps=5)] * 100, "unfaithful", "G ignores its condition"),
+    ([of_picture(0.7, 0.05)] * 25, "unfaithful", "it changes what needs no learning by 0.05 of what it lacks"),
+    ([of_picture(0.7, 0.05)] * 24 + [of_picture(0.7, 0.2)], "healthy", ""),
+    ([of_picture(0.7, 0.5)] * 25, "healthy", ""),
+    ([of_picture(0.05)] * 25 + [HEALTHY], "healthy", ""),
+    ([{**of_picture(0.0), "signal/diversity": 0.0}] * 5, "collapsing", "they are one"),
     # A large batch has few steps a tick.
     ([{**worst(0.01), "steps": 5}] * 5, "healthy", ""),
     ([{**HEALTHY, "signal/diversity": 0.2, "steps": 5}] * 60, "healthy", ""),

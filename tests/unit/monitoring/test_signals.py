@@ -7,10 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gandist.conditions.condition import Nothing
+from gandist.conditions.degraded import Degradation
+from gandist.conditions.kinds import Itself, OtherPicture
+from gandist.conditions.sample import Maker, OfSample
 from gandist.gan.players import Players, build_players
 from gandist.media.image import COARSE_PX, Image
-from gandist.monitoring.health import SIGNALS, WORST, WORST_CLASS
-from gandist.monitoring.signals import CLASSES, EACH, Probe, chosen
+from gandist.monitoring.health import CHANGE, FAITHFUL, SIGNALS, WORST, WORST_CLASS
+from gandist.monitoring.signals import CLASSES, EACH, Probe, Targets, chosen, targets_of
 from tests.helpers.no_host_sync import Blind
 
 
@@ -139,3 +143,80 @@ def test_a_look_waits_for_nothing() -> None:
     with Blind():  # type: ignore[no-untyped-call]
         values = probe.look(of, nonfinite)
     assert probe.named(values.tolist())[WORST] == pytest.approx(1.0, rel=1e-5), "in two batches, as in one"
+
+
+class Restorer(nn.Module):
+    """Draws what `found` is told of its condition, an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.found(z, y) * self.scale
+
+    def found(self, z: Tensor, y: Tensor) -> Tensor:
+        return y
+
+
+class Guess(Restorer):
+    def found(self, z: Tensor, y: Tensor) -> Tensor:
+        return z[:, :, None, None].repeat_interleave(8, 2).repeat_interleave(16, 3).view(-1, 1, 16, 16)
+
+
+class Constant(Restorer):
+    def found(self, z: Tensor, y: Tensor) -> Tensor:
+        return torch.zeros_like(y)
+
+
+def of_samples(G: type[nn.Module], x: Tensor, y: Tensor, floor: Tensor | None) -> dict[str, float]:
+    targets = Targets(x, floor, Image().coarse)
+    of = build_players(G, G, seed=0, device=torch.device("cpu"))
+    return look(Probe(x, torch.randn(len(x), 2), y, Image().coarse, targets), of)
+
+
+def test_outputs_are_compared_with_their_targets() -> None:
+    """1: they are their targets; 0: they could be anybody's."""
+    x = torch.randn(32, 1, 16, 16).clamp(-1, 1)
+    floor = torch.zeros_like(x)
+    assert of_samples(Restorer, x, x, floor)[FAITHFUL] == pytest.approx(1.0)
+    assert of_samples(Restorer, x, x.roll(1, 0), floor)[FAITHFUL] == pytest.approx(0.0, abs=0.05)
+    assert of_samples(Constant, x, x, floor)[FAITHFUL] == pytest.approx(0.0, abs=1e-6)
+    assert abs(of_samples(Guess, x, x, floor)[FAITHFUL]) < 0.1
+    assert 0.2 < of_samples(Restorer, x, 0.5 * x, floor)[FAITHFUL] < 0.8
+
+
+def test_change_is_from_what_needs_no_learning() -> None:
+    x = torch.randn(32, 1, 16, 16).clamp(-1, 1)
+    floor = 0.5 * x
+    assert of_samples(Restorer, x, x, floor)[CHANGE] == pytest.approx(1.0)
+    assert of_samples(Restorer, x, floor, floor)[CHANGE] == 0.0
+    assert of_samples(Restorer, x, 0.75 * x, floor)[CHANGE] == pytest.approx(0.5)
+    for none in (None, x):
+        found = of_samples(Restorer, x, x, none)
+        assert CHANGE not in found
+        assert FAITHFUL in found
+
+
+@pytest.mark.parametrize(
+    ("maker", "change"),
+    [(Degradation(scale=2), True), (Degradation(), False), (Itself(), False), (OtherPicture(), True)],
+)
+def test_what_needs_no_learning_is_the_conditions(maker: Maker, change: bool) -> None:
+    x = torch.rand(8, 1, 32, 32).mul(255).round() / 127.5 - 1
+    y = maker.make(x.flip(0) if isinstance(maker, OtherPicture) else x, {})
+    targets = targets_of(OfSample(maker), Image(channels=1), x, y)
+    assert targets is not None
+    assert targets.names == [FAITHFUL, CHANGE][: 1 + change]
+    assert targets_of(OfSample(maker), Image(channels=1), x[:1], y[:1]) is None
+    assert targets_of(Nothing(), Image(channels=1), x, None) is None
+
+
+def test_a_look_at_targets_waits_for_nothing() -> None:
+    x = torch.randn(80, 1, 16, 16)
+    probe = Probe(x, torch.randn(80, 2), x, Image().coarse, Targets(x, 0.5 * x, Image().coarse))
+    of, nonfinite = build_players(Restorer, Restorer, seed=0, device=torch.device("cpu")), torch.tensor(0.25)
+    with Blind():  # type: ignore[no-untyped-call]
+        values = probe.look(of, nonfinite)
+    found = probe.named(values.tolist())
+    assert [found[FAITHFUL], found[CHANGE]] == pytest.approx([1.0, 1.0])

@@ -161,6 +161,103 @@ def measured_run(run: Path, extractor: str = "classifier") -> None:
     (run / "evaluations.jsonl").write_text("".join(json.dumps(each) + "\n" for each in found))
 
 
+@pytest.fixture(scope="module")
+def restoring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that makes images larger, with latents, and two evaluations of it with what needs no learning."""
+    config = tiny(
+        tmp_path_factory.mktemp("restoring"),
+        "large",
+        model__name="resnet",
+        model__classes=0,
+        model__options={"blocks": 1},
+        data__channels=3,
+        data__path=make_set(tmp_path_factory.mktemp("set"), 20).base,
+        condition={"kind": "degraded", "options": {"scale": 4}},
+        train__sample_kimg=0.06,
+        precision="fp32",
+    )
+    assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
+    run = Path(run_root(config))
+    found: list[dict[str, Any]] = [
+        {
+            "images_seen": seen,
+            "measures": {"fd-classifier": 9.0, "psnr": psnr, "ssim": 0.4, "l1": 0.2},
+            "baselines": {"bicubic": {"psnr": 17.0, "l1": 0.1}, "nearest": {"psnr": 16.0, "l1": 9.0}},
+            "protocol": {"extractor": "classifier", "best_by": "psnr"},
+        }
+        for seen, psnr in ((60, 15.0), (120, 14.0))
+    ]
+    (run / "evaluations.jsonl").write_text("".join(json.dumps(each) + "\n" for each in found))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row, evaluation in zip(rows, found, strict=True):
+        row |= {f"quality/{name}": value for name, value in evaluation["measures"].items()}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+def test_a_run_whose_g_is_given_pictures(restoring: Path, browser: webdriver.Chrome, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    assert main([str(restoring), "--out", str(file)]) == 0
+    for width in (360, 1200):
+        open_page(browser, file, width)
+        check(browser, file)
+    facts = {each.text.replace("\n", " ") for each in browser.find_elements(By.CSS_SELECTOR, "dl div")}
+    assert facts >= {"Condition degraded, scale 4", "Best checkpoint 60 images: 15", "Best by psnr, higher is better"}
+    assert "on inputs that stay the same" in browser.find_element(By.CSS_SELECTOR, "#samples + p").text
+
+    first, *others = browser.find_elements(By.CSS_SELECTOR, ".example")
+    assert len(others) == 5
+    slider = first.find_element(By.CSS_SELECTOR, "input")
+    pictures = [image.accessible_name.partition(",")[0] for image in first.find_elements(By.TAG_NAME, "img")]
+    assert (slider.aria_role, pictures) == ("slider", ["Output", "Input", "Target"])
+    seen = []
+    for key in (Keys.HOME, Keys.END, Keys.ARROW_LEFT):
+        slider.send_keys(key)
+        before = first.find_element(By.CSS_SELECTOR, ".before")
+        seen.append((slider.get_attribute("aria-valuetext"), before.value_of_css_property("clip-path")))
+    words = [f"{share}% input, the rest output" for share in (0, 100, 99)]
+    assert [text for text, _ in seen] == words
+    assert len({clip for _, clip in seen}) == 3
+    titles = [each.text for each in browser.find_elements(By.CSS_SELECTOR, "figcaption > strong")]
+    assert titles == ["large", "Several outputs."]
+
+    assert table(browser, "Measures of the averaged generator") == [
+        "Measure newest, at 120 images best, at 60 images bicubic, without learning nearest, without learning",
+        "fd-classifier 9 9 - -",
+        "psnr 14 15 17 16",
+        "ssim 0.4 0.4 - -",
+        "l1 0.2 0.2 0.1 9",
+    ]
+    titles = [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".chart figcaption")]
+    assert titles[1:4] == [
+        "Peak signal-to-noise ratio in dB: higher is better",
+        "Structural similarity: higher is better",
+        "Absolute difference from the target: lower is better",
+    ]
+    notes = [note.text for note in titled(browser, titles[1]).find_elements(By.CSS_SELECTOR, ".note")]
+    assert notes == ["bicubic 17, without learning", "nearest 16, without learning"]
+    assert len(titled(browser, titles[1]).find_elements(By.CSS_SELECTOR, "line.level")) == 2
+    assert len(titled(browser, titles[3]).find_elements(By.CSS_SELECTOR, "line.level")) == 1, "nearest lies far away"
+
+
+def test_examples_that_cannot_be_read_are_told(restoring: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(restoring, run)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("data: null", f"data: {tmp_path}/gone"))
+    assert re.search(r"Not drawn: eval.data: .*/gone: no such folder", page([str(run)]))
+
+
+def test_what_several_runs_share_without_learning_is_said_once(restoring: Path, tmp_path: Path) -> None:
+    for name in "xy":
+        shutil.copytree(restoring, tmp_path / name)
+    file = tmp_path / "y" / "evaluations.jsonl"
+    file.write_text(file.read_text().replace('"psnr": 16.0', '"psnr": 12.5'))
+    html = page([str(tmp_path / name) for name in "xy"])
+    assert html.count("</svg>bicubic 17, without learning<") == 1
+    assert f"{tmp_path}/y: nearest 12.5, without learning<" in html
+
+
 def test_quality_and_what_happened(runs: dict[str, Path], browser: webdriver.Chrome, tmp_path: Path) -> None:
     run, file = tmp_path / "run", tmp_path / "a.html"
     shutil.copytree(runs["a"], run)
@@ -452,7 +549,7 @@ def test_neighbours_are_sought_where_that_is_cheap(
         config = config.model_copy(update={section: getattr(config, section).model_copy(update=fields)})
     assert (cheap(config) if neighbours is None else neighbours) == sought
     if not changes:
-        pictures, missing = draw(str(runs["a"]), neighbours)
+        pictures, missing, _ = draw(str(runs["a"]), neighbours)
         assert ("Nearest training images" in [picture.title for picture in pictures]) == sought
         assert missing == []
 

@@ -4,16 +4,19 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ray.tune.schedulers import TrialScheduler
 
 from gandist.config.run import leaves
 from gandist.errors import ConfigError
 from gandist.tune import main
 from gandist.tune.room import concurrent, room
-from gandist.tune.sweep import Plan, Sweep, read, trial_config
+from gandist.tune.search import KIMG, scheduler
+from gandist.tune.sweep import Plan, Sweep, read, reported_by, trial_config
 from gandist.tune.trials import TRAIN_S
 from tests.helpers.checkout_copy import ROOT
 
@@ -105,6 +108,45 @@ def test_the_base_is_sought_in_the_working_directory_then_beside_the_file(
     assert read(file).base.run.name == "here"
     (tmp_path / "base.yaml").unlink()
     assert read(file).base.run.name == "beside"
+
+
+@pytest.mark.parametrize(
+    ("metric", "sought"),
+    [
+        ("quality/psnr", {"quality/psnr": "max"}),
+        ("quality/ssim", {"quality/ssim": "max"}),
+        ("quality/pd-classifier", {"quality/pd-classifier": "min"}),
+        ("quality/l1", {"quality/l1": "min"}),
+        ("quality/coverage", {"quality/coverage": "max"}),
+        ({"quality/psnr": "min"}, {"quality/psnr": "min"}),
+        (None, {"quality/fd-classifier": "min"}),
+    ],
+)
+def test_a_metric_is_sought_in_its_better_direction(tmp_path: Path, metric: object, sought: dict[str, str]) -> None:
+    """Also where Ray Tune stops trials."""
+    changes = {"metric": metric} if metric else {}
+    plan = read(restoring(tmp_path, searcher="tpe", scheduler="asha", **changes))
+    assert plan.metrics == sought
+    ((name, mode),) = sought.items()
+    judge, better_first = scheduler(plan), (4.0, 3.0, 2.0, 1.0) if mode == "max" else (1.0, 2.0, 3.0, 4.0)
+    decided = []
+    for number, value in enumerate(better_first):
+        trial = SimpleNamespace(trial_id=str(number))
+        judge.on_trial_add(None, trial)
+        decided.append(judge.on_trial_result(None, trial, {KIMG: 2.0, name: value}))
+    assert decided == [TrialScheduler.CONTINUE, *[TrialScheduler.STOP] * 3]
+
+
+def restoring(folder: Path, **changes: Any) -> str:
+    """A sweep over a run whose G is given pictures."""
+    return written(folder, config="superres-fashion", space=lr(loguniform=[1e-4, 1e-2]), **changes)
+
+
+@pytest.mark.parametrize("metric", ["quality/pd-effnet-lite0", "quality/ppl", "quality/l1_hole", "quality/variety"])
+def test_what_a_run_does_not_measure_is_refused(tmp_path: Path, metric: str) -> None:
+    with pytest.raises(ConfigError, match=f"metric: unknown value '{metric}'; one of .*quality/psnr"):
+        read(restoring(tmp_path, metric=metric))
+    assert "quality/psnr" not in reported_by(read(written(tmp_path)).base)
 
 
 def lr(**domain: Any) -> dict[str, Any]:
