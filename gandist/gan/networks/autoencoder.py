@@ -27,6 +27,9 @@ from gandist.gan.networks.norms import at_least_float32, layout, norm
 from gandist.gan.networks.shape import Shape, options_of
 from gandist.gan.networks.vae import kl
 
+INITIAL_CODES = 0.3
+"""Standard deviation of new codes: about that of what a new encoder gives, so that most codes are in use from the
+start. Wider or narrower, two thirds of 64 codes were not after a hundred steps on garments."""
 LOG_VAR = (-30.0, 20.0)
 """Bounds of the log variance of a Gaussian code."""
 
@@ -249,7 +252,7 @@ class Codebook(nn.Module):
 
     def __init__(self, codes: int, channels: int) -> None:
         super().__init__()
-        self.vectors = nn.Parameter(torch.randn(codes, channels))
+        self.vectors = nn.Parameter(INITIAL_CODES * torch.randn(codes, channels))
 
     @torch.no_grad()
     def nearest(self, h: Tensor) -> Tensor:
