@@ -55,6 +55,26 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "r3gan": {"model__name": "r3gan", "game__objective": "rp", "game__penalties": {"r1": UP, "r2": UP}},
     "jvp": {"game__penalties": {"r1": UP, "r2": UP}, "game__differentiate": "jvp"},
+    "autoencoder": {
+        "model__name": "autoencoder",
+        "model__classes": 0,
+        "model__norm": "group",
+        "model__options": {"bottleneck": "vq", "codes": 16},
+        "condition__kind": "itself",
+        "game__objective": "hinge",
+        "game__penalties": {"l1": UP, "codebook": 1.0},
+        "game__adaptive": True,
+        "game__weight_G": {"start": 0, "end": 0.8, "over_kimg": 0.06, "shape": "step"},
+    },
+    "autoencoder-kl": {
+        "model__name": "autoencoder",
+        "model__classes": 0,
+        "model__norm": "group",
+        "condition__kind": "itself",
+        "game__penalties": {"l1": 1.0, "kl": UP},
+        "game__weight_G": {"start": 0.1, "end": 0.8, "over_kimg": 0.06, "shape": "linear"},
+        "train__accumulate": 2,
+    },
 }
 
 
@@ -112,7 +132,7 @@ CASES_ON_A_GPU = [
     (case, precision)
     for case in CASES
     for precision in ("fp32", "bf16", "fp16")
-    if precision != "fp16" or case not in ("batch", "vae")  # which are refused
+    if precision != "fp16" or case not in ("batch", "vae", "autoencoder")  # which are refused
 ]
 
 
