@@ -4,12 +4,18 @@
     python configs/emoji.py data/emoji/node_modules data/emoji/images
     python -m gandist.pack data/emoji/images data/emoji/shards --captions --size 64 --channels 3
 
+With --pairs, 3,786 true pairs instead: twitter/ and google/ hold the same emoji under equal names, below train/
+or, for a tenth of the emoji with all their skin tones, below test/.
+
+    python configs/emoji.py data/emoji/node_modules data/emoji/pairs --pairs
+
 Twitter's graphics (Twemoji) are CC-BY 4.0, Google's (Noto Emoji) Apache-2.0. Takes half a minute.
 """
 
 import argparse
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +23,8 @@ from typing import Any
 from PIL import Image
 
 VENDORS = ("twitter", "google")
+TESTED = 10
+"""One emoji in this many is held out."""
 TONES = {"1F3FB": "light", "1F3FC": "medium-light", "1F3FD": "medium", "1F3FE": "medium-dark", "1F3FF": "dark"}
 IDEOGRAPHS = {
     "7121": "free of charge",
@@ -51,10 +59,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("node_modules", type=Path, metavar="NODE_MODULES")
     parser.add_argument("dest", type=Path, metavar="DEST", help="new folder of .png and .txt files")
+    parser.add_argument("--pairs", action="store_true", help="folders of pairs, without captions")
     options = parser.parse_args()
     if missing := [name for name in map(package, VENDORS) if not (options.node_modules / name).is_dir()]:
         parser.error(f"{options.node_modules}: lacks {', '.join(missing)}; npm install them, as --help says")
     options.dest.mkdir(parents=True, exist_ok=True)
+    if options.pairs:
+        pairs(options.node_modules, options.dest)
+        return
     for vendor in VENDORS:
         folder = options.node_modules / package(vendor)
         for entry in json.loads((folder / "emoji.json").read_text()):
@@ -62,6 +74,20 @@ def main() -> None:
                 to = options.dest / f"{vendor}-{file}"
                 on_white(folder / "img" / vendor / "64" / file).save(to)
                 to.with_suffix(".txt").write_text(f"{caption}\n")
+
+
+def pairs(node_modules: Path, dest: Path) -> None:
+    """What both vendors drew, split by emoji: a skin tone of a training emoji would be no test."""
+    found = {}
+    for vendor in VENDORS:
+        entries = json.loads((node_modules / package(vendor) / "emoji.json").read_text())
+        found[vendor] = {file: entry["unified"] for entry in entries for file, _ in drawings(entry, vendor)}
+    for file in found["twitter"].keys() & found["google"].keys():
+        held_out = zlib.crc32(found["google"][file].encode()) % TESTED == 0
+        for vendor in VENDORS:
+            to = dest / ("test" if held_out else "train") / vendor / file
+            to.parent.mkdir(parents=True, exist_ok=True)
+            on_white(node_modules / package(vendor) / "img" / vendor / "64" / file).save(to)
 
 
 def package(vendor: str) -> str:

@@ -108,7 +108,7 @@ def cases(pair: Pair, shape: Shape | None = None) -> Iterator[Case]:
 def _conditioned(pair: Pair, small: Shape, condition: str) -> Iterator[Shape]:
     """The small shape with the condition: of images the largest and the smallest, and one with a hole and no noise."""
     if condition == "sample":
-        for times in (pair.scales[-1], pair.scales[0]):
+        for times in sorted({pair.scales[0], pair.scales[-1]}, reverse=True):
             yield small._replace(y=(small.channels, *[small.resolution // times] * 2))
         yield small._replace(y=(small.channels + 1, *[small.resolution] * 2), masked=True, z_dim=0)
         return

@@ -127,11 +127,11 @@ class Strokes(Hole):
     """Decides the fields below that are not given: few thick strokes, or many thin ones."""
     chains: Annotated[Range, within(1, 20)] = (1.0, 4.0)
     """How many chains: whole numbers."""
-    segments: Annotated[Range, within(1, 20)] = (1.0, 4.0)
+    segments: Annotated[Range, within(1, 20)] = (2.0, 5.0)
     """How many segments a chain has: whole numbers. The largest product with `chains` is what a mask costs."""
     length: Annotated[Range, within(0, 2)] = (0.1, 0.6)
     """Length of a segment; a chain stays inside the image."""
-    thickness: Annotated[Range, within(0, 1)] = (0.1, 0.3)
+    thickness: Annotated[Range, within(0, 1)] = (0.1, 0.35)
     """Thickness of a chain, at least a pixel and a half."""
     turn: float = Field(120.0, ge=0, le=180)
     """Largest turn from one segment to the next, in degrees."""

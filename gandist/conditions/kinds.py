@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from gandist.conditions.degraded import Degradation
+from gandist.conditions.masked import Masks
 from gandist.gan.penalties import Noise
 from gandist.options import Options
 
@@ -37,4 +38,9 @@ class OtherPicture(Itself):
         return {"input": y}
 
 
-MAKERS: dict[str, type[Options]] = {"degraded": Degradation, "itself": Itself, PAIRED: OtherPicture}
+MAKERS: dict[str, type[Options]] = {
+    "degraded": Degradation,
+    MASKED: Masks,
+    PAIRED: OtherPicture,
+    "itself": Itself,
+}

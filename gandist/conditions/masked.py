@@ -7,6 +7,7 @@ import torch
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from torch import Tensor
 
+from gandist.conditions.floors import diffused, mean_colour
 from gandist.conditions.holes import HOLES, Box, Hole, Strokes
 from gandist.conditions.named import as_mapping, from_mapping, name_of
 from gandist.conditions.operation import picked
@@ -75,6 +76,14 @@ class Masks(Options):
         for k, name in enumerate(self.names):
             mask = torch.where(kind == k, self.mask_of(name, numbers, height, width).to(mask.dtype), mask)
         return masked(x, mask)
+
+    def picture(self, y: Tensor, sample: tuple[int, ...]) -> Tensor:
+        """The image with its hole in grey."""
+        return y[:, :-1]
+
+    def floors(self, y: Tensor, sample: tuple[int, ...]) -> dict[str, Tensor]:
+        """The hole filled from the pixels around it, or with the image's mean colour."""
+        return {"diffusion": diffused(y), "mean-colour": mean_colour(y)}
 
     def mask_of(self, kind: str, numbers: Mapping[str, Tensor], height: int, width: int) -> Tensor:
         """Masks of one kind, (N, 1, height, width) float32: 1 in the hole.

@@ -78,7 +78,7 @@ class Resize(Operation):
     """Down by a factor and back up to the same size.
 
     Operations after it work at the full size again, whereas a chain that goes on at the small size would have coarser
-    noise and blocks: a device cannot hold images of several sizes in one tensor.
+    noise and blocks: a device cannot hold images of several sizes in one tensor. `finish` works at y's size.
     """
 
     factor: Annotated[Range, within(1, 64)] = (1.0, 4.0)

@@ -111,7 +111,8 @@ class StreamedSet:
         self.medium, self.conditions = medium, conditions
         self.n, self.threads = index.n, threads
         self.shards = numbers(index.samples["shard"])
-        self._columns = [(self.shards, *index.places(file)) for file in medium.files]
+        self._files = medium.files
+        self._columns = [(self.shards, *index.places(file)) for file in self._files]
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._gathering, self._lock = 0, Lock()
         self.broken: set[int] = set()
@@ -169,7 +170,7 @@ class StreamedSet:
         return zip(*files, strict=True)
 
     def _read(self, number: int, places: tuple[Place, ...], out: np.ndarray) -> None:
-        for which, place, part in zip(self.medium.files, places, self.medium.parts(out), strict=True):
+        for which, place, part in zip(self._files, places, self.medium.parts(out), strict=True):
             file = self._open(place.shard)  # a reference, since another thread may close its own
             data = os.pread(file.fileno(), place.size, place.offset)
             try:

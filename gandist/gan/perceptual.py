@@ -66,7 +66,7 @@ class Features:
     def _pairs(self, a: Tensor, b: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Features of both, layer by layer: (N, channels, positions) in float32."""
         # One after the other: a target that needs no gradient then keeps no activations.
-        return [(_flat(p), _flat(q)) for p, q in zip(self.maps(a), self.maps(b), strict=True)]
+        return [(_flat(p), _flat(q)) for p, q in zip(self.maps(a.float()), self.maps(b.float()), strict=True)]
 
 
 def _flat(h: Tensor) -> Tensor:

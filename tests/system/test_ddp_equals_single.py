@@ -9,6 +9,7 @@ import torch
 from gandist.config.run import RunConfig
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES
+from tests.helpers.image_to_image import GAMES
 from tests.helpers.train_on_ranks import final_tensors, tiny, train_all
 
 CASES: dict[str, dict[str, Any]] = {
@@ -38,30 +39,11 @@ CASES: dict[str, dict[str, Any]] = {
     "elbo": {"model__name": "vae", "game__objective": "elbo"},
     "elbo-sync": {"model__name": "vae", "game__objective": "elbo", "model__norm": "sync", "train__accumulate": 2},
     "kl": {"model__name": "stackgan-1", "game__penalties": {"kl": 1.0, "mismatch": 1.0}},
-    "autoencoder": {
-        "model__name": "autoencoder",
-        "model__classes": 0,
-        "model__norm": "group",
-        "model__options": {"bottleneck": "vq", "codes": 16},
-        "condition__kind": "itself",
-        "game__objective": "hinge",
-        "game__penalties": {"l1": 1.0, "codebook": 1.0},
-        "game__adaptive": True,
-        "game__weight_G": {"start": 0, "end": 0.8, "over_kimg": 0.06, "shape": "step"},
-    },
-    "autoencoder-kl": {
-        "model__name": "autoencoder",
-        "model__classes": 0,
-        "model__norm": "group",
-        "condition__kind": "itself",
-        "game__penalties": {"l1": 1.0, "kl": 0.1},
-        "game__weight_G": {"start": 0.1, "end": 0.8, "over_kimg": 0.06, "shape": "linear"},
-        "train__accumulate": 2,
-    },
+    **GAMES,
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
 WORLDS = (1, 2, 3)
-LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", "autoencoder", "autoencoder-kl")
+LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES)
 """Whose D begins alike, since the losses are, or are where scores are near 0; or whose weights have other names."""
 
 

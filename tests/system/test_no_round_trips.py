@@ -16,6 +16,7 @@ from gandist.training.inputs import Inputs
 from gandist.training.loading import load
 from gandist.training.rounds import Rounds
 from tests.helpers.graph_on_cpu import draw_by_torch
+from tests.helpers.image_to_image import GAMES
 from tests.helpers.no_host_sync import Blind
 from tests.helpers.train_on_ranks import tiny
 
@@ -35,16 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sngan": {"model__name": "sngan", "model__norm": "batch", "model__norm_D": "spectral", "game__objective": "hinge"},
     "r3gan": {"model__name": "r3gan", "augment__kind": "diffaugment", "game__penalties": {"r1": 1.0}},
     "vae": {"model__name": "vae", "game__objective": "elbo", "model__norm": "group"},
-    "autoencoder": {
-        "model__name": "autoencoder",
-        "model__classes": 0,
-        "model__norm": "group",
-        "model__options": {"bottleneck": "vq", "attention": "lowest"},
-        "condition__kind": "itself",
-        "game__penalties": {"l1": 1.0, "codebook": 1.0},
-        "game__adaptive": True,
-        "game__weight_G": {"start": 0, "end": 1, "over_kimg": 0.01, "shape": "step"},
-    },
+    **GAMES,
 }
 
 

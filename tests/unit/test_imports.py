@@ -62,9 +62,9 @@ def started(watched: tuple[str, ...], *arguments: str) -> tuple[int, str, list[s
         (["train.batch=many"], 2, "train.batch: input should be a valid integer"),
         (["train.batch=3"], 2, "train.batch: 3 images do not divide into 2 workers"),
         (["augment.kind=ada", "augment.p=2"], 2, "augment.p: is a probability"),
-        (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of dcgan, mlp, "),
+        (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of dcgan, ffc, mlp, "),
         (["game.objective=hing"], 2, "game.objective: unknown value 'hing'; one of elbo, hinge, "),
-        (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, dragan, "),
+        (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, charbonnier, "),
         (["augment.kind=adda"], 2, "augment.kind: unknown value 'adda'; one of ada, color, "),
         (["data.medium=sound"], 2, "data.medium: unknown value 'sound'; one of image"),
     ],
@@ -79,12 +79,15 @@ def test_a_fault_is_told_before_torch_is_imported(arguments: list[str], status: 
 TABLES = """
 import json
 from gandist.gan import AUGMENTATIONS, NETWORKS, OBJECTIVES, PENALTIES
+from gandist.conditions.kinds import AUTO, MAKERS
 from gandist.gan.elbo import ELBO
+from gandist.gan.supervised import NONE
 from gandist.media.kinds import MEDIA
 print(json.dumps({
     "data.medium": [*MEDIA],
+    "condition.kind": [AUTO, *MAKERS],
     "model.name": [*NETWORKS],
-    "game.objective": [*OBJECTIVES, ELBO],
+    "game.objective": [*OBJECTIVES, ELBO, NONE],
     "game.penalties": [*PENALTIES],
     "augment.kind": ["none", *AUGMENTATIONS],
 }))
@@ -127,9 +130,13 @@ PAIRS = """
 import sys
 from gandist.config.run import override, validate
 from gandist.gan import NETWORKS
-CONDITIONS = {"none": {}, "class": {"model.classes": 10}, "text": {"model.text_dim": 8}}
+CONDITIONS = {
+    "none": {}, "class": {"model.classes": 10}, "text": {"model.text_dim": 8},
+    "sample": {"condition.kind": "masked", "model.z_dim": 0},
+}
 for name, pair in NETWORKS.items():
-    for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in pair.conditions]:
+    conditions = [each for each in pair.conditions if each in CONDITIONS]
+    for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in conditions]:
         fields = {"model.name": name, "model.norm_D": norm, "model.resolution": 64, **CONDITIONS[condition]}
         if pair.second_stage:
             fields |= {"model.stage_1": "runs/first", "model.stage_1_resolution": 32}

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from gandist.gan.networks import autoencoder, dcgan, image_d, mlp, r3gan, resnet, sngan, stackgan, unet, vae
+from gandist.gan.networks import autoencoder, dcgan, ffc, image_d, mlp, r3gan, resnet, sngan, stackgan, unet, vae
 from gandist.gan.networks.shape import Shape
 from gandist.options import Options
 
@@ -131,6 +131,15 @@ NETWORKS: dict[str, Pair] = {
         conditions=("sample",),
         options=resnet.RRDBOptions,
         scales=(1, 2, 4, 8),
+    ),
+    "ffc": Pair(
+        ffc.Generator,
+        image_d.Discriminator,
+        norms_G=ALL,
+        norms_D=(*ALL, "spectral"),
+        conditions=("sample",),
+        options=ffc.FFCOptions,
+        multiple=ffc.multiple,
     ),
     "autoencoder": Pair(
         autoencoder.generator,

@@ -10,7 +10,8 @@ follow. ESRGAN has 23 blocks at width 64, growth 32: 16.7 M parameters for image
 weights begin at a tenth of He's.
 
 The images are around [-1, 1], but not bounded. With `residual` G adds what is missing to y's image, which a small net
-learns fast; the last layer then begins at a tenth of its weights. Without, as in both papers, it draws the whole image.
+learns fast; the last layer then begins at a hundredth of its weights. Without, as in both papers, it draws the whole
+image.
 """
 
 import torch
@@ -33,7 +34,7 @@ class ResNetOptions(ImageOptions):
     """Options of SRResNet."""
 
     blocks: int = Field(16, ge=1)
-    """Residual blocks of G."""
+    """Residual blocks of G; 16 in the paper."""
     residual: bool = True
     """Whether G adds to y's image, enlarged bicubically; false in the paper."""
 
@@ -117,7 +118,7 @@ class Generator(FromImage):
         self.image = nn.Sequential()
         for _ in range(factor(shape).bit_length() - 1):
             self.image.extend([_convolution(width, 4 * width, 3, SLOPE_P), Shuffle(), PReLU()])
-        self.image.append(_convolution(width, shape.channels, 9, 1.0, 0.1 if options.residual else 1.0))
+        self.image.append(_convolution(width, shape.channels, 9, 1.0, 0.01 if options.residual else 1.0))
 
     def draw(self, h: Tensor) -> Tensor:
         h = self.first(h)
@@ -168,7 +169,7 @@ class GeneratorRRDB(FromImage):
                 [nn.Upsample(scale_factor=2), _convolution(width, width, 3, SLOPE), nn.LeakyReLU(SLOPE, inplace=True)]
             )
         self.image.extend([_convolution(width, width, 3, SLOPE), nn.LeakyReLU(SLOPE, inplace=True)])
-        self.image.append(_convolution(width, shape.channels, 3, 1.0, 0.1 if options.residual else 1.0))
+        self.image.append(_convolution(width, shape.channels, 3, 1.0, 0.01 if options.residual else 1.0))
 
     def draw(self, h: Tensor) -> Tensor:
         h = self.first(h)

@@ -1,6 +1,7 @@
 """Degradations: what every operation and every chain promises."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from gandist.conditions.blurs import Blur
 from gandist.conditions.degraded import Degradation
+from gandist.conditions.operation import Operation
 from gandist.conditions.operations import OPERATIONS
 from gandist.conditions.pixelwise import poisson
 from gandist.errors import ConfigError
@@ -31,6 +33,7 @@ operations:
   - jpeg: {quality: [30, 95]}
   - blur: {<<: *blur, sigma: [0.2, 1.5], p: 0.8}
   - resize: {factor: [1, 3.3], filter: [area, bilinear, bicubic], back: [area, bilinear, bicubic]}
+finish:
   - either:
       of:
         - noise: {sigma: [1, 25], grey: 0.4}
@@ -66,6 +69,18 @@ def made(degradation: Degradation, x: Tensor, seed: int = 0) -> Tensor:
 @pytest.fixture
 def second_order() -> Degradation:
     return Degradation.model_validate(yaml.safe_load(REAL_ESRGAN))
+
+
+class Negative(Operation):
+    def apply(self, levels: Tensor, u: Tensor, further: Mapping[str, Tensor]) -> Tensor:
+        return 255 - levels
+
+
+def test_a_new_operation_is_a_class_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPERATIONS, "negative", Negative)
+    chain = Degradation.model_validate({"operations": ["negative"]})
+    assert torch.allclose(made(chain, pictures(2)), -pictures(2), atol=1e-6)
+    assert chain.model_dump()["operations"] == ({"negative": {"p": 1.0}},)
 
 
 def test_every_operation_is_tested() -> None:
@@ -113,7 +128,10 @@ def test_the_second_order_chain_of_real_esrgan(second_order: Degradation) -> Non
     x = pictures(6, 32)
     y = made(second_order, x)
     assert y.shape == (6, *second_order.shape((3, 32, 32))) == (6, 3, 8, 8)
-    assert {"0/blur/uniform", "2/either/1/poisson/normal", "7/shuffled/0/jpeg/uniform"} <= set(second_order.noise())
+    assert {"0/blur/uniform", "2/either/1/poisson/normal", "finish/1/shuffled/0/jpeg/uniform"} <= set(
+        second_order.noise()
+    )
+    assert second_order.noise()["finish/0/either/1/poisson/normal"].shape((3, 32, 32)) == (3, 8, 8)
     small = Degradation(scale=4).make(x, {})
     apart = (y - small).abs().mean((1, 2, 3))
     assert (apart > 0.01).all()
@@ -174,6 +192,13 @@ def test_mistakes_are_named(options: dict[str, Any], message: str) -> None:
 def test_a_scale_that_does_not_divide_is_refused() -> None:
     with pytest.raises(ConfigError, match="scale: 8 does not divide 28 x 28 pixels"):
         Degradation(scale=8).shape((3, 28, 28))
+
+
+def test_finish_is_done_to_the_smaller_image() -> None:
+    x, jpeg = pictures(3, 32), [{"jpeg": {"quality": 20}}]
+    small = Degradation(scale=4).make(x, {})
+    expected = made(Degradation.model_validate({"operations": jpeg}), small)
+    assert torch.equal(made(Degradation.model_validate({"scale": 4, "finish": jpeg}), x), expected)
 
 
 # --- strengths ---

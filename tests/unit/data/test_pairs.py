@@ -147,6 +147,7 @@ def test_groups_that_are_no_pairs_are_told(tmp_path: Path) -> None:
     assert index.shards["url"].to_pylist() == ["0.tar", "2.tar"]
     assert index.shards["class_counts"].to_pylist() == [[1], [0, 1]]
     assert index.samples["shard"].to_pylist() == [0, 1]
+    assert read_index(str(tmp_path)).fingerprint == index.fingerprint
     reason = "samples are no pairs of input and target, as others are, and are not taken"
     assert left_out.lost == {reason: 3}
     assert [name.rpartition("/")[2] for name in left_out.examples[reason]] == ["0.tar: b", "0.tar: c", "1.tar: d"]
@@ -176,6 +177,13 @@ def test_sets_without_pairs_are_as_they_were(tmp_path: Path) -> None:
     assert not index_shards([str(tmp_path / "0.tar")], ShardCache(tmp_path, 0)).paired, (
         "an image of its own comes first"
     )
+
+
+def test_pairs_of_another_medium(tmp_path: Path) -> None:
+    write_shard(tmp_path / "0.tar", [("a", {"input.i16": b"12", "target.i16": b"34", "png": b"5", "txt": b"six"})])
+    index = index_shards([str(tmp_path / "0.tar")], ShardCache(tmp_path, 0), extensions=("i16",))
+    assert (content(index, INPUT), content(index, TARGET)) == ([b"12"], [b"34"])
+    assert index.captions == ["six"]
 
 
 # What cannot be a pair
@@ -365,6 +373,15 @@ def test_damage_names_the_half(copy: Index, tmp_path: Path, member: str, streame
     rows, labels = opened(copy, tmp_path / "skip", streamed=streamed, skip=True).gather(np.array([7, 8]))
     np.testing.assert_array_equal(rows[0], rows[1], "the next sound pair replaces it whole")
     assert labels[0] == labels[1] == copy.labels[8]
+
+
+@pytest.mark.parametrize("member", [INPUT, TARGET])
+def test_what_was_never_an_image_names_the_half(tmp_path: Path, member: str) -> None:
+    files = {"input.png": encoded(smooth(0)), "target.png": encoded(smooth(1)), f"{member}.png": b"no image"}
+    write_shard(tmp_path / "0.tar", [("a", files)])
+    samples = opened(index_only(str(tmp_path), None)[0], tmp_path, streamed=True)
+    with pytest.raises(DataError, match=rf"0\.tar: damaged at sample 'a' \({member}\): not a whole png, jpeg or webp"):
+        samples.gather(np.array([0]))
 
 
 def test_a_damaged_input_does_not_concern_a_plain_medium(copy: Index, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from PIL import Image as Pillow
 
 from gandist.media.image import Image
 from gandist.media.paired import Paired
+from tests.helpers.no_host_sync import Blind
 
 
 def rows_of(medium: Paired, n: int = 5) -> np.ndarray:
@@ -56,6 +57,17 @@ def test_both_halves_are_mirrored_alike(dtype: torch.dtype) -> None:
         for row, mirrored in enumerate((True, False, True, False)):
             assert torch.equal(x[row, half], still[row].flip(-1) if mirrored else still[row])
     assert torch.equal(medium.to_network(rows)[:, 0], inner.to_network(rows[:, 0]))
+
+
+def test_rows_are_prepared_without_a_look_at_a_value() -> None:
+    """As inside the step's graph."""
+    medium = Paired(Image(resolution=8, flip=True))
+    rows = torch.from_numpy(rows_of(medium, 4))
+    flips = {"flip": torch.tensor([0.4, 0.5, 0.0, 0.9])}
+    before = medium.to_network(rows, flips)
+    with Blind():  # type: ignore[no-untyped-call]
+        x = medium.to_network(rows, flips)
+    assert torch.equal(x, before)
 
 
 def test_what_networks_make_are_targets() -> None:

@@ -23,6 +23,7 @@ from gandist.training.loading import Batches
 from gandist.training.rounds import Rounds
 from gandist.training.stepper import stepper
 from tests.helpers.graph_on_cpu import Tape, draw_by_torch, taped
+from tests.helpers.image_to_image import GAMES
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import tiny
 
@@ -55,26 +56,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "r3gan": {"model__name": "r3gan", "game__objective": "rp", "game__penalties": {"r1": UP, "r2": UP}},
     "jvp": {"game__penalties": {"r1": UP, "r2": UP}, "game__differentiate": "jvp"},
-    "autoencoder": {
-        "model__name": "autoencoder",
-        "model__classes": 0,
-        "model__norm": "group",
-        "model__options": {"bottleneck": "vq", "codes": 16},
-        "condition__kind": "itself",
-        "game__objective": "hinge",
-        "game__penalties": {"l1": UP, "codebook": 1.0},
-        "game__adaptive": True,
-        "game__weight_G": {"start": 0, "end": 0.8, "over_kimg": 0.06, "shape": "step"},
-    },
-    "autoencoder-kl": {
-        "model__name": "autoencoder",
-        "model__classes": 0,
-        "model__norm": "group",
-        "condition__kind": "itself",
-        "game__penalties": {"l1": 1.0, "kl": UP},
-        "game__weight_G": {"start": 0.1, "end": 0.8, "over_kimg": 0.06, "shape": "linear"},
-        "train__accumulate": 2,
-    },
+    **GAMES,
 }
 
 
@@ -132,7 +114,7 @@ CASES_ON_A_GPU = [
     (case, precision)
     for case in CASES
     for precision in ("fp32", "bf16", "fp16")
-    if precision != "fp16" or case not in ("batch", "vae", "autoencoder")  # which are refused
+    if precision != "fp16" or case not in ("batch", "vae", "quantised")  # which are refused
 ]
 
 
@@ -141,7 +123,7 @@ def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     """Bit for bit, statistics too, while every number of the host stays what it was when the step was recorded."""
     config = tiny(tmp_path, case, **CASES[case])
     eager, training = Training(config, CPU.device), Training(config, CPU.device)
-    jvp = case == "jvp"
+    jvp = config.game.differentiate == "jvp" and "r1" in config.game.penalties
     play = Captured(
         training.rounds.play_on_device,
         lambda: again(training.players) if jvp else taped(training.players, *training.changes()),

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from gandist.config.methods import new_players
+from gandist.config.methods import new_game, new_players
 from gandist.distributed.consensus import Host
+from gandist.distributed.ranks import Ranks
 from gandist.errors import OvertakenError
 from gandist.launch.resumption import run_root
 from gandist.monitoring.health import Action, Verdict
@@ -14,11 +16,15 @@ from gandist.monitoring.telemetry import Silent
 from gandist.run.attempt import Attempt
 from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
+from gandist.training.grid import COLUMNS, ROWS, Grid
+from gandist.training.inputs import Inputs
 from gandist.training.main_rank import MainRank, OtherRank, claim
 from gandist.training.outputs import Outputs
 from gandist.training.worker import train
 from tests.helpers.train_on_ranks import tiny
 from tests.unit.monitoring.test_trackers import row
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 def opened(tmp_path: Path, claimed: Attempt | OvertakenError) -> MainRank:
@@ -28,7 +34,12 @@ def opened(tmp_path: Path, claimed: Attempt | OvertakenError) -> MainRank:
         facts = {"precision": "fp64", "data_fingerprint": ""}
         return Outputs(config, attempt, Silent(), images_seen=0, world_size=1, **facts)
 
-    return MainRank(config, Storage(run_root(config)), claimed, files)
+    def grid() -> Grid:
+        players = new_players(config, torch.device("cpu"))
+        inputs = Inputs(config, ALONE, np.zeros(1, dtype=np.int64), new_game(config, players, ALONE))
+        return Grid(*inputs.of_samples(ROWS, COLUMNS), COLUMNS)
+
+    return MainRank(config, Storage(run_root(config)), claimed, files, grid)
 
 
 def test_other_ranks_have_the_same_calls() -> None:

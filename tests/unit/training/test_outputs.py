@@ -19,8 +19,9 @@ from gandist.media.gallery import grid
 from gandist.monitoring.telemetry import Silent
 from gandist.run.attempt import Attempt
 from gandist.storage.storage import Storage
+from gandist.training.grid import COLUMNS, ROWS, Grid
 from gandist.training.inputs import Inputs
-from gandist.training.outputs import COLUMNS, Outputs
+from gandist.training.outputs import Outputs
 from tests.helpers.train_on_ranks import tiny
 from tests.unit.monitoring.test_trackers import row, shown
 
@@ -48,6 +49,10 @@ class Held:
         monkeypatch.setattr(outputs.storage, "write_bytes", slow)
 
 
+def grid_of_latents(inputs: Inputs) -> Grid:
+    return Grid(*inputs.of_samples(ROWS, COLUMNS), COLUMNS)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> tuple[Outputs, Players, Inputs]:
     config = tiny(tmp_path, "run")
@@ -72,7 +77,7 @@ def test_training_goes_on_while_a_grid_is_written(
     outputs, players, inputs = run
     held = Held(outputs, monkeypatch)
     held.one_by_one = True
-    z, y = inputs.of_samples(10, COLUMNS)
+    z, y, *_ = drawn = grid_of_latents(inputs)
     expected: list[np.ndarray] = []
     for seen in (0, 12):
         players.images_seen = seen
@@ -80,7 +85,7 @@ def test_training_goes_on_while_a_grid_is_written(
             expected.append(np.asarray(grid(inputs.medium.from_network(players.G_ema.eval()(z, y)).numpy(), COLUMNS)))
             if seen:
                 threading.Timer(0.05, held.go.set).start()
-            outputs.samples(players, inputs)
+            outputs.samples(players, drawn, inputs.medium)
             for weight in players.G_ema.parameters():
                 weight.mul_(2)
         assert held.written == ["samples/00000000.png"][: len(expected) - 1]
@@ -98,7 +103,7 @@ def test_training_goes_on_while_a_grid_is_written(
 
 CALLS: dict[str, Callable[[Outputs, Players, Inputs], object]] = {
     "row": lambda outputs, players, inputs: outputs.row(row(6)),
-    "samples": lambda outputs, players, inputs: outputs.samples(players, inputs),
+    "samples": lambda outputs, players, inputs: outputs.samples(players, grid_of_latents(inputs), inputs.medium),
     "roll_back_to": lambda outputs, players, inputs: outputs.roll_back_to(0, 1),
     "wait": lambda outputs, players, inputs: outputs.wait(),
     "close": lambda outputs, players, inputs: outputs.close(),
@@ -112,7 +117,7 @@ def test_what_became_of_a_grid_is_told_by_the_next_call(
     outputs, players, inputs = run
     held = Held(outputs, monkeypatch)
     held.full = True
-    outputs.samples(players, inputs)
+    outputs.samples(players, grid_of_latents(inputs), inputs.medium)
     assert not outputs.storage.exists("samples/00000000.png")
     held.go.set()
     if call == "row":  # it waits for nothing
@@ -128,7 +133,7 @@ def test_these_wait_for_the_grid(
 ) -> None:
     outputs, players, inputs = run
     held = Held(outputs, monkeypatch)
-    outputs.samples(players, inputs)
+    outputs.samples(players, grid_of_latents(inputs), inputs.medium)
     threading.Timer(0.05, held.go.set).start()
     CALLS[call](outputs, players, inputs)
     assert held.written == ["samples/00000000.png"]
@@ -138,7 +143,7 @@ def test_these_wait_for_the_grid(
 def test_a_superseded_attempt_draws_nothing(run: tuple[Outputs, Players, Inputs], tmp_path: Path) -> None:
     outputs, players, inputs = run
     Attempt(Storage(str(tmp_path / "run")))
-    outputs.samples(players, inputs)
+    outputs.samples(players, grid_of_latents(inputs), inputs.medium)
     with pytest.raises(OvertakenError, match="attempt 2 has taken over"):
         outputs.close()
     assert not (tmp_path / "run/samples/00000000.png").exists()
@@ -151,7 +156,7 @@ def test_every_part_is_closed_whatever_the_one_before_raised(
     held = Held(outputs, monkeypatch)
     held.full = True
     held.go.set()
-    outputs.samples(players, inputs)
+    outputs.samples(players, grid_of_latents(inputs), inputs.medium)
     outputs.save(players)
     threads: list[Any] = [*outputs._drawing._thread._threads, *outputs.writer._writing._thread._threads]
     threads += [each._thread for each in outputs.trackers._all]
