@@ -21,7 +21,7 @@ from gandist.gan.networks import NETWORKS, Pair, Shape
 from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.networks.tape import is_piecewise_linear
 from gandist.gan.networks.vae import ElboLoss
-from gandist.gan.penalties import Way, judge
+from gandist.gan.penalties import Way, images_and_terms, judge
 from gandist.gan.scores import as_scores, of_sample
 
 BATCH = 8
@@ -306,8 +306,9 @@ def check_every_parameter_learns(case: Case) -> None:
         if case.pair.encodes:
             loss = ElboLoss(G, D)(x, y, z, 1.0)[0]
         else:
-            of_fake, of_real = (of_sample(as_scores(D(each, y))) for each in (G(z, y), x))
-            loss = of_fake @ weights - of_real @ weights.flip(0)
+            made, terms = images_and_terms(G, z, y)
+            of_fake, of_real = (of_sample(as_scores(D(each, y))) for each in (made, x))
+            loss = sum(terms.values(), of_fake @ weights - of_real @ weights.flip(0))
         torch.autograd.backward(loss)
         optimizer.step()
     for name, net in (("G", G), ("D", D)):

@@ -16,7 +16,7 @@ from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.networks.sketch import sketched
 from gandist.gan.networks.tape import is_piecewise_linear
 from gandist.gan.objectives import OBJECTIVES
-from gandist.gan.penalties import PENALTIES, Penalty
+from gandist.gan.penalties import PENALTIES, Penalty, offers_terms
 from gandist.gan.supervised import NONE
 from gandist.media.kinds import MEDIA
 
@@ -141,6 +141,8 @@ def _game(config: Tree, pair: Pair) -> None:
         raise ConfigError(f"game.label_smoothing: {game.objective} has no labels; one of {', '.join(labelled)} has")
     for name in game.penalties:
         choice("game.penalties", name, PENALTIES)
+    if game.objective in (ELBO, NONE) and (game.adaptive or game.weight_G != 1):
+        raise ConfigError(f"game.adaptive, game.weight_G: {game.objective} has no critic to weigh; leave them out")
     if game.objective == ELBO:
         _elbo(config)
     if game.objective == NONE:
@@ -154,10 +156,18 @@ def _game(config: Tree, pair: Pair) -> None:
             raise ConfigError(f"model: {error}") from error
         except Exception as error:  # a user's network may raise anything
             raise ConfigError(f"model.name: {model.name} cannot be built on the meta device: {error}") from error
+    if game.adaptive:
+        _adaptive(config, G)
+    for name in getattr(G, "needs", ()):
+        if name not in game.penalties or game.penalties[name].interval > 1:
+            raise ConfigError(
+                f"game.penalties.{name}: some weights of {model.name} learn from it alone; set it, with interval 1"
+            )
     for name in game.penalties if game.objective != ELBO else ():
         penalty = PENALTIES[name]
         path = f"game.penalties.{name}"
-        if penalty.method and not hasattr(G if penalty.of == "G" else D, penalty.method):
+        net = G if penalty.of == "G" else D
+        if penalty.method and not hasattr(net, penalty.method) and penalty.method not in offers_terms(net):
             raise ConfigError(
                 f"{path}: {penalty.of} of {model.name} has no method {penalty.method!r}, which it needs; leave it out"
             )
@@ -170,6 +180,29 @@ def _game(config: Tree, pair: Pair) -> None:
             raise ConfigError(f"{path}: D of {model.name} shows no layers; leave it out, or set model.name=unet")
         if penalty.slopes:
             _slopes(path, penalty, config, D)
+
+
+def _adaptive(config: Tree, G: nn.Module) -> None:
+    """Refuse an adaptive weight of the objective that is not what it says."""
+    game = config.game
+    if not hasattr(G, "last_layer"):
+        raise ConfigError(
+            f"game.adaptive: G of {config.model.name} names no last layer, whose gradients it compares; leave it out, "
+            "or set model.name=autoencoder"
+        )
+    compared = {name: term.interval for name, term in game.penalties.items() if PENALTIES[name].compares}
+    if not compared or max(compared.values()) > 1:
+        raise ConfigError(
+            "game.adaptive: weighs the objective against the penalties that compare, in each update; set one, such as "
+            "game.penalties.l1=1, and leave out their intervals"
+        )
+    if config.train.accumulate > 1:
+        raise ConfigError(
+            f"game.adaptive: compares gradients of the whole batch, not of {config.train.accumulate} micro-batches; "
+            "set train.accumulate=1"
+        )
+    if config.precision == "fp16":
+        raise ConfigError("game.adaptive: its gradients are not scaled as fp16 needs; set precision=bf16")
 
 
 def _elbo(config: Tree) -> None:

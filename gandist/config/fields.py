@@ -15,11 +15,11 @@ SHIPPED = {
     "condition.kind": ("auto", "degraded", "masked", "paired", "itself"),
     "model.name": (
         *("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),
-        *("unet", "resnet", "rrdb", "ffc"),
+        *("unet", "resnet", "rrdb", "ffc", "autoencoder"),
     ),
     "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none"),
     "game.penalties": (
-        *("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl"),
+        *("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl", "codebook"),
         *("l1", "charbonnier", "features", "perceptual"),
     ),
     "augment.kind": ("none", "diffaugment", "color", "translation", "cutout", "ada", "shift"),

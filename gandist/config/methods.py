@@ -73,6 +73,7 @@ def new_game(config: RunConfig, players: Players, ranks: Ranks) -> AnyGame:
         augment.speed_kimg,
         config.train.batch,
         _seen_alike(config, ranks.device),
+        game.adaptive,
     )
     return (Supervised if supervised else Game)(players, rules, ranks, precision, config.train.accumulate, averaging)
 

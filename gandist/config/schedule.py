@@ -17,8 +17,8 @@ class Ramp(BaseModel):
     """Value from `over_kimg` on."""
     over_kimg: float = Field(gt=0)
     """Length of the change in thousands of images."""
-    shape: Literal["linear", "cosine"] = "cosine"
-    """Linear, or half a cosine wave (flat at both ends)."""
+    shape: Literal["linear", "cosine", "step"] = "cosine"
+    """Linear; half a cosine wave (flat at both ends); or `start` until `over_kimg`, and `end` from there on."""
 
 
 Schedule = Annotated[float, Field(ge=0)] | Ramp
@@ -31,6 +31,8 @@ def value_at(schedule: Schedule, images_seen: int) -> float:
     progress = min(1.0, images_seen / (schedule.over_kimg * 1000))
     if schedule.shape == "cosine":
         progress = 0.5 - 0.5 * math.cos(math.pi * progress)
+    elif schedule.shape == "step":
+        progress = math.floor(progress)
     return schedule.start + (schedule.end - schedule.start) * progress
 
 

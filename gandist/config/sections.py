@@ -141,6 +141,12 @@ class GameSection(Section):
     """How penalties on D's slope are differentiated, alike up to rounding: `linear`, for a piecewise-linear D (of
     `r3gan`), needs no second derivative; `jvp` is a Jacobian-vector product; `double`, a second backward pass, is what
     BatchNorm in D requires. `auto` is `linear` if D allows it, else `jvp`."""
+    weight_G: Schedule = 1.0
+    """Factor of the objective in G's loss. A G with penalties may learn without D's word at first: `{start: 0, end: 1,
+    over_kimg: 50, shape: step}` (D learns all the same)."""
+    adaptive: bool = False
+    """Also multiply the objective in G's loss by the ratio of two gradient norms at G's last layer, that of the
+    penalties that compare over that of the objective (VQGAN), at most 10,000. For `autoencoder`."""
     clip: Schedule = 0.0
     """WGAN's weight clipping: after each update, clip every weight of D to [-clip, clip]; 0 for none."""
 

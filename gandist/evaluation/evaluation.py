@@ -18,6 +18,7 @@ from gandist.data import dataset
 from gandist.distributed.randomness import philox
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError
+from gandist.evaluation.codes import code_use
 from gandist.evaluation.extractors import Extractor
 from gandist.evaluation.features import RealFeatures, Seen, look_together, moments_of, real_features
 from gandist.evaluation.kernel import kernel_distance
@@ -113,11 +114,13 @@ class Yardstick:
         output, floors = restoration.of(trained, z), restoration.floors(n)
         looked = time.perf_counter()
         variety = restoration.variety(trained, z, others) if z.shape[1] else None
+        counts = restoration.code_counts(trained, n)
         result = None
         if self.ranks.is_main:
             found = self._compare(output.seen, None, memorises=False)
             measures = {self.extractor.distance: found.pop(self.extractor.distance), **output.measures, **found}
             measures |= {} if variety is None else {"variety": variety}
+            measures |= {} if counts is None else code_use(counts)
             baselines = {name: restoration.measures_of(floor, self.moments) for name, floor in floors.items()}
             protocol = self._protocol(n, 0, seed, start, looked)
             protocol |= {"perceptual": restoration.perceptual.name, "perceptual_sha256": restoration.perceptual.sha256}

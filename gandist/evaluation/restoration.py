@@ -1,7 +1,7 @@
 """Measures of a G that is given a sample: its outputs beside their targets, and what needs no learning beside both."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from gandist.evaluation.fidelity import Sums, l1_within, psnr, ssim, ssim_within
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.gan.perceptual import Features
 from gandist.run.examples import Examples
-from gandist.run.trained import Trained
+from gandist.run.trained import BATCH, Trained
 
 N_VARIETY = 1000
 """Number of conditions of which two outputs each are compared."""
@@ -85,6 +85,20 @@ class Restoration:
             ours, others = (each.to(self.ranks.device) for each in pair)
             total += float(self.perceptual.distance(ours, others).sum())
         return sum(self.ranks.gather(total)) / min(len(z), N_VARIETY)
+
+    @torch.no_grad()
+    def code_counts(self, trained: Trained, n: int) -> Tensor | None:
+        """How often each code of G's codebook occurs in the codes of the first n samples, (codes,) int64 on the CPU, on
+        every rank; None if G has no codes (a method `code_counts`: conditions (N, ...) -> (codes,))."""
+        if not hasattr(trained.G, "code_counts"):
+            return None
+        G: Any = trained.G
+        mine = np.arange(self.ranks.rank, n, self.ranks.world_size)
+        counts = torch.zeros((), dtype=torch.int64)
+        for at in np.split(mine, range(BATCH, len(mine), BATCH)) if len(mine) else ():
+            _, y = self.examples.of(self.numbers[at])
+            counts = counts + G.code_counts(y).cpu()
+        return sum(self.ranks.gather(counts), torch.zeros((), dtype=torch.int64))
 
     def _compare(self, made: Made, n: int) -> Restored:
         sums = Sums()

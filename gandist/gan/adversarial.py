@@ -9,11 +9,22 @@ from torch import Tensor, nn
 
 from gandist.distributed.averaging import USUAL, Averaging
 from gandist.distributed.ranks import Ranks
+from gandist.gan.adaptive import adaptive_weight
 from gandist.gan.augment import Augmentation, adapt
 from gandist.gan.descent import Descent, Number
 from gandist.gan.networks.norms import at_least_float32, in_parts, iterate, needs_batches_apart, synchronise
 from gandist.gan.objectives import OBJECTIVES, Objective
-from gandist.gan.penalties import PENALTIES, NamedSamples, Noise, Penalty, Samples, Update, Way, judge
+from gandist.gan.penalties import (
+    PENALTIES,
+    NamedSamples,
+    Noise,
+    Penalty,
+    Samples,
+    Update,
+    Way,
+    images_and_terms,
+    judge,
+)
 from gandist.gan.players import Players
 from gandist.gan.scores import Scores, as_scores, over, split
 
@@ -51,6 +62,8 @@ class Rules(NamedTuple):
     """Global batch size, which scales the adaptation of p."""
     seen_alike: Callable[[Tensor, Tensor], Tensor] | None = None
     """Distance of two batches of samples to a trained network (`Update.seen_alike`)."""
+    adaptive: bool = False
+    """Whether the objective's factor in G's loss balances gradients (`gandist.gan.adaptive`)."""
 
     def penalties_of(self, player: str) -> dict[str, Penalty]:
         """The penalties of a player, G or D."""
@@ -68,6 +81,8 @@ class Scheduled(NamedTuple):
     weights_G: Mapping[str, Number] = {}
     clip: Number | None = None
     """Bound of D's weights; None for none."""
+    weight_G: Number | None = None
+    """Factor of the objective in G's loss; None for 1."""
 
 
 class CriticLoss(nn.Module):
@@ -138,9 +153,17 @@ class CriticLoss(nn.Module):
 class GeneratorLoss(nn.Module):
     """G's loss through a frozen D. D is kept out of the module tree so that DDP averages G's gradients only."""
 
-    def __init__(self, G: nn.Module, D: nn.Module, rules: Rules, memory: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        rules: Rules,
+        memory: Mapping[str, Tensor],
+        average: Callable[[Tensor], Tensor] = lambda values: values,
+    ) -> None:
+        """`average`: the mean of a tensor over the ranks, in place."""
         super().__init__()
-        self.G, self.rules, self.memory = G, rules, memory
+        self.G, self.rules, self.memory, self.average = G, rules, memory, average
         self.penalties = rules.penalties_of("G")
         self._frozen = (D,)
 
@@ -152,13 +175,15 @@ class GeneratorLoss(nn.Module):
         y_real: Tensor | None,
         noise: Mapping[str, Tensor],
         weights: Mapping[str, Number],
+        factor: Number | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The loss (), and detached statistics: the loss, then each penalty. Only paired objectives and penalties that
-        compare use x."""
+        """The loss (), and detached statistics: the objective, its adaptive weight if the rules have one, then each
+        penalty. Only paired objectives and penalties that compare use x. `factor`: of the objective; None for 1."""
         rules = self.rules
         layers = any(self.penalties[name].features for name in weights)
         # D's scores of G's samples; of real ones for paired objectives; and its activations, if a penalty needs them
-        samples = {"fake": Samples(self.G(z, y), y), "real": Samples(x, y_real)}
+        made, of_G = images_and_terms(self.G, z, y)
+        samples = {"fake": Samples(made, y), "real": Samples(x, y_real)}
         fake, features = self._judge(samples["fake"], "fake", noise, layers)
         real, of_real = fake, features
         if rules.objective.paired or layers:
@@ -167,12 +192,19 @@ class GeneratorLoss(nn.Module):
         # The objective and the penalties that are due
         loss = own = over(rules.objective.generator, real, fake)
         scores, activations = {"real": real, "fake": fake}, {"real": of_real, "fake": features}
-        update = Update(self.G, samples, scores, {}, self.memory, rules.objective, activations, rules.seen_alike)
+        update = Update(self.G, samples, scores, {}, self.memory, rules.objective, activations, rules.seen_alike, of_G)
         terms = {name: self.penalties[name].value(update) for name in weights}
+        shown = [own]
+        if rules.adaptive:
+            compared = torch.stack([weights[name] * terms[name] for name in terms if self.penalties[name].compares])
+            balance = adaptive_weight(compared.sum(), own, self.G, self.average)
+            loss, shown = balance * loss, [own, balance]
+        if factor is not None:
+            loss = factor * loss
         for name, term in terms.items():
             loss = loss + weights[name] * term
         absent = torch.full_like(own, torch.nan)
-        return loss, torch.stack([own, *(terms.get(name, absent) for name in self.penalties)]).detach()
+        return loss, torch.stack(shown + [terms.get(name, absent) for name in self.penalties]).detach()
 
     def _judge(
         self, samples: Samples, name: str, noise: Mapping[str, Tensor], layers: bool
@@ -208,9 +240,10 @@ class Game(Descent):
             synchronise(net, ranks.gradients)
         self.rules, self.ranks = rules, ranks
         self.critic_loss = ranks.distributed(CriticLoss(D, rules, players.memory), averaging)
-        self.generator_loss = ranks.distributed(GeneratorLoss(G, D, rules, players.memory), averaging)
+        self.generator_loss = ranks.distributed(GeneratorLoss(G, D, rules, players.memory, ranks.average), averaging)
         terms_D, terms_G = ([f"penalty/{name}" for name in rules.penalties_of(player)] for player in ("D", "G"))
-        self.statistics = (*CRITIC_STATISTICS, *terms_D, "grad_norm/D", "loss/G", *terms_G, "grad_norm/G")
+        adaptive = ("adaptive/G",) if rules.adaptive else ()
+        self.statistics = (*CRITIC_STATISTICS, *terms_D, "grad_norm/D", "loss/G", *adaptive, *terms_G, "grad_norm/G")
         """Names of what `step` returns, in its order."""
         self.remembering = [penalty for penalty in rules.penalties_of("D").values() if penalty.remember]
 
@@ -255,7 +288,7 @@ class Game(Descent):
         z, y_fake, noise = for_G
         parts = self.parts(z, y_fake, reals[-1].x, reals[-1].y, noise)
         with D.frozen():
-            generator = self.descend(G, self.generator_loss, parts, now.weights_G)
+            generator = self.descend(G, self.generator_loss, parts, now.weights_G, now.weight_G)
         players.average(now.beta)
         return torch.cat([torch.stack(critics).nanmean(0), generator])
 

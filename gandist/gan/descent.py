@@ -21,15 +21,24 @@ class Descent:
         self.autocast, self.accumulate = autocast(device, precision), accumulate
 
     def descend(
-        self, player: Player, loss_of: nn.Module, parts: list[tuple[Any, ...]], weights: Mapping[str, Number]
+        self,
+        player: Player,
+        loss_of: nn.Module,
+        parts: list[tuple[Any, ...]],
+        weights: Mapping[str, Number],
+        factor: Number | None = None,
     ) -> Tensor:
-        """One update of `player` on the mean loss over `parts`; returns (statistics..., gradient norm)."""
+        """One update of `player` on the mean loss over `parts`; returns (statistics..., gradient norm).
+
+        The loss takes each part, the weights of its penalties, and the objective's factor if there is one.
+        """
+        scheduled = (weights,) if factor is None else (weights, factor)
         player.optimizer.zero_grad()
         sums: list[Tensor] = []
         for i, part in enumerate(parts):
             with on_the_last(loss_of, i + 1 == len(parts)):
                 with self.autocast():
-                    loss, statistics = loss_of(*part, weights)
+                    loss, statistics = loss_of(*part, *scheduled)
                 player.scaler.scale(loss / len(parts)).backward()
             sums.append(statistics)
         norm = player.update()

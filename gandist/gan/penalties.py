@@ -47,6 +47,8 @@ class Update(NamedTuple):
     """D's activations for `real` and `fake`, layer by layer; only in G's update."""
     seen_alike: Callable[[Tensor, Tensor], Tensor] | None = None
     """Distance () of two batches of samples (N, ...) by the features of the network `game.perceptual`."""
+    terms: Mapping[str, Tensor] = {}
+    """Values () of penalties that G gives beside its images (`images_and_terms`); only in G's update."""
 
 
 NamedSamples = Mapping[str, Samples]
@@ -74,7 +76,7 @@ class Penalty(NamedTuple):
     conditional: bool = False
     """Whether it requires a condition y."""
     method: str = ""
-    """Name of the method that the player's network must have."""
+    """Name of what the player's network must have: a method, or one of its `terms`."""
     compares: bool = False
     """Whether it compares each fake with the real sample beside it, whose condition it must then have."""
     features: bool = False
@@ -176,7 +178,20 @@ LECAM_DECAY = 0.99
 _SHIFT = Noise("uniform", lambda sample: (AUGMENTATIONS["shift"].uniforms,))
 
 
+def images_and_terms(G: nn.Module, z: Tensor, y: Tensor | None) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """G's images (N, ...), and the values () of the penalties that it gives beside them, named in its `terms`."""
+    net: Any = G
+    return net.images_and_terms(z, y) if offers_terms(G) else (net(z, y), {})
+
+
+def offers_terms(G: nn.Module) -> tuple[str, ...]:
+    """Names of the penalties whose values G gives beside its images, from the same forward pass."""
+    return tuple(getattr(G, "terms", ()))
+
+
 def _kl(update: Update) -> Tensor:
+    if "kl" in update.terms:
+        return update.terms["kl"]
     G: Any = update.net
     divergence: Tensor = G.kl(update.samples["fake"].y).mean()
     return divergence
@@ -231,6 +246,9 @@ PENALTIES: dict[str, Penalty] = {
     # KL(N(mu(y), sigma(y)) || N(0, I)) of the Gaussian from which G samples its condition (Zhang et al. 2017,
     # arXiv:1612.03242, eq. 2), or a VAE its code (Kingma & Welling 2014, arXiv:1312.6114).
     "kl": Penalty("G", _kl, method="kl"),
+    # Codes move towards what is encoded, and the encoder towards them (van den Oord et al. 2017, arXiv:1711.00937,
+    # eq. 3).
+    "codebook": Penalty("G", lambda update: update.terms["codebook"], method="codebook"),
     # The mean absolute error to the target (Isola et al. 2017, arXiv:1611.07004, eq. 3).
     "l1": Penalty("G", lambda update: _difference(update).abs().mean(), compares=True),
     # Its smooth form, sqrt(d^2 + epsilon^2) (Lai et al. 2017, arXiv:1704.03915, eq. 3).

@@ -14,7 +14,7 @@ from gandist.distributed.ranks import Ranks
 from gandist.gan.adversarial import Latents, Reals, Rules, Scheduled
 from gandist.gan.descent import Descent, Number
 from gandist.gan.networks.norms import synchronise
-from gandist.gan.penalties import Noise, Samples, Update
+from gandist.gan.penalties import Noise, Samples, Update, images_and_terms
 from gandist.gan.players import Players
 
 NONE = "none"
@@ -32,8 +32,9 @@ class TargetLoss(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None, x: Tensor, weights: Mapping[str, Number]) -> tuple[Tensor, Tensor]:
         """The loss (), and detached statistics: the loss, then each penalty, NaN if it is not due."""
         rules = self.rules
-        samples = {"fake": Samples(self.G(z, y), y), "real": Samples(x, y)}
-        update = Update(self.G, samples, {}, {}, self.memory, rules.objective, seen_alike=rules.seen_alike)
+        fake, of_G = images_and_terms(self.G, z, y)
+        samples = {"fake": Samples(fake, y), "real": Samples(x, y)}
+        update = Update(self.G, samples, {}, {}, self.memory, rules.objective, seen_alike=rules.seen_alike, terms=of_G)
         terms = {name: self.penalties[name].value(update) for name in weights}
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         absent = torch.full_like(loss, torch.nan)

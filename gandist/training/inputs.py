@@ -61,6 +61,7 @@ class Inputs:
             value_at(self.config.augment.p, seen),
             ema_beta(half_life_kimg, self.config.train.batch * game.n_critic, seen, optim.ema_rampup),
             value_at(game.clip, seen) or math.inf,
+            value_at(game.weight_G, seen),
             *(term.interval * value_at(term.weight, seen) for term in game.penalties.values()),
         ]
 
@@ -74,7 +75,7 @@ class Inputs:
             seen: images seen, (), int64.
             scheduled: the result of `scheduled`, (K,), float64.
         """
-        lr_G, lr_D, beta2, p, beta, clip, *weights = scheduled.unbind()
+        lr_G, lr_D, beta2, p, beta, clip, weight_G, *weights = scheduled.unbind()
         self._schedule(players, lr_G, lr_D, beta2, p)
         weight_of = dict(zip(self.config.game.penalties, (weight.to(self.dtype) for weight in weights), strict=True))
         *of_D, of_G = ({name: weight_of[name] for name in names} for names in due)
@@ -83,7 +84,13 @@ class Inputs:
             reals,
             [self._latents("D", (), seen, sub, real.y) for sub, real in enumerate(reals)],
             self._latents("G", due[-1], seen, 0, reals[-1].y),
-            Scheduled(beta, of_D, of_G, clip.to(self.dtype) if peak(self.config.game.clip) > 0 else None),
+            Scheduled(
+                beta,
+                of_D,
+                of_G,
+                clip.to(self.dtype) if peak(self.config.game.clip) > 0 else None,
+                None if self.config.game.weight_G == 1 else weight_G.to(self.dtype),
+            ),
         )
 
     def of_samples(self, rows: int, columns: int) -> tuple[Tensor, Tensor | None]:

@@ -34,6 +34,7 @@ SMALL = {
     "r3gan-ffhq64": ["model.widths=[16,16,16,8,8]", "train.batch=8", "precision=fp32"],
     "r3gan-ffhq256": ["model.widths=[16,16,16,8,8,4,4]", "train.batch=4", "precision=fp32"],
     "hinge-sngan": ["model.width=8"],
+    "vqgan-256": ["model.width=4", "model.options.code_channels=8", "model.options.width_D=4", "train.batch=4"],
     "dcgan-fashion": ["model.width=16"],
 }
 """What a CPU needs of the larger networks."""
@@ -42,12 +43,13 @@ SMALLER = {
     "r3gan-cifar10": [*SMALL["r3gan-cifar10"], *FASTER],
     "r3gan-ffhq64": [*SMALL["r3gan-ffhq64"], *FASTER],
     "r3gan-ffhq256": [*SMALL["r3gan-ffhq64"], *FASTER, "model.resolution=64"],
+    "vqgan-256": [*SMALL["vqgan-256"], *FASTER, "model.resolution=64"],
     # Two hundred steps of seed 0 lead astray (1.1 times the distance); seeds 1 and 2 come to .4 and .2 of it.
     "stackgan-2": ["run.seed=1"],
 }
 """And for hundreds of steps: at their own rates, made for 20 million images, the presets hardly move in two hundred."""
 
-LEARN_ALWAYS = ("gan", "demo", "hinge-sngan", "r3gan", "stackgan-1", "stackgan-2", "vae")
+LEARN_ALWAYS = ("gan", "demo", "hinge-sngan", "r3gan", "stackgan-1", "stackgan-2", "vae", "autoencoder-fashion")
 """One configuration a network, which learns in every run of the tests; the others by night."""
 
 MAINS = {"gandist.train": train.main, "gandist.sample": sample.main}
@@ -74,7 +76,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "data/emoji").mkdir(parents=True)
         (folder / "data/emoji/node_modules").symlink_to(EMOJI)
     noise = np.random.default_rng(0)
-    for name, size in (("cifar10", 32), ("ffhq", 64)):
+    for name, size in (("cifar10", 32), ("ffhq", 64), ("photos", 64)):
         for i in range(60):
             path = folder / name / f"class{i % 10}" / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

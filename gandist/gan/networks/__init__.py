@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from gandist.gan.networks import dcgan, ffc, image_d, mlp, r3gan, resnet, sngan, stackgan, unet, vae
+from gandist.gan.networks import autoencoder, dcgan, ffc, image_d, mlp, r3gan, resnet, sngan, stackgan, unet, vae
 from gandist.gan.networks.shape import Shape
 from gandist.options import Options
 
@@ -140,6 +140,16 @@ NETWORKS: dict[str, Pair] = {
         conditions=("sample",),
         options=ffc.FFCOptions,
         multiple=ffc.multiple,
+    ),
+    "autoencoder": Pair(
+        autoencoder.generator,
+        image_d.Discriminator,
+        norms_G=("group",),
+        norms_D=(*ALL, "spectral"),
+        conditions=("sample",),
+        latents=autoencoder.latents,
+        options=autoencoder.AutoencoderOptions,
+        multiple=autoencoder.multiple,
     ),
 }
 

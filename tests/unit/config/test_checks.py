@@ -23,6 +23,9 @@ STAGE_1: Fields = {"model.stage_1": "runs/first", "model.stage_1_resolution": 32
 FILLING: Fields = {"model.name": "unet", "condition.kind": "masked", "model.z_dim": 0}
 ENLARGING: Fields = {"model.name": "resnet", "condition.kind": "degraded", "condition.options": {"scale": 4}}
 SUPERVISED: Fields = {**FILLING, "game.objective": "none", "game.penalties": {"l1": 1.0}}
+AUTOENCODER: Fields = {"model.name": "autoencoder", "condition.kind": "itself", "game.penalties.l1": 1}
+VQ: Fields = {**AUTOENCODER, "model.options": {"bottleneck": "vq"}, "game.penalties.codebook": 1}
+ADAPTIVE: Fields = {**AUTOENCODER, "game.adaptive": True}
 BATCH_WISE: Fields = {"model.norm": "none", "model.minibatch_std": 4}
 
 
@@ -227,6 +230,50 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
         {"game.penalties.kl": {"weight": 0.1, "interval": 1}},
     ),
     ({**VAE, "precision": "fp16"}, ["precision: elbo", "set precision=bf16"], {"precision": "bf16"}),
+    ({**VAE, "game.weight_G": 0.5}, ["game.weight_G: elbo has no critic"], {"game.weight_G": 1}),
+    (
+        {**ADAPTIVE, "game.objective": "none"},
+        ["game.adaptive, game.weight_G: none has no critic", "leave them out"],
+        {"game.adaptive": False},
+    ),
+    # Autoencoders
+    (
+        {**VQ, "game.penalties": {"l1": 1}},
+        ["game.penalties.codebook: some weights of autoencoder learn from it alone", "interval 1"],
+        {"game.penalties": {"l1": 1, "codebook": 1}},
+    ),
+    (
+        {**VQ, "game.penalties.codebook": {"weight": 1, "interval": 2}},
+        ["game.penalties.codebook", "interval 1"],
+        {"game.penalties.codebook": 1},
+    ),
+    (
+        {**VQ, "game.penalties.kl": 1},
+        ["game.penalties.kl: G of autoencoder has no"],
+        {"model.options": {}, "game.penalties": {"kl": 1}},
+    ),
+    (
+        {**AUTOENCODER, "model.options": {"multiples": [1, 2]}},
+        ["model: options.multiples has 2 numbers"],
+        {"model.options": {"multiples": [1, 2, 2]}},
+    ),
+    (
+        {**ADAPTIVE, "model.name": "resnet"},
+        ["game.adaptive: G of resnet names no last layer", "model.name=autoencoder"],
+        {"game.adaptive": False},
+    ),
+    (
+        {**ADAPTIVE, "game.penalties": {"kl": 1}},
+        ["game.adaptive: weighs the objective against the penalties that compare", "game.penalties.l1=1"],
+        {"game.penalties": {"kl": 1, "l1": 1}},
+    ),
+    (
+        {**ADAPTIVE, "game.penalties.l1": {"weight": 1, "interval": 2}},
+        ["game.adaptive", "leave out their intervals"],
+        {"game.penalties.l1": 1},
+    ),
+    ({**ADAPTIVE, "train.accumulate": 2}, ["game.adaptive", "set train.accumulate=1"], {"train.accumulate": 1}),
+    ({**ADAPTIVE, "precision": "fp16"}, ["game.adaptive", "set precision=bf16"], {"precision": "bf16"}),
 ]
 
 

@@ -23,6 +23,12 @@ def test_a_ramp_starts_passes_the_middle_and_stays_at_its_end(shape: str, quarte
     assert values == sorted(values, reverse=True)
 
 
+def test_a_step_is_taken_at_once() -> None:
+    step = Ramp(start=0.25, end=1.0, over_kimg=8, shape="step")
+    assert [value_at(step, seen) for seen in (0, 4000, 7999)] == [0.25] * 3
+    assert [value_at(step, seen) for seen in (8000, 8001, 10**9)] == [1.0] * 3
+
+
 def test_a_cosine_is_flat_at_both_ends() -> None:
     ramp = Ramp(start=0.0, end=1.0, over_kimg=1)
     assert value_at(ramp, 10) < 0.001

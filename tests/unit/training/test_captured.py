@@ -114,7 +114,7 @@ CASES_ON_A_GPU = [
     (case, precision)
     for case in CASES
     for precision in ("fp32", "bf16", "fp16")
-    if precision != "fp16" or case not in ("batch", "vae")  # which are refused
+    if precision != "fp16" or case not in ("batch", "vae", "quantised")  # which are refused
 ]
 
 
