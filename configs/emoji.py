@@ -81,11 +81,12 @@ def pairs(node_modules: Path, dest: Path) -> None:
     found = {}
     for vendor in VENDORS:
         entries = json.loads((node_modules / package(vendor) / "emoji.json").read_text())
-        found[vendor] = {file: entry["unified"] for entry in entries for file, _ in drawings(entry, vendor)}
+        found[vendor] = {file: entry for entry in entries for file, _ in drawings(entry, vendor)}
     for file in found["twitter"].keys() & found["google"].keys():
-        held_out = zlib.crc32(found["google"][file].encode()) % TESTED == 0
+        entry = found["google"][file]
+        held_out = zlib.crc32(entry["unified"].encode()) % TESTED == 0
         for vendor in VENDORS:
-            to = dest / ("test" if held_out else "train") / vendor / file
+            to = dest / ("test" if held_out else "train") / vendor / entry["category"].partition(" ")[0] / file
             to.parent.mkdir(parents=True, exist_ok=True)
             on_white(node_modules / package(vendor) / "img" / vendor / "64" / file).save(to)
 

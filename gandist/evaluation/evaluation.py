@@ -239,7 +239,7 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
     if isinstance(condition_of(config), OfSample):
         examples = open_examples(measured, ranks.device)
         features = open_features(perceptual_of(extractor.name), ranks.device)
-        restoration = Restoration(examples, real.numbers, extractor, features, ranks)
+        restoration = Restoration(examples, real, extractor, features, ranks)
         return Yardstick(extractor, ranks, real, None, prepared, restoration, config.eval.best)
     training: RealFeatures | None = real
     if path is not None:

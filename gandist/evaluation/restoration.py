@@ -10,7 +10,7 @@ from torch import Tensor
 from gandist.conditions.sample import OfSample
 from gandist.distributed.ranks import Ranks
 from gandist.evaluation.extractors import Extractor
-from gandist.evaluation.features import Seen, look_together
+from gandist.evaluation.features import RealFeatures, Seen, look_together
 from gandist.evaluation.fidelity import Sums, l1_within, psnr, ssim, ssim_within
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.gan.perceptual import Features
@@ -36,13 +36,16 @@ class Restoration:
     """Compares outputs with their targets, on all ranks; the main rank gets the results."""
 
     def __init__(
-        self, examples: Examples, numbers: np.ndarray, extractor: Extractor, perceptual: Features, ranks: Ranks
+        self, examples: Examples, real: RealFeatures, extractor: Extractor, perceptual: Features, ranks: Ranks
     ) -> None:
-        """`numbers`: those of the real samples, in the order of their features."""
+        """`examples` are of the set of `real`."""
         assert isinstance(examples.condition, OfSample)
-        self.examples, self.numbers, self.extractor, self.ranks = examples, numbers, extractor, ranks
+        self.examples, self.numbers, self.extractor, self.ranks = examples, real.numbers, extractor, ranks
         self.perceptual, self.medium, self.maker = perceptual, examples.medium, examples.condition.maker
         self.masked = examples.condition.masked
+        # Recognised: only by a classifier of these classes
+        known = extractor.name == "classifier" and real.labels.max(initial=-1) + 1 == extractor.classes
+        self.labels = torch.from_numpy(real.labels) if known else None
         self._floors: dict[tuple[int, str], Restored] = {}
 
     def of(self, trained: Trained, z: Tensor) -> Restored:
@@ -110,6 +113,9 @@ class Restoration:
             out = made(at, y)
             for name, values in self._fidelity(out, x, y).items():
                 sums.add(name, values)
+            if self.labels is not None:
+                classes = self.extractor.probabilities(out, self.extractor.features(out)).argmax(1)
+                sums.add("recognised", (classes == self.labels[torch.from_numpy(at)].to(classes.device)).double())
             return self.medium.from_network(out).cpu().numpy()
 
         seen = look_together(self.extractor, self.medium, rows_of, n, self.ranks)
