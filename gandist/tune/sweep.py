@@ -10,23 +10,18 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from gandist.conditions.sample import OfSample
 from gandist.config.fields import choice, hint
-from gandist.config.methods import latents_of
 from gandist.config.paths import absolute
 from gandist.config.run import RunConfig, assignment, field_paths, find, override, tree_of, validate
-from gandist.config.sample import condition_of
 from gandist.config.schedule import images_of
 from gandist.config.sections import Section
 from gandist.config.typed import Kind, Paths
 from gandist.errors import ConfigError
-from gandist.evaluation.evaluation import restored_by
-from gandist.evaluation.extractors import default_extractor
 from gandist.launch.resumption import run_root
-from gandist.monitoring.metrics import MEASURES, RESTORED
 from gandist.run.evaluations import is_higher_better
+from gandist.tune.reported import reported_by
 from gandist.tune.space import Domain, Values, draw, grid, outskirts
-from gandist.tune.trials import TRAIN_S, Direction
+from gandist.tune.trials import Direction
 
 DEFAULTS: Values = {"health.diverged": "stop", "health.collapsing": "stop"}
 """Defaults that stop a diverging trial, to make room for the next."""
@@ -334,18 +329,6 @@ def _loaded(sweep: Sweep, source: Path, values: Values) -> RunConfig:
     for key, value in values.items():
         override(tree, key, value)
     return validate(tree, source=str(path), beside=path.parent)
-
-
-def reported_by(config: RunConfig) -> list[str]:
-    """The metrics that a trial reports; the Fréchet distance first."""
-    extractor, condition = config.eval.extractor or default_extractor(), condition_of(config)
-    own = "fid" if extractor == "inception" else f"fd-{extractor}"
-    others = [name for name in MEASURES if not name.startswith(("fid", "fd-")) and name not in RESTORED]
-    if isinstance(condition, OfSample):
-        left_out = {"memorisation", "ppl", "fd_worst_class"}
-        others = [*(name for name in others if name not in left_out), *restored_by(extractor, condition)]
-        others += ["variety"] if latents_of(config) else []
-    return [*(f"quality/{name}" for name in (own, *others)), TRAIN_S]
 
 
 def sweep_root(sweep: Sweep) -> str:

@@ -14,9 +14,10 @@ from ray.tune.schedulers import TrialScheduler
 from gandist.config.run import leaves
 from gandist.errors import ConfigError
 from gandist.tune import main
+from gandist.tune.reported import reported_by
 from gandist.tune.room import concurrent, room
 from gandist.tune.search import KIMG, scheduler
-from gandist.tune.sweep import Plan, Sweep, read, reported_by, trial_config
+from gandist.tune.sweep import Plan, Sweep, read, trial_config
 from gandist.tune.trials import TRAIN_S
 from tests.helpers.checkout_copy import ROOT
 
