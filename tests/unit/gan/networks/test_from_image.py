@@ -21,7 +21,7 @@ def test_noise_is_repeated_over_the_image() -> None:
     assert torch.equal(made, z.double()[:, :, None, None].expand(2, 3, 4, 6))
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", [name for name in PAIRS if name != "autoencoder"])  # whose code has noise, or none
 def test_noise_is_heeded_and_may_be_left_out(name: str) -> None:
     noisy = next(cases(NETWORKS[name]))
     G = noisy.build()[0].eval()
