@@ -312,8 +312,8 @@ class Tree(Section):
     `auto`: `graph` on a GPU, `eager` on a CPU. `compile`: torch.compile also fuses the networks, after a long warm-up
     and with different rounding. A step that cannot be captured runs eagerly, and the log says why."""
     unroll: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = 1
-    """Steps in one CUDA graph, if the data is resident on the GPU and nothing is due between them. `auto`: 8 if a step
-    is shorter than 2 ms, else 1: a choice by the clock."""
+    """Steps in one CUDA graph, if the data is resident on the GPU and nothing is due between them: equal bit for
+    bit. `auto`: 8 if a step is shorter than 2 ms, else 1."""
     tf32: bool = True
     """On a GPU with `precision` fp32: multiply in TF32 (10 bits of mantissa) if true, in true fp32 if false."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
