@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from gandist.apply.codes import MAX_PIXELS, code
 from gandist.apply.holes import AUTO, WHITE, Holes
 from gandist.apply.inputs import Input, find_inputs
 from gandist.apply.network import Network, network_of
@@ -21,7 +22,7 @@ from gandist.apply.page import FILE, comparison
 from gandist.apply.tiles import tiling
 from gandist.apply.watch import arrivals
 from gandist.apply.work import Outcome, Task, outcomes
-from gandist.cli.arguments import natural, which
+from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import FAILED, command
 from gandist.errors import ConfigError
 from gandist.run.drawing import devices_of
@@ -127,6 +128,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--compare", action="store_true", help=f"write DIR/{FILE}: each picture before and after, with a slider")
     add("--watch", action="store_true", help="go on with new pictures of INPUT, a folder, until Ctrl-C")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--encode",
+        action="store_true",
+        help="write an autoencoder's codes to DIR, as shards: NAME.npy and NAME.json of each picture, but no "
+        "transparency and no profile of colours",
+    )
+    ways.add_argument(
+        "--decode", action="store_true", help="INPUT is such shards or .npy files, or a folder of them; write the PNGs"
+    )
+    add("--half", action="store_true", help="with --encode: Gaussian codes as float16 (default: float32)")
+    add(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="refuse larger pictures with --encode and --decode, which take them whole (default: %(default)s)",
+    )
     add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: every GPU there is")
     return parser
@@ -177,6 +196,8 @@ def main(argv: list[str] | None = None) -> int:
     message."""
     options = _parser().parse_args(argv)
     out = check_out(options.out)
+    if options.encode or options.decode:
+        return code(options, out)
     there = rounds(options, out)
     devices = devices_of(options.device)
     trained = open_trained(options.run, devices[0], options.images_seen)

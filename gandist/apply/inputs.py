@@ -2,11 +2,13 @@
 
 import glob
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from gandist.data.samples import LeftOut
+from gandist.data.tars import scan_tar
 from gandist.data.walk import files_below
-from gandist.errors import ConfigError
+from gandist.errors import ConfigError, DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 """Of files that are taken from folders."""
@@ -72,8 +74,87 @@ def pictures_below(folder: Path, out: Path) -> list[Input]:
 
 
 def _expanded(given: str, out: Path) -> list[Input]:
-    path = Path(given)
-    if path.is_dir():
-        return pictures_below(path, out)
-    paths = [path] if path.exists() else sorted(map(Path, glob.glob(given, recursive=True)))  # noqa: PTH207
-    return [Input(each, Path(each.stem)) for each in paths if each.is_file()]
+    if Path(given).is_dir():
+        return pictures_below(Path(given), out)
+    return [Input(path, Path(path.stem)) for path in _matching(given)]
+
+
+def _matching(given: str) -> list[Path]:
+    """The file, or those of the pattern."""
+    paths = [Path(given)] if Path(given).exists() else sorted(map(Path, glob.glob(given, recursive=True)))  # noqa: PTH207
+    return [path for path in paths if path.is_file()]
+
+
+class Part(NamedTuple):
+    """A member of a tar, or a whole file."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Its bytes. Raises OSError if the file cannot be read."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+class Stored(NamedTuple):
+    """A picture's code in a file, and the record of its size if there is one."""
+
+    where: str
+    name: str
+    """Of the result, below its folder, without a suffix."""
+    code: Part
+    record: Part | None
+
+
+def find_codes(given: Sequence[str]) -> list[Stored]:
+    """The codes in shards (*.tar), *.npy files, folders of them, and patterns.
+
+    Raises:
+        ConfigError: there are none, two results would have one name, or one would lie outside of the folder of results.
+        DataError: a shard is damaged.
+    """
+    found: dict[str, Stored] = {}
+    for each in given:
+        folder = Path(each) if Path(each).is_dir() else None
+        paths = _matching(each) if folder is None else sorted(files_below(folder))
+        there = [stored for path in paths for stored in _stored(path, folder or path.parent)]
+        if not there:
+            raise ConfigError(f"{each}: no codes there; give shards (*.tar), *.npy files, folders or patterns of them")
+        for stored in there:
+            first = found.setdefault(stored.name, stored)
+            if first.code != stored.code:
+                raise ConfigError(
+                    f"{first.where} and {stored.where}: both results would be {stored.name}.png; rename one"
+                )
+            if ".." in PurePosixPath(stored.name).parts or stored.name.startswith("/"):
+                raise ConfigError(f"{stored.where}: its result would lie outside of the folder of results; rename it")
+    return list(found.values())
+
+
+def _stored(path: Path, folder: Path) -> list[Stored]:
+    if path.name.startswith("."):
+        return []
+    if path.suffix == ".npy":
+        name, beside = path.relative_to(folder).with_suffix("").as_posix(), path.with_suffix(".json")
+        record = _whole(beside) if beside.is_file() else None
+        return [Stored(str(path), name, _whole(path), record)]
+    if path.suffix != ".tar":
+        return []
+    records = _members(path, "json")
+    return [Stored(f"{path}: {key}", key, part, records.get(key)) for key, part in _members(path, "npy").items()]
+
+
+def _whole(path: Path) -> Part:
+    return Part(path, 0, path.stat().st_size)
+
+
+def _members(shard: Path, extension: str) -> dict[str, Part]:
+    """By key. Raises DataError if the shard is damaged, or has two of one key."""
+    _, found = scan_tar(shard, str(shard), labelled=False, left_out=LeftOut(), extensions=[extension])
+    if len(set(found["key"])) < len(found["key"]):
+        raise DataError(f"{shard}: has several samples of one key; write it again")
+    places = zip(found["key"], found["offset"], found["size"], strict=True)
+    return {key: Part(shard, offset, size) for key, offset, size in places}

@@ -52,13 +52,17 @@ class Network:
             pixels: (h, w, C) uint8.
             hole: (h, w) bool: what a masked run fills.
         """
+        made: Tensor = self.G(self.z, self.given(pixels, hole))
+        return made[0].float().cpu()
+
+    def given(self, pixels: np.ndarray, hole: np.ndarray | None = None) -> Tensor:
+        """What G is given for pixels and hole: (1, Cy, h, w), on its device."""
         y = torch.from_numpy(np.array(pixels)).to(self.z.device).permute(2, 0, 1)[None]
         y = y.float().div_(127.5).sub_(1)
         if hole is not None:
             mask = torch.from_numpy(np.array(hole)).to(self.z.device)[None, None].float()
             y = torch.cat([y * (1 - mask), mask], dim=1)
-        made: Tensor = self.G(self.z, y.contiguous(memory_format=torch.channels_last))
-        return made[0].float().cpu()
+        return y.contiguous(memory_format=torch.channels_last)
 
     def on(self, device: torch.device) -> Self:
         """A copy on another device."""

@@ -49,7 +49,7 @@ def outcomes(
         networks: one a device.
         tick: hears of a picture, how many of its tiles are done, and how many it has.
     """
-    with _deterministic():
+    with deterministic():
         if len(networks) == 1:
             yield from (_outcome(networks[0], task, source, tick) for source in sources)
             return
@@ -118,7 +118,7 @@ def _apply(network: Network, task: Task, source: Input, tick: Callable[[int], No
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
+def deterministic() -> Iterator[None]:
     """Without convolutions that sum in random order."""
     chosen = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
