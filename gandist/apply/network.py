@@ -14,6 +14,7 @@ from gandist.config.methods import latents_of
 from gandist.config.sample import shapes
 from gandist.errors import ConfigError
 from gandist.gan.networks import NETWORKS
+from gandist.gan.networks.autoencoder import Autoencoder
 from gandist.run.trained import Trained
 
 log = logging.getLogger("gandist")
@@ -87,7 +88,7 @@ def network_of(trained: Trained, run: str, seed: int) -> Network:
     )
     return Network(
         G,
-        trained.latents(1, seed),
+        _latents(trained, seed),
         shape.channels,
         shape.masked,
         shape.channels == 3 and _takes_grey(config.condition.options.get("operations", ())),
@@ -97,6 +98,12 @@ def network_of(trained: Trained, run: str, seed: int) -> Network:
         probe.radius(),
         probe.pixel_bytes(),
     )
+
+
+def _latents(trained: Trained, seed: int) -> Tensor:
+    """z (1, latents) by the seed; zeros for an autoencoder, whose code is then its mean, as `--encode` writes it."""
+    z = trained.latents(1, seed)
+    return torch.zeros_like(z) if isinstance(trained.G, Autoencoder) else z
 
 
 def _takes_grey(operations: object) -> bool:
