@@ -16,6 +16,7 @@ from gandist.data.order import Order
 from gandist.data.sets import SampleSet, open_samples
 from gandist.data.unpacked import unpacked
 from gandist.errors import DataError
+from gandist.media.medium import Medium
 from gandist.storage.remote import FULL, is_remote, local_path
 
 
@@ -126,13 +127,17 @@ def _check_sizes(index: Index) -> None:
             raise DataError(f"data.path: {url}: damaged: {size} bytes, the index has {expected}; restore the shard")
 
 
-def open_set(config: RunConfig, index: Index) -> SampleSet:
-    """The decoded samples of the set as rows of the run's medium, with their conditions."""
+def open_set(config: RunConfig, index: Index, medium: Medium | None = None) -> SampleSet:
+    """The decoded samples of the set as rows of a medium, with their conditions.
+
+    Args:
+        medium: default that of the run's stored rows, which may hold more than a sample: the other picture of a pair.
+    """
     folder = cache_dir(config)
     with cached(folder):
         return open_samples(
             index,
-            rows_of(config),
+            medium or rows_of(config),
             cache_dir=folder,
             cache_gib=config.data.cache_gib,
             threads=config.data.decode_threads,

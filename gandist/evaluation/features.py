@@ -120,7 +120,7 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
         if not ranks.gather(seen is not None)[0]:
             if ranks.is_main:
                 log.info("looking at %d images of %s with %s, once", len(numbers), config.data.path, extractor.name)
-            samples = dataset.open_set(config, index)
+            samples = dataset.open_set(config, index, medium)
             seen = look_together(extractor, medium, lambda at: samples.gather(numbers[at])[0], len(numbers), ranks)
             if ranks.is_main:
                 _keep(path, seen)

@@ -72,7 +72,7 @@ def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Me
 
     index = dataset.open_index(config)
     n_real = min(n_samples, index.n)
-    real, _ = dataset.open_set(config, index).gather(dataset.order_of(config, index).take(0, n_real))
+    real, _ = dataset.open_set(config, index, medium_of(config)).gather(dataset.order_of(config, index).take(0, n_real))
     protocol = {**_extractor(grey.path, facts, config.model.resolution), "n_real": n_real, "n_fake": n_samples}
     return Measure(
         lambda sampled: scores(sampled.samples), {**scores(real)}, {**protocol, "real": "the training images"}
@@ -85,7 +85,7 @@ def classifier_distance(config: RunConfig, n_samples: int, device: torch.device)
     classifier, facts = classifier_of(config.data, config.model.resolution)
     extractor, alone = of_classifier(classifier, facts, config.data.channels, device), Ranks(0, 1, device)
     index = dataset.open_index(config)
-    images, order = dataset.open_set(config, index), dataset.order_of(config, index).take(0, index.n)
+    images, order = dataset.open_set(config, index, medium_of(config)), dataset.order_of(config, index).take(0, index.n)
 
     def moments_of(images_of: Callable[[np.ndarray], np.ndarray], n: int) -> Moments:
         return look_together(extractor, medium_of(config), images_of, n, alone).moments

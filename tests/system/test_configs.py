@@ -129,7 +129,7 @@ def prepare(workspace: Path, config: Path) -> None:
         made = {"gandist.pack": 3, "configs/emoji.py": 2, "configs/photos.py": 2}.get(
             command[1] if command[0] == "-m" else command[0]
         )
-        if command[2] == "--pairs":
+        if command[2:3] == ["--pairs"]:
             made = 5
         if made is not None and not (workspace / command[made]).exists():
             run(workspace, command)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from gandist.conditions.sample import OfSample
 from gandist.config.run import RunConfig
 from gandist.data.dataset import with_images_at
 from gandist.data.order import Order
+from gandist.data.packing import pack
 from gandist.distributed.consensus import Host
 from gandist.evaluation.fidelity import psnr, ssim
 from gandist.launch.resumption import prepare, run_root
@@ -23,7 +25,7 @@ from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.image_to_image import GAMES
-from tests.helpers.small_datasets import make_set
+from tests.helpers.small_datasets import make_set, pixels
 from tests.helpers.train_on_ranks import tiny, torchrun
 
 CPU = torch.device("cpu")
@@ -108,6 +110,29 @@ def test_the_command_shows_measures_and_baseline(
     assert shown["baseline"]["psnr"] == shown["baselines"]["bicubic"]["psnr"]
     assert evaluate.main([root, "--n", "30"]) == 0
     assert "nearest: fd-classifier " in capsys.readouterr().out
+
+
+def test_pairs_are_trained_on_and_measured(tmp_path: Path) -> None:
+    """From two folders to measures: targets, inputs beside them, and inputs as what needs no learning."""
+    for number in range(30):
+        for side, offset in (("inputs", 0), ("targets", 100)):
+            path = tmp_path / side / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            PIL.Image.fromarray(pixels(number + offset, channels=1)).save(path)
+    pack(str(tmp_path / "inputs"), str(tmp_path / "pairs"), targets=str(tmp_path / "targets"), workers=1)
+    data = {"path": str(tmp_path / "pairs"), "channels": 1, "flip": True}
+    changes = {**GAMES["filling"], "condition__kind": "paired", "model__z_dim": 0, "precision": "fp32"}
+    config = tiny(tmp_path, "pairs-run", **{**changes, "data": data, "eval": EVAL})
+    assert train(config, prepare(config, "auto"), Host()).status == "done"
+    measured = evaluations.read(Storage(run_root(config)))[-1]
+    x, y = open_examples(config, CPU).of(np.arange(30))
+    assert y is not None
+    for found, offset in ((y, 0), (x, 100)):
+        raw = np.stack([pixels(number + offset, channels=1) for number in range(30)])
+        rows = np.sort(((found + 1) * 127.5).round().numpy().reshape(30, -1), axis=0)
+        np.testing.assert_array_equal(rows, np.sort(raw.reshape(30, -1), axis=0))
+    assert measured["baselines"]["input"]["psnr"] == pytest.approx(float(psnr(y, x).mean()), rel=1e-5)
+    assert evaluate.main([run_root(config), "--n", "30", "--json"]) == 0
 
 
 @pytest.mark.parametrize(("best_by", "expected"), [(None, 200), ("psnr", 100), ("l1", 100)])
