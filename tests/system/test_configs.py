@@ -39,7 +39,7 @@ SMALL = {
     "vqgan-256": ["model.width=4", "model.options.code_channels=8", "model.options.width_D=4", "train.batch=4"],
     "dcgan-fashion": ["model.width=16"],
     **{
-        name: [*sizes, "model.resolution=32", "train.batch=4"]
+        name: [*sizes, "model.resolution=32", "train.batch=8"]
         for name, sizes in {
             "real-esrgan-x4": ["model.width=16", "model.options.blocks=1", "model.options.growth=8"],
             "pix2pix-256": ["model.width=8", "model.options.levels=4", "model.options.layers_D=2"],
