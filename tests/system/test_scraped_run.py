@@ -70,7 +70,10 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
             assert len(memory) == 2
 
             for query in queries():
-                api.wait_for(filled(query))
+                if "ssim_hole" in query:  # of runs whose G is given pictures
+                    assert api.query(filled(query)) == []
+                else:
+                    api.wait_for(filled(query))
             assert fired(api) == set()
             loaded = api.get("/api/v1/rules")["data"]["groups"][0]["rules"]
             assert [(rule["name"], rule["health"]) for rule in loaded] == [(alert.name, "ok") for alert in ALERTS]
