@@ -18,7 +18,7 @@ from gandist.media.gallery import as_uint8
 
 BAND = 16
 """Pixels of the input over which a tile fades into the next."""
-NETWORK_BYTES = 900_000_000
+NETWORK_BYTES = 600_000_000
 """Memory that a tile may take inside the network, by default."""
 COPIES = 2
 """The network's memory, in multiples of `Network.pixel_bytes`: there are copies within layers, and between them."""
