@@ -23,6 +23,7 @@ from gandist.run import checkpoint
 from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
+from tests.helpers.image_to_image import GAMES
 from tests.helpers.train_on_ranks import final_digests, tiny
 
 KIMG = {"train__total_kimg": 8, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}
@@ -73,10 +74,14 @@ def end_all(processes: list[psutil.Process]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 def test_resume_bitwise_alone(tmp_path: Path, precision: str) -> None:
-    """One process, killed three times at random moments; in fp16 the gradient scalers' state is part of it."""
-    changes: dict[str, Any] = {**KIMG, "precision": precision, "model__norm": "batch", "train__total_kimg": 4}
+    """One process, killed twice at random moments; in fp16 the gradient scalers' state is part of it.
+
+    In fp32 G is given pictures, with holes that are drawn anew for each image seen.
+    """
+    game = GAMES["filling"] if precision == "fp32" else {"model__norm": "batch"}
+    changes: dict[str, Any] = {**game, **KIMG, "precision": precision, "train__total_kimg": 4}
     whole, killed = (tiny(tmp_path, name, **changes) for name in ("whole", "killed"))
     assert start(whole).wait(timeout=600) == 0
     seen = 0
