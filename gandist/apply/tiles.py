@@ -32,9 +32,9 @@ class Tiling(NamedTuple):
     """Sizes in pixels of the input, multiples of the network's."""
 
     side: int
-    """Height and width of a tile, unless the picture is lower or narrower: then the other may be larger,"""
+    """Height and width of a tile; one may be larger if the picture is smaller along the other."""
     area: int
-    """up to so many pixels."""
+    """Maximum number of pixels of a tile; 0 for none beyond `side`."""
     overlap: int
     """Of a tile and the next, at least."""
     exact: bool

@@ -9,8 +9,8 @@ initialisation; this is torch's. Convolutions of pixels pad by reflection.
 A Fourier convolution sees the whole image in every layer. The images do not simply move along if y moves: that turns
 the phases of the spectrum, of which ReLU cuts real and imaginary parts apart. Images of any height and width go through
 that are multiples of 8 and at least 16, and so do features of odd sizes: a real spectrum of w columns has w // 2 + 1,
-and the inverse is told w. Transforms run in float32 even under autocast: in half precision CUDA's know powers of two
-alone.
+and the inverse transform takes w as an argument. Transforms run in float32 even under autocast: in half precision
+CUDA's know powers of two alone.
 """
 
 from functools import partial

@@ -134,7 +134,7 @@ def test_a_profile_of_colours_is_kept(run: Run, tmp_path: Path) -> None:
 
 
 def test_grey_pictures_and_runs(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Grey becomes RGB; colours are dropped for a run in grey, which is told, and for one that colours."""
+    """Grey becomes RGB; colours are dropped for a run in grey, with a message, and for one that colours."""
     grey, coloured = smooth(16, 16, 1)[..., 0], smooth(16, 16)
     inputs = [str(saved(tmp_path / "grey.png", grey)), str(saved(tmp_path / "coloured.png", coloured))]
     luma = np.asarray(Image.fromarray(coloured).convert("L"))

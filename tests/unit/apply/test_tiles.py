@@ -104,9 +104,7 @@ def test_a_network_that_sees_everything_is_blended_smoothly(run: Callable[[str],
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("height", "width"), [(700, 1000), pytest.param(2000, 3000, marks=pytest.mark.nightly)], ids=["small", "whole"]
-)
+@pytest.mark.parametrize(("height", "width"), [(700, 1000), (2000, 3000)], ids=["small", "whole"])
 def test_a_photograph_enlarged_fourfold_takes_two_gigabytes(
     height: int, width: int, run: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -117,4 +115,4 @@ def test_a_photograph_enlarged_fourfold_takes_two_gigabytes(
     with Image.open(tmp_path / "out/a.png") as image:
         assert image.size == (4 * width, 4 * height)
     peak_mib = int(done.stdout.splitlines()[-1])
-    assert peak_mib < 2048
+    assert peak_mib < 2048, f"{peak_mib} MiB"

@@ -146,7 +146,7 @@ def test_a_look_waits_for_nothing() -> None:
 
 
 class Restorer(nn.Module):
-    """Draws what `found` is told of its condition, an image."""
+    """Draws what `found` makes of its condition, an image."""
 
     def __init__(self) -> None:
         super().__init__()
