@@ -4,6 +4,7 @@ On CPUs, the limit is the one that kills the process: that of its cgroup if it h
 """
 
 import os
+import re
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,17 @@ from pathlib import Path
 import torch
 
 CGROUPS = Path("/sys/fs/cgroup")
+_PEAK = re.compile(r"VmHWM:\s+(\d+)")
 
 
 def peak_bytes(device: torch.device) -> int:
     """Peak memory of the device's tensors so far; on CPUs, of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        return int(_PEAK.findall(Path("/proc/self/status").read_text())[0]) * 1024
+    except (OSError, IndexError):  # not Linux, where `ru_maxrss` would count the process that started this one
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def limit_bytes(device: torch.device) -> int:
