@@ -11,7 +11,7 @@ from gandist.errors import ConfigError
 from gandist.storage.remote import is_remote
 
 SHIPPED = {
-    "data.medium": ("image",),
+    "data.medium": ("image", "audio"),
     "condition.kind": ("auto", "degraded", "masked", "paired", "itself"),
     "model.name": (
         *("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),

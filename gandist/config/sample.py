@@ -1,5 +1,6 @@
 """From a configuration to its medium, its condition and the shapes of its networks."""
 
+from operator import attrgetter
 from typing import TypeVar, cast
 
 from pydantic import ValidationError
@@ -20,22 +21,18 @@ from gandist.options import Options
 
 Kind = TypeVar("Kind", bound=Options)
 
-SHARED = {"resolution": "model.resolution", "channels": "data.channels", "flip": "data.flip"}
-"""Options of media that have their own fields in the configuration."""
-
 
 def medium_of(config: Tree) -> Medium:
-    """The medium, with `data.options` and those `SHARED` options that it has.
+    """The medium, with `data.options` and those options that have fields of their own.
 
     Raises:
         ConfigError: an option is unknown, or its value is invalid.
     """
     medium = MEDIA[config.data.medium]
-    values = {"resolution": config.model.resolution, "channels": config.data.channels, "flip": config.data.flip}
     for name in config.data.options:
-        if name in SHARED and name in medium.model_fields:
-            raise ConfigError(f"data.options.{name}: has a field of its own; set {SHARED[name]}")
-    known = {name: value for name, value in values.items() if name in medium.model_fields}
+        if name in medium.fields_of_config:
+            raise ConfigError(f"data.options.{name}: has a field of its own; set {medium.fields_of_config[name]}")
+    known = {name: attrgetter(path)(config) for name, path in medium.fields_of_config.items()}
     return _validated("data.options", medium, known | config.data.options)
 
 
@@ -91,8 +88,9 @@ def shapes(config: Tree) -> tuple[Shape, Shape]:
 
 def complete_options(config: Tree) -> None:
     """Fill the defaults into `data.options` and `model.options`, in place, so that a run records all of them."""
-    medium = medium_of(config).model_dump(mode="json")
-    config.data.options.update({name: value for name, value in medium.items() if name not in SHARED})
+    medium = medium_of(config)
+    options = medium.model_dump(mode="json", exclude=set(medium.fields_of_config))
+    config.data.options.update(options)
     kind = config.condition.kind
     if kind != AUTO:
         maker = _validated("condition.options", MAKERS[kind], config.condition.options)
@@ -108,6 +106,7 @@ def _validated(path: str, kind: type[Kind], values: dict[str, object]) -> Kind:
         fault = error.errors()[0]
         key = ".".join([path, *map(str, fault["loc"])])
         if fault["type"] == "extra_forbidden":
-            there = ", ".join(name for name in kind.model_fields if name not in SHARED) or "none"
+            elsewhere = kind.fields_of_config if issubclass(kind, Medium) else {}
+            there = ", ".join(name for name in kind.model_fields if name not in elsewhere) or "none"
             raise ConfigError(f"{key}: unknown key; there are: {there}") from error
         raise ConfigError(f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}") from error

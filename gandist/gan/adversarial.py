@@ -24,6 +24,7 @@ from gandist.gan.penalties import (
     Way,
     images_and_terms,
     judge,
+    uniforms_of,
 )
 from gandist.gan.players import Players
 from gandist.gan.scores import Scores, as_scores, over, split
@@ -108,8 +109,8 @@ class CriticLoss(nn.Module):
         penalties = {name: self.penalties[name] for name in weights}
         # Samples for D: real and fake ones, and those that penalties add
         samples = {
-            "real": Samples(augmented(x, "real", rules, noise, self.memory), y),
-            "fake": Samples(augmented(x_fake, "fake", rules, noise, self.memory), y_fake),
+            "real": Samples(augmented(x, "real", rules, noise, self.memory), y, noise.get("D_real")),
+            "fake": Samples(augmented(x_fake, "fake", rules, noise, self.memory), y_fake, noise.get("D_fake")),
         }
         for penalty in penalties.values():
             samples |= penalty.samples(samples, noise)
@@ -137,15 +138,14 @@ class CriticLoss(nn.Module):
         slopes: dict[str, Tensor] = {}
         for names in filter(None, batches):
             x = torch.cat([samples[name].x for name in names])
-            conditions = [y for name in names if (y := samples[name].y) is not None]
-            y = torch.cat(conditions) if conditions else None
+            y, u = (_together([samples[name][k] for name in names]) for k in (1, 2))
             # BatchNorm over a mixed batch would reveal real and fake through the batch statistics.
             with in_parts(self.D, len(names)):
                 if names[0] in sloped:
-                    found, slope = judge(self.D, x, y, self.rules.differentiate)
+                    found, slope = judge(self.D, x, y, self.rules.differentiate, u)
                     slopes |= zip(names, at_least_float32(slope).chunk(len(names)), strict=True)
                 else:
-                    found = as_scores(self.D(x, y))
+                    found = as_scores(self.D(x, y) if u is None else self.D(x, y, u))
             scores |= zip(names, split(found, len(names)), strict=True)
         return scores, slopes
 
@@ -210,13 +210,14 @@ class GeneratorLoss(nn.Module):
         self, samples: Samples, name: str, noise: Mapping[str, Tensor], layers: bool
     ) -> tuple[Scores, Sequence[Tensor]]:
         """D's scores of samples, and its activations if `layers`."""
-        (x, y), D = samples, self._frozen[0]
-        x = augmented(x, name, self.rules, noise, self.memory)
+        D, u = self._frozen[0], noise.get(f"D_{name}")
+        given = (samples.y,) if u is None else (samples.y, u)
+        x = augmented(samples.x, name, self.rules, noise, self.memory)
         if layers:
             layered: Any = D  # `checks` refuses one that shows no layers
-            scores, features = layered.scores_and_features(x, y)
+            scores, features = layered.scores_and_features(x, *given)
             return as_scores(scores), features
-        return as_scores(D(x, y)), ()
+        return as_scores(D(x, *given)), ()
 
 
 CRITIC_STATISTICS = ("loss/D", "score/real", "score/fake", "sign/real")
@@ -245,17 +246,18 @@ class Game(Descent):
         adaptive = ("adaptive/G",) if rules.adaptive else ()
         self.statistics = (*CRITIC_STATISTICS, *terms_D, "grad_norm/D", "loss/G", *adaptive, *terms_G, "grad_norm/G")
         """Names of what `step` returns, in its order."""
+        self.random_D = uniforms_of(D)
         self.remembering = [penalty for penalty in rules.penalties_of("D").values() if penalty.remember]
 
     def noise_for(self, player: str, due: Iterable[str] = ()) -> dict[str, Noise]:
         """Random numbers per image for an update of `player`, G or D, in which the penalties `due` are due."""
+        looks_at_reals = self.rules.objective.paired or any(PENALTIES[name].features for name in due)
+        names = ("real", "fake") if player == "D" or looks_at_reals else ("fake",)
         wanted: dict[str, Noise] = {}
         if (augmentation := self.rules.augmentation) is not None:
-            uniforms = Noise("uniform", lambda sample: (augmentation.uniforms,))
-            wanted = {"augment_fake": uniforms}
-            looks_at_reals = self.rules.objective.paired or any(PENALTIES[name].features for name in due)
-            if player == "D" or looks_at_reals:
-                wanted = {"augment_real": uniforms} | wanted
+            wanted |= {f"augment_{name}": _uniforms(augmentation.uniforms) for name in names}
+        if self.random_D:
+            wanted |= {f"D_{name}": _uniforms(self.random_D) for name in names}
         of_player = self.rules.penalties_of(player)
         for name in due:
             wanted |= of_player[name].noise
@@ -304,6 +306,16 @@ class Game(Descent):
         if rules.target is not None:
             state = players.memory["augment"]
             state.copy_(adapt(state, sign, rules.batch, rules.target, rules.speed_kimg))
+
+
+def _together(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """The batches as one; None if there are none."""
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
+
+
+def _uniforms(count: int) -> Noise:
+    return Noise("uniform", lambda sample: (count,))
 
 
 def augmented(x: Tensor, name: str, rules: Rules, noise: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> Tensor:

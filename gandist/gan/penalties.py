@@ -23,10 +23,17 @@ class Noise(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Samples (N, ...) and their condition y (N, ...), or None."""
+    """Samples (N, ...), their condition y (N, ...) or None, and the numbers in [0, 1) (N, K) that D takes for them, if
+    D is random (`uniforms_of`)."""
 
     x: Tensor
     y: Tensor | None
+    u: Tensor | None = None
+
+
+def uniforms_of(D: nn.Module) -> int:
+    """K, the numbers in [0, 1) that D(x, y, u) takes for each sample; 0 for D(x, y)."""
+    return int(getattr(D, "uniforms", 0))
 
 
 class Update(NamedTuple):
@@ -88,8 +95,9 @@ class Penalty(NamedTuple):
 Way = Literal["auto", "linear", "jvp", "double"]
 
 
-def judge(D: nn.Module, x: Tensor, y: Tensor | None, way: Way) -> tuple[Scores, Tensor]:
-    """D's scores of x, and the squared slope |grad_x D(x)|^2 (N,), both differentiable in D's weights.
+def judge(D: nn.Module, x: Tensor, y: Tensor | None, way: Way, u: Tensor | None = None) -> tuple[Scores, Tensor]:
+    """D's scores of x, and the squared slope |grad_x D(x)|^2 (N,), both differentiable in D's weights. `u`: the numbers
+    that a random D takes.
 
     If D returns several scores per sample, the slope is that of their mean. All ways agree up to rounding:
 
@@ -105,12 +113,13 @@ def judge(D: nn.Module, x: Tensor, y: Tensor | None, way: Way) -> tuple[Scores, 
     if way == "linear":
         raise TypeError(f"this {type(D).__name__} is not `PiecewiseLinear`")
     x = x.detach()
+    given = (y,) if u is None else (y, u)
     leaf = x.detach().requires_grad_()
-    scores = as_scores(D(leaf, y))
+    scores = as_scores(D(leaf, *given))
     (g,) = torch.autograd.grad(of_sample(scores).sum(), leaf, create_graph=way == "double")
     if way == "double":
         return scores, _squared_norm(g)
-    scores, tangents = torch.func.jvp(lambda x: as_scores(D(x, y)), (x,), (g,))  # type: ignore[misc]
+    scores, tangents = torch.func.jvp(lambda x: as_scores(D(x, *given)), (x,), (g,))  # type: ignore[misc]
     J = of_sample(tangents)
     return scores, _squared_norm(g) + 2 * (J - J.detach())
 
@@ -130,19 +139,19 @@ def _one_each(sample: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _mixed(samples: NamedSamples, noise: Numbers) -> NamedSamples:
-    (x, y), (x_fake, _), t = samples["real"], samples["fake"], noise["mix"]
-    return {"mixed": Samples(x + t * (x_fake - x), y)}
+    (x, y, u), x_fake, t = samples["real"], samples["fake"].x, noise["mix"]
+    return {"mixed": Samples(x + t * (x_fake - x), y, u)}
 
 
 def _near(samples: NamedSamples, noise: Numbers) -> NamedSamples:
-    x, y = samples["real"]
-    return {"near": Samples(x + DRAGAN_STD * noise["delta"], y)}
+    x, y, u = samples["real"]
+    return {"near": Samples(x + DRAGAN_STD * noise["delta"], y, u)}
 
 
 def _moved(samples: NamedSamples, noise: Numbers) -> NamedSamples:
     def moved(name: str) -> Samples:
-        (x, y), u = samples[name], noise[f"move_{name}"]
-        return Samples(AUGMENTATIONS["shift"].apply(x, u, u.new_ones(())), y)
+        (x, y, of_D), u = samples[name], noise[f"move_{name}"]
+        return Samples(AUGMENTATIONS["shift"].apply(x, u, u.new_ones(())), y, of_D)
 
     return {f"moved_{name}": moved(name) for name in ("real", "fake")}
 
@@ -241,7 +250,7 @@ PENALTIES: dict[str, Penalty] = {
     # algorithm 1). The fakes' conditions are drawn independently of x, so they serve as the wrong captions.
     "mismatch": Penalty(
         "D", lambda update: over(update.objective.critic, update.scores["real"], update.scores["mismatched"]),
-        samples=lambda samples, noise: {"mismatched": Samples(samples["real"].x, samples["fake"].y)}, conditional=True,
+        samples=lambda samples, noise: {"mismatched": samples["real"]._replace(y=samples["fake"].y)}, conditional=True,
     ),
     # KL(N(mu(y), sigma(y)) || N(0, I)) of the Gaussian from which G samples its condition (Zhang et al. 2017,
     # arXiv:1612.03242, eq. 2), or a VAE its code (Kingma & Welling 2014, arXiv:1312.6114).

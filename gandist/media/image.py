@@ -1,7 +1,7 @@
 """Square images of 8 bits a channel, grey or RGB."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,12 @@ COARSE_PX = 8
 
 class Image(Medium):
     """Rows (R, R, C) uint8; networks see (C, R, R) in [-1, 1], black at -1 and white at 1."""
+
+    fields_of_config: ClassVar[Mapping[str, str]] = {
+        "resolution": "model.resolution",
+        "channels": "data.channels",
+        "flip": "data.flip",
+    }
 
     resolution: int = Field(32, ge=1)
     """Height and width in pixels."""

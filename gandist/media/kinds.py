@@ -1,6 +1,7 @@
 """The media, by the names that `data.medium` takes."""
 
+from gandist.media.audio import Audio
 from gandist.media.image import Image
 from gandist.media.medium import Medium
 
-MEDIA: dict[str, type[Medium]] = {"image": Image}
+MEDIA: dict[str, type[Medium]] = {"image": Image, "audio": Audio}

@@ -7,7 +7,7 @@ knows their meaning.
 import mimetypes
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ class Preview(NamedTuple):
     content: bytes
     suffix: str
     """File name suffix with its dot: ".png"."""
+    sounds: tuple[bytes, ...] = ()
+    """The first of the samples as WAV files, where they can be heard."""
 
     @property
     def mime(self) -> str:
@@ -51,6 +53,9 @@ class Preview(NamedTuple):
 
 class Medium(Options):
     """A kind of sample, with its options as fields. N below is any number of samples."""
+
+    fields_of_config: ClassVar[Mapping[str, str]] = {}
+    """Options that have fields of their own in the configuration, such as `model.resolution`, by name."""
 
     @property
     @abstractmethod

@@ -1,0 +1,95 @@
+"""Spectrograms of sounds, made on the device and differentiable: for conditions, losses, previews and measures.
+
+Frames are cut by `unfold` and transformed by `rfft`, so that gradients are summed in one order on a GPU, too.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Frames(NamedTuple):
+    """How a sound is cut into frames."""
+
+    n_fft: int = 1024
+    """Points of the Fourier transform."""
+    hop: int = 256
+    """Samples from frame to frame."""
+    window: int = 1024
+    """Samples under the Hann window, in the middle of a frame; at most `n_fft`."""
+
+
+class MelScale(NamedTuple):
+    """A mel spectrogram's options; HiFi-GAN's for 22,050 Hz are the defaults (Kong et al. 2020, arXiv:2010.05646)."""
+
+    sample_rate: int
+    frames: Frames = Frames()
+    mels: int = 80
+    low_hz: float = 0.0
+    high_hz: float = 8000.0
+
+
+FLOOR = 1e-5
+"""Magnitude below which a logarithm stays constant."""
+
+
+def magnitudes(x: Tensor, frames: Frames) -> Tensor:
+    """Sounds (N, T) -> magnitudes (N, n_fft // 2 + 1, T // hop), in float32 or wider.
+
+    Each frame lies around the middle of its hop; the sound is mirrored at its ends.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        pad = (frames.n_fft - frames.hop) // 2
+        x = torch.cat([x[:, 1 : pad + 1].flip(1), x, x[:, -pad - 1 : -1].flip(1)], dim=1) if pad else x
+        cut = x.unfold(1, frames.n_fft, frames.hop)
+        spectrum = torch.fft.rfft(cut * _window(frames, x.dtype, x.device))
+        found: Tensor = (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
+        return found.mT
+
+
+def log_mel(x: Tensor, scale: MelScale) -> Tensor:
+    """Sounds (N, T) -> natural logarithms of mel magnitudes (N, mels, T // hop), at least log(FLOOR)."""
+    found = magnitudes(x, scale.frames)
+    with torch.autocast(x.device.type, enabled=False):
+        return (mel_filters(scale, found.dtype, found.device) @ found).clamp(min=FLOOR).log()
+
+
+@cache
+def _window(frames: Frames, dtype: torch.dtype, device: torch.device) -> Tensor:
+    window = torch.hann_window(frames.window, dtype=torch.float64)
+    before = (frames.n_fft - frames.window) // 2
+    return torch.nn.functional.pad(window, (before, frames.n_fft - frames.window - before)).to(device, dtype)
+
+
+@cache
+def mel_filters(scale: MelScale, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Triangles of equal area between frequencies that are equally far apart on Slaney's mel scale: (mels, bins)."""
+    ends = _mel(torch.tensor([scale.low_hz, scale.high_hz], dtype=torch.float64))
+    edges = _hertz(torch.linspace(ends[0].item(), ends[1].item(), scale.mels + 2, dtype=torch.float64))
+    n_fft = scale.frames.n_fft
+    bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * scale.sample_rate / n_fft
+    widths = edges.diff()
+    rising = (bins - edges[:-2, None]) / widths[:-1, None]
+    falling = (edges[2:, None] - bins) / widths[1:, None]
+    triangles = torch.minimum(rising, falling).clamp(min=0) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    return triangles.to(device, dtype)
+
+
+LINEAR_HZ, LOG_FROM_HZ = 200 / 3, 1000.0
+"""Slaney's scale: a mel every 200/3 Hz up to 1,000 Hz, then 27 mels to each factor of 6.4."""
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    above = LOG_FROM_HZ / LINEAR_HZ + 27 * (hertz.clamp(min=LOG_FROM_HZ) / LOG_FROM_HZ).log() / _LOG_STEP
+    return torch.where(hertz < LOG_FROM_HZ, hertz / LINEAR_HZ, above)
+
+
+def _hertz(mel: Tensor) -> Tensor:
+    first = LOG_FROM_HZ / LINEAR_HZ
+    return torch.where(mel < first, mel * LINEAR_HZ, LOG_FROM_HZ * ((mel - first) * (_LOG_STEP / 27)).exp())
+
+
+_LOG_STEP = float(torch.tensor(6.4, dtype=torch.float64).log())
