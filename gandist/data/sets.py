@@ -268,10 +268,7 @@ class MappedSet:
     def _decoded(self) -> list[list[int]]:
         """The damaged samples of the decoded set, as a list in a list; an empty list if the set is not decoded."""
         file, rows = self.path / "damaged.json", self.path / "rows"
-        whole = (
-            all(each.is_file() for each in (file, rows, self.path / "fitted.json"))
-            and rows.stat().st_size == self.n * self.medium.row.n_bytes
-        )
+        whole = file.is_file() and rows.is_file() and rows.stat().st_size == self.n * self.medium.row.n_bytes
         return [json.loads(file.read_text())] if whole else []
 
     @property
