@@ -12,7 +12,7 @@ from torch import Tensor
 from gandist.gan.spectra import Frames, MelScale, log_mel
 from gandist.media.medium import Medium, Preview, Row
 from gandist.media.sound import EXTENSIONS, FULL_SCALE, as_int16, decode, wav_bytes
-from gandist.media.spectrogram import preview_of
+from gandist.media.spectrogram import in_a_row, preview_of
 
 PEAK = 0.95
 """Largest value of a normalised sound."""
@@ -76,6 +76,14 @@ class Audio(Medium):
     def prepared(self) -> str:
         return f"real sounds at {self.sample_rate} Hz, cut to {self.samples} samples"
 
+    @property
+    def nouns(self) -> tuple[str, str]:
+        return "sound", "sounds"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (".png", ".wav")
+
     def decode(self, data: bytes, out: np.ndarray) -> None:
         """A WAV, FLAC, Ogg or MP3: resampled, cut or followed by silence."""
         sound = decode(data, self.sample_rate, self.channels)
@@ -113,6 +121,9 @@ class Audio(Medium):
     def preview(self, rows: np.ndarray, columns: int) -> Preview:
         """A grid of spectrograms, and the first sounds."""
         return preview_of(rows, columns, self.sample_rate)
+
+    def heard(self, rows: np.ndarray) -> bytes | None:
+        return wav_bytes(in_a_row(rows, self.sample_rate), self.sample_rate)
 
     def encode(self, row: np.ndarray) -> bytes:
         return wav_bytes(row, self.sample_rate)

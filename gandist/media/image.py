@@ -65,6 +65,14 @@ class Image(Medium):
     def prepared(self) -> str:
         return f"real images cropped to {self.resolution} px as in training"
 
+    @property
+    def nouns(self) -> tuple[str, str]:
+        return "image", "images"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (".png", ".webp", ".mp4")
+
     def decode(self, data: bytes, out: np.ndarray) -> None:
         """A PNG, JPEG or WebP: turned upright, cropped to the central square, resized; transparency becomes white."""
         decode(data, self.resolution, self.channels, out)

@@ -43,12 +43,16 @@ class Preview(NamedTuple):
     suffix: str
     """File name suffix with its dot: ".png"."""
     sounds: tuple[bytes, ...] = ()
-    """The first of the samples as WAV files, where they can be heard."""
+    """WAV files of samples that can be heard: the first of each line, or of one line all; at most `SOUNDS`."""
 
     @property
     def mime(self) -> str:
         """Its media type, such as "image/png"."""
         return mimetypes.types_map[self.suffix]
+
+
+SOUNDS = 10
+"""Sounds of a preview."""
 
 
 class Medium(Options):
@@ -98,6 +102,17 @@ class Medium(Options):
         """How real samples are prepared, in words, for the protocol of an evaluation."""
 
     @property
+    def nouns(self) -> tuple[str, str]:
+        """What a sample is called, and several."""
+        return "sample", "samples"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Suffixes of the single files, besides archives, that any number of samples can be drawn to: that of
+        `preview`; ".wav" if they can be heard; ".webp" and ".mp4" if they can be the frames of a film."""
+        return (".png",)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The files of a sample that make a row, in the order of `parts`: "target", and in a pair "input". (The only
         file of a sample that is no pair counts as its target.)"""
@@ -137,6 +152,10 @@ class Medium(Options):
     @abstractmethod
     def preview(self, rows: np.ndarray, columns: int) -> Preview:
         """Rows (N, *row.shape) side by side, `columns` per line."""
+
+    def heard(self, rows: np.ndarray) -> bytes | None:
+        """Rows (N, *row.shape) one after the other as one WAV file; None if they cannot be heard."""
+        return None
 
     @abstractmethod
     def encode(self, row: np.ndarray) -> bytes:

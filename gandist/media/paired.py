@@ -57,6 +57,14 @@ class Paired(Medium):
         return self.inner.prepared
 
     @property
+    def nouns(self) -> tuple[str, str]:
+        return self.inner.nouns
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return self.inner.kinds
+
+    @property
     def files(self) -> tuple[str, ...]:
         return ("target", "input")
 
@@ -91,6 +99,10 @@ class Paired(Medium):
         if not self._has_both(rows.ndim, self.inner.row.shape):
             return self.inner.preview(rows, columns)
         return self.inner.preview(rows[:, ::-1].reshape(-1, *self.inner.row.shape), 2 * columns)
+
+    def heard(self, rows: np.ndarray) -> bytes | None:
+        """The targets alone, if they can be heard; rows of `inner` as that gives them."""
+        return self.inner.heard(rows[:, 0] if self._has_both(rows.ndim, self.inner.row.shape) else rows)
 
     def encode(self, row: np.ndarray) -> bytes:
         """The target alone, as a file of `inner`."""

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.fs as pafs
 
 from gandist.conditions.kinds import AUTO
 from gandist.config.run import parse
 from gandist.errors import ConfigError
-from gandist.media.medium import Preview
-from gandist.run import attempt, checkpoint, evaluations
+from gandist.media.medium import SOUNDS, Preview
+from gandist.run import attempt, checkpoint, evaluations, previews
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_run
-from gandist.storage.remote import filesystem
 from gandist.storage.storage import Storage
 from gandist.training.grid import ROWS
 
@@ -44,7 +42,7 @@ class RecordedRun:
     evaluations: list[evaluations.Evaluation]
     """Oldest first; the rows have their values too, the protocol is here alone."""
     samples: dict[int, Preview]
-    """By images seen, thinned out."""
+    """By images seen, thinned out; the earlier ones with fewer of their sounds, or none."""
     n_samples: int
     captions: list[str]
     checkpoints: list[int]
@@ -104,8 +102,8 @@ def _restart(before: dict[str, Any], row: dict[str, Any]) -> str:
     return ""
 
 
-def read(run: str, samples_bytes: int) -> RecordedRun:
-    """Read a run without its weights; its sample grids take at most `samples_bytes` bytes.
+def read(run: str, samples_bytes: int, sounds_bytes: int = 0) -> RecordedRun:
+    """Read a run without its weights; its sample grids take at most `samples_bytes` bytes, their sounds `sounds_bytes`.
 
     Raises:
         ConfigError: there is no run, or it has no metrics yet.
@@ -115,8 +113,8 @@ def read(run: str, samples_bytes: int) -> RecordedRun:
     rows = decode(storage.read_bytes(METRICS_FILE) or b"")
     if not rows:
         raise ConfigError(f"{storage.uri(METRICS_FILE)}: no metrics yet; the first come after train.tick_kimg")
-    there = _previews(storage)
-    seen = sorted(there)
+    there = previews.listed(storage)
+    seen = list(there)
     shown = [seen[i] for i in thinned([there[each].size for each in seen], MOST_GRIDS, samples_bytes)]
     checkpoints = checkpoint.names(storage)
     manifest = f"{checkpoint.FOLDER}/{checkpoints[-1]}/{checkpoint.MANIFEST}" if checkpoints else checkpoint.MANIFEST
@@ -126,10 +124,7 @@ def read(run: str, samples_bytes: int) -> RecordedRun:
         config=parse(written, storage.uri("config.yaml")),
         rows=rows,
         evaluations=evaluations.read(storage),
-        samples={
-            each: Preview(storage.read_bytes(f"samples/{there[each].base_name}") or b"", f".{there[each].extension}")
-            for each in shown
-        },
+        samples=_samples(storage, [(each, there[each].file) for each in shown], sounds_bytes),
         n_samples=len(there),
         captions=(storage.read_bytes("samples/captions.txt") or b"").decode(errors="replace").splitlines(),
         checkpoints=[int(name) for name in checkpoints],
@@ -147,12 +142,18 @@ def _facts(data: bytes | None) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _previews(storage: Storage) -> dict[int, pafs.FileInfo]:
-    """The files of samples by images seen."""
-    fs, path = filesystem(storage.root)
-    infos = fs.get_file_info(pafs.FileSelector(f"{path}/samples", allow_not_found=True))
-    stems = {info.base_name.rpartition(".")[0]: info for info in infos}
-    return {int(stem): info for stem, info in stems.items() if stem.isdigit()}
+def _samples(storage: Storage, shown: Sequence[tuple[int, str]], sounds_bytes: int) -> dict[int, Preview]:
+    """Previews by images seen: the newest with as many of its sounds as fit, the others with equally many of the
+    rest."""
+    if not shown:
+        return {}
+    *earlier, (seen, file) = shown
+    newest = previews.read(storage, file)
+    size = max(1, *map(len, newest.sounds)) if newest.sounds else 1
+    room = sounds_bytes // size
+    newest = newest._replace(sounds=newest.sounds[:room])
+    each = (room - len(newest.sounds)) // max(1, len(earlier))
+    return {seen: previews.read(storage, name, min(each, SOUNDS)) for seen, name in earlier} | {seen: newest}
 
 
 def thinned(sizes_bytes: Sequence[int], most: int, budget_bytes: int) -> list[int]:

@@ -31,7 +31,9 @@ class Grid(NamedTuple):
             return medium.preview(rows, self.columns)
         given, targets = self.beside
         triples = np.stack([given, rows, targets], axis=1).reshape(-1, *rows.shape[1:])
-        return medium.preview(triples, self.columns)
+        sounds = [medium.heard(row[None]) for row in triples[: TRIPLES * 3]]
+        heard = tuple(sound for sound in sounds if sound is not None)
+        return medium.preview(triples, self.columns)._replace(sounds=heard)
 
 
 def grid_of(inputs: Inputs, examples: Examples) -> Grid:

@@ -17,6 +17,7 @@ from gandist.media.medium import Medium, Preview
 from gandist.monitoring.health import Row
 from gandist.monitoring.telemetry import Silent
 from gandist.monitoring.trackers import Trackers
+from gandist.run import previews
 from gandist.run.attempt import Attempt
 from gandist.run.checkpoint import FOLDER, MANIFEST, Writer, names
 from gandist.run.evaluations import Evaluations, Result
@@ -91,7 +92,7 @@ class Outputs:
 
     @torch.no_grad()
     def samples(self, players: Players, grid: Grid, medium: Medium) -> None:
-        """Write `samples/NNNNNNNN.*`: G_ema on the grid's latents and conditions.
+        """Write `samples/NNNNNNNN.*`, with its sounds if it has any: G_ema on the grid's latents and conditions.
 
         After the samples are drawn, the rest runs in the background. The call first waits for the previous grid.
         """
@@ -105,7 +106,7 @@ class Outputs:
     ) -> Preview:
         arrived()
         preview = grid.preview(medium, rows.numpy())
-        self.storage.write_bytes(f"samples/{images_seen:08d}{preview.suffix}", preview.content)
+        previews.write(self.storage, images_seen, preview)
         return preview
 
     def evaluation(self, result: Result) -> bool:

@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 from gandist.cli.text import number
 from gandist.media.medium import Preview
 from gandist.report.document import document, duration
+from gandist.run import previews
 from gandist.storage.storage import Storage
 from gandist.tune.importance import importance
 from gandist.tune.lineage import lineage
 from gandist.tune.parameters import said
 from gandist.tune.plots import by_parameter, curves, front, parallel
 from gandist.tune.trials import FAILED, Findings, TrialRecord
-
-SAMPLES = "samples"
 
 
 class Grid(NamedTuple):
@@ -153,9 +152,8 @@ def _grids(findings: Findings) -> list[Grid]:
     for title, trials in chosen:
         for trial in trials:
             storage = Storage(trial.run)
-            names = [name for name in storage.files(SAMPLES) if name.rpartition(".")[0].isdigit()]
-            content = storage.read_bytes(f"{SAMPLES}/{names[-1]}") if names else None
-            if content is not None:
+            newest = [*previews.listed(storage).values()][-1:]
+            for listed in newest:
                 text = f"trial {trial.name}, {trial.state}, {findings.metric} {_value(trial, findings.metric)}"
-                grids.append(Grid(title, text, _params(trial), Preview(content, Path(names[-1]).suffix)))
+                grids.append(Grid(title, text, _params(trial), previews.read(storage, listed.file)))
     return grids

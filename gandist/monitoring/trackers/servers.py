@@ -9,7 +9,7 @@ from gandist.config.run import RunConfig, leaves
 from gandist.errors import ConfigError
 from gandist.media.medium import Preview
 from gandist.monitoring.health import Row
-from gandist.monitoring.trackers.tracker import image_of, notes, scalars
+from gandist.monitoring.trackers.tracker import image_of, notes, scalars, sound_files
 from gandist.storage.storage import Storage
 
 FINISH_S = 5.0
@@ -52,7 +52,7 @@ class Appending:
 class MLflow(Appending):
     """A run of the experiment `$MLFLOW_EXPERIMENT_NAME` (default `gandist`) on a tracking server.
 
-    The configuration becomes its parameters, verdicts its tags, and grids its artifacts in `samples/`.
+    The configuration becomes its parameters, verdicts its tags, grids and their sounds its artifacts in `samples/`.
     """
 
     def __init__(self, config: RunConfig, storage: Storage, written: int) -> None:
@@ -87,7 +87,11 @@ class MLflow(Appending):
         self._tags |= tags
 
     def preview(self, images_seen: int, preview: Preview) -> None:
-        self._client.log_image(self.id, image_of(preview), f"samples/{images_seen:08d}{preview.suffix}")
+        name = f"samples/{images_seen:08d}"
+        self._client.log_image(self.id, image_of(preview), f"{name}{preview.suffix}")
+        with sound_files(preview.sounds) as files:
+            for file in files:
+                self._client.log_artifact(self.id, str(file), name)
 
     def close(self) -> None:
         self._client.set_terminated(self.id)
@@ -128,7 +132,10 @@ class WandB(Appending):
         import wandb
 
         if self.new(images_seen):
-            self._run.log({"images_seen": images_seen, "samples": wandb.Image(image_of(preview))})
+            logged = {"images_seen": images_seen, "samples": wandb.Image(image_of(preview))}
+            with sound_files(preview.sounds) as files:
+                sounds = {f"samples/{file.stem}": wandb.Audio(str(file)) for file in files}
+                self._run.log(logged | sounds)
 
     def close(self) -> None:
         self._run.finish()

@@ -1,10 +1,12 @@
 """TensorBoard's event files; a run that resumes at an earlier position cuts later events from them."""
 
+import io
 import os
 import socket
 import struct
 import time
 import uuid
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,8 +63,10 @@ class TensorBoard:
 
         width, height = image_of(preview).size
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=preview.content)
-        summary = Summary(value=[Summary.Value(tag="samples", image=image)])
-        self._write(Event(wall_time=time.time(), step=images_seen, summary=summary))
+        values = [Summary.Value(tag="samples", image=image)]
+        for number, sound in enumerate(preview.sounds):
+            values.append(Summary.Value(tag=f"samples/{number}", audio=_audio(sound)))
+        self._write(Event(wall_time=time.time(), step=images_seen, summary=Summary(value=values)))
 
     def roll_back_to(self, images_seen: int) -> None:
         self._records.close()
@@ -70,6 +74,21 @@ class TensorBoard:
 
     def close(self) -> None:
         self._records.close()
+
+
+def _audio(sound: bytes) -> Any:
+    """A WAV file as a summary of a sound."""
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    with wave.open(io.BytesIO(sound)) as file:
+        rate, channels, frames = file.getframerate(), file.getnchannels(), file.getnframes()
+    return Summary.Audio(
+        sample_rate=rate,
+        num_channels=channels,
+        length_frames=frames,
+        encoded_audio_string=sound,
+        content_type="audio/wav",
+    )
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:

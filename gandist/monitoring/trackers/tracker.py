@@ -2,6 +2,10 @@
 
 import io
 import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from PIL import Image
@@ -50,6 +54,16 @@ def image_of(preview: Preview) -> Image.Image:
     if not preview.mime.startswith("image/"):
         raise ValueError(f"samples are {preview.mime} here, and images alone are shown; they lie in the run's samples/")
     return Image.open(io.BytesIO(preview.content))
+
+
+@contextmanager
+def sound_files(sounds: Sequence[bytes]) -> Iterator[list[Path]]:
+    """The sounds as files `0.wav` and so on, for libraries that take no bytes."""
+    with tempfile.TemporaryDirectory(prefix="gandist-") as folder:
+        files = [Path(folder) / f"{number}.wav" for number in range(len(sounds))]
+        for file, sound in zip(files, sounds, strict=True):
+            file.write_bytes(sound)
+        yield files
 
 
 def scalars(row: Row) -> dict[str, float]:

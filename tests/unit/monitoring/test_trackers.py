@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -23,6 +24,7 @@ from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
 from gandist.launch.resumption import prepare, run_root
 from gandist.media.medium import Preview
+from gandist.media.sound import wav_bytes
 from gandist.monitoring import trackers
 from gandist.monitoring.health import Method, Verdict
 from gandist.monitoring.trackers import TRACKERS, Trackers, servers
@@ -71,6 +73,10 @@ def row(images_seen: int, **more: Any) -> dict[str, Any]:
 def png() -> bytes:
     Image.new("RGB", (6, 4)).save(file := io.BytesIO(), "PNG")
     return file.getvalue()
+
+
+def wav() -> bytes:
+    return wav_bytes(np.zeros((400, 2), np.int16), 8000)
 
 
 def config_of(folder: Path, **track: Any) -> RunConfig:
@@ -196,7 +202,7 @@ def test_mlflow(tmp_path: Path, store: str, said: pytest.LogCaptureFixture) -> N
     config = config_of(tmp_path, mlflow=store)
 
     def first(tick: Callable[..., None], to: Trackers) -> None:
-        to.preview(0, lambda: Preview(png(), ".png"))
+        to.preview(0, lambda: Preview(png(), ".png", (wav(), wav())))
         for images_seen in (8, 16, 24):
             tick(images_seen, nan=math.nan)
 
@@ -222,7 +228,11 @@ def test_mlflow(tmp_path: Path, store: str, said: pytest.LogCaptureFixture) -> N
     assert set(run.data.params) == {path for path, _ in leaves(config.resolved())}
     assert run.data.tags["health"] == "healthy"
     assert run.data.tags["rollback"] == "from 32"
-    assert [file.path for file in client.list_artifacts(run.info.run_id, "samples")] == ["samples/00000000.png"]
+    in_samples = sorted(file.path for file in client.list_artifacts(run.info.run_id, "samples"))
+    assert in_samples == ["samples/00000000", "samples/00000000.png"]
+    sounds = sorted(file.path for file in client.list_artifacts(run.info.run_id, in_samples[0]))
+    assert sounds == ["samples/00000000/0.wav", "samples/00000000/1.wav"]
+    assert Path(client.download_artifacts(run.info.run_id, sounds[1], str(tmp_path))).read_bytes() == wav()
     assert not said.records
 
 
@@ -268,7 +278,7 @@ def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.Log
     config = config_of(tmp_path, wandb="team/garments")
 
     def first(tick: Callable[..., None], to: Trackers) -> None:
-        to.preview(0, lambda: Preview(png(), ".png"))
+        to.preview(0, lambda: Preview(png(), ".png", (wav(),)))
         tick(8)
         tick(16, reason="too few", verdict="collapsing")
 
@@ -288,7 +298,10 @@ def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.Log
     assert [json.loads(each["images_seen"]) for each in logged] == [0, 8, 16, 24]
     assert [json.loads(each["loss/D"]) for each in logged[1:]] == [0.8, 1.6, 2.4]
     assert json.loads(logged[2]["health"]) == "collapsing: too few"
-    assert any("samples" in key for key in logged[0])
+    assert {key.partition("/")[0] for key in logged[0]} >= {"samples"}
+    media = sorted((tmp_path / "run/wandb").glob("offline-run-*/files/media/*/*"))
+    (sound,) = (tmp_path / "run/wandb").glob("offline-run-*/files/media/audio/**/*.wav")
+    assert sound.read_bytes() == wav(), media
     assert not said.records
 
 
