@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from gandist.config.fields import choice
-from gandist.config.sample import condition_of, medium_of, shapes
+from gandist.config.sample import check_axes, condition_of, medium_of, mel_of_loss, shapes
 from gandist.config.schedule import peak
 from gandist.config.sections import Tree
 from gandist.errors import ConfigError
@@ -165,6 +165,9 @@ def _game(config: Tree, pair: Pair) -> None:
     for name in game.penalties if game.objective != ELBO else ():
         penalty = PENALTIES[name]
         path = f"game.penalties.{name}"
+        check_axes(path, penalty.axes, config, PENALTIES)
+        if penalty.mel:
+            mel_of_loss(config)
         net = G if penalty.of == "G" else D
         if penalty.method and not hasattr(net, penalty.method) and penalty.method not in offers_terms(net):
             raise ConfigError(

@@ -28,6 +28,7 @@ from gandist.gan.penalties import (
 )
 from gandist.gan.players import Players
 from gandist.gan.scores import Scores, as_scores, over, split
+from gandist.gan.spectra import MelScale
 
 
 class Reals(NamedTuple):
@@ -65,6 +66,8 @@ class Rules(NamedTuple):
     """Distance of two batches of samples to a trained network (`Update.seen_alike`)."""
     adaptive: bool = False
     """Whether the objective's factor in G's loss balances gradients (`gandist.gan.adaptive`)."""
+    mel: MelScale | None = None
+    """The mel spectrogram of the penalty `mel` (`Update.mel`)."""
 
     def penalties_of(self, player: str) -> dict[str, Penalty]:
         """The penalties of a player, G or D."""
@@ -192,7 +195,8 @@ class GeneratorLoss(nn.Module):
         # The objective and the penalties that are due
         loss = own = over(rules.objective.generator, real, fake)
         scores, activations = {"real": real, "fake": fake}, {"real": of_real, "fake": features}
-        update = Update(self.G, samples, scores, {}, self.memory, rules.objective, activations, rules.seen_alike, of_G)
+        game = (self.memory, rules.objective, activations, rules.seen_alike)
+        update = Update(self.G, samples, scores, {}, *game, terms=of_G, mel=rules.mel)
         terms = {name: self.penalties[name].value(update) for name in weights}
         shown = [own]
         if rules.adaptive:
