@@ -73,7 +73,7 @@ def place(samples: SampleSet, resident: str, device: torch.device) -> tuple[Samp
     kind, why = "streamed", "they do not fit half of data.cache_gib"
     if isinstance(samples, MappedSet):
         kind, why = "mapped", "they fit half of data.cache_gib"
-    n, row = samples.n, samples.medium.row
+    n, row, fitted = samples.n, samples.medium.row, samples.fitted
     n_bytes = n * row.n_bytes
     if isinstance(samples, ResidentSet):
         kind, why = "resident", "they are there already"
@@ -89,5 +89,5 @@ def place(samples: SampleSet, resident: str, device: torch.device) -> tuple[Samp
         else:
             why += f", and take {n_bytes / free:.0%} {room}"
     shape = "x".join(map(str, row.shape))
-    made = "".join(f"; {count:,} of {n:,} samples are {how}" for how, count in samples.fitted.items())
+    made = "".join(f"; {count:,} of {n:,} samples are {how}" for how, count in sorted(fitted.items()))
     return samples, f"data={kind} n={n} shape={shape} bytes={n_bytes}: {why}{made}"
