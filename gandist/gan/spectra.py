@@ -100,15 +100,27 @@ def window_of(frames: Frames, dtype: torch.dtype, device: torch.device) -> Tenso
 @torch.inference_mode(False)
 def mel_filters(scale: MelScale, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Triangles of equal area between frequencies that are equally far apart on Slaney's mel scale: (mels, bins)."""
+    return _triangles(scale).to(device, dtype)
+
+
+def mel_edges(scale: MelScale) -> Tensor:
+    """Frequencies (mels + 2,) in Hz: filter k begins at number k, peaks at k + 1 and ends at k + 2."""
     ends = _mel(torch.tensor([scale.low_hz, scale.high_hz], dtype=torch.float64))
-    edges = _hertz(torch.linspace(ends[0].item(), ends[1].item(), scale.mels + 2, dtype=torch.float64))
-    n_fft = scale.frames.n_fft
-    bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * scale.sample_rate / n_fft
+    return _hertz(torch.linspace(ends[0].item(), ends[1].item(), scale.mels + 2, dtype=torch.float64))
+
+
+def empty_filters(scale: MelScale) -> list[int]:
+    """The filters that are 0 throughout, for no frequency of the transform lies within."""
+    return (_triangles(scale).sum(1) == 0).nonzero()[:, 0].tolist()
+
+
+def _triangles(scale: MelScale) -> Tensor:
+    edges, frames = mel_edges(scale), scale.frames
+    bins = torch.arange(frames.bins, dtype=torch.float64) * scale.sample_rate / frames.n_fft
     widths = edges.diff()
     rising = (bins - edges[:-2, None]) / widths[:-1, None]
     falling = (edges[2:, None] - bins) / widths[1:, None]
-    triangles = torch.minimum(rising, falling).clamp(min=0) * (2 / (edges[2:] - edges[:-2]))[:, None]
-    return triangles.to(device, dtype)
+    return torch.minimum(rising, falling).clamp(min=0) * (2 / (edges[2:] - edges[:-2]))[:, None]
 
 
 LINEAR_HZ, LOG_FROM_HZ = 200 / 3, 1000.0
