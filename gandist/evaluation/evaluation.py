@@ -19,7 +19,8 @@ from gandist.distributed.randomness import philox
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError
 from gandist.evaluation.codes import code_use
-from gandist.evaluation.extractors import Extractor
+from gandist.evaluation.extractor import Extractor
+from gandist.evaluation.extractors import kind_of
 from gandist.evaluation.features import RealFeatures, Seen, look_together, moments_of, real_features
 from gandist.evaluation.kernel import kernel_distance
 from gandist.evaluation.neighbours import (
@@ -62,6 +63,8 @@ class Yardstick:
     """The training samples of the generator; None if they cannot be read."""
     prepared: str
     """The preparation of the real samples, in words (`Medium.prepared`)."""
+    nouns: tuple[str, str]
+    """What a sample is called, and several (`Medium.nouns`)."""
     restoration: Restoration | None = None
     """Compares outputs with their targets, if G is given samples."""
     best_by: str | None = None
@@ -139,11 +142,11 @@ class Yardstick:
             "n_fake": n,
             "resize": f"{self.prepared}, then {self.extractor.resize}",
             "floor": self.floor,
-            "floor_is": f"{self.extractor.distance} of one half of the real images to the other",
+            "floor_is": f"{self.extractor.distance} of one half of the real {self.nouns[1]} to the other",
             "real_fingerprint": self.real.fingerprint,
             "manifold": {"n": self._compared(n), "k_precision_recall": K_MANIFOLD, "k_density_coverage": K_DENSITY},
-            "memorisation_is": "nearest training image of generated ones, over that of "
-            + ("held out images" if self.held_out else "training images to one another")
+            "memorisation_is": f"nearest training {self.nouns[0]} of generated ones, over that of "
+            + (f"held out {self.nouns[1]}" if self.held_out else f"training {self.nouns[1]} to one another")
             + " (medians)",
             "ppl": {"n": n_paths, "epsilon": EPSILON, "distance": "squared Euclidean, of features"},
             "seed": seed,
@@ -173,7 +176,8 @@ class Yardstick:
     def _compare(self, fake: Seen, labels: np.ndarray | None, memorises: bool = True) -> dict[str, float]:
         """All measures computed from the features; memorisation only if G could show it."""
         measures = self._distances(fake, labels)
-        measures["is"] = fake.predictions.inception_score
+        if self.extractor.classes:
+            measures["is"] = fake.predictions.inception_score
         m = self._compared(len(fake.h))
         real = self.real.seen.h[:m]
         if m not in self._of_real:
@@ -229,18 +233,23 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
     Raises:
         DataError: the samples cannot be read, do not fit the run, or are too few.
     """
+    if extractor.net is not None:
+        ranks.broadcast(extractor.net)
     path, key = (data, "--data") if data else (config.eval.data, "eval.data:")
+    medium = medium_of(config)
     with dataset.told_as(key) if path else nullcontext():
         measured = dataset.with_images_at(config, path or config.data.path)
         real = real_features(measured, extractor, ranks)
         if len(real.labels) < N_MIN:
-            raise DataError(f"data.path: {path or config.data.path}: {len(real.labels)} images; measures need {N_MIN}")
-    prepared = medium_of(config).prepared
+            raise DataError(
+                f"data.path: {path or config.data.path}: {len(real.labels)} {medium.nouns[1]}; measures need {N_MIN}"
+            )
+    told = medium.prepared, medium.nouns
     if isinstance(condition_of(config), OfSample):
         examples = open_examples(measured, ranks.device)
         features = open_features(perceptual_of(extractor.name), ranks.device)
         restoration = Restoration(examples, real, extractor, features, ranks)
-        return Yardstick(extractor, ranks, real, None, prepared, restoration, config.eval.best)
+        return Yardstick(extractor, ranks, real, None, *told, restoration, config.eval.best)
     training: RealFeatures | None = real
     if path is not None:
         try:
@@ -248,16 +257,16 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         except DataError as error:
             log.warning("memorisation is not measured: %s", error)
             training = None
-    return Yardstick(extractor, ranks, real, training, prepared, best_by=config.eval.best)
+    return Yardstick(extractor, ranks, real, training, *told, best_by=config.eval.best)
 
 
-def names_of_measures(config: RunConfig, extractor: Extractor) -> list[str]:
-    """Names of the measures of a run that may select its best checkpoint."""
-    names = [extractor.distance, "kid", "is", "precision", "recall", "density", "coverage"]
-    condition = condition_of(config)
+def names_of_measures(config: RunConfig, extractor: str) -> list[str]:
+    """Names of the measures of a run, with the extractor of this name, that may select its best checkpoint."""
+    kind, condition = kind_of(extractor, medium_of(config)), condition_of(config)
+    names = [kind.distance, "kid", *(["is"] if kind.has_classes else ()), "precision", "recall", "density", "coverage"]
     if not isinstance(condition, OfSample):
         return [*names, "memorisation", "ppl"]
-    return [*names, *restored_by(extractor.name, condition)]
+    return [*names, *restored_by(extractor, condition)]
 
 
 def restored_by(extractor: str, condition: OfSample) -> list[str]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gandist.conditions.sample import OfSample
 from gandist.distributed.ranks import Ranks
-from gandist.evaluation.extractors import Extractor
+from gandist.evaluation.extractor import Extractor
 from gandist.evaluation.features import RealFeatures, Seen, look_together
 from gandist.evaluation.fidelity import Sums, l1_within, psnr, ssim, ssim_within
 from gandist.evaluation.statistics import Moments, distance_of

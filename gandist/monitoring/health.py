@@ -17,6 +17,8 @@ Row = Mapping[str, Any]
 
 WORST, WORST_CLASS = "signal/diversity_worst", "worst_class"
 """Keys of the smallest diversity within a class, and of that class."""
+FRECHET = ("fid", "fd-", "fad-")
+"""Starts of the names of Fréchet distances."""
 WORST_DISTANCE = "fd_worst_class"
 """Measure of an evaluation: the largest Fréchet distance within a class."""
 SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diversity_within", WORST)
@@ -116,7 +118,8 @@ def _diverged(rows: Sequence[Row], method: Method) -> str:
 def _grown(rows: Sequence[Row], times: float, share: float = 0.0, worst_class: bool = False) -> str:
     """A message if a Fréchet distance, or that of the worst class, is `times` its best: in the last two evaluations and
     in all evaluations of the last `share` of the run."""
-    name = next((key for row in reversed(rows) for key in row if key.startswith(("quality/fid", "quality/fd-"))), "")
+    distances = tuple(f"quality/{start}" for start in FRECHET)
+    name = next((key for row in reversed(rows) for key in row if key.startswith(distances)), "")
     key, said = (f"quality/{WORST_DISTANCE}", f"{name} of the worst class") if worst_class else (name, name)
     measured = [row for row in rows if name in row and key in row]
     since = (1 - share) * rows[-1]["images_seen"]

@@ -53,7 +53,8 @@ the verdict on its run's health; `crashed` by an error."""
 RESTORED = ("psnr", "ssim", "pd-effnet-lite0", "pd-classifier", "l1", "l1_hole", "ssim_hole", "variety")
 """Measures of outputs beside their targets, of a run whose G is given samples."""
 MEASURES = (
-    *("fid", "fd-effnet-lite0", "fd-classifier", "kid", "kid_se", "is"),
+    *("fid", "fd-effnet-lite0", "fd-classifier", "fad-classifier", "fad-bands", "fad-torchscript"),
+    *("kid", "kid_se", "is"),
     *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class"),
     *RESTORED,
 )
