@@ -1,4 +1,4 @@
-"""Real images shipped with the package, packed into the cache at first use."""
+"""Real images shipped with the package and tones made by code, packed into the cache at first use."""
 
 import hashlib
 import logging
@@ -17,6 +17,7 @@ from gandist.data.index import FORMAT_VERSION, SHARDS_FILE
 from gandist.data.packing import pack
 from gandist.data.room import room_for
 from gandist.data.sources import open_source
+from gandist.data.tones import VERSION, make_tones
 from gandist.distributed.randomness import philox
 from gandist.errors import DataError
 
@@ -75,8 +76,11 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
     "fashion-9k": partial(_fashion, n=TRAINING),
     "fashion-1k": partial(_fashion, skip=TRAINING),
     "stacked-fashion": _stacked,
+    "tones": lambda source, dest: make_tones(dest),
 }
-"""The function that packs each set from the embedded files into a new folder."""
+"""The function that packs each set into a new folder, from the embedded files or from nothing."""
+MADE = {"tones": f"tones-{VERSION}"}
+"""Versions of the sets that need no files."""
 
 
 def builtin(name: str, cache_dir: Path) -> str:
@@ -88,19 +92,21 @@ def builtin(name: str, cache_dir: Path) -> str:
         `stacked-fashion`, 30,000 RGB images, each with three of those garments as its channels: 10^3 = 1,000 modes of
             30 images each, label = 100 r + 10 g + b. It measures mode coverage as StackedMNIST does (Metz et al.
             2017, arXiv:1611.02163).
+        `tones`, 2,400 sounds of 4,096 samples at 8,000 Hz: 200 of each of the 12 semitones from A3 (220 Hz) up.
 
     Args:
         name: the set's name, with or without the prefix `builtin:`.
 
     Raises:
         DataError: the set does not exist (the message lists the sets), or its files are damaged.
+        GandistError: the set is of sounds, and the library for them is not installed.
     """
     name = name.removeprefix("builtin:")
     if name not in SETS:
         raise DataError(f"data.path: no embedded set {name!r}; there are: {', '.join(SETS)}")
     source = DATA / "fashion-10k"
-    sums = (source / "SHA256SUMS").read_text()
-    version = hashlib.sha256(f"{FORMAT_VERSION}\n{sums}".encode()).hexdigest()[:12]
+    sums = "" if name in MADE else (source / "SHA256SUMS").read_text()
+    version = hashlib.sha256(f"{FORMAT_VERSION}\n{MADE.get(name, sums)}".encode()).hexdigest()[:12]
     folder = cache_dir / "builtin" / f"{name}-{version}"
     if (folder / SHARDS_FILE).exists():
         return str(folder)

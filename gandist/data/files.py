@@ -140,4 +140,5 @@ def write_shards(
     with making(folder) as made:
         for name, size in plan:
             write_shard(made.work / name, islice(keyed, size))
-        return made.finish([made.work / name for name, _ in plan], class_names=class_names, embed=embed)
+        written = [made.work / name for name, _ in plan]
+        return made.finish(written, class_names=class_names, extensions=(extension,), embed=embed)

@@ -28,6 +28,7 @@ from gandist.data.index import (
     write_index,
 )
 from gandist.errors import DataError
+from gandist.media.decode import EXTENSIONS
 from gandist.storage.remote import is_remote
 
 WORK = ".packing"
@@ -56,11 +57,14 @@ class Making:
         *,
         class_names: Sequence[str] = (),
         workers: int | None = None,
+        extensions: Sequence[str] = EXTENSIONS,
         embed: Callable[[Index], Index] = lambda index: index,
     ) -> Index:
-        """Index the shards in this order and move them to DEST, the index last. `embed` adds captions' vectors."""
+        """Index the shards in this order and move them to DEST, the index last. `embed` adds captions' vectors.
+        `extensions` are those of the sample files (`Medium.extensions`)."""
         urls = [str(path) for path in written]
-        index = embed(index_shards(urls, ShardCache(Path(), 0), str(self.work), class_names, workers))
+        nowhere = ShardCache(Path(), 0)  # local files bypass a cache
+        index = embed(index_shards(urls, nowhere, str(self.work), class_names, workers, extensions=extensions))
         names = sorted({path.name for path in (*self.replaced, *written)})
         (self.work / MOVING).write_text(json.dumps(names))
         self.unfinished = True

@@ -14,9 +14,13 @@ import pytest
 from PIL import Image
 
 from gandist.data import builtin as module
+from gandist.data import tones
 from gandist.data.builtin import DATA, builtin
 from gandist.data.index import Index, read_index
+from gandist.data.sets import open_samples
 from gandist.errors import DataError
+from gandist.media.audio import Audio
+from gandist.media.sound import FULL_SCALE
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
@@ -154,3 +158,31 @@ def test_training_and_held_out_images_are_the_whole_set(cache: Path) -> None:
         counts = np.bincount(index.labels)
         assert len(counts) == 10
         assert np.abs(counts - index.n / 10).max() <= index.n / 50
+
+
+def test_tones_are_semitones(cache: Path) -> None:
+    """Every sound's strongest harmonic near its class's pitch is within 10 cents of it, and none is cut or silent."""
+    index = read_index(builtin("builtin:tones", cache))
+    assert (index.n, index.classes, index.class_names[0], index.class_names[11]) == (2400, 12, "A3", "G#4")
+    assert np.bincount(index.labels).tolist() == [200] * 12
+    medium = Audio(sample_rate=tones.SAMPLE_RATE, samples=tones.SAMPLES)
+    rows, labels = open_samples(index, medium, cache_dir=cache).gather(np.arange(index.n))
+    peaks = np.abs(rows[..., 0].astype(int)).max(1) / FULL_SCALE
+    assert 20 * np.log10(peaks.min()) == pytest.approx(-12, abs=0.1)
+    assert 20 * np.log10(peaks.max()) == pytest.approx(-1, abs=0.1)
+    assert np.abs(rows[:, [-1], 0]).max() == 0
+    spectra = np.abs(np.fft.rfft(rows[..., 0] * np.hanning(tones.SAMPLES), 32768))
+    found = spectra.argmax(1) * tones.SAMPLE_RATE / 32768
+    cents = 1200 * np.log2(found / np.array(list(map(tones.frequency, labels.tolist()))))
+    assert np.abs(cents).max() < 11, "10, and what the grid of 0.24 Hz adds"
+    assert cents.std() > 5, "they are not all in tune"
+    halves = np.abs(rows[..., 0].astype(float)).reshape(index.n, 2, -1).mean(2)
+    assert (halves[:, 0] > halves[:, 1]).mean() > 0.99, "they decay"
+
+
+def test_tones_are_the_same_for_good(tmp_path: Path, cache: Path) -> None:
+    first, again = (read_index(builtin("tones", folder)) for folder in (cache, tmp_path))
+    assert first.fingerprint == again.fingerprint
+    sounds = np.stack([tones.tones(label, 2) for label in range(12)])
+    digest = hashlib.sha256(np.round(sounds / 8).astype("<i2").tobytes()).hexdigest()
+    assert digest == "889044c55ce7f99476afab5586c647313606b87cde46d110700a0cb46267d923"

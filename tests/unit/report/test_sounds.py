@@ -22,7 +22,7 @@ from gandist.report.page import page
 from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
-from tests.helpers.sounds import RATE, SAMPLES, beeping, sound_set
+from tests.helpers.beeping import RATE, SAMPLES, beeping, sound_set
 from tests.unit.report.test_report import browser as browser
 from tests.unit.report.test_report import check, open_page, shown
 
