@@ -21,12 +21,16 @@ from gandist.gan.networks import NETWORKS, Pair, Shape
 from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.networks.tape import is_piecewise_linear
 from gandist.gan.networks.vae import ElboLoss
-from gandist.gan.penalties import Way, images_and_terms, judge
+from gandist.gan.penalties import Way, images_and_terms, judge, uniforms_of
 from gandist.gan.scores import as_scores, of_sample
 
 BATCH = 8
 CLASSES = 4
 TEXT_DIM = 7
+SOUND = 1, 1024
+"""Channels and samples of the sounds that pairs for `audio` are built for."""
+MEL = 10, 4
+"""Bands and frames of their mel spectrograms."""
 
 
 class Case(NamedTuple):
@@ -49,35 +53,49 @@ class Case(NamedTuple):
         return nets[0].to(dtype), nets[1].to(dtype)
 
     def inputs(self, dtype: torch.dtype = torch.float32, n: int = BATCH) -> tuple[Tensor, Tensor | None, Tensor]:
-        """z (n, latents), conditions y, and images x (n, C, H, W) in [-1, 1]."""
+        """z (n, latents), conditions y, and samples x in [-1, 1], such as images (n, C, H, W)."""
         generator = torch.Generator().manual_seed(1)
         z = torch.randn(n, self.pair.latents(self.shape), generator=generator).to(dtype)
-        x = torch.rand(n, self.shape.channels, *[self.shape.resolution] * 2, generator=generator).to(dtype) * 2 - 1
+        x = torch.rand(n, *self.sample, generator=generator).to(dtype) * 2 - 1
         if self.shape.classes:
             return z, torch.arange(n) % self.shape.classes, x
         if self.shape.text_dim:
             captions = torch.randn(n, self.shape.text_dim, generator=generator)
             return z, nn.functional.normalize(captions, dim=1).to(dtype), x
         if self.shape.y:
-            return z, self._degraded(n, self.shape.y[1], generator).to(dtype), x
+            return z, self._given(n, self.shape.y[1:], generator).to(dtype), x
         return z, None, x
 
-    def _degraded(self, n: int, side: int, generator: torch.Generator) -> Tensor:
-        """Images (n, Cy, side, side); if they are masked, a third of the pixels are holes, in which they are 0."""
-        y = torch.rand(n, self.shape.y[0], side, side, generator=generator) * 2 - 1
+    def numbers(self, D: nn.Module, x: Tensor) -> Tensor | None:
+        """The numbers in [0, 1) that a random D takes for x, (N, uniforms); None for another D."""
+        generator, count = torch.Generator().manual_seed(5), uniforms_of(D)
+        return torch.rand(len(x), count, generator=generator).to(x.dtype) if count else None
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """Shape of a sample without N."""
+        return self.shape.sample or (self.shape.channels, *[self.shape.resolution] * 2)
+
+    def _given(self, n: int, sides: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Samples (n, Cy, *sides); if they are masked, a third of the pixels are holes, in which they are 0."""
+        y = torch.rand(n, self.shape.y[0], *sides, generator=generator) * 2 - 1
         if self.shape.masked:
             y[:, -1] = (y[:, -1] > 1 / 3).float()
             y[:, :-1] *= 1 - y[:, -1:]
         return y
 
     def larger(self, times: int) -> tuple[Tensor, Tensor]:
-        """z and conditions y for two images, `times` multiples of the pair wide and `times` + 1 high."""
-        y = self._degraded(2, (times + 1) * self.pair.multiple(self.shape), torch.Generator().manual_seed(4))
-        return self.inputs(n=2)[0], y[..., : times * self.pair.multiple(self.shape)]
+        """z and conditions y for two samples, `times` multiples of the pair wide, and images `times` + 1 high."""
+        unit = self.pair.multiple(self.shape)
+        sides = [(times + 1) * unit] * (len(self.shape.y) - 2) + [times * unit]
+        return self.inputs(n=2)[0], self._given(2, sides, torch.Generator().manual_seed(4))
 
     def results(self, D: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
-        """The output of D on images: all scores of each (N, any), or an encoder's moments side by side (N, 2 z_dim)."""
-        return torch.cat([each.reshape(len(x), -1) for each in as_scores(D(x, y))], dim=1)
+        """The output of D on samples: all scores of each (N, any), or an encoder's moments side by side (N, 2 z_dim).
+        A random D is given its numbers."""
+        u = self.numbers(D, x)
+        found = as_scores(D(x, y) if u is None else D(x, y, u))
+        return torch.cat([each.reshape(len(x), -1) for each in found], dim=1)
 
     def has_slopes(self) -> bool:
         """Whether penalties may use |grad_x D|^2 by forward mode: not for encoders, nor for a D with BatchNorm."""
@@ -96,6 +114,8 @@ def cases(pair: Pair, shape: Shape | None = None) -> Iterator[Case]:
     resolution = pair.resolutions[0]
     stage_1 = resolution // 2 if pair.second_stage else 0
     small = Shape(resolution, channels=3, z_dim=6, width=8, norm=pair.norms_G[0], stage_1_resolution=stage_1)
+    if pair.medium == "audio":
+        small = small._replace(sample=SOUND, width=4)
     for condition in pair.conditions:
         for conditioned in _conditioned(pair, small, condition):
             yield Case(pair, conditioned, pair.norms_D[0])
@@ -106,7 +126,12 @@ def cases(pair: Pair, shape: Shape | None = None) -> Iterator[Case]:
 
 
 def _conditioned(pair: Pair, small: Shape, condition: str) -> Iterator[Shape]:
-    """The small shape with the condition: of images the largest and the smallest, and one with a hole and no noise."""
+    """The small shape with the condition: of images the largest and the smallest, and one with a hole and no noise; of
+    sounds with and without noise."""
+    if condition == "sample" and pair.medium == "audio":
+        yield small._replace(y=MEL)
+        yield small._replace(y=MEL, z_dim=0)
+        return
     if condition == "sample":
         for times in sorted({pair.scales[0], pair.scales[-1]}, reverse=True):
             yield small._replace(y=(small.channels, *[small.resolution // times] * 2))
@@ -158,14 +183,14 @@ def check_images_are_independent(case: Case) -> None:
 
 
 def check_heeds_condition(case: Case) -> None:
-    """Different conditions give different results for the same z and the same image."""
+    """Different conditions give different results for the same z, and for the same image if D sees y."""
     if not (case.shape.condition_dim or case.shape.y):
         return
     G, D = (net.eval() for net in case.build())
     z, y, x = case.inputs(n=3)
     for name, results in (
         ("G", G(z[:1].expand(3, -1), y).flatten(1)),
-        ("D", case.results(D, x[:1].expand(3, -1, -1, -1), y)),
+        *((("D", case.results(D, x[:1].expand_as(x), y)),) if getattr(D, "sees_y", True) else ()),
     ):
         apart = float(torch.pdist(results.detach()).min()) / float(results.detach().norm(dim=1).mean())
         assert apart > 1e-3, f"{name} does not heed its condition: results lie {apart:.1e} of their size apart"
@@ -183,8 +208,9 @@ def check_slopes(case: Case) -> None:
         _, D = case.build(dtype)
         D.to(memory_format=memory_format)  # type: ignore[call-overload]
         _, y, x = case.inputs(dtype, n=4)
-        x = x.to(memory_format=memory_format)
-        scores, slopes = judge(D, x, y, "double")
+        x = x.to(memory_format=memory_format) if x.dim() == 4 else x
+        u = case.numbers(D, x)
+        scores, slopes = judge(D, x, y, "double", u)
         assert float(slopes.detach().sum()) > 0, "D is flat"
         of_double = _gradient(D, slopes.sum())
         tolerance = 1e-6 if dtype is torch.float32 else 1e-9
@@ -192,7 +218,7 @@ def check_slopes(case: Case) -> None:
         tolerance *= 1 if all(each.dim() == 1 for each in scores) else 4
         ways: tuple[Way, ...] = ("jvp", "linear") if is_piecewise_linear(D) else ("jvp",)
         for way in ways:
-            found, found_slopes = judge(D, x, y, way)
+            found, found_slopes = judge(D, x, y, way, u)
             told = f"in {dtype}, {memory_format}, {way} and double backward disagree"
             for ours, theirs, atol in ((of_sample(found), of_sample(scores), tolerance), (found_slopes, slopes, 0)):
                 torch.testing.assert_close(
@@ -204,7 +230,7 @@ def check_slopes(case: Case) -> None:
                 )
             apart = float((_gradient(D, found_slopes.sum()) - of_double).norm() / of_double.norm())
             assert apart < tolerance, f"{told}: their gradients are {apart:.1e} apart"
-    finite, along = _difference(D, x, y, of_double)
+    finite, along = _difference(D, x, (y,) if u is None else (y, u), of_double)
     assert abs(finite - along) < 1e-5 * abs(along), f"the gradient of |grad_x D|^2 is {along}, by differences {finite}"
 
 
@@ -214,7 +240,7 @@ def _gradient(net: nn.Module, value: Tensor) -> Tensor:
     return torch.cat([g.flatten() for g in found])
 
 
-def _difference(D: nn.Module, x: Tensor, y: Tensor | None, gradient: Tensor) -> tuple[float, float]:
+def _difference(D: nn.Module, x: Tensor, given: tuple[Tensor | None, ...], gradient: Tensor) -> tuple[float, float]:
     """The derivative of |grad_x D|^2 along a random direction of the weights: by central differences, by `gradient`."""
     generator, step, values = torch.Generator().manual_seed(2), 1e-8, []
     direction = {
@@ -224,7 +250,7 @@ def _difference(D: nn.Module, x: Tensor, y: Tensor | None, gradient: Tensor) -> 
     for side in (step, -step):
         moved = {name: (p + side * direction[name]).detach() for name, p in D.named_parameters()}
         leaf = x.detach().requires_grad_()
-        (g,) = torch.autograd.grad(of_sample(as_scores(functional_call(D, moved, (leaf, y)))).sum(), leaf)
+        (g,) = torch.autograd.grad(of_sample(as_scores(functional_call(D, moved, (leaf, *given)))).sum(), leaf)
         values.append(float(g.square().sum()))
     along = float(gradient @ torch.cat([v.flatten() for v in direction.values()]))
     return (values[0] - values[1]) / (2 * step), along
@@ -287,9 +313,10 @@ def check_autocast(case: Case) -> None:
         for weight, p in net.named_parameters():
             assert p.grad is None or bool(p.grad.isfinite().all()), f"{name}.{weight}: a gradient that is not finite"
     if case.has_slopes():
+        u = case.numbers(exact[1], x)
         with torch.autocast("cpu", torch.bfloat16):
-            slopes = judge(case.build()[1], x, y, "jvp")[1]
-        full = judge(case.build()[1], x, y, "jvp")[1]
+            slopes = judge(case.build()[1], x, y, "jvp", u)[1]
+        full = judge(case.build()[1], x, y, "jvp", u)[1]
         apart = float(((slopes.float() - full).norm() / full.norm()).detach())
         assert apart < 0.05, f"|grad_x D|^2 under autocast is {apart:.1%} off"
 
@@ -330,10 +357,10 @@ def check_export(case: Case) -> None:
 
 
 def check_other_sizes(case: Case) -> None:
-    """Conditioned on images, G makes images of two other sizes, each `factor` times as large as y."""
+    """Conditioned on samples, G makes samples of two other sizes, each `factor` times as large as y."""
     if not case.shape.y:
         return
-    G, factor = case.build()[0].eval(), case.shape.resolution // case.shape.y[1]
+    G, factor = case.build()[0].eval(), case.sample[-1] // case.shape.y[-1]
     for times in (3, 5):
         unit = case.pair.multiple(case.shape)
         z, y = case.larger(-(-16 * times // (3 * unit)))

@@ -1,24 +1,26 @@
 """Degraded images: y is what a bad camera, a thumbnail or a small file would leave of x."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from gandist.conditions.floors import upscaled
+from gandist.conditions.making import Making
 from gandist.conditions.operation import WHITE, to_whole, under
 from gandist.conditions.operations import Named, noise_of, run_in_turn, run_shuffled
 from gandist.conditions.resampling import resized
 from gandist.errors import ConfigError
 from gandist.gan.penalties import Noise
-from gandist.options import Options
 
 ORDER, FINISH = "order", "finish"
 
 
-class Degradation(Options):
+class Degradation(Making):
     """y is x after a chain of random operations, made smaller, after further operations."""
+
+    axes: ClassVar[int] = 3
 
     scale: Literal[1, 2, 4, 8] = 1
     """How many times smaller than x y is, along each axis."""

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from gandist.conditions.degraded import Degradation
+from gandist.conditions.making import Making
 from gandist.conditions.masked import Masks
+from gandist.conditions.mel import Mel
 from gandist.gan.penalties import Noise
-from gandist.options import Options
 
 AUTO, MASKED, PAIRED = "auto", "masked", "paired"
 
 
-class Itself(Options):
+class Itself(Making):
     """y is x: what an autoencoder gets."""
 
     def noise(self) -> Mapping[str, Noise]:
@@ -38,9 +39,10 @@ class OtherPicture(Itself):
         return {"input": y}
 
 
-MAKERS: dict[str, type[Options]] = {
+MAKERS: dict[str, type[Making]] = {
     "degraded": Degradation,
     MASKED: Masks,
     PAIRED: OtherPicture,
     "itself": Itself,
+    "mel": Mel,
 }

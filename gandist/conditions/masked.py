@@ -1,7 +1,7 @@
 """Images with a hole: y is x without some of its pixels, and where they are missing."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from gandist.conditions.floors import diffused, mean_colour
 from gandist.conditions.holes import HOLES, Box, Hole, Strokes
+from gandist.conditions.making import Making
 from gandist.conditions.named import as_mapping, from_mapping, name_of
 from gandist.conditions.operation import picked
 from gandist.errors import ConfigError
 from gandist.gan.penalties import Noise
-from gandist.options import Options
 
 NamedHole = Annotated[
     Hole,
@@ -25,8 +25,10 @@ NamedHole = Annotated[
 KIND = "kind"
 
 
-class Masks(Options):
+class Masks(Making):
     """y is x with a hole of a random kind, and the mask."""
+
+    axes: ClassVar[int] = 3
 
     kinds: tuple[NamedHole, ...] = Field((Strokes(), Box()), min_length=1)
     """The kinds of holes, of which each image draws one by weight: mappings from a name in

@@ -4,7 +4,7 @@ Each fake gets the condition of the real sample beside it, so that both can be c
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -13,10 +13,17 @@ from torch import Tensor
 from gandist.conditions.condition import Described, Kind, Nothing, Pairing, Wish
 from gandist.errors import ConfigError, DataError
 from gandist.gan.penalties import Noise
+from gandist.media.medium import Medium
 
 
 class Maker(Protocol):
-    """Makes y of samples x (N, C, H, W) in [-1, 1], on their device, inside the step."""
+    """Makes y of samples x (N, C, H, W) or (N, C, T) in [-1, 1], on their device, inside the step."""
+
+    axes: ClassVar[int]
+    """Axes of the samples that it takes; 0 for any."""
+
+    def fitted(self, medium: Medium) -> Self:
+        """The maker for samples of this medium."""
 
     def noise(self) -> Mapping[str, Noise]:
         """The random numbers that `make` takes for each sample, by name."""

@@ -101,8 +101,7 @@ def _of_sample(config: Tree, pair: Pair) -> None:
     model, (G, D) = config.model, shapes(config)
     if model.classes or model.text_dim:
         raise ConfigError(f"model.classes, model.text_dim: set both to 0 with condition.kind={config.condition.kind}")
-    factor = G.sample[-1] // G.y[-1]
-    if factor not in pair.scales:
+    if len(G.sample) == 3 and (factor := G.sample[-1] // G.y[-1]) not in pair.scales:  # of pictures alone
         raise ConfigError(
             f"condition.options.scale: {model.name} enlarges {_one_of(pair.scales)} times, not {factor} times"
         )

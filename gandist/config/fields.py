@@ -12,10 +12,11 @@ from gandist.storage.remote import is_remote
 
 SHIPPED = {
     "data.medium": ("image", "audio"),
-    "condition.kind": ("auto", "degraded", "masked", "paired", "itself"),
+    "condition.kind": ("auto", "degraded", "masked", "paired", "itself", "mel"),
     "model.name": (
         *("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),
         *("unet", "resnet", "rrdb", "ffc", "autoencoder"),
+        "wavegan",
     ),
     "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none"),
     "game.penalties": (

@@ -1,7 +1,8 @@
 """From a configuration to its medium, its condition and the shapes of its networks."""
 
+from collections.abc import Mapping
 from operator import attrgetter
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -46,18 +47,45 @@ def condition_of(config: Tree) -> Condition:
     """The condition of G.
 
     Raises:
-        ConfigError: `condition.kind` is unknown, or it has no such option.
+        ConfigError: `condition.kind` is unknown, it has no such option, or it does not fit the medium.
     """
     kind, options = config.condition.kind, config.condition.options
     choice("condition.kind", kind, [AUTO, *MAKERS])
     if kind != AUTO:
-        maker = _validated("condition.options", MAKERS[kind], options)
-        return (OfPair if kind == PAIRED else OfSample)(cast(Maker, maker), kind == MASKED)
+        medium = medium_of(config)
+        check_axes(f"condition.kind: {kind}", MAKERS[kind].axes, config, MAKERS)
+        maker = cast(Maker, _validated("condition.options", MAKERS[kind], options).fitted(medium))
+        return (OfPair if kind == PAIRED else OfSample)(maker, kind == MASKED)
     if options:
         raise ConfigError("condition.options: classes and captions have none; set condition.kind, or leave them out")
     if config.model.classes:
         return Classes(config.model.classes)
     return Captions(config.model.text_dim) if config.model.text_dim else Nothing()
+
+
+FORMS = {2: "sounds (channels, samples)", 3: "pictures (channels, height, width)"}
+"""Samples as networks see them, by their axes."""
+
+
+class Form(Protocol):
+    """A row of a table that takes samples of one form, or all if `axes` is 0."""
+
+    @property
+    def axes(self) -> int: ...
+
+
+def check_axes(named: str, axes: int, config: Tree, others: Mapping[str, Form]) -> None:
+    """Refuse what takes samples of another form than the medium's, and list the `others` that fit.
+
+    Raises:
+        ConfigError: `named`, a field and its value, takes samples of so many axes.
+    """
+    there = len(medium_of(config).network_shape)
+    if axes not in (0, there):
+        fit = ", ".join(name for name, other in others.items() if other.axes in (0, there)) or "none"
+        raise ConfigError(
+            f"{named} takes {FORMS[axes]}, which samples of data.medium={config.data.medium} are not; these fit: {fit}"
+        )
 
 
 def shapes(config: Tree) -> tuple[Shape, Shape]:

@@ -98,9 +98,10 @@ class ConditionSection(Section):
     kind: str = "auto"
     """What G is given besides its latents. `auto`: classes or captions, if `model.classes` or `model.text_dim` says so.
     `degraded`, `masked`, `itself`: a copy of the real sample, degraded, with holes, or unchanged (an autoencoder).
-    `paired`: the input picture of a set of pairs."""
+    `paired`: the input sample of a set of pairs. `mel`: the mel spectrogram of a sound (a vocoder)."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Options of `degraded` (`scale`, `operations`, ...) and of `masked` (`kinds`)."""
+    """Options of `degraded` (`scale`, `operations`, ...), of `masked` (`kinds`) and of `mel` (`n_fft`, `hop`, `window`,
+    `mels`, `low_hz`, `high_hz`)."""
 
 
 class Penalty(Section):

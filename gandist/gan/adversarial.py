@@ -309,8 +309,14 @@ class Game(Descent):
 
 
 def _together(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """The batches as one; None if there are none."""
+    """The batches as one; None if there are none.
+
+    Raises:
+        TypeError: some are there and others not.
+    """
     there = [part for part in parts if part is not None]
+    if there and len(there) < len(parts):
+        raise TypeError("a penalty's samples lack the condition y, or the numbers u of D, that the real samples have")
     return torch.cat(there) if there else None
 
 

@@ -33,13 +33,15 @@ UNIT_FP16 = 256.0
 which scales losses for that reason, and c, which carries the loss's scale, is too large."""
 
 
-def judged(D: PiecewiseLinear, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+def judged(D: PiecewiseLinear, x: Tensor, y: Tensor | None, u: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """D's scores of x (N,) and squared slopes |grad_x D(x)|^2 (N,), both differentiable in D's weights.
+
+    `u`: the numbers (N, K) that a random D takes.
 
     Raises:
         RuntimeError: in a backward pass with create_graph=True: there is no second derivative.
     """
-    found: tuple[Tensor, Tensor] = _Judged.apply(D, x.detach(), y, *D.parameters())  # type: ignore[no-untyped-call]
+    found: tuple[Tensor, Tensor] = _Judged.apply(D, x.detach(), y, u, *D.parameters())  # type: ignore[no-untyped-call]
     return found
 
 
@@ -105,28 +107,28 @@ class Replay(Tape):
 class _Judged(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, D: PiecewiseLinear, x: Tensor, y: Tensor | None, *parameters: Tensor
+        ctx: Any, D: PiecewiseLinear, x: Tensor, y: Tensor | None, u: Tensor | None, *parameters: Tensor
     ) -> tuple[Tensor, Tensor]:
         ctx.D, ctx.autocast = D, _autocast(x.device.type)
         ctx.unit = UNIT_FP16 if ctx.autocast["enabled"] and ctx.autocast["dtype"] is torch.float16 else 1.0
         tape = Recording()
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            scores = _run(D, [p.detach() for p in parameters], leaf, y, tape)
+            scores = _run(D, [p.detach() for p in parameters], leaf, (y, u), tape)
         unit = torch.full_like(scores, ctx.unit)
         places: list[Any] = [leaf, *tape.edges]
         g, *deltas = torch.autograd.grad(scores, places, unit)
         g = g / ctx.unit
         ctx.n_gates = len(tape.gates)
-        ctx.save_for_backward(x, y, g, *parameters, *tape.gates, *deltas)
+        ctx.save_for_backward(x, y, u, g, *parameters, *tape.gates, *deltas)
         return scores.detach(), g.flatten(1).square().sum(1)
 
     @staticmethod
     def backward(ctx: Any, s: Tensor, w: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("gradients of `judged` cannot be differentiated again (create_graph=True)")
-        x, y, g, *kept = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[3:]
+        x, y, u, g, *kept = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[4:]
         parameters, kept = kept[: len(wanted)], kept[len(wanted) :]
         gates, deltas = kept[: ctx.n_gates], kept[ctx.n_gates :]
         # Leaves of their own: hooks of the parameters, such as DDP's, await the gradients of the whole.
@@ -134,15 +136,23 @@ class _Judged(torch.autograd.Function):
         s, w = s / ctx.unit, 2 * w / ctx.unit
         tape = Replay(s, gates, deltas, [leaf for leaf in leaves if leaf.requires_grad])
         with torch.autocast(**ctx.autocast):
-            _run(ctx.D, leaves, _scaled(x, s) + _scaled(g, w), y, tape)
+            _run(ctx.D, leaves, _scaled(x, s) + _scaled(g, w), (y, u), tape)
         gradients = iter(tape.gradients)
-        return None, None, None, *(next(gradients) if needed else None for needed in wanted)
+        return None, None, None, None, *(next(gradients) if needed else None for needed in wanted)
 
 
-def _run(D: PiecewiseLinear, parameters: Sequence[Tensor], x: Tensor, y: Tensor | None, tape: Tape) -> Tensor:
-    """D's scores with these tensors in place of its parameters."""
+def _run(
+    D: PiecewiseLinear,
+    parameters: Sequence[Tensor],
+    x: Tensor,
+    given: tuple[Tensor | None, Tensor | None],
+    tape: Tape,
+) -> Tensor:
+    """D's scores with these tensors in place of its parameters; `given` are y and u."""
+    y, u = given
     names = (name for name, _ in D.named_parameters())
-    scores: Tensor = functional_call(D, dict(zip(names, parameters, strict=True)), (x, y, tape))
+    random = {} if u is None else {"u": u}
+    scores: Tensor = functional_call(D, dict(zip(names, parameters, strict=True)), (x, y), {"tape": tape, **random})
     return scores
 
 

@@ -108,7 +108,7 @@ def judge(D: nn.Module, x: Tensor, y: Tensor | None, way: Way, u: Tensor | None 
     - `auto` is `linear` if D allows it, else `jvp`.
     """
     if way in ("auto", "linear") and is_piecewise_linear(D):
-        found, slopes = judged(D, x, y)
+        found, slopes = judged(D, x, y, u)
         return (found,), slopes
     if way == "linear":
         raise TypeError(f"this {type(D).__name__} is not `PiecewiseLinear`")

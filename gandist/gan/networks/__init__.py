@@ -5,7 +5,20 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from gandist.gan.networks import autoencoder, dcgan, ffc, image_d, mlp, r3gan, resnet, sngan, stackgan, unet, vae
+from gandist.gan.networks import (
+    autoencoder,
+    dcgan,
+    ffc,
+    image_d,
+    mlp,
+    r3gan,
+    resnet,
+    sngan,
+    stackgan,
+    unet,
+    vae,
+    wavegan,
+)
 from gandist.gan.networks.shape import Shape
 from gandist.options import Options
 
@@ -21,9 +34,10 @@ def _any_size(shape: Shape) -> int:
 class Pair(NamedTuple):
     """Builders of the two players, and the options that they support.
 
-    A generator maps (z: (N, latents), y) to images (N, C, H, W), black at -1 and white at 1. A discriminator maps
-    (x: (N, C, H, W), y) to scores, higher for real: one tensor (N, ...), or a sequence of tensors. y is (N,) int64
-    classes, (N, text_dim) float32 caption vectors, (N, *shape.y) float32 samples, or None.
+    A generator maps (z: (N, latents), y) to samples: images (N, C, H, W), black at -1 and white at 1, or sounds
+    (N, C, T). A discriminator maps (x: like these, y) to scores, higher for real: one tensor (N, ...), or a sequence of
+    tensors; a random one has an attribute `uniforms` and maps (x, y, u: (N, uniforms) in [0, 1) or None). y is (N,)
+    int64 classes, (N, text_dim) float32 caption vectors, (N, *shape.y) float32 samples, or None.
     """
 
     generator: Callable[[Shape], nn.Module]
@@ -150,6 +164,15 @@ NETWORKS: dict[str, Pair] = {
         latents=autoencoder.latents,
         options=autoencoder.AutoencoderOptions,
         multiple=autoencoder.multiple,
+    ),
+    "wavegan": Pair(
+        wavegan.Generator,
+        wavegan.Discriminator,
+        norms_G=("none", "batch", "sync", "group"),
+        norms_D=("none", "spectral"),
+        conditions=("none", "class", "text"),
+        medium="audio",
+        options=wavegan.WaveOptions,
     ),
 }
 

@@ -33,7 +33,8 @@ class Shape(NamedTuple):
     sample: tuple[int, ...] = ()
     """Shape of a sample without N, as G makes it and D sees it (`Medium.network_shape`)."""
     y: tuple[int, ...] = ()
-    """Shape of y without N if the condition is itself a sample, such as a degraded image: (C, H, W); else ()."""
+    """Shape of y without N if the condition is itself a sample, such as a degraded image, (C, H, W), or made of
+    one, such as a sound's mel spectrogram, (mels, frames); else ()."""
     masked: bool = False
     """Whether y's last channel is a mask: 1 where G fills in, 0 where it keeps y's image, which comes before it."""
     options: Options | None = None

@@ -38,10 +38,11 @@ SILENT = Tape()
 class PiecewiseLinear(nn.Module):
     """A D whose score of a sample is a piecewise linear function of that sample alone.
 
-    `forward(x, y, tape=SILENT)` gives one score per sample (N,), in float32 or wider. Every use of a parameter is a
-    step of the tape. Between these steps are only maps without parameters that are linear in the features and treat
-    each sample alone, such as resampling and sums. The steps do not depend on the features' values. A parameter that is
-    used elsewhere would miss its gradient: `gandist.testing.check_pair` notices.
+    `forward(x, y, tape=SILENT)` gives one score per sample (N,), in float32 or wider; `forward(x, y, u, tape=SILENT)`
+    if D takes random numbers (`gandist.gan.penalties.uniforms_of`). Every use of a parameter is a step of the tape.
+    Between these steps are only maps without parameters that are linear in the features and treat each sample alone,
+    such as resampling, sums, and moves by u. The steps do not depend on the features' values. A parameter that is used
+    elsewhere would miss its gradient: `gandist.testing.check_pair` notices.
     """
 
     piecewise_linear = True
