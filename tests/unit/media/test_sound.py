@@ -11,7 +11,7 @@ import soundfile
 from gandist.errors import DataError
 from gandist.media.audio import Audio
 from gandist.media.sound import FULL_SCALE, as_int16, decode, wav_bytes
-from tests.helpers.sound_files import encoded, sine
+from tests.helpers.sounds import encoded, sine
 
 RATE = 44_100
 KINDS = [
