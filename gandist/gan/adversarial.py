@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from gandist.distributed.averaging import USUAL, Averaging
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adaptive import adaptive_weight
-from gandist.gan.augment import Augmentation, adapt
+from gandist.gan.augment import adapt
+from gandist.gan.augmentation import Augmentation
 from gandist.gan.descent import Descent, Number
 from gandist.gan.networks.norms import at_least_float32, in_parts, iterate, needs_batches_apart, synchronise
 from gandist.gan.objectives import OBJECTIVES, Objective
@@ -259,9 +260,11 @@ class Game(Descent):
         names = ("real", "fake") if player == "D" or looks_at_reals else ("fake",)
         wanted: dict[str, Noise] = {}
         if (augmentation := self.rules.augmentation) is not None:
-            wanted |= {f"augment_{name}": _uniforms(augmentation.uniforms) for name in names}
+            of_augmentation = Noise("uniform", lambda sample: (augmentation.count(sample),))
+            wanted |= {f"augment_{name}": of_augmentation for name in names}
         if self.random_D:
-            wanted |= {f"D_{name}": _uniforms(self.random_D) for name in names}
+            of_D = Noise("uniform", lambda sample: (self.random_D,))
+            wanted |= {f"D_{name}": of_D for name in names}
         of_player = self.rules.penalties_of(player)
         for name in due:
             wanted |= of_player[name].noise
@@ -322,10 +325,6 @@ def _together(parts: Sequence[Tensor | None]) -> Tensor | None:
     if there and len(there) < len(parts):
         raise TypeError("a penalty's samples lack the condition y, or the numbers u of D, that the real samples have")
     return torch.cat(there) if there else None
-
-
-def _uniforms(count: int) -> Noise:
-    return Noise("uniform", lambda sample: (count,))
 
 
 def augmented(x: Tensor, name: str, rules: Rules, noise: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> Tensor:

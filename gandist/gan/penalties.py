@@ -192,7 +192,7 @@ DRAGAN_STD = 0.25
 some implementations use, would differ between ranks."""
 LECAM_DECAY = 0.99
 
-_SHIFT = Noise("uniform", lambda sample: (AUGMENTATIONS["shift"].uniforms,))
+_SHIFT = Noise("uniform", lambda sample: (AUGMENTATIONS["shift"].count(sample),))
 
 
 def images_and_terms(G: nn.Module, z: Tensor, y: Tensor | None) -> tuple[Tensor, Mapping[str, Tensor]]:
