@@ -44,25 +44,26 @@ TITLES = {
     "quality/l1_hole": "Absolute difference from the target in the hole: lower is better",
     "quality/l1": "Absolute difference from the target: lower is better",
     "quality/variety": "Perceptual distance of two outputs for one input: higher is more varied",
-    "quality/memorisation": "Memorisation: 1 as new images, near 0 copies",
+    "quality/memorisation": "Memorisation: 1 as new {many}, near 0 copies",
     "quality/ppl": "Path length: lower is smoother",
     "signal/": "Signs of health",
     "loss/": "Losses",
     "score/": "Scores that D gives",
-    "sign/": "Mean sign of D on real images",
+    "sign/": "Mean sign of D on real {many}",
     "penalty/": "Penalties",
     "grad_norm/": "Gradient norms",
     "lr/": "Learning rates",
     "augment/": "Probability of augmentation p",
     "skipped/": "Skipped steps so far",
-    "speed/": "Images a second",
+    "speed/": "{Many} a second",
     "waiting/": "Waits, as a share of time",
     "workers/": "Workers",
 }
-"""Prefixes of a row's keys, in the order of the page; a key with no prefix here gets its own chart at the end."""
+"""Prefixes of a row's keys, in the order of the page; a key with no prefix here gets its own chart at the end. {many}
+stands for what samples are called."""
 
 LABELS = {
-    "signal/diversity": "variety of images, 1: as real ones",
+    "signal/diversity": "variety of {many}, 1: as real ones",
     "signal/faithful": "outputs beside their targets, 1: belong to them, 0: to any",
     "signal/change": "change from what needs no learning, 1: as large as the target's",
     "signal/drift": "distance of G from its average",
@@ -128,9 +129,9 @@ class Chart:
     """The curves as numbers, with the positions of x, for the pointer readout."""
 
 
-def charts(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Chart]:
-    """A chart per group of the rows' numbers, with all runs in the same chart."""
-    rows = [[_derived(row) for row in run.rows] for run in runs]
+def charts(runs: Sequence[RecordedRun], names: Sequence[str], many: str = "images") -> list[Chart]:
+    """A chart per group of the rows' numbers, with all runs in the same chart; `many`: what samples are called."""
+    rows = [[_derived(row, many) for row in run.rows] for run in runs]
     keys = list(dict.fromkeys(key for row in (row for each in rows for row in each) for key in row if "/" in key))
     keys = sorted((key for key in keys if key not in LEFT_OUT), key=_place)
     several = len(runs) > 1
@@ -143,7 +144,7 @@ def charts(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Chart]:
     for title, grouped in groupby(keys, key=_title):
         group = list(grouped)
         curves = [
-            Curve(f"{names[run]} {_said(key)}" if several else _said(key), run, series, points)
+            Curve(f"{names[run]} {_said(key, many)}" if several else _said(key, many), run, series, points)
             for series, key in enumerate(group)
             for run, each in enumerate(rows)
             if (points := _points(each, key))
@@ -152,7 +153,7 @@ def charts(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Chart]:
         constant = title in TOLD_IF_CHANGING and len(values) == 1
         if values and not constant:
             levels = [*(_floors(runs, names) if title == FRECHET else ()), *_baselines(runs, names, group)]
-            found.append(chart(title, curves, marks, several, levels))
+            found.append(chart(_filled(title, many), curves, marks, several, levels))
     return found
 
 
@@ -165,10 +166,14 @@ def _title(key: str) -> str:
     return [*TITLES.values(), key][_place(key)]
 
 
-def _said(key: str) -> str:
+def _filled(text: str, many: str) -> str:
+    return text.replace("{many}", many).replace("{Many}", many.capitalize())
+
+
+def _said(key: str, many: str) -> str:
     """The label of a curve: its key in the rows, or words."""
     group, _, what = key.partition("/")
-    return LABELS.get(key) or (what if group in NAMED_BY_TITLE else key)
+    return _filled(LABELS.get(key) or (what if group in NAMED_BY_TITLE else key), many)
 
 
 def _floors(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Level]:
@@ -199,14 +204,14 @@ def _baselines(runs: Sequence[RecordedRun], names: Sequence[str], keys: Sequence
     ]
 
 
-def _derived(row: dict[str, Any]) -> dict[str, Any]:
+def _derived(row: dict[str, Any], many: str) -> dict[str, Any]:
     """A row with additional values computed from its numbers."""
     shares = {
         f"waiting/{what}": row[key] / row["tick_s"]
         for what, key in (("data", "data_wait_s"), ("checkpoint", "checkpoint_stall_s"))
         if row.get(key) is not None and row.get("tick_s")
     }
-    renamed = {"speed/images a second": row.get("img_per_s"), "workers/workers": row.get("world_size")}
+    renamed = {f"speed/{many} a second": row.get("img_per_s"), "workers/workers": row.get("world_size")}
     return {**row, **shares, **{key: value for key, value in renamed.items() if value is not None}}
 
 

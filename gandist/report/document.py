@@ -16,7 +16,7 @@ from gandist.cli.text import number
 from gandist.media.medium import Preview
 
 SHARED = Path(__file__).parent
-"""Folder of `frame.html`, the base of all pages, and of their common style."""
+"""Folder of `frame.html`, the base of all pages, of `players.html`, and of their common style."""
 
 
 def document(folder: Path, **shown: Any) -> str:
@@ -31,15 +31,15 @@ def document(folder: Path, **shown: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"data_uri": _data_uri, "number": number}
+    environment.filters |= {"data_uri": _data_uri, "wav_uri": _wav_uri, "number": number}
     styles = dict.fromkeys(path for path in (SHARED / "page.css", folder / "page.css") if path.exists())
     style, script = "".join(path.read_text() for path in styles), (folder / "page.js").read_text()
     return environment.get_template("page.html").render(
         **shown,
         style=style,
         script=script,
-        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
-        "base-uri 'none'; form-action 'none'",
+        policy=f"default-src 'none'; img-src data:; media-src data:; style-src {_digest(style)}; "
+        f"script-src {_digest(script)}; base-uri 'none'; form-action 'none'",
         made=f"gandist {__version__}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC",
     )
 
@@ -52,6 +52,10 @@ def duration(seconds: float) -> str:
 
 def _data_uri(preview: Preview) -> str:
     return f"data:{preview.mime};base64,{base64.b64encode(preview.content).decode()}"
+
+
+def _wav_uri(sound: bytes) -> str:
+    return f"data:audio/wav;base64,{base64.b64encode(sound).decode()}"
 
 
 def _digest(source: str) -> str:

@@ -25,6 +25,8 @@ FAKES, NEAREST = 8, 4
 MOST_REAL = 20_000
 CHEAP_BYTES = 64 * 64 * 3
 """Maximum bytes of a sample for `cheap`: reading `MOST_REAL` local samples of this size takes two seconds."""
+HEARD_BYTES = 1_000_000
+"""Maximum bytes of the sounds of a picture, if one of each row takes less."""
 GATHERED = 1000
 """Real samples in memory at a time."""
 
@@ -35,6 +37,9 @@ class DrawnPicture(NamedTuple):
     labels: list[str]
     """What the rows show, where they differ in that."""
     preview: Preview
+    """Its sounds are the rows', each from left to right."""
+    heard: str = ""
+    """What of the rows can be heard."""
 
 
 class Drawn(NamedTuple):
@@ -67,7 +72,8 @@ def draw(run: str, neighbours: bool | None = None) -> Drawn:
         if neighbours or (neighbours is None and cheap(trained.config)):
             pictures.append(nearest(trained))
         elif neighbours is None:
-            missing.append("nearest training images, for the set is large or far; --neighbours draws them")
+            many = trained.medium.nouns[1]
+            missing.append(f"nearest training {many}, for the set is large or far; --neighbours draws them")
     except GandistError as error:
         missing.append(str(error))
     return Drawn(pictures, missing, [])
@@ -117,18 +123,36 @@ def interpolations(trained: Trained) -> DrawnPicture:
     z = slerp(a, b, torch.linspace(0, 1, COLUMNS).repeat(STRIPS)[:, None])
     samples = trained.samples(z, None if y is None else y.repeat_interleave(COLUMNS, dim=0))
     labels = [] if y is None else trained.condition.titles(y)
-    text = "From one latent to another along the sphere. Abrupt changes hint at images learnt by heart."
+    many = trained.medium.nouns[1]
+    text = f"From one latent to another along the sphere. Abrupt changes hint at {many} learnt by heart."
     return _picture("Interpolation", text, labels, trained, samples, COLUMNS)
 
 
 def _picture(
     title: str, text: str, labels: list[str], trained: Trained, rows: np.ndarray, columns: int
 ) -> DrawnPicture:
-    return DrawnPicture(title, text, labels, trained.medium.preview(rows, columns))
+    sounds, heard = _heard(trained.medium, rows, columns)
+    return DrawnPicture(title, text, labels, trained.medium.preview(rows, columns)._replace(sounds=sounds), heard)
+
+
+def _heard(medium: Medium, rows: np.ndarray, columns: int) -> tuple[tuple[bytes, ...], str]:
+    """A sound of each line of a grid, and what of the lines it plays, in words; at most about `HEARD_BYTES` in all."""
+    lines = rows.reshape(-1, columns, *rows.shape[1:])
+    one = medium.heard(lines[0, :1])
+    if one is None:
+        return (), ""
+    most = max(1, HEARD_BYTES // len(one))
+    kept = min(len(lines), most)
+    across = np.unique(np.linspace(0, columns - 1, min(columns, max(1, most // kept))).round().astype(int))
+    sounds = tuple(sound for line in lines[:kept] if (sound := medium.heard(line[across])) is not None)
+    few = [f"{len(across)} of the {columns} of each row"] if len(across) < columns else []
+    few += [f"{kept} of {len(lines)} rows"] if kept < len(lines) else []
+    said = f"; to keep the page small, {' and '.join(few)}" if few else ""
+    return sounds, f"Heard: each row from left to right{said}."
 
 
 def nearest(trained: Trained) -> DrawnPicture:
-    """Generated samples, each with the training samples nearest to it in pixels.
+    """Generated samples, each with the training samples nearest to it in their coarse features.
 
     Raises:
         GandistError: the training samples cannot be read.
@@ -146,11 +170,12 @@ def nearest(trained: Trained) -> DrawnPicture:
     rows = [
         np.stack([fake, *samples.gather(numbers[near])[0]]) for fake, near in zip(fakes, found.numpy(), strict=True)
     ]
+    one, many = trained.medium.nouns
     text = (
-        f"First in each row a generated image, then its {k} nearest of {len(numbers):,} training images, by "
+        f"First in each row a generated {one}, then its {k} nearest of {len(numbers):,} training {many}, by "
         "distance of their coarse features. Copies would be seen here."
     )
-    return _picture("Nearest training images", text, [], trained, np.concatenate(rows), 1 + k)
+    return _picture(f"Nearest training {many}", text, [], trained, np.concatenate(rows), 1 + k)
 
 
 def _coarse(medium: Medium, rows: np.ndarray) -> Tensor:

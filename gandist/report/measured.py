@@ -34,11 +34,14 @@ def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns 
     if not found:
         return None
     shown: dict[str, dict[str, float | None]] = {}
+    many = {name: run.nouns[1] for name, run in zip(names, runs, strict=True)}
     for name, all_of_it in found.items():
         of = f"{name}, " if len(names) > 1 else ""
         newest, first = all_of_it[-1], _best(all_of_it)
         pairs = {"newest and best": newest} if newest is first else {"newest": newest, "best": first}
-        shown |= {f"{of}{which}, at {each['images_seen']:,} images": each["measures"] for which, each in pairs.items()}
+        shown |= {
+            f"{of}{which}, at {each['images_seen']:,} {many[name]}": each["measures"] for which, each in pairs.items()
+        }
         shown |= {f"{of}{which}, {UNLEARNT}": each for which, each in newest.get("baselines", {}).items()}
     values = list(shown.values())
     measures = {key: [_value(key, each) for each in values] for key in _keys(values) if key != "kid_se"}
@@ -66,7 +69,7 @@ def standing(run: RecordedRun) -> dict[str, str]:
     (name, now), first = score(run.evaluations[-1]), _best(run.evaluations)
     seen = first["images_seen"]
     kept = "" if seen in run.checkpoints else ", not kept"
-    told = {name: number(now), "Best checkpoint": f"{seen:,} images{kept}: {number(score(first)[1])}"}
+    told = {name: number(now), "Best checkpoint": f"{seen:,} {run.nouns[1]}{kept}: {number(score(first)[1])}"}
     if run.given:
         told["Best by"] = f"{name}, {'higher' if is_higher_better(name) else 'lower'} is better"
     return told

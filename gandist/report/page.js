@@ -2,19 +2,21 @@
 
 const slider = document.querySelector("#seen");
 const frames = [...document.querySelectorAll("img[data-seen]")];
+const many = slider.dataset.many;
 const steps = [...new Set(frames.map((image) => Number(image.dataset.seen)))].sort((a, b) => a - b);
 const words = (number) => number.toLocaleString("en");
 
 // Runs are sampled at their own moments: each shows its newest grid up to then, or its first.
 function show() {
   const seen = steps[slider.value];
-  slider.setAttribute("aria-valuetext", `${words(seen)} images seen`);
+  slider.setAttribute("aria-valuetext", `${words(seen)} ${many} seen`);
   slider.nextElementSibling.value = words(seen);
   for (const figure of document.querySelectorAll("figure.grid")) {
     const images = [...figure.querySelectorAll("img[data-seen]")];
     if (!images.length) continue;
     const shown = images.findLast((image) => Number(image.dataset.seen) <= seen) ?? images[0];
-    for (const image of images) image.hidden = image !== shown;
+    for (const each of figure.querySelectorAll("[data-seen]")) each.hidden = each.dataset.seen !== shown.dataset.seen;
+    for (const sound of figure.querySelectorAll("[hidden] audio")) sound.pause();
     figure.querySelector(".at").textContent = words(Number(shown.dataset.seen));
   }
 }
@@ -37,6 +39,11 @@ for (const example of document.querySelectorAll(".example")) {
   share.addEventListener("input", move);
   move();
 }
+
+// One sound at a time
+document.addEventListener("play", (event) => {
+  for (const sound of document.querySelectorAll("audio")) if (sound !== event.target) sound.pause();
+}, true);
 
 for (const chart of document.querySelectorAll("figure.chart")) {
   const { x: [left, right, low, high], curves } = JSON.parse(chart.dataset.readout);

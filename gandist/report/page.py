@@ -19,6 +19,8 @@ from gandist.report.recorded import RecordedRun, read
 TEMPLATES = Path(__file__).parent
 SAMPLES_BYTES = 6_000_000
 """Maximum bytes of all sample grids on a page; base64 makes them a third larger."""
+SOUNDS_BYTES = 3_000_000
+"""Of all sounds of sample grids."""
 NOT_COMPARED = ("run.name", "run.dir")
 
 
@@ -40,13 +42,13 @@ def page(runs: Sequence[str], neighbours: bool | None = None) -> str:
     Raises:
         GandistError: there is no such run, or it has no metrics yet.
     """
-    recorded = [read(run, SAMPLES_BYTES // len(runs)) for run in runs]
+    recorded = [read(run, SAMPLES_BYTES // len(runs), SOUNDS_BYTES // len(runs)) for run in runs]
     names = _names(recorded)
     shown = [
         Shown(name, each, _facts(each), _environment(each), *draw(run, neighbours))
         for name, run, each in zip(names, runs, recorded, strict=True)
     ]
-    return render(shown, measured(recorded, names), charts(recorded, names), *_settings(recorded))
+    return render(shown, measured(recorded, names), charts(recorded, names, _many(recorded)), *_settings(recorded))
 
 
 def render(
@@ -59,6 +61,7 @@ def render(
     return document(
         TEMPLATES,
         runs=runs,
+        many=_many([run.recorded for run in runs]),
         quality=quality,
         charts=found,
         kinds={mark.kind for run in runs for mark in run.recorded.marks()},
@@ -73,10 +76,16 @@ def _names(runs: Sequence[RecordedRun]) -> list[str]:
     return [run.address if names.count(run.name) > 1 else run.name for run in runs]
 
 
+def _many(runs: Sequence[RecordedRun]) -> str:
+    """What the runs' samples are called, or "samples" if they differ in that."""
+    found = {run.nouns[1] for run in runs}
+    return found.pop() if len(found) == 1 else "samples"
+
+
 def _facts(run: RecordedRun) -> dict[str, str]:
     """The most important facts of a run."""
     last, game = run.rows[-1], run.config.get("game", {})
-    plan = run.config.get("train", {})
+    plan, many = run.config.get("train", {}), run.nouns[1].capitalize()
     training_s, eval_s = run.total("tick_s"), run.total("eval_s")
     sizes = [str(row["world_size"]) for row in run.rows if "world_size" in row]
     speeds = sorted(row["img_per_s"] for row in run.rows if row.get("img_per_s"))
@@ -85,9 +94,9 @@ def _facts(run: RecordedRun) -> dict[str, str]:
         "Method": f"{run.config.get('model', {}).get('name', '?')}, {game.get('objective', '?')}"
         + (f" + {penalties}" if penalties else ""),
         "Condition": _condition(run),
-        "Images seen": f"{last['images_seen']:,} of {round(plan.get('total_kimg', 0) * 1000):,}",
+        f"{many} seen": f"{last['images_seen']:,} of {round(plan.get('total_kimg', 0) * 1000):,}",
         "Training time": duration(training_s),
-        "Images a second": f"{number(speeds[len(speeds) // 2])} (median)" if speeds else "",
+        f"{many} a second": f"{number(speeds[len(speeds) // 2])} (median)" if speeds else "",
         "Waited for data": f"{run.total('data_wait_s') / training_s:.1%} of the time" if training_s else "",
         "Evaluation took": f"{eval_s / (training_s + eval_s):.1%} of the time" if eval_s else "",
         "Workers": " to ".join(dict.fromkeys(sizes)),

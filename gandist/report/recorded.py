@@ -1,7 +1,7 @@
 """The records of a run, read from its storage for its page: configuration, rows, sample grids, checkpoint facts."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 from gandist.conditions.kinds import AUTO
 from gandist.config.run import parse
 from gandist.errors import ConfigError
+from gandist.media.kinds import MEDIA
 from gandist.media.medium import SOUNDS, Preview
 from gandist.run import attempt, checkpoint, evaluations, previews
 from gandist.run.progress import METRICS_FILE, decode
@@ -44,6 +45,8 @@ class RecordedRun:
     samples: dict[int, Preview]
     """By images seen, thinned out; the earlier ones with fewer of their sounds, or none."""
     n_samples: int
+    n_sounds: int
+    """Sounds of the newest grid, here or not."""
     captions: list[str]
     checkpoints: list[int]
     manifest: dict[str, Any]
@@ -60,6 +63,29 @@ class RecordedRun:
         """Labels of the sample grid's rows: captions or classes; empty if G has no condition."""
         classes = 0 if self.given else self.config.get("model", {}).get("classes") or 0
         return self.captions or [f"class {number}" for number in range(min(classes, ROWS))]
+
+    @property
+    def nouns(self) -> tuple[str, str]:
+        """What a sample of its medium is called, and several."""
+        medium = MEDIA.get(self.config.get("data", {}).get("medium", "image"))
+        return medium.model_construct().nouns if medium else ("sample", "samples")
+
+    @property
+    def heard(self) -> list[str]:
+        """Labels of the sounds of a sample grid; empty for its rows' numbers."""
+        if self.given:
+            return [f"{said} {number + 1}" for number in range(SOUNDS) for said in ("input", "output", "target")]
+        return self.labels
+
+    @property
+    def left_out(self) -> str:
+        """Which sounds of the sample grids are left out, in words; empty if none are."""
+        n = [len(preview.sounds) for preview in self.samples.values()]
+        if not n or not self.n_sounds or min(n) == self.n_sounds:
+            return ""
+        earlier = f"those of earlier grids {n[0]}" if n[0] else "earlier grids none"
+        said = f", {earlier}" if len(n) > 1 else ""
+        return f"To keep the page small, the newest grid has {n[-1]} of its {self.n_sounds} sounds here{said}."
 
     @property
     def given(self) -> str:
@@ -116,6 +142,7 @@ def read(run: str, samples_bytes: int, sounds_bytes: int = 0) -> RecordedRun:
     there = previews.listed(storage)
     seen = list(there)
     shown = [seen[i] for i in thinned([there[each].size for each in seen], MOST_GRIDS, samples_bytes)]
+    samples, n_sounds = _samples(storage, {each: there[each].file for each in shown}, sounds_bytes)
     checkpoints = checkpoint.names(storage)
     manifest = f"{checkpoint.FOLDER}/{checkpoints[-1]}/{checkpoint.MANIFEST}" if checkpoints else checkpoint.MANIFEST
     return RecordedRun(
@@ -124,8 +151,9 @@ def read(run: str, samples_bytes: int, sounds_bytes: int = 0) -> RecordedRun:
         config=parse(written, storage.uri("config.yaml")),
         rows=rows,
         evaluations=evaluations.read(storage),
-        samples=_samples(storage, [(each, there[each].file) for each in shown], sounds_bytes),
+        samples=samples,
         n_samples=len(there),
+        n_sounds=n_sounds,
         captions=(storage.read_bytes("samples/captions.txt") or b"").decode(errors="replace").splitlines(),
         checkpoints=[int(name) for name in checkpoints],
         manifest=_facts(storage.read_bytes(manifest)),
@@ -142,18 +170,17 @@ def _facts(data: bytes | None) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _samples(storage: Storage, shown: Sequence[tuple[int, str]], sounds_bytes: int) -> dict[int, Preview]:
-    """Previews by images seen: the newest with as many of its sounds as fit, the others with equally many of the
-    rest."""
-    if not shown:
-        return {}
-    *earlier, (seen, file) = shown
-    newest = previews.read(storage, file)
-    size = max(1, *map(len, newest.sounds)) if newest.sounds else 1
-    room = sounds_bytes // size
-    newest = newest._replace(sounds=newest.sounds[:room])
-    each = (room - len(newest.sounds)) // max(1, len(earlier))
-    return {seen: previews.read(storage, name, min(each, SOUNDS)) for seen, name in earlier} | {seen: newest}
+def _samples(storage: Storage, files: Mapping[int, str], sounds_bytes: int = 0) -> tuple[dict[int, Preview], int]:
+    """Previews of these files by images seen, and how many sounds the newest has: with as many of them as fit, the
+    others with equally many of the rest."""
+    if not files:
+        return {}, 0
+    *earlier, seen = files
+    newest = previews.read(storage, files[seen])
+    room = sounds_bytes // max((len(sound) for sound in newest.sounds), default=1)
+    kept = newest._replace(sounds=newest.sounds[:room])
+    each = min(len(newest.sounds), (room - len(kept.sounds)) // max(1, len(earlier)))
+    return {**{at: previews.read(storage, files[at], each) for at in earlier}, seen: kept}, len(newest.sounds)
 
 
 def thinned(sizes_bytes: Sequence[int], most: int, budget_bytes: int) -> list[int]:

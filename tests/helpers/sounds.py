@@ -1,51 +1,18 @@
-"""Small sets of sounds, and runs on them."""
+"""Small sounds, and files of them."""
 
-import tarfile
-from io import BytesIO
-from pathlib import Path
-from typing import Any
+import io
 
 import numpy as np
-
-from gandist.config.run import RunConfig
-from gandist.data.cache import ShardCache
-from gandist.data.index import index_shards, write_index
-from gandist.media.sound import EXTENSIONS, wav_bytes
-from tests.helpers.train_on_ranks import tiny
-
-BEEPS = Path(__file__).with_name("beeps.py")
-"""A pair of networks for sounds."""
-RATE, SAMPLES = 8000, 1024
+import soundfile
 
 
-def sound(number: int, classes: int = 2, samples: int = SAMPLES, rate: int = RATE) -> np.ndarray:
-    """Sound `number` of each set, (samples, 1) int16: a tone that fades; its octave is the class."""
-    t = np.arange(samples) / rate
-    hertz = 200.0 * 2 ** (number % classes) * (1 + number / 1000)
-    tone = 0.8 * np.sin(2 * np.pi * hertz * t + number) * np.exp(-t * rate / samples)
-    return np.asarray(tone * 32767).round().astype(np.int16)[:, None]
+def sine(hertz: float, rate: int, n: int) -> np.ndarray:
+    """A tone (n,) with an amplitude of 0.5."""
+    return np.asarray(0.5 * np.sin(2 * np.pi * hertz * np.arange(n) / rate))
 
 
-def sound_set(folder: Path, n: int = 24, *, classes: int = 2, samples: int = SAMPLES, rate: int = RATE) -> str:
-    """A set of n sounds in one shard; its folder."""
-    folder.mkdir(parents=True)
-    with tarfile.open(folder / "000000.tar", "w") as shard:
-        for number in range(n):
-            files = {"wav": wav_bytes(sound(number, classes or 1, samples, rate), rate)}
-            if classes:
-                files["cls"] = str(number % classes).encode()
-            for ending, content in files.items():
-                member = tarfile.TarInfo(f"{number:06d}.{ending}")
-                member.size = len(content)
-                shard.addfile(member, BytesIO(content))
-    cache = ShardCache(folder.parent / "shards", 1 << 30)
-    write_index(index_shards([str(folder / "000000.tar")], cache, base=str(folder), extensions=EXTENSIONS), str(folder))
-    return str(folder)
-
-
-def beeping(folder: Path, name: str, data: str, *, classes: int = 2, **changes: Any) -> RunConfig:
-    """A run of ten steps on such a set, by class or without."""
-    options = {"sample_rate": RATE, "samples": SAMPLES}
-    medium = {"path": data, "medium": "audio", "options": options, "cache_dir": str(folder / "cache")}
-    model = {"name": "beeps", "classes": classes, "z_dim": 8}
-    return tiny(folder, name, **{"imports": [str(BEEPS)], "data": medium, "model": model, **changes})
+def encoded(sound: np.ndarray, rate: int, format: str = "WAV", subtype: str | None = None) -> bytes:
+    """A file of a sound (T,) or (T, C)."""
+    sink = io.BytesIO()
+    soundfile.write(sink, sound, rate, format=format, subtype=subtype)
+    return sink.getvalue()

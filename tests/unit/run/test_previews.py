@@ -14,8 +14,8 @@ from gandist.run import previews
 from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
+from tests.helpers.beeping import RATE, SAMPLES, beeping, sound_set
 from tests.helpers.s3_server import serve_bucket
-from tests.helpers.sounds import RATE, SAMPLES, beeping, sound_set
 from tests.unit.monitoring.test_trackers import events_of
 
 
