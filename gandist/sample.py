@@ -1,7 +1,8 @@
-"""`python -m gandist.sample RUN --out PATH`: draw images from the generator of a run, on all devices of the machine.
+"""`python -m gandist.sample RUN --out PATH`: draw samples from the generator of a run, on all devices of the machine.
 
-The form of PATH selects the output: a folder of image files, one grid (.png), an archive (.zip), an interpolation
-(.webp, .mp4), or shards for training (.tar). The same seed gives the same images, bit for bit, for any number of them.
+The form of PATH selects the output: a folder of files, one grid (.png), an archive (.zip), shards for training (.tar);
+of images an interpolation (.webp, .mp4), of sounds all in a row (.wav). The same seed gives the same samples, bit for
+bit, for any number of them.
 """
 
 import argparse
@@ -31,11 +32,12 @@ from gandist.media.medium import Preview
 from gandist.run.drawing import devices_of, drawn
 from gandist.run.examples import ExampleConditions
 from gandist.run.trained import BATCH, Conditions, Trained, open_trained
-from gandist.storage.atomic import written_atomically
+from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
 
 FILMS = (".webp", ".mp4")
-KINDS = (".png", ".zip", *FILMS, ".tar")
+ARCHIVES = (".zip", ".tar")
+KINDS = (".png", ".zip", *FILMS, ".tar", ".wav")
 N, N_FILM, STEPS, FPS = 100, 8, 30, 30
 
 
@@ -61,6 +63,21 @@ def kind_of(out: str) -> str:
     return ""
 
 
+def check_kind(trained: Trained, out: str, kind: str) -> None:
+    """Refuse a kind of file that samples of this medium are not written to.
+
+    Raises:
+        ConfigError: it is none of `Medium.kinds`, and no archive.
+    """
+    there = (*trained.medium.kinds, *ARCHIVES)
+    if kind and kind not in there:
+        many = trained.medium.nouns[1]
+        raise ConfigError(
+            f"--out {out}: the run makes {many}, which are not written as {kind}; give a folder, or a file that ends "
+            f"in {', '.join(there)}"
+        )
+
+
 def condition_of(trained: Trained, wish: Wish, n: int, seed: int) -> Conditions | None:
     """The requested condition (n, ...); random if none is requested, None for an unconditional run.
 
@@ -78,7 +95,7 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
         GandistError: the samples cannot be drawn or written.
     """
     wish = Wish(options.label, options.caption)
-    y = condition_of(trained, wish, n, options.seed)
+    y, (_, many) = condition_of(trained, wish, n, options.seed), trained.medium.nouns
     z = trained.latents(n, options.seed, options.truncation)
     draw = functools.partial(drawn, trained, devices=devices_of(options.device))
     out = Path(options.out)
@@ -93,15 +110,18 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
             y = circuit(y, steps)
         elif y is not None:
             of_class, y = f" of {trained.condition.titles(y[:1])[0]}", y[:1].expand(n * steps)
-        frames = shown(draw(circuit(z, steps), y), n * steps)
+        frames = shown(draw(circuit(z, steps), y), n * steps, many)
         (film.write_mp4 if kind == ".mp4" else film.write_webp)(out, frames, fps)
-        return f"{n * steps} frames through {n} images{of_class}"
-    batches = shown(draw(z, y), n)
+        return f"{n * steps} frames through {n} {many}{of_class}"
+    batches = shown(draw(z, y), n, many)
     if kind == ".png":
-        preview = grid(trained, np.concatenate(list(batches)), y)
-        with written_atomically(out) as scratch:
-            scratch.write_bytes(preview.content)
-        return f"{n} pairs of input and output" if isinstance(y, ExampleConditions) else f"{n} images"
+        write_atomically(out, grid(trained, np.concatenate(list(batches)), y).content)
+        return f"{n} pairs of input and output" if isinstance(y, ExampleConditions) else f"{n} {many}"
+    if kind == ".wav":
+        heard = trained.medium.heard(np.concatenate(list(batches)))
+        assert heard is not None, "a medium of this kind can be heard"
+        write_atomically(out, heard)
+        return f"{n} {many} in a row"
     samples, extension = files.encoded(batches, trained.medium), trained.medium.extension
     labels, captions = written(trained, y, wish, options.seed)
     if kind == ".zip":
@@ -111,11 +131,11 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
         files.write_shards(options.out, n, samples, labels, captions, extension=extension, embed=embed)
     else:
         files.write_folder(out, samples, extension)
-    return f"{n} images"
+    return f"{n} {many}"
 
 
 def grid(trained: Trained, rows: np.ndarray, y: Conditions | None) -> Preview:
-    """Samples in one picture, each beside the picture that G was given for it, if it was given one."""
+    """Samples in one picture, each beside what G was given for it, if that was a sample."""
     medium, condition, n = trained.medium, trained.condition, len(rows)
     if not isinstance(condition, OfSample) or not isinstance(y, ExampleConditions):
         return medium.preview(rows, math.ceil(math.sqrt(n)))
@@ -144,9 +164,9 @@ def with_captions(trained: Trained, captions: Sequence[str] | None, y: Condition
     return with_vectors(index, different, y[[first[caption] for caption in different]].cpu().numpy(), trained.encoder)
 
 
-def shown(batches: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
-    """The batches, with a progress bar on a terminal."""
-    with tqdm(total=n, unit="img", desc="sample", disable=None) as bar:
+def shown(batches: Iterable[np.ndarray], n: int, many: str) -> Iterator[np.ndarray]:
+    """The batches, with a progress bar on a terminal; `many`: what samples are called."""
+    with tqdm(total=n, unit=f" {many}", desc="sample", disable=None) as bar:
         for batch in batches:
             yield batch
             bar.update(len(batch))
@@ -155,7 +175,8 @@ def shown(batches: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gandist sample",
-        description="Draw images from the generator of a run. The same seed gives the same images, however many.",
+        description="Draw samples from the generator of a run: images, or sounds. The same seed gives the same ones, "
+        "however many.",
         epilog="Examples: gandist sample runs/demo --n 36 --class 9 --out boots.png; gandist sample runs/demo --out "
         "walk.mp4; gandist sample runs/demo --n 10000 --out fakes/%06d.tar",
     )
@@ -165,16 +186,17 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         required=True,
         metavar="PATH",
-        help="an empty folder for a file an image, or a file that ends in .png (one grid), .zip (image files, with "
-        "labels in StyleGAN's dataset.json, or captions), .webp or .mp4 (an endless interpolation), or .tar (shards to "
-        "train from: fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them). Where G is given pictures, these are "
-        "training images here, which a .png shows beside the outputs; gandist.apply takes pictures of yours",
+        help="an empty folder for a file a sample (PNG, WAV), or a file that ends in .png (one grid; of sounds their "
+        "spectrograms), .zip (such files, with labels in StyleGAN's dataset.json, or captions), .webp or .mp4 (an "
+        "endless interpolation of images), .wav (sounds in a row, a quarter of a second apart), or .tar (shards to "
+        "train from: fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them). Where G is given samples, these are "
+        "training samples here, which a .png shows beside the outputs; gandist.apply takes yours",
     )
-    add("--n", type=positive, help=f"images (default: {N}), or those that an interpolation goes through ({N_FILM})")
+    add("--n", type=positive, help=f"samples (default: {N}), or those that an interpolation goes through ({N_FILM})")
     add("--seed", type=natural, default=0, help="default: %(default)s")
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument("--class", type=natural, dest="label", metavar="K", help="of this class (default: any)")
-    wanted.add_argument("--caption", metavar="TEXT", help="what the images shall show (default: captions of the data)")
+    wanted.add_argument("--caption", metavar="TEXT", help="what the samples shall show (default: captions of the data)")
     add("--truncation", type=float, default=1.0, metavar="T", help="factor of z; below 1: less varied (default: 1)")
     add("--frames", type=positive, metavar="F", help=f"of an interpolation, from image to image (default: {STEPS})")
     add("--fps", type=positive, help=f"frames per second of an interpolation (default: {FPS})")
@@ -198,8 +220,10 @@ def main(argv: list[str] | None = None) -> int:
     if kind == ".mp4":
         film.need_video(Path(options.out))
     trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
+    check_kind(trained, options.out, kind)
     what = write(trained, options, kind, n)
-    print(f"{what} of {options.run} at {trained.images_seen} images seen: {options.out}")  # noqa: T201
+    seen = f"{trained.images_seen} {trained.medium.nouns[1]} seen"
+    print(f"{what} of {options.run} at {seen}: {options.out}")  # noqa: T201
     return 0
 
 

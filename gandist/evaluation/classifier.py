@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--channels", type=int, choices=(1, 3), default=3, help="of images: 1: grey, 3: RGB (default: 3)")
     add("--sample-rate", type=positive, metavar="HZ", help="DATA holds sounds: their rate, as data.options.sample_rate")
     add("--samples", type=positive, metavar="N", help="of sounds: their length, as data.options.samples")
-    default = f"{KIMG:g}, of sounds {sound_classifier.KIMG:g}"
+    default = f"{KIMG:g}; of sounds {sound_classifier.EPOCHS} times each, at least {sound_classifier.KIMG[0]:g}"
     add("--kimg", type=float, help=f"thousands of samples shown (default: {default})")
     add("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(argv)
@@ -135,9 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             sounds = {"sample_rate": options.sample_rate, "samples": options.samples}
             data = DataSection(path=options.data, medium="audio", options=sounds)
-            classifier, facts = sound_classifier.fit(
-                data, seed=options.seed, kimg=options.kimg or sound_classifier.KIMG
-            )
+            classifier, facts = sound_classifier.fit(data, seed=options.seed, kimg=options.kimg)
     save(options.out, classifier, facts)
     kind = "images" if facts.medium == "image" else "sounds"
     print(f"{options.out}: {facts.classes} classes, accuracy {facts.accuracy:.3f} on {facts.n_test} held out {kind}")  # noqa: T201

@@ -19,7 +19,7 @@ from gandist.distributed.randomness import philox
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError
 from gandist.evaluation.codes import code_use
-from gandist.evaluation.extractor import Extractor
+from gandist.evaluation.extractor import Extractor, Recogniser
 from gandist.evaluation.extractors import kind_of
 from gandist.evaluation.features import RealFeatures, Seen, look_together, moments_of, real_features
 from gandist.evaluation.kernel import kernel_distance
@@ -32,6 +32,7 @@ from gandist.evaluation.neighbours import (
     smallest_distances,
 )
 from gandist.evaluation.paths import EPSILON, path_lengths
+from gandist.evaluation.recognition import chance, known, share_recognised
 from gandist.evaluation.restoration import Restoration
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.gan.perceptual import open_features
@@ -105,10 +106,24 @@ class Yardstick:
         if self.ranks.is_main:
             labels = trained.condition.labels(stored)
             measures = self._compare(fake, labels) | {"ppl": ppl}
-            result = Result(measures, trained.images_seen, self._protocol(n, n_paths, seed, start, looked))
+            baselines = {}
+            if labels is not None and (recogniser := known(self.extractor, self.real)):
+                measures["recognised"] = share_recognised(recogniser, fake.h, labels)
+                baselines = self._recognised(recogniser)
+            protocol = self._protocol(n, n_paths, seed, start, looked)
+            result = Result(measures, trained.images_seen, protocol, baselines)
         found = self.ranks.gather(result)[0]
         assert found is not None
         return found
+
+    def _recognised(self, recogniser: Recogniser) -> dict[str, dict[str, float]]:
+        """The share of new real samples of which their class is found, and that of samples of any class."""
+        seen = share_recognised(recogniser, self.real.seen.h, self.real.labels) if self.held_out else None
+        real = recogniser.accuracy if seen is None else seen
+        return {
+            f"real {self.nouns[1]}, held out": {"recognised": real},
+            "chance": {"recognised": chance(self.real.labels)},
+        }
 
     def _restored(self, restoration: Restoration, trained: Trained, n: int, seed: int) -> Result:
         """Measure G's outputs for the first n real samples, beside what needs no learning."""
@@ -265,7 +280,7 @@ def names_of_measures(config: RunConfig, extractor: str) -> list[str]:
     kind, condition = kind_of(extractor, medium_of(config)), condition_of(config)
     names = [kind.distance, "kid", *(["is"] if kind.has_classes else ()), "precision", "recall", "density", "coverage"]
     if not isinstance(condition, OfSample):
-        return [*names, "memorisation", "ppl"]
+        return [*names, "memorisation", "ppl", *(["recognised"] if kind.learn and config.model.classes else ())]
     return [*names, *restored_by(extractor, condition)]
 
 

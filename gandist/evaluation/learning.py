@@ -85,7 +85,7 @@ def kept(config: RunConfig, name: str, learn: Callable[[Path], object]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
-                log.info("training a classifier of %s, once: about a minute", config.data.path)
+                log.info("training a classifier of %s, once: a minute or more", config.data.path)
                 learn(path)
     return path
 

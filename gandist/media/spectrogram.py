@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from gandist.errors import GandistError
 from gandist.gan.spectra import Frames, magnitudes
 from gandist.media.gallery import png_bytes
 from gandist.media.medium import SOUNDS, Preview
@@ -22,6 +23,8 @@ FONT_SHARE, FONT_PX = 0.016, 13
 FLOOR_DB, TOP_DB = -80.0, 0.0
 """Ends of the colour scale, of which 0 is a sine of full scale."""
 PAUSE_S = 0.25
+WAV_GIB = 3.99
+"""A WAV file's sizes are numbers of 32 bits."""
 WINDOW_S = 0.032
 FINEST_HZ = 12.0
 """Between the bins of a spectrum, at most, where a sound is long enough."""
@@ -64,8 +67,15 @@ def preview_of(sounds: np.ndarray, columns: int, sample_rate: int) -> Preview:
 
 
 def in_a_row(sounds: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Sounds (N, T, C) int16 one after the other, (samples, C), with a pause of a quarter of a second between them."""
+    """Sounds (N, T, C) int16 one after the other, (samples, C), with a pause of a quarter of a second between them.
+
+    Raises:
+        GandistError: they are more than a WAV file can hold.
+    """
     pause = round(PAUSE_S * sample_rate)
+    n, gib = len(sounds), 2 * len(sounds) * (sounds.shape[1] + pause) * sounds.shape[2] / 2**30
+    if gib > WAV_GIB:
+        raise GandistError(f"{n} sounds in a row are {gib:.2f} GiB, and a WAV file holds {WAV_GIB}; write fewer")
     joined = np.pad(sounds, ((0, 0), (0, pause), (0, 0))).reshape(-1, sounds.shape[2])
     return joined[: len(joined) - pause]
 

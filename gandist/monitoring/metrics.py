@@ -55,7 +55,7 @@ RESTORED = ("psnr", "ssim", "pd-effnet-lite0", "pd-classifier", "l1", "l1_hole",
 MEASURES = (
     *("fid", "fd-effnet-lite0", "fd-classifier", "fad-classifier", "fad-bands", "fad-torchscript"),
     *("kid", "kid_se", "is"),
-    *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class"),
+    *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class", "recognised"),
     *RESTORED,
 )
 """Measures of an evaluation, without those of single classes."""

@@ -16,6 +16,7 @@ def reported_by(config: RunConfig) -> list[str]:
     extractor, condition = config.eval.extractor or default_extractor(config), condition_of(config)
     kind = kind_of(extractor, medium_of(config))
     left_out = set(RESTORED) | (set() if kind.has_classes else {"is"})
+    left_out |= set() if kind.learn and config.model.classes else {"recognised"}
     others = [name for name in MEASURES if not name.startswith(FRECHET) and name not in left_out]
     if isinstance(condition, OfSample):
         missing = {"memorisation", "ppl", "fd_worst_class"}
