@@ -98,17 +98,12 @@ def _shape(config: Tree, pair: Pair) -> None:
 
 def _of_sample(config: Tree, pair: Pair) -> None:
     """Refuse what does not fit a G that is given samples."""
-    model, (G, D) = config.model, shapes(config)
+    model, (G, _) = config.model, shapes(config)
     if model.classes or model.text_dim:
         raise ConfigError(f"model.classes, model.text_dim: set both to 0 with condition.kind={config.condition.kind}")
     if len(G.sample) == 3 and (factor := G.sample[-1] // G.y[-1]) not in pair.scales:  # of pictures alone
         raise ConfigError(
             f"condition.options.scale: {model.name} enlarges {_one_of(pair.scales)} times, not {factor} times"
-        )
-    if config.augment.kind != "none" and getattr(D.options, "sees_y", True):
-        raise ConfigError(
-            "augment.kind: D would see an augmented image beside the condition it was made from; set "
-            "model.options.sees_y=false, or augment.kind=none"
         )
 
 
@@ -146,15 +141,19 @@ def _game(config: Tree, pair: Pair) -> None:
         _elbo(config)
     if game.objective == NONE:
         _supervised(config)
+    of_G, of_D = shapes(config)
     with sketched():
         try:
-            G, D = (
-                build(shape) for build, shape in zip((pair.generator, pair.discriminator), shapes(config), strict=True)
-            )
+            G, D = pair.generator(of_G), pair.discriminator(of_D)
         except ValueError as error:
             raise ConfigError(f"model: {error}") from error
         except Exception as error:  # a user's network may raise anything
             raise ConfigError(f"model.name: {model.name} cannot be built on the meta device: {error}") from error
+    if condition_of(config).kind == "sample" and config.augment.kind != "none" and getattr(D, "sees_y", True):
+        raise ConfigError(
+            "augment.kind: D would see an augmented image beside the condition it was made from; set "
+            "model.options.sees_y=false, or augment.kind=none"
+        )
     if game.adaptive:
         _adaptive(config, G)
     for name in getattr(G, "needs", ()):
@@ -176,7 +175,8 @@ def _game(config: Tree, pair: Pair) -> None:
         if penalty.compares and condition.pairing != "same_sample":
             raise ConfigError(f"{path}: compares a fake with the sample whose condition it has; set condition.kind")
         if penalty.features and not hasattr(D, "scores_and_features"):
-            raise ConfigError(f"{path}: D of {model.name} shows no layers; leave it out, or set model.name=unet")
+            other = "hifigan" if pair.medium == "audio" else "unet"
+            raise ConfigError(f"{path}: D of {model.name} shows no layers; leave it out, or set model.name={other}")
         if penalty.slopes:
             _slopes(path, penalty, config, D)
 
