@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from gandist.config.fields import choice
-from gandist.config.sample import condition_of, medium_of, shapes
+from gandist.config.sample import check_axes, condition_of, medium_of, mel_of_loss, shapes
 from gandist.config.schedule import peak
 from gandist.config.sections import Tree
 from gandist.errors import ConfigError
@@ -30,6 +30,8 @@ def check(config: Tree) -> None:
     choice("augment.kind", config.augment.kind, ["none", *AUGMENTATIONS])
     choice("data.medium", config.data.medium, MEDIA)
     medium_of(config)
+    if (kind := config.augment.kind) != "none":
+        check_axes(f"augment.kind: {kind}", AUGMENTATIONS[kind].axes, config, AUGMENTATIONS)
     choice("model.name", config.model.name, NETWORKS)
     _shape(config, NETWORKS[config.model.name])
     _game(config, NETWORKS[config.model.name])
@@ -149,9 +151,9 @@ def _game(config: Tree, pair: Pair) -> None:
             raise ConfigError(f"model: {error}") from error
         except Exception as error:  # a user's network may raise anything
             raise ConfigError(f"model.name: {model.name} cannot be built on the meta device: {error}") from error
-    if condition_of(config).kind == "sample" and config.augment.kind != "none" and getattr(D, "sees_y", True):
+    if config.augment.kind != "none" and condition_of(config).kind == "sample" and getattr(D, "sees_y", True):
         raise ConfigError(
-            "augment.kind: D would see an augmented image beside the condition it was made from; set "
+            "augment.kind: D would see an augmented sample beside the condition it was made from; set "
             "model.options.sees_y=false, or augment.kind=none"
         )
     if game.adaptive:
@@ -164,6 +166,9 @@ def _game(config: Tree, pair: Pair) -> None:
     for name in game.penalties if game.objective != ELBO else ():
         penalty = PENALTIES[name]
         path = f"game.penalties.{name}"
+        check_axes(path, penalty.axes, config, PENALTIES)
+        if penalty.mel:
+            mel_of_loss(config)
         net = G if penalty.of == "G" else D
         if penalty.method and not hasattr(net, penalty.method) and penalty.method not in offers_terms(net):
             raise ConfigError(

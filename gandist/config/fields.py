@@ -21,9 +21,9 @@ SHIPPED = {
     "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none"),
     "game.penalties": (
         *("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl", "codebook"),
-        *("l1", "charbonnier", "features", "perceptual"),
+        *("l1", "charbonnier", "features", "perceptual", "mel", "stft"),
     ),
-    "augment.kind": ("none", "diffaugment", "color", "translation", "cutout", "ada", "shift"),
+    "augment.kind": ("none", "diffaugment", "color", "translation", "cutout", "ada", "shift", "sound"),
 }
 """The names in the tables of media and methods, before a file of `imports` adds to them."""
 

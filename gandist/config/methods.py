@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gandist.config.run import RunConfig
-from gandist.config.sample import shapes
+from gandist.config.sample import mel_of_loss, shapes
 from gandist.config.schedule import Ramp, value_at
 from gandist.distributed.averaging import Averaging
 from gandist.distributed.ranks import Ranks
@@ -74,6 +74,7 @@ def new_game(config: RunConfig, players: Players, ranks: Ranks) -> AnyGame:
         config.train.batch,
         _seen_alike(config, ranks.device),
         game.adaptive,
+        mel_of_loss(config) if any(PENALTIES[name].mel for name in game.penalties) else None,
     )
     return (Supervised if supervised else Game)(players, rules, ranks, precision, config.train.accumulate, averaging)
 

@@ -10,11 +10,14 @@ from gandist.conditions.captions import Captions
 from gandist.conditions.classes import Classes
 from gandist.conditions.condition import Condition, Nothing
 from gandist.conditions.kinds import AUTO, MAKERS, MASKED, PAIRED
+from gandist.conditions.mel import Mel
 from gandist.conditions.sample import Maker, OfPair, OfSample
 from gandist.config.fields import choice
 from gandist.config.sections import Tree
 from gandist.errors import ConfigError
 from gandist.gan.networks import NETWORKS, Shape
+from gandist.gan.spectra import MelScale, scale_for
+from gandist.media.audio import Audio
 from gandist.media.kinds import MEDIA
 from gandist.media.medium import Medium
 from gandist.media.paired import Paired
@@ -61,6 +64,21 @@ def condition_of(config: Tree) -> Condition:
     if config.model.classes:
         return Classes(config.model.classes)
     return Captions(config.model.text_dim) if config.model.text_dim else Nothing()
+
+
+def mel_of_loss(config: Tree) -> MelScale:
+    """The mel spectrogram of the penalty `mel`: that of the condition, or else HiFi-GAN's with frames that fit the
+    sounds, up to half the sample rate in either case.
+
+    Raises:
+        ConfigError: the medium has no sample rate.
+    """
+    condition, medium = condition_of(config), medium_of(config)
+    if not isinstance(medium, Audio):
+        raise ConfigError("game.penalties.mel: needs a sample rate; set data.medium=audio, or the penalty stft")
+    if isinstance(condition, OfSample) and isinstance(condition.maker, Mel):
+        return condition.maker.scale._replace(high_hz=medium.sample_rate / 2)
+    return scale_for(medium.sample_rate, medium.samples)
 
 
 FORMS = {2: "sounds (channels, samples)", 3: "pictures (channels, height, width)"}

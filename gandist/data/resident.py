@@ -1,5 +1,6 @@
 """The whole set in the memory of the training device, where the step gathers its batches."""
 
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -52,6 +53,10 @@ class ResidentSet:
     def damaged(self) -> int:
         return self.samples.damaged
 
+    @property
+    def fitted(self) -> Mapping[str, int]:
+        return self.samples.fitted
+
     def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         return self.samples.gather(numbers, out)
 
@@ -68,7 +73,7 @@ def place(samples: SampleSet, resident: str, device: torch.device) -> tuple[Samp
     kind, why = "streamed", "they do not fit half of data.cache_gib"
     if isinstance(samples, MappedSet):
         kind, why = "mapped", "they fit half of data.cache_gib"
-    n, row = samples.n, samples.medium.row
+    n, row, fitted = samples.n, samples.medium.row, samples.fitted
     n_bytes = n * row.n_bytes
     if isinstance(samples, ResidentSet):
         kind, why = "resident", "they are there already"
@@ -84,4 +89,5 @@ def place(samples: SampleSet, resident: str, device: torch.device) -> tuple[Samp
         else:
             why += f", and take {n_bytes / free:.0%} {room}"
     shape = "x".join(map(str, row.shape))
-    return samples, f"data={kind} n={n} shape={shape} bytes={n_bytes}: {why}"
+    made = "".join(f"; {count:,} of {n:,} samples are {how}" for how, count in sorted(fitted.items()))
+    return samples, f"data={kind} n={n} shape={shape} bytes={n_bytes}: {why}{made}"

@@ -5,8 +5,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -27,6 +28,8 @@ from gandist.storage.remote import is_remote
 log = logging.getLogger("gandist")
 
 
+FITTED = "fitted.json"
+"""File of a decoded set with `fitted`, if there is any."""
 PART = 64
 """Samples per decoding task: a task costs as much overhead as a small sample."""
 
@@ -37,6 +40,10 @@ class SampleSet(Protocol):
     @property
     def damaged(self) -> int:
         """Number of damaged samples found so far; the next sound sample replaces each."""
+
+    @property
+    def fitted(self) -> Mapping[str, int]:
+        """Number of files by how they were made to fit (see `Medium.decode`), so far as they are decoded."""
 
     @property
     def medium(self) -> Medium:
@@ -116,12 +123,17 @@ class StreamedSet:
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._gathering, self._lock = 0, Lock()
         self.broken: set[int] = set()
+        self._how: dict[str, set[int]] = {}
         # A file that is evicted or closed stays readable for a thread that still uses it.
         self._open = lru_cache(maxsize=128)(self._open_shard)
 
     @property
     def damaged(self) -> int:
         return len(self.broken)
+
+    @property
+    def fitted(self) -> Mapping[str, int]:
+        return {how: len(numbers) for how, numbers in self._how.items()}
 
     def gather(self, numbers: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         row = self.medium.row
@@ -176,7 +188,8 @@ class StreamedSet:
             try:
                 if crc32(data) != place.crc:
                     raise DataError("its bytes are not those that were indexed (crc)")
-                self.medium.decode(data, part)
+                if how := self.medium.decode(data, part):
+                    self._note(number, how)
             except DataError as error:
                 key = self.index.samples.column("key")[number].as_py()
                 name = f"{key!r} ({which})" if len(places) > 1 else repr(key)
@@ -184,6 +197,15 @@ class StreamedSet:
                     f"{self.index.url(place.shard)}: damaged at sample {name}: {error}; restore the shard, or set "
                     "data.on_damage=skip to go on without such samples"
                 ) from error
+
+    def _note(self, number: int, how: str) -> None:
+        """Note how a sample was made to fit, and say so of the first that is read during training."""
+        with self._lock:
+            first = how not in self._how
+            self._how.setdefault(how, set()).add(number)
+        if first and self._gathering:
+            key = self.index.samples.column("key")[number].as_py()
+            log.warning("%s: sample %r is %s; others may be, too", self.index.base, key, how)
 
     def _sound(self, number: int, places: tuple[Place, ...], out: np.ndarray) -> int:
         """Decode into `out` the sample at these places, or the next sound one if damage is skipped; return its
@@ -234,6 +256,9 @@ class MappedSet:
             # As a plain array: the methods of a memmap cost more than copying a small batch.
             self.rows = np.asarray(np.memmap(self.path / "rows", dtype=row.dtype, mode="r", shape=self._whole))
             (self.broken,) = self._decoded()
+            self.fitted: Mapping[str, int] = {}
+            with suppress(FileNotFoundError):
+                self.fitted = json.loads((self.path / FITTED).read_text())
         if len(self.broken) == index.n:
             raise DataError(f"{index.base}: none of its {index.n} samples can be read")
         self.conditions = source.conditions
@@ -290,6 +315,8 @@ class MappedSet:
                     counter.add(len(part))
             rows.flush()
             (scratch / "damaged.json").write_text(json.dumps(broken))
+            if source.fitted:
+                (scratch / FITTED).write_text(json.dumps(source.fitted))
             shutil.rmtree(self.path, ignore_errors=True)
             scratch.rename(self.path)
         finally:

@@ -4,7 +4,8 @@ their GPU kernels. Nothing here reads a configuration. May import: `gandist.dist
 The tables that a file of `imports` adds to: `from gandist.gan import AUGMENTATIONS, NETWORKS, OBJECTIVES, PENALTIES`.
 """
 
-from gandist.gan.augment import AUGMENTATIONS, Augmentation
+from gandist.gan.augment import AUGMENTATIONS
+from gandist.gan.augmentation import Augmentation
 from gandist.gan.networks import NETWORKS, Pair, Shape
 from gandist.gan.objectives import OBJECTIVES, Objective
 from gandist.gan.penalties import PENALTIES, Penalty, Update

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from gandist.distributed.averaging import USUAL, Averaging
 from gandist.distributed.ranks import Ranks
 from gandist.gan.adaptive import adaptive_weight
-from gandist.gan.augment import Augmentation, adapt
+from gandist.gan.augment import adapt
+from gandist.gan.augmentation import Augmentation
 from gandist.gan.descent import Descent, Number
 from gandist.gan.networks.norms import at_least_float32, in_parts, iterate, needs_batches_apart, synchronise
 from gandist.gan.objectives import OBJECTIVES, Objective
@@ -28,6 +29,7 @@ from gandist.gan.penalties import (
 )
 from gandist.gan.players import Players
 from gandist.gan.scores import Scores, as_scores, over, split
+from gandist.gan.spectra import MelScale
 
 
 class Reals(NamedTuple):
@@ -65,6 +67,8 @@ class Rules(NamedTuple):
     """Distance of two batches of samples to a trained network (`Update.seen_alike`)."""
     adaptive: bool = False
     """Whether the objective's factor in G's loss balances gradients (`gandist.gan.adaptive`)."""
+    mel: MelScale | None = None
+    """The mel spectrogram of the penalty `mel` (`Update.mel`)."""
 
     def penalties_of(self, player: str) -> dict[str, Penalty]:
         """The penalties of a player, G or D."""
@@ -192,7 +196,8 @@ class GeneratorLoss(nn.Module):
         # The objective and the penalties that are due
         loss = own = over(rules.objective.generator, real, fake)
         scores, activations = {"real": real, "fake": fake}, {"real": of_real, "fake": features}
-        update = Update(self.G, samples, scores, {}, self.memory, rules.objective, activations, rules.seen_alike, of_G)
+        game = (self.memory, rules.objective, activations, rules.seen_alike)
+        update = Update(self.G, samples, scores, {}, *game, terms=of_G, mel=rules.mel)
         terms = {name: self.penalties[name].value(update) for name in weights}
         shown = [own]
         if rules.adaptive:
@@ -255,9 +260,11 @@ class Game(Descent):
         names = ("real", "fake") if player == "D" or looks_at_reals else ("fake",)
         wanted: dict[str, Noise] = {}
         if (augmentation := self.rules.augmentation) is not None:
-            wanted |= {f"augment_{name}": _uniforms(augmentation.uniforms) for name in names}
+            of_augmentation = Noise("uniform", lambda sample: (augmentation.count(sample),))
+            wanted |= {f"augment_{name}": of_augmentation for name in names}
         if self.random_D:
-            wanted |= {f"D_{name}": _uniforms(self.random_D) for name in names}
+            of_D = Noise("uniform", lambda sample: (self.random_D,))
+            wanted |= {f"D_{name}": of_D for name in names}
         of_player = self.rules.penalties_of(player)
         for name in due:
             wanted |= of_player[name].noise
@@ -318,10 +325,6 @@ def _together(parts: Sequence[Tensor | None]) -> Tensor | None:
     if there and len(there) < len(parts):
         raise TypeError("a penalty's samples lack the condition y, or the numbers u of D, that the real samples have")
     return torch.cat(there) if there else None
-
-
-def _uniforms(count: int) -> Noise:
-    return Noise("uniform", lambda sample: (count,))
 
 
 def augmented(x: Tensor, name: str, rules: Rules, noise: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Differentiable augmentation of D's inputs, real and generated: pure functions of images and given uniforms.
+"""Differentiable augmentation of D's inputs, real and generated: the table, and that of images.
 
 DiffAugment (Zhao et al. 2020, arXiv:2006.10738), ADA (Karras et al. 2020, arXiv:2006.06676) with its controller, and
 the shifts of balanced consistency regularisation (Zhao et al. 2020, arXiv:2002.04724). All are affine in the pixels,
@@ -8,55 +8,12 @@ differentiable to every order in reverse and forward mode, and computed in full 
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-class Augmentation(NamedTuple):
-    """A random transformation of images; the caller supplies the random numbers."""
-
-    uniforms: int
-    """Numbers in [0, 1) that one image needs."""
-    apply: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """(images x (N, C, H, W) in [-1, 1], with C 1 or 3, uniforms u (N, uniforms), probability p ()) -> (N, C, H, W).
-
-    The result is float64 if x is, else float32. Image n depends on x[n], u[n] and p alone; at p = 0 it equals x[n].
-    """
-
-
-Transform = Callable[[Tensor, Tensor], Tensor]
-"""(x (N, C, H, W), u (N, uniforms) float64) -> (N, C, H, W)."""
-
-
-def in_full_precision(apply: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`apply` outside autocast, on images in float32 or wider and uniforms in float64."""
-
-    def exact(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            # In float32 a product with u could round up to the end of its range, and TF32 would blur the matrices.
-            return apply(x.to(torch.promote_types(x.dtype, torch.float32)), u.double(), p)
-
-    return exact
-
-
-def all_or_none(*transforms: tuple[int, Transform]) -> Augmentation:
-    """Apply (uniforms, transform) pairs in order: with probability p all of them, else none."""
-
-    def apply(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
-        changed, first = x, 1
-        for uniforms, transform in transforms:
-            changed = transform(changed, u[:, first : first + uniforms])
-            first += uniforms
-        return torch.where(u[:, :1, None, None] < p, changed, x)
-
-    return Augmentation(1 + sum(uniforms for uniforms, _ in transforms), in_full_precision(apply))
-
-
-def _each(values: Tensor, x: Tensor) -> Tensor:
-    """One number per image (N,), in x's type and broadcastable to (N, C, H, W)."""
-    return values.to(x.dtype)[:, None, None, None]
+from gandist.gan.augment_sound import SOUND
+from gandist.gan.augmentation import Augmentation, all_or_none, each, in_full_precision, normal
 
 
 def _moved(size: int, u: Tensor) -> Tensor:
@@ -74,19 +31,19 @@ def _take(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def brightness(x: Tensor, u: Tensor) -> Tensor:
     """Add a number from [-0.5, 0.5)."""
-    return x + _each(u[:, 0] - 0.5, x)
+    return x + each(u[:, 0] - 0.5, x)
 
 
 def saturation(x: Tensor, u: Tensor) -> Tensor:
     """Scale each pixel's distance to its grey by a number from [0, 2); images of one channel stay unchanged."""
     grey = x.mean(1, keepdim=True)
-    return grey + (x - grey) * _each(2 * u[:, 0], x)
+    return grey + (x - grey) * each(2 * u[:, 0], x)
 
 
 def contrast(x: Tensor, u: Tensor) -> Tensor:
     """Scale the distance to each image's mean by a number from [0.5, 1.5)."""
     mean = x.mean((1, 2, 3), keepdim=True)
-    return mean + (x - mean) * _each(u[:, 0] + 0.5, x)
+    return mean + (x - mean) * each(u[:, 0] + 0.5, x)
 
 
 def translation(x: Tensor, u: Tensor) -> Tensor:
@@ -245,11 +202,6 @@ def _angle(u: Tensor) -> Tensor:
     return (2 * u - 1) * math.pi
 
 
-def _normal(u: Tensor) -> Tensor:
-    """N(0, 1) by its quantile function; u = 0, which float32 draws now and then, counts as 2^-25."""
-    return math.sqrt(2) * (2 * u - 1).clamp(min=2**-24 - 1).erfinv()
-
-
 @in_full_precision
 def ada(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
     """The geometric and colour transformations of ADA (appendix B), each with probability p.
@@ -268,11 +220,11 @@ def ada(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
     (flip,) = draw(_bit)
     (quarters,) = draw(lambda u: (4 * u).floor())
     shift_x, shift_y = draw(lambda u: (u - 0.5) / 4, parameters=2)
-    (isotropic,) = draw(_normal)
+    (isotropic,) = draw(normal)
     (before,) = draw(_angle, p_rot)
-    (anisotropic,) = draw(_normal)
+    (anisotropic,) = draw(normal)
     (after,) = draw(_angle, p_rot)
-    slide_x, slide_y = draw(_normal, parameters=2)
+    slide_x, slide_y = draw(normal, parameters=2)
     # The paper multiplies these on the left, one by one, to get the map from x to the result. Its inverse is the
     # product of the inverses in drawing order.
     zoom, stretch = 2 ** (-0.2 * isotropic), 2 ** (-0.2 * anisotropic)
@@ -287,23 +239,24 @@ def ada(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
         @ translate2d(-0.125 * width * slide_x, -0.125 * height * slide_y)
     )
     x = warp(x, inverse)
-    (brighter,) = draw(_normal)
-    (contrasted,) = draw(_normal)
+    (brighter,) = draw(normal)
+    (contrasted,) = draw(normal)
     (negated,) = draw(_bit)
     (hue,) = draw(_angle)
-    (saturated,) = draw(_normal)
+    (saturated,) = draw(normal)
     return recolour(x, 0.2 * brighter, 2 ** (0.5 * contrasted), negated, hue, 2**saturated)
 
 
 COLOR = ((1, brightness), (1, saturation), (1, contrast))
 
 AUGMENTATIONS: dict[str, Augmentation] = {
-    "diffaugment": all_or_none(*COLOR, (2, translation), (2, cutout)),
-    "color": all_or_none(*COLOR),
-    "translation": all_or_none((2, translation)),
-    "cutout": all_or_none((2, cutout)),
-    "ada": Augmentation(28, ada),
-    "shift": all_or_none((3, flip_and_shift)),
+    "diffaugment": all_or_none(*COLOR, (2, translation), (2, cutout), axes=3),
+    "color": all_or_none(*COLOR, axes=3),
+    "translation": all_or_none((2, translation), axes=3),
+    "cutout": all_or_none((2, cutout), axes=3),
+    "ada": Augmentation(28, ada, axes=3),
+    "shift": all_or_none((3, flip_and_shift), axes=3),
+    "sound": SOUND,
 }
 
 

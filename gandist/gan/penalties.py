@@ -12,6 +12,8 @@ from gandist.gan.networks.norms import at_least_float32
 from gandist.gan.networks.tape import is_piecewise_linear
 from gandist.gan.objectives import Objective
 from gandist.gan.scores import Scores, as_scores, of_sample, over
+from gandist.gan.spectra import MelScale
+from gandist.gan.spectral_losses import mel_distance, stft_distance
 
 
 class Noise(NamedTuple):
@@ -56,6 +58,8 @@ class Update(NamedTuple):
     """Distance () of two batches of samples (N, ...) by the features of the network `game.perceptual`."""
     terms: Mapping[str, Tensor] = {}
     """Values () of penalties that G gives beside its images (`images_and_terms`); only in G's update."""
+    mel: MelScale | None = None
+    """The mel spectrogram of the penalty `mel`, if it is set."""
 
 
 NamedSamples = Mapping[str, Samples]
@@ -90,6 +94,10 @@ class Penalty(NamedTuple):
     """G only: whether it needs D's activations."""
     perceptual: bool = False
     """Whether it needs the network `game.perceptual`."""
+    axes: int = 0
+    """Axes of the samples that it takes: 2 for sounds (C, T), 3 for pictures (C, H, W), 0 for any."""
+    mel: bool = False
+    """Whether it needs `Update.mel`."""
 
 
 Way = Literal["auto", "linear", "jvp", "double"]
@@ -184,7 +192,7 @@ DRAGAN_STD = 0.25
 some implementations use, would differ between ranks."""
 LECAM_DECAY = 0.99
 
-_SHIFT = Noise("uniform", lambda sample: (AUGMENTATIONS["shift"].uniforms,))
+_SHIFT = Noise("uniform", lambda sample: (AUGMENTATIONS["shift"].count(sample),))
 
 
 def images_and_terms(G: nn.Module, z: Tensor, y: Tensor | None) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -223,6 +231,11 @@ def _perceptual(update: Update) -> Tensor:
     return update.seen_alike(update.samples["fake"].x, update.samples["real"].x)
 
 
+def _mel(update: Update) -> Tensor:
+    assert update.mel is not None
+    return mel_distance(update.samples["fake"].x, update.samples["real"].x, update.mel)
+
+
 CHARBONNIER_EPSILON = 1e-3
 """In images from -1 to 1."""
 
@@ -245,7 +258,7 @@ PENALTIES: dict[str, Penalty] = {
     # 2021, arXiv:2104.03310, eq. 2).
     "lecam": Penalty("D", _lecam, memory={"lecam": (0.0, 0.0)}, remember=_lecam_remember),
     # Balanced consistency: D gives a shifted or mirrored image the same score (Zhao et al. 2020, arXiv:2002.04724).
-    "bcr": Penalty("D", _bcr, samples=_moved, noise={"move_real": _SHIFT, "move_fake": _SHIFT}),
+    "bcr": Penalty("D", _bcr, samples=_moved, noise={"move_real": _SHIFT, "move_fake": _SHIFT}, axes=3),
     # Matching-aware D: D also rejects real images with a wrong caption (Reed et al. 2016, arXiv:1605.05396,
     # algorithm 1). The fakes' conditions are drawn independently of x, so they serve as the wrong captions.
     "mismatch": Penalty(
@@ -264,8 +277,16 @@ PENALTIES: dict[str, Penalty] = {
     "charbonnier": Penalty(
         "G", lambda update: (_difference(update).square() + CHARBONNIER_EPSILON**2).sqrt().mean(), compares=True
     ),
-    # Feature matching: D's layers answer alike (Wang et al. 2018, arXiv:1711.11585, eq. 4), averaged over the layers.
+    # Feature matching: D's layers answer alike (Wang et al. 2018, arXiv:1711.11585, eq. 4), averaged over the layers,
+    # over which HiFi-GAN sums.
     "features": Penalty("G", _feature_matching, compares=True, features=True),
     # A trained network's layers answer alike (Johnson et al. 2016, arXiv:1603.08155).
-    "perceptual": Penalty("G", _perceptual, compares=True, perceptual=True),
+    "perceptual": Penalty("G", _perceptual, compares=True, perceptual=True, axes=3),
+    # The mean absolute difference of log-mel spectrograms (Kong et al. 2020, arXiv:2010.05646, eq. 4), up to half the
+    # sample rate.
+    "mel": Penalty("G", _mel, compares=True, axes=2, mel=True),
+    # Multi-resolution STFT: spectral convergence and log magnitudes (Yamamoto et al. 2020, arXiv:1910.11480, eq. 6).
+    "stft": Penalty(
+        "G", lambda update: stft_distance(update.samples["fake"].x, update.samples["real"].x), compares=True, axes=2
+    ),
 }  # fmt: skip

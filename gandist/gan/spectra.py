@@ -44,6 +44,15 @@ class MelScale(NamedTuple):
     high_hz: float = 8000.0
 
 
+def scale_for(sample_rate: int, samples: int) -> MelScale:
+    """The default frames and bands, halved until a frame is no longer than a sound, up to half the sample rate."""
+    scale = MelScale(sample_rate)
+    while scale.frames.n_fft > max(samples, 2):
+        n_fft, hop, window = (number // 2 for number in scale.frames)
+        scale = scale._replace(frames=Frames(n_fft, hop, window), mels=scale.mels // 2)
+    return scale._replace(high_hz=sample_rate / 2)
+
+
 FLOOR = 1e-5
 """Magnitude below which a logarithm stays constant."""
 POWER = 1e-9

@@ -34,7 +34,8 @@ class TargetLoss(nn.Module):
         rules = self.rules
         fake, of_G = images_and_terms(self.G, z, y)
         samples = {"fake": Samples(fake, y), "real": Samples(x, y)}
-        update = Update(self.G, samples, {}, {}, self.memory, rules.objective, seen_alike=rules.seen_alike, terms=of_G)
+        game = (self.memory, rules.objective)
+        update = Update(self.G, samples, {}, {}, *game, seen_alike=rules.seen_alike, terms=of_G, mel=rules.mel)
         terms = {name: self.penalties[name].value(update) for name in weights}
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         absent = torch.full_like(loss, torch.nan)

@@ -76,15 +76,21 @@ class Audio(Medium):
     def prepared(self) -> str:
         return f"real sounds at {self.sample_rate} Hz, cut to {self.samples} samples"
 
-    def decode(self, data: bytes, out: np.ndarray) -> None:
+    def decode(self, data: bytes, out: np.ndarray) -> str | None:
         """A WAV, FLAC, Ogg or MP3: resampled, cut or followed by silence."""
-        sound = decode(data, self.sample_rate, self.channels)
-        first = max(0, len(sound) - len(out)) // 2 if self.crop == "center" else 0
-        sound = sound[first : first + len(out)]
-        if self.normalise and (peak := float(np.abs(sound).max(initial=0))):
+        found = decode(
+            data, self.sample_rate, self.channels, len(out) + 1, "center" if self.crop == "center" else "start"
+        )
+        sound = found[: len(out)]
+        if self.normalise and (peak := float(np.abs(sound).max())):
             sound = sound * (PEAK / peak)
         out[: len(sound)] = as_int16(sound)
         out[len(sound) :] = 0
+        if len(found) > len(out):
+            return f"longer than {len(out) / self.sample_rate:.3g} s, and cut"
+        if len(sound) < self.samples:
+            return f"shorter than {self.samples / self.sample_rate:.3g} s, and followed by silence"
+        return None
 
     def to_network(
         self, rows: Tensor, uniforms: Mapping[str, Tensor] = {}, dtype: torch.dtype = torch.float32

@@ -108,9 +108,12 @@ class Medium(Options):
         return (row,)
 
     @abstractmethod
-    def decode(self, data: bytes, out: np.ndarray) -> None:
+    def decode(self, data: bytes, out: np.ndarray) -> str | None:
         """Decode one file into `out`, its part of a row, which is contiguous. Accepts a fixed list of formats, never a
         pickle.
+
+        Returns:
+            How the file was made to fit, if the user should know: "longer than 1 s, and cut".
 
         Raises:
             DataError: the bytes are not a complete sample.

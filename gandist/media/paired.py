@@ -63,9 +63,9 @@ class Paired(Medium):
     def parts(self, row: np.ndarray) -> Sequence[np.ndarray]:
         return (row[0], row[1])
 
-    def decode(self, data: bytes, out: np.ndarray) -> None:
+    def decode(self, data: bytes, out: np.ndarray) -> str | None:
         """One file, the target or the input, into its part of a row."""
-        self.inner.decode(data, out)
+        return self.inner.decode(data, out)
 
     def to_network(
         self, rows: Tensor, uniforms: Mapping[str, Tensor] = {}, dtype: torch.dtype = torch.float32

@@ -66,7 +66,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"window": 2048}, r"window: 2048 exceeds n_fft=1024; set at most 1024"),
     ({"high_hz": 8000}, r"high_hz: 8000 Hz is above half the sample rate \(data.options.sample_rate=8000\); set"),
     ({"low_hz": 4000}, r"low_hz: 4000 Hz must lie below high_hz, 4000 Hz"),
-    ({"n_fft": 128, "hop": 32, "mels": 80}, r"mels: of 80 bands 3 have no frequency of n_fft=128, the first band 0, from"),
+    ({"n_fft": 128, "hop": 32, "mels": 80}, r"mels: of 80 bands 3 have no frequency of n_fft=128, the first band 0"),
     ({"n_fft": 16384}, r"n_fft: sounds of 4096 samples are too short .* set n_fft to 4096, or data.options.samples to"),
     ({"hops": 96}, r"hops: unknown key; there are: n_fft, hop, window, mels, low_hz, high_hz"),
     ({"mels": 0}, r"mels: input should be greater than or equal to 1"),

@@ -53,9 +53,15 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def uniforms(name: str, n: int, seed: int = 1) -> Tensor:
-    """Random u in float32, as a run draws them."""
-    return torch.rand(n, AUGMENTATIONS[name].uniforms, generator=torch.Generator().manual_seed(seed))
+def uniforms(name: str, n: int, seed: int = 1, sample: tuple[int, ...] = ()) -> Tensor:
+    """Random u in float32, as a run draws them; for samples of this shape, if their number depends on it."""
+    return torch.rand(n, AUGMENTATIONS[name].count(sample), generator=torch.Generator().manual_seed(seed))
+
+
+def given(name: str, n: int, channels: int, size: int) -> tuple[Tensor, Tensor]:
+    """Noise (n, channels, size, size), or sounds of as many samples, and their uniforms."""
+    sample = (channels, size, size) if AUGMENTATIONS[name].axes == 3 else (channels, size * size)
+    return noise(n, *sample), uniforms(name, n, sample=sample)
 
 
 def smooth(size: int) -> Tensor:
@@ -70,16 +76,17 @@ def smooth(size: int) -> Tensor:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ALL)
 def test_at_p_0_every_image_stays_as_it_is(name: str, channels: int) -> None:
-    x = noise(16, channels, 12, 12).float()
-    assert torch.equal(AUGMENTATIONS[name].apply(x, uniforms(name, 16), 0 * ONE), x)
-    assert not torch.equal(AUGMENTATIONS[name].apply(x, uniforms(name, 16), ONE), x)
+    x, u = given(name, 16, channels, 12)
+    x = x.float()
+    assert torch.equal(AUGMENTATIONS[name].apply(x, u, 0 * ONE), x)
+    assert not torch.equal(AUGMENTATIONS[name].apply(x, u, ONE), x)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_derivatives(name: str) -> None:
     """First and second, backward and forward."""
-    x = noise(2, 3, 4, 4).requires_grad_()
-    u = 0.05 + 0.9 * uniforms(name, 2).double()
+    x, u = given(name, 2, 3, 4)
+    x, u = x.requires_grad_(), 0.05 + 0.9 * u.double()
 
     def f(x: Tensor) -> Tensor:
         return AUGMENTATIONS[name].apply(x, u, ONE)
@@ -90,11 +97,11 @@ def test_derivatives(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_penalty_by_jvp_is_that_by_double_backward(name: str) -> None:
-    x, u = noise(4, 3, 8, 8), uniforms(name, 4)
+    x, u = given(name, 4, 3, 8)
     weight = noise(3, seed=3).requires_grad_()
 
     def score(x: Tensor) -> Tensor:
-        return (AUGMENTATIONS[name].apply(x, u, ONE).sin() * weight[:, None, None]).sum()
+        return (AUGMENTATIONS[name].apply(x, u, ONE).sin().flatten(2) * weight[:, None]).sum()
 
     leaf = x.clone().requires_grad_()
     (g,) = torch.autograd.grad(score(leaf), leaf, create_graph=True)
@@ -106,7 +113,8 @@ def test_a_penalty_by_jvp_is_that_by_double_backward(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_an_image_heeds_its_own_uniforms_alone(name: str) -> None:
-    x, u, p = noise(12, 3, 9, 9).float(), uniforms(name, 12), 0.7 * ONE
+    (x, u), p = given(name, 12, 3, 9), 0.7 * ONE
+    x = x.float()
     out = AUGMENTATIONS[name].apply(x, u, p)
     assert torch.equal(AUGMENTATIONS[name].apply(x, u, p), out)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
@@ -117,8 +125,8 @@ def test_an_image_heeds_its_own_uniforms_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_precision_and_layout(name: str) -> None:
-    x, u = noise(4, 3, 8, 8).float(), uniforms(name, 4)
-    apply = AUGMENTATIONS[name].apply
+    x, u = given(name, 4, 3, 8)
+    x, apply = x.float(), AUGMENTATIONS[name].apply
     expected = apply(x, u, ONE)
     assert expected.dtype == torch.float32
     with torch.autocast("cpu", torch.bfloat16):
@@ -126,20 +134,21 @@ def test_precision_and_layout(name: str) -> None:
     assert apply(x.bfloat16(), u, ONE).dtype == torch.float32
     assert apply(x.double(), u, ONE).dtype == torch.float64
     torch.testing.assert_close(expected, apply(x.double(), u, ONE).float(), rtol=0, atol=1e-4)
-    last = x.to(memory_format=torch.channels_last)
+    last = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x.mT.contiguous().mT
     torch.testing.assert_close(apply(last, u, ONE), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("extreme", [0.0, 1 - 2**-24])
 def test_the_ends_of_the_uniforms(name: str, extreme: float) -> None:
-    u = torch.full((2, AUGMENTATIONS[name].uniforms), extreme)
-    assert AUGMENTATIONS[name].apply(noise(2, 3, 16, 16).float(), u, ONE).isfinite().all()
+    x, u = given(name, 2, 3, 16)
+    assert AUGMENTATIONS[name].apply(x.float(), torch.full_like(u, extreme), ONE).isfinite().all()
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_no_look_at_a_value(name: str) -> None:
-    x, u = noise(2, 3, 8, 8).float(), uniforms(name, 2)
+    x, u = given(name, 2, 3, 8)
+    x = x.float()
     AUGMENTATIONS[name].apply(x, u, ONE)
     state, sign = torch.zeros(3, dtype=torch.float64), torch.tensor(0.5)
     with Blind():  # type: ignore[no-untyped-call]
