@@ -320,6 +320,8 @@ def test_every_pair_begins_as_its_paper_has_it(name: str) -> None:
     pair, fields = NETWORKS[name], {"model.name": name, **CLASSES}
     if pair.encodes:
         fields |= VAE
+    if pair.medium == "audio":
+        fields |= {"data.medium": "audio"}
     if pair.second_stage:
         fields |= {**STAGE_2, **STAGE_1, "model.norm_D": None}
     G, D = shapes(configured(fields))
