@@ -93,11 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Apply the generator of an image-to-image run to pictures of any size, or that of a vocoder's run "
         "to sounds of any length. The same input, run and seed give the same result, whatever other inputs there are.",
         epilog="A vocoder (condition.kind mel) takes sounds (WAV, FLAC, Ogg, MP3), resampled to its rate and averaged "
-        "over their channels, or .npy files of their log-mel spectrograms (mels, frames); its results are WAV files, "
-        "NAME.wav. Of pictures, PNG, JPEG, WebP, BMP, GIF (the first frame), TIFF and PPM are read, and turned upright. "
-        "Transparency is kept, and resized by bicubic interpolation. Pictures of 16 bits or in floating point become 8 bits, or are "
-        "refused where their white value is unknown, as by gandist.pack. Grey pictures become RGB for a run in colour; "
-        "colours are removed for a run in grey (data.channels=1), and for one that learned to colour.",
+        "over their channels, or .npy files of their log-mel spectrograms (mels, frames); its results are WAV files. "
+        "Of pictures PNG, JPEG, WebP, BMP, GIF (the first frame), TIFF and PPM are read, and turned upright. "
+        "Transparency is kept, and resized by bicubic interpolation. Pictures of 16 bits or in floating point become 8 "
+        "bits, or are refused where their white value is unknown, as by gandist.pack. Grey pictures become RGB for a "
+        "run in colour; colours are removed for a run in grey (data.channels=1), and for one that learned to colour.",
     )
     add = parser.add_argument
     add(

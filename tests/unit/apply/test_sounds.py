@@ -149,9 +149,12 @@ def test_what_is_no_sound_is_told_by_name(
     (folder / "c.flac").write_text("no sound at all")
     (folder / "d.wav").write_bytes(whole[:-500])
     arrays = {
-        "turned": np.zeros((20, 16)), "bands": np.zeros((20, 30)), "whole": np.zeros((16, 20), int), "one": np.zeros(16),
+        "turned": np.zeros((20, 16)),
+        "bands": np.zeros((20, 30)),
+        "whole": np.zeros((16, 20), int),
+        "one": np.zeros(16),
         "nan": np.full((16, 20), np.nan),
-    }  # fmt: skip
+    }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     (folder / "torn.npy").write_bytes(b"\x93NUMPY")
