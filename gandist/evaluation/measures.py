@@ -15,10 +15,11 @@ from gandist.data import dataset
 from gandist.distributed.ranks import Ranks
 from gandist.errors import ConfigError
 from gandist.evaluation.classifier import classifier_of
-from gandist.evaluation.evaluation import restored_by, yardstick
+from gandist.evaluation.evaluation import yardstick
 from gandist.evaluation.evaluator import extractor_of
 from gandist.evaluation.extractors import of_classifier
 from gandist.evaluation.features import look_together
+from gandist.evaluation.likeness import PERFECT, restored_by
 from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.gan.networks.classifier import RESOLUTION, Facts
@@ -107,8 +108,9 @@ def classifier_distance(config: RunConfig, n_samples: int, device: torch.device)
 
 
 def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
-    """Outputs of a G that is given samples, beside their targets in `eval.data`: Fréchet distance, signal-to-noise
-    ratio, structural similarity, perceptual distance, absolute difference; of what needs no learning, too.
+    """Outputs of a G that is given samples, beside their targets in `eval.data`: Fréchet distance; of pictures
+    signal-to-noise ratio, structural similarity, perceptual distance, absolute difference; of sounds the distances of
+    spectrograms, intelligibility; of what needs no learning, too.
 
     Raises:
         ConfigError: G of the run is given no samples.
@@ -121,7 +123,7 @@ def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Meas
     against = yardstick(config, extractor, Ranks(0, 1, device))
     assert against.restoration is not None
     n = min(n_samples, len(against.real.numbers))
-    names = [extractor.distance, *restored_by(extractor.name, condition)]
+    names = [extractor.distance, *restored_by(extractor.name, condition, medium_of(config))]
 
     def scores(sampled: Sampled) -> dict[str, float]:
         found = against.evaluate(sampled.trained, n, sampled.seed).measures
@@ -131,10 +133,10 @@ def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Meas
         name: against.restoration.measures_of(floor, against.moments)
         for name, floor in against.restoration.floors(n).items()
     }
-    perfect = {"psnr": None, "ssim": 1.0, "ssim_hole": 1.0, extractor.distance: against.floor}
+    perfect = PERFECT | {extractor.distance: against.floor}
     protocol = {
         "extractor": extractor.name,
-        "perceptual": against.restoration.perceptual.name,
+        **{key: said for key, said in against.restoration.likeness.protocol.items() if not key.endswith("sha256")},
         "data": config.eval.data or config.data.path,
         "n_real": len(against.real.numbers),
         "n_fake": n,
