@@ -17,12 +17,14 @@ from gandist.errors import ConfigError
 from gandist.evaluation.classifier import classifier_of
 from gandist.evaluation.evaluation import yardstick
 from gandist.evaluation.evaluator import extractor_of
+from gandist.evaluation.extractor import Extractor
 from gandist.evaluation.extractors import of_classifier
 from gandist.evaluation.features import look_together
 from gandist.evaluation.likeness import PERFECT, restored_by
 from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.gan.networks.classifier import RESOLUTION, Facts
+from gandist.media.audio import Audio
 from gandist.run.trained import Trained
 
 STACKED = "builtin:stacked-fashion"
@@ -38,7 +40,7 @@ class Sampled:
 
     @cached_property
     def samples(self) -> np.ndarray:
-        """uint8 (n, R, R, C); drawn when first asked for."""
+        """Rows of the medium (n, *row.shape); drawn when first asked for."""
         return self.trained.draw(self.n, self.seed)
 
 
@@ -82,10 +84,9 @@ def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Me
 
 def classifier_distance(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
     """Fréchet distance between a classifier's features of the real set, on which it is trained, and of generated
-    images."""
-    classifier, facts = classifier_of(config.data, config.model.resolution)
-    extractor, alone = of_classifier(classifier, facts, config.data.channels, device), Ranks(0, 1, device)
-    index = dataset.open_index(config)
+    samples."""
+    extractor, said = _own_classifier(config, device)
+    alone, index = Ranks(0, 1, device), dataset.open_index(config)
     images, order = dataset.open_set(config, index, medium_of(config)), dataset.order_of(config, index).take(0, index.n)
 
     def moments_of(images_of: Callable[[np.ndarray], np.ndarray], n: int) -> Moments:
@@ -101,10 +102,22 @@ def classifier_distance(config: RunConfig, n_samples: int, device: torch.device)
         fakes = sampled.samples
         return {extractor.distance: distance_of(real, moments_of(lambda at: fakes[at], len(fakes)))}
 
-    protocol = {**_extractor(config.data.path, facts, config.model.resolution), "n_real": index.n, "n_fake": n_samples}
+    protocol = {**said, "n_real": index.n, "n_fake": n_samples}
     return Measure(
         scores, {extractor.distance: distance_of(*halves)}, {**protocol, "real": "one half against the other"}
     )
+
+
+def _own_classifier(config: RunConfig, device: torch.device) -> tuple[Extractor, dict[str, Any]]:
+    """The classifier of the run's own set, with its protocol."""
+    if isinstance(medium_of(config), Audio):
+        extractor = extractor_of(config, device, name="classifier")
+        assert extractor.recogniser is not None
+        said = {"extractor": f"classifier of {config.data.path}", "accuracy": extractor.recogniser.accuracy}
+        return extractor, {**said, "resize": extractor.resize}
+    classifier, facts = classifier_of(config.data, config.model.resolution)
+    said = _extractor(config.data.path, facts, config.model.resolution)
+    return of_classifier(classifier, facts, config.data.channels, device), said
 
 
 def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
