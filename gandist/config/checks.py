@@ -143,11 +143,10 @@ def _game(config: Tree, pair: Pair) -> None:
         _elbo(config)
     if game.objective == NONE:
         _supervised(config)
+    of_G, of_D = shapes(config)
     with sketched():
         try:
-            G, D = (
-                build(shape) for build, shape in zip((pair.generator, pair.discriminator), shapes(config), strict=True)
-            )
+            G, D = pair.generator(of_G), pair.discriminator(of_D)
         except ValueError as error:
             raise ConfigError(f"model: {error}") from error
         except Exception as error:  # a user's network may raise anything
@@ -181,7 +180,8 @@ def _game(config: Tree, pair: Pair) -> None:
         if penalty.compares and condition.pairing != "same_sample":
             raise ConfigError(f"{path}: compares a fake with the sample whose condition it has; set condition.kind")
         if penalty.features and not hasattr(D, "scores_and_features"):
-            raise ConfigError(f"{path}: D of {model.name} shows no layers; leave it out, or set model.name=unet")
+            other = "hifigan" if pair.medium == "audio" else "unet"
+            raise ConfigError(f"{path}: D of {model.name} shows no layers; leave it out, or set model.name={other}")
         if penalty.slopes:
             _slopes(path, penalty, config, D)
 

@@ -24,7 +24,7 @@ def one_or_more(value: object) -> tuple[object, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-Norm = Literal["batch", "sync", "group", "spectral", "none"]
+Norm = Literal["batch", "sync", "group", "spectral", "weight", "none"]
 
 
 class RunSection(Section):
@@ -82,7 +82,7 @@ class ModelSection(Section):
     norm: Norm | None = None
     """Normalisation inside both networks (default: that of the pair's paper)."""
     norm_D: Norm | None = None
-    """Normalisation of D, if it differs; `spectral` normalises D's weights."""
+    """Normalisation of D, if it differs; `spectral` and `weight` normalise weights."""
     widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(one_or_more)] = ()
     """Channels of every level from 4x4 up, for pairs that take them one by one (`r3gan`)."""
     minibatch_std: int = Field(0, ge=0)

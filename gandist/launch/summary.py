@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gandist.cli.text import text_table
 from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig
-from gandist.config.sample import condition_of, medium_of, shapes
+from gandist.config.sample import condition_of, shapes
 from gandist.config.schedule import images_of
 from gandist.gan.networks import NETWORKS
 
@@ -75,14 +75,14 @@ def table(title: str, net: nn.Module, *inputs: Tensor | None) -> NetworkTable:
 def describe(config: RunConfig) -> str:
     """The summary that `--dry-run` prints below the configuration."""
     (shape, shape_D), pair = shapes(config), NETWORKS[config.model.name]
+    condition, latents = condition_of(config), latents_of(config)
     with torch.device("meta"):
         G, D = pair.generator(shape).eval(), pair.discriminator(shape_D).eval()
-        z = torch.empty(1, latents_of(config))
-        condition = condition_of(config)
+        z = torch.empty(1, latents)
         y = condition.to_network(torch.from_numpy(condition.made_up(1, np.random.default_rng(0))).to("meta"))
         if shape.y:
             y = torch.empty(1, *shape.y)
-        x = torch.empty(1, *medium_of(config).network_shape)
+        x = torch.empty(1, *shape.sample)
         tables = [table("G", G, z, y), table("D", D, x, y)]
     low, high = workers(config)
     batch, n_critic = config.train.batch, config.game.n_critic

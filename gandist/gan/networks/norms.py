@@ -1,4 +1,4 @@
-"""Normalisation, by name: of features (`batch`, `sync`, `group`, `none`) and of D's weights (`spectral`)."""
+"""Normalisation, by name: of features (`batch`, `sync`, `group`, `none`) and of weights (`spectral`, `weight`)."""
 
 import functools
 import logging
@@ -24,7 +24,7 @@ normalised alone loses its mean."""
 
 
 def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
-    """The feature normalisation `name` over `channels`; the identity for `none` and for `spectral` (a weight norm)."""
+    """The feature normalisation `name` over `channels`; the identity for `none`, and for what normalises weights."""
     if name == "batch":
         return BatchNorm2d(channels, affine=affine)
     if name == "sync":
@@ -237,6 +237,34 @@ def _warn_once(parameter: str, kind: str) -> None:
         parameter,
         kind,
     )
+
+
+class WeightNorm(nn.Module):
+    """g v / |v| for each output (Salimans & Kingma 2016, arXiv:1602.07868, eq. 2), as a parametrisation.
+
+    As torch's, which imports its compiler to be sketched. An output is a row of the weight's first dimension, of a
+    transposed convolution an input, as in torch.
+    """
+
+    def forward(self, g: Tensor, v: Tensor) -> Tensor:
+        return v * (g / self._lengths(v))
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        sketch = weight.new_empty(len(weight), *[1] * (weight.dim() - 1)) if weight.is_meta else None
+        return self._lengths(weight) if sketch is None else sketch, weight
+
+    def _lengths(self, v: Tensor) -> Tensor:
+        return v.square().sum(tuple(range(1, v.dim())), keepdim=True).sqrt()
+
+
+def weight_norm(net: nn.Module, name: str) -> None:
+    """Give every convolution and dense layer of `net` a length and a direction, if `name` is `weight`.
+
+    Call it after the initialisation, which then sets both.
+    """
+    for module in list(net.modules()) if name == "weight" else ():
+        if isinstance(module, _ConvNd | nn.Linear):
+            parametrize.register_parametrization(module, "weight", WeightNorm(), unsafe=True)
 
 
 def iterate(net: nn.Module) -> None:
