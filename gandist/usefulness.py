@@ -26,6 +26,7 @@ from gandist.errors import ConfigError, DataError
 from gandist.evaluation.classifier import classify, train_classifier
 from gandist.evaluation.learning import SAMPLES_MAX
 from gandist.gan.networks.classifier import RESOLUTION
+from gandist.media.image import Image as ImageMedium
 from gandist.run.trained import Trained, open_trained
 
 REAL, BOTH, GENERATED = "real", "real and generated", "generated"
@@ -69,10 +70,15 @@ def usefulness(
         kimg: thousands of images shown to each classifier.
 
     Raises:
-        ConfigError: the run has no classes, or its G is given samples.
+        ConfigError: the run makes no images, has no classes, or its G is given samples.
         DataError: a set cannot be read, is too small, or has no images outside the training set.
     """
     config = trained.config
+    if not isinstance(trained.medium, ImageMedium):
+        raise ConfigError(
+            f"{config.run.name}: makes {trained.medium.nouns[1]}, and the classifier here is of images; python -m "
+            "gandist.evaluate tells whether its classes are recognised"
+        )
     if isinstance(trained.condition, OfSample):
         raise ConfigError(
             f"{config.run.name}: its G is given pictures (condition.kind={config.condition.kind}) and draws none of a "

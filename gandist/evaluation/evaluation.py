@@ -23,6 +23,7 @@ from gandist.evaluation.extractor import Extractor, Recogniser
 from gandist.evaluation.extractors import kind_of
 from gandist.evaluation.features import RealFeatures, Seen, look_together, moments_of, real_features
 from gandist.evaluation.kernel import kernel_distance
+from gandist.evaluation.likeness import likeness_of, restored_by
 from gandist.evaluation.neighbours import (
     K_DENSITY,
     K_MANIFOLD,
@@ -35,7 +36,6 @@ from gandist.evaluation.paths import EPSILON, path_lengths
 from gandist.evaluation.recognition import chance, known, share_recognised
 from gandist.evaluation.restoration import Restoration
 from gandist.evaluation.statistics import Moments, distance_of
-from gandist.gan.perceptual import open_features
 from gandist.monitoring.health import WORST_DISTANCE
 from gandist.run.evaluations import Result
 from gandist.run.examples import open_examples
@@ -141,7 +141,9 @@ class Yardstick:
             measures |= {} if counts is None else code_use(counts)
             baselines = {name: restoration.measures_of(floor, self.moments) for name, floor in floors.items()}
             protocol = self._protocol(n, 0, seed, start, looked)
-            protocol |= {"perceptual": restoration.perceptual.name, "perceptual_sha256": restoration.perceptual.sha256}
+            protocol |= restoration.likeness.protocol
+            if seconds := restoration.likeness.seconds:
+                protocol["times_real_time"] = round(seconds / output.sample_s, 2)
             result = Result(measures, trained.images_seen, protocol, baselines)
         found_result = self.ranks.gather(result)[0]
         assert found_result is not None
@@ -260,10 +262,10 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
                 f"data.path: {path or config.data.path}: {len(real.labels)} {medium.nouns[1]}; measures need {N_MIN}"
             )
     told = medium.prepared, medium.nouns
-    if isinstance(condition_of(config), OfSample):
+    if isinstance(condition := condition_of(config), OfSample):
         examples = open_examples(measured, ranks.device)
-        features = open_features(perceptual_of(extractor.name), ranks.device)
-        restoration = Restoration(examples, real, extractor, features, ranks)
+        likeness = likeness_of(medium, condition, extractor.name, ranks.device)
+        restoration = Restoration(examples, real, extractor, likeness, ranks)
         return Yardstick(extractor, ranks, real, None, *told, restoration, config.eval.best)
     training: RealFeatures | None = real
     if path is not None:
@@ -277,19 +279,9 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
 
 def names_of_measures(config: RunConfig, extractor: str) -> list[str]:
     """Names of the measures of a run, with the extractor of this name, that may select its best checkpoint."""
-    kind, condition = kind_of(extractor, medium_of(config)), condition_of(config)
+    medium, condition = medium_of(config), condition_of(config)
+    kind = kind_of(extractor, medium)
     names = [kind.distance, "kid", *(["is"] if kind.has_classes else ()), "precision", "recall", "density", "coverage"]
     if not isinstance(condition, OfSample):
         return [*names, "memorisation", "ppl", *(["recognised"] if kind.learn and config.model.classes else ())]
-    return [*names, *restored_by(extractor, condition)]
-
-
-def restored_by(extractor: str, condition: OfSample) -> list[str]:
-    """Names of the measures of outputs beside their targets, in a run with the extractor of this name."""
-    names = ["psnr", "ssim", f"pd-{perceptual_of(extractor)}", "l1"]
-    return [*names, "l1_hole", "ssim_hole"] if condition.masked else names
-
-
-def perceptual_of(extractor: str) -> str:
-    """Name of the network whose layers compare an output with its target: the extractor, if it has such layers."""
-    return "classifier" if extractor == "classifier" else "effnet-lite0"
+    return [*names, *restored_by(extractor, condition, medium)]

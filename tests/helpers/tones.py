@@ -24,13 +24,15 @@ def tone(number: int, semitones: float, samples: int = SAMPLES) -> np.ndarray:
     return as_int16(sound / np.abs(sound).max() * chance.uniform(0.1, 0.9))[:, None]
 
 
-def make_tones(folder: Path, n: int = 40, *, classes: int = 2, first: float = 0, labels: bool = True) -> Index:
+def make_tones(
+    folder: Path, n: int = 40, *, classes: int = 2, first: float = 0, labels: bool = True, samples: int = SAMPLES
+) -> Index:
     """n sounds in one shard in `folder`/tones; sound i is of class i % classes, `first` semitones above 220 Hz and
     more."""
 
     def sample(i: int) -> tuple[str, dict[str, bytes]]:
         label = i % classes
-        wav = wav_bytes(tone(i, first + label), RATE)
+        wav = wav_bytes(tone(i, first + label, samples), RATE)
         return f"{i:06d}", members(wav, "wav", label if labels else -1, None)
 
     with making(str(folder / "tones")) as made:
