@@ -186,8 +186,8 @@ def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tupl
 
 
 def shown(label: str, sampled: Sampled) -> dict[str, np.ndarray]:
-    """Samples of a variant by its label: rows of the medium (ROWS x COLUMNS, *row.shape). Where G is given samples, what
-    it is given stands before them, and the targets behind; the same in each variant."""
+    """Samples of a variant by its label: rows of the medium (ROWS x COLUMNS, *row.shape). Where G is given samples,
+    what it is given stands before them, and the targets behind; the same in each variant."""
     trained = sampled.trained
     if not isinstance(trained.condition, OfSample):
         return {label: sampled.samples[: ROWS * COLUMNS].copy()}
