@@ -26,6 +26,20 @@ SUPERVISED: Fields = {**FILLING, "game.objective": "none", "game.penalties": {"l
 AUTOENCODER: Fields = {"model.name": "autoencoder", "condition.kind": "itself", "game.penalties.l1": 1}
 VQ: Fields = {**AUTOENCODER, "model.options": {"bottleneck": "vq"}, "game.penalties.codebook": 1}
 ADAPTIVE: Fields = {**AUTOENCODER, "game.adaptive": True}
+SOUND: Fields = {
+    "data.medium": "audio",
+    "data.options": {"sample_rate": 8000, "samples": 1024},
+    "model.name": "wavegan",
+    "model.norm": "none",
+}
+SPECTRUM: Fields = {"n_fft": 256, "hop": 64, "mels": 16}
+VOCODER: Fields = {
+    **SOUND,
+    "model.name": "hifigan",
+    "model.options": {"strides": [8, 8]},
+    "condition.kind": "mel",
+    "condition.options": SPECTRUM,
+}
 BATCH_WISE: Fields = {"model.norm": "none", "model.minibatch_std": 4}
 
 
@@ -274,6 +288,55 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     ({**ADAPTIVE, "train.accumulate": 2}, ["game.adaptive", "set train.accumulate=1"], {"train.accumulate": 1}),
     ({**ADAPTIVE, "precision": "fp16"}, ["game.adaptive", "set precision=bf16"], {"precision": "bf16"}),
+    # Sounds
+    (
+        {**SOUND, "augment.kind": "ada"},
+        ["augment.kind: ada takes pictures", "data.medium=audio", "these fit: sound"],
+        {"augment.kind": "sound"},
+    ),
+    ({"augment.kind": "sound"}, ["augment.kind: sound takes sounds", "these fit: diffaugment"], SOUND),
+    (
+        {**SOUND, "game.penalties": {"bcr": 10}},
+        ["game.penalties.bcr takes pictures", "these fit: r1, r2, gp"],
+        {"game.penalties": {"lecam": 1}},
+    ),
+    (
+        {**SOUND, "game.penalties": {"mel": 45}},
+        ["game.penalties.mel: compares a fake with the sample", "set condition.kind"],
+        VOCODER,
+    ),
+    (
+        {**FILLING, "game.penalties": {"stft": 1}},
+        ["game.penalties.stft takes sounds", "data.medium=image", "perceptual"],
+        {"game.penalties": {"l1": 1}},
+    ),
+    ({**FILLING, "game.penalties": {"mel": 1}}, ["game.penalties.mel takes sounds"], {"game.penalties": {"l1": 1}}),
+    (
+        {**VOCODER, "game.penalties": {"perceptual": 1}},
+        ["game.penalties.perceptual takes pictures", "mel, stft"],
+        {"game.penalties": {"mel": 45}},
+    ),
+    (
+        {**VOCODER, "condition.kind": "masked", "condition.options": {}},
+        ["condition.kind: masked takes pictures", "these fit: paired, itself, mel"],
+        {"condition.kind": "mel", "condition.options": SPECTRUM},
+    ),
+    (
+        {**FILLING, "condition.kind": "mel"},
+        ["condition.kind: mel takes sounds", "these fit: degraded, masked, paired, itself"],
+        {"condition.kind": "masked"},
+    ),
+    (
+        {**VOCODER, "condition.options": {**SPECTRUM, "high_hz": 8000}},
+        ["condition.options.high_hz: 8000 Hz is above half", "set at most 4000"],
+        {"condition.options": {**SPECTRUM, "high_hz": 4000}},
+    ),
+    (
+        {**VOCODER, "condition.options": {**SPECTRUM, "hop": 100}},
+        ["condition.options.hop: 100 does not divide sounds of 1024 samples", "1000 or 1100"],
+        {"condition.options": SPECTRUM},
+    ),
+    ({**VOCODER, **CLASSES}, ["model.classes", "set both to 0 with condition.kind=mel"], {"model.classes": 0}),
 ]
 
 
@@ -307,6 +370,10 @@ def test_refused_in_one_line_and_mended(fields: Fields, words: list[str], mended
         {**VAE, "precision": "fp64", "train.accumulate": 2},
         {**STAGE_2, **STAGE_1, "game.penalties.kl": 1},
         {"launch.kind": "local", "launch.workers": 3, "train.batch": 128},
+        # D of a vocoder does not see y, so that what it sees may be augmented.
+        {**VOCODER, "augment.kind": "sound", "game.penalties": {"mel": 45, "features": 2, "stft": 1, "l1": 1}},
+        {**VOCODER, "game.objective": "none", "game.penalties": {"stft": 1}},
+        {**SOUND, "game.penalties": {"gp": 10, "dragan": 1, "r1": 1, "lecam": 1}, "augment.kind": "sound"},
     ],
     ids=lambda fields: str(fields)[:60],
 )
