@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import gcd
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -105,6 +105,20 @@ def decode(
     if not len(sound):
         raise DataError(f"holds {file.frames} samples at {rate} Hz, which are none at {sample_rate} Hz")
     return sound
+
+
+class Header(NamedTuple):
+    """What a file says of its sound."""
+
+    sample_rate: int
+    channels: int
+    samples: int
+
+
+def probe(data: bytes) -> Header:
+    """What a file says of its sound, which is not decoded. Raises as `decode` does."""
+    with _opened(data) as file:
+        return Header(file.samplerate, file.channels, file.frames)
 
 
 @contextmanager
