@@ -1,16 +1,42 @@
-"""Images -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
+"""Images or sounds -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
 
 import argparse
 import json
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 from gandist.cli.arguments import natural, positive
 from gandist.cli.command import command
 from gandist.data.packed import report
 from gandist.data.packing import index_only, pack
 from gandist.data.sources import LABELS
-from gandist.media.picture import ENCODINGS
+from gandist.media import picture, recording
+from gandist.media.formats import FORMATS
+from gandist.media.recording import SILENCE_DB
+
+Number = TypeVar("Number", int, float)
+
+
+def hertz(text: str) -> int:
+    return _within(int(text), 1000, 192_000)
+
+
+def seconds(text: str) -> float:
+    return _within(float(text), 0.001, 3600)
+
+
+def decibels(text: str) -> float:
+    return _within(float(text), 1, 120)
+
+
+def level(text: str) -> float:
+    return _within(float(text), -120, 0)
+
+
+def _within(value: Number, least: float, most: float) -> Number:
+    if not least <= value <= most:
+        raise ValueError
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -19,8 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "src",
         metavar="SRC",
-        help="folder (class = subfolder, or as StyleGAN's dataset.json lists them; caption = .txt beside the image), "
-        "zip of one, .tar(s) of WebDataset samples, Parquet table(s) with an image column, or IDX files; "
+        help="folder (class = subfolder, or as StyleGAN's dataset.json lists them; caption = .txt beside the file), "
+        "zip of one, .tar(s) of WebDataset samples, Parquet table(s) with a column of images or sounds, or IDX files; "
         "with --index-only: shards in a folder, at s3:// or gs://, or http://host/{000000..000009}.tar",
     )
     add(
@@ -44,25 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         choices=("left", "right"),
         help="each image shows a pair side by side, as those of pix2pix: the half that is the input",
     )
-    add("--size", type=positive, metavar="N", help="bring images to N x N pixels (default: leave them)")
-    add(
-        "--crop",
-        choices=("center", "none"),
-        default="center",
-        help="with --size: cut the middle square, or squeeze the whole image into it (default: %(default)s)",
-    )
-    add("--format", choices=sorted(ENCODINGS), default="png", help="default: %(default)s")
-    add(
-        "--quality",
-        type=int,
-        choices=range(1, 101),
-        metavar="1..100",
-        default=95,
-        help="of jpeg and webp (default: %(default)s)",
-    )
-    add("--channels", type=int, choices=(1, 3), help="1: grey, 3: RGB (default: leave them)")
+    add("--medium", choices=tuple(FORMATS), help="what to take of a source that holds both (default: what there is)")
+    _add_form(parser)
     add("--shard-size", type=positive, default=1000, metavar="SAMPLES", help="default: %(default)s")
-    add("--n", type=positive, metavar="N", help="take N of the images, drawn at random by --seed (default: all)")
+    add("--n", type=positive, metavar="N", help="take N of the files, drawn at random by --seed (default: all)")
     add(
         "--skip",
         type=natural,
@@ -76,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         type=natural,
         default=0,
         metavar="N",
-        help="images that cannot be read are left out and "
+        help="files that cannot be read are left out and "
         "listed; more than N of them fail the command, and nothing is packed (default: %(default)s)",
     )
     add("--workers", type=positive, metavar="N", help="threads (default: one a core)")
@@ -101,9 +112,60 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_form(parser: argparse.ArgumentParser) -> None:
+    """Options for what samples become. None stands for a default, so that those of the other medium can be refused."""
+    formats = sorted({*picture.ENCODINGS, *recording.ENCODINGS})
+    parser.add_argument(
+        "--format", choices=formats, help="of images png, jpeg or webp, of sounds flac or wav: the first"
+    )
+    parser.add_argument(
+        "--channels",
+        type=int,
+        choices=(1, 2, 3),
+        help="1: grey, 3: RGB; of sounds 1: the mean of all channels, 2: stereo (default: leave them)",
+    )
+    images = parser.add_argument_group("images")
+    images.add_argument("--size", type=positive, metavar="N", help="bring images to N x N pixels (default: leave them)")
+    images.add_argument(
+        "--crop",
+        choices=("center", "none"),
+        help="with --size: cut the middle square, or squeeze the whole image into it (default: center)",
+    )
+    images.add_argument(
+        "--quality", type=int, choices=range(1, 101), metavar="1..100", help="of jpeg and webp (default: 95)"
+    )
+    sounds = parser.add_argument_group("sounds")
+    sounds.add_argument(
+        "--sample-rate", type=hertz, metavar="HZ", help="resample to HZ samples a second (default: leave them)"
+    )
+    sounds.add_argument(
+        "--seconds",
+        type=seconds,
+        metavar="S",
+        help="bring sounds to a length: a longer one is cut after S, a shorter one is followed by silence; both are "
+        "counted (default: leave them)",
+    )
+    sounds.add_argument(
+        "--split-silence",
+        type=decibels,
+        nargs="?",
+        const=SILENCE_DB,
+        metavar="DB",
+        help="cut each file into several sounds where it is silent for 0.3 s: DB below its loudest 10 ms (default: "
+        "%(const)s). Before --seconds, which brings each to its length",
+    )
+    sounds.add_argument(
+        "--loudness",
+        type=level,
+        metavar="DB",
+        help="scale each sound to this level (root mean square, in dB of full scale, such as -20), or as near as its "
+        "peak allows (default: leave them)",
+    )
+
+
 @command(prefix="error")
 def main(argv: list[str] | None = None) -> int:
-    """Run the command. Return 0, or 2 after one message if the images or the arguments cannot be used."""
+    """Run the command. Return 0, or 2 after one message if the samples or the arguments cannot be used."""
     parser = _parser()
     options: dict[str, Any] = vars(parser.parse_args(argv))
     src, dest, only, as_json = (options.pop(name) for name in ("src", "dest", "index_only", "json"))
@@ -119,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     if dest is None and not only:
         parser.error("DEST is missing: the folder that the shards shall lie in")
     if only:
-        taken = {name: options[name] for name in ("workers", "captions", "labels", "split", "max_broken")}
+        taken = {name: options[name] for name in ("workers", "captions", "labels", "split", "max_broken", "medium")}
         index, left_out = index_only(src, dest, **taken, progress=True)
     else:
         index, left_out = pack(src, dest, **options, progress=True)

@@ -16,7 +16,7 @@ SHIPPED = {
     "model.name": (
         *("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),
         *("unet", "resnet", "rrdb", "ffc", "autoencoder"),
-        *("wavegan", "hifigan"),
+        *("wavegan", "hifigan", "specgan"),
     ),
     "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none"),
     "game.penalties": (

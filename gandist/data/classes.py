@@ -6,12 +6,13 @@ from pathlib import PurePosixPath
 
 from gandist.data.samples import LeftOut, class_number
 from gandist.errors import DataError
+from gandist.media.formats import Formats
 
 
 def captions_beside(
-    files: Mapping[PurePosixPath, str], images: Sequence[PurePosixPath], left_out: LeftOut
+    files: Mapping[PurePosixPath, str], images: Sequence[PurePosixPath], left_out: LeftOut, noun: str
 ) -> dict[PurePosixPath, PurePosixPath]:
-    """The `.txt` file of each image that has one: a.b.txt beside a.b.png, else a.b.png.txt, else a.txt."""
+    """The `.txt` file of each image (or `noun`) that has one: a.b.txt beside a.b.png, else a.b.png.txt, else a.txt."""
     texts = {name.with_suffix(".txt"): name for name in files if name.suffix.lower() == ".txt"}
     exact = {name: texts[name.with_suffix(".txt")] for name in images if name.with_suffix(".txt") in texts}
     claimed = set(exact.values())
@@ -22,25 +23,26 @@ def captions_beside(
             if name not in found and other in texts and texts[other] not in claimed:
                 found[name] = texts[other]
                 taken.add(texts[other])
-    left_out.note("captions (.txt) lie beside no image", (name for name in texts.values() if name not in taken))
+    left_out.note(f"captions (.txt) lie beside no {noun}", (name for name in texts.values() if name not in taken))
     return found
 
 
 def by_folder(
-    root: str, inside: Sequence[tuple[str, ...]], named: bool, left_out: LeftOut
+    root: str, inside: Sequence[tuple[str, ...]], named: bool, left_out: LeftOut, formats: Formats
 ) -> tuple[list[str], list[int]]:
     """The names of the classes, and the label of each image, by the first folder."""
     names = sorted({parts[0] for parts in inside if len(parts) > 1})
     stray = ["/".join(parts) for parts in inside if len(parts) == 1]
     if stray and names and not named:
         raise DataError(
-            f"{root}: {stray[0]} lies outside the class folders ({', '.join(names[:3])}, ...); put every image into "
-            "one, or none; or pass --labels none for no classes, --labels folders to leave such images without one"
+            f"{root}: {stray[0]} lies outside the class folders ({', '.join(names[:3])}, ...); put every "
+            f"{formats.noun} into one, or none; or pass --labels none for no classes, --labels folders to leave such "
+            f"{formats.plural} without one"
         )
     if named and not names:
         raise DataError(f"{root}: holds no class folders; make them, or leave out --labels folders")
     if names:
-        left_out.note("images lie outside the class folders and have no label", stray)
+        left_out.note(f"{formats.plural} lie outside the class folders and have no label", stray)
     below = sorted({parts[1] if len(parts) > 2 else "" for parts in inside})
     if len(names) == 1 and len(below) > 1 and "" not in below and not named:
         raise DataError(
@@ -58,6 +60,7 @@ def listed(
     images: Sequence[PurePosixPath],
     everywhere: set[str],
     left_out: LeftOut,
+    formats: Formats,
 ) -> list[int]:
     """Labels of the images, from listings in StyleGAN's format: `{"labels": [["00000/img00000000.png", 6], ...]}` or
     null."""
@@ -91,13 +94,13 @@ def listed(
     lost = [name for name in label if name not in everywhere]
     if rows and len(lost) == len(label):
         raise DataError(
-            f"{root}: none of the {len(label)} names in {', '.join(map(str, listings))} is that of an image: it lists "
-            f"{lost[0]}, where an image is {images[0]}; mend it, or pass --labels folders or --labels none"
+            f"{root}: none of the {len(label)} names in {', '.join(map(str, listings))} is that of a file: it lists "
+            f"{lost[0]}, where there is {images[0]}; mend it, or pass --labels folders or --labels none"
         )
-    left_out.note(f"labels in {listing_name} match no image", lost)
+    left_out.note(f"labels in {listing_name} match no {formats.noun}", lost)
     if rows:
         left_out.note(
-            f"images have no label in {listing_name}",
+            f"{formats.plural} have no label in {listing_name}",
             (name for name, number in zip(images, numbers, strict=True) if number < 0),
         )
     return numbers

@@ -16,6 +16,7 @@ from gandist.data.order import Order
 from gandist.data.sets import SampleSet, open_samples
 from gandist.data.unpacked import unpacked
 from gandist.errors import DataError
+from gandist.media.formats import media_of, noun_of
 from gandist.media.medium import Medium
 from gandist.storage.remote import FULL, is_remote, local_path
 
@@ -98,12 +99,25 @@ def open_index(config: RunConfig) -> Index:
     except OSError as error:
         raise DataError(f"data.path: {config.data.path}: cannot be read: {error.strerror}") from error
     said = f"data.path: {config.data.path}"
+    _check_medium(index, config, said)
     if index.n < config.train.batch:
         raise DataError(f"{said}: holds {index.n} images, fewer than one global batch; set train.batch <= {index.n}")
     condition_of(config).check(index, said, index_command(index.base))
     if config.data.on_damage == "stop":
         _check_sizes(index)
     return index
+
+
+def _check_medium(index: Index, config: RunConfig, said: str) -> None:
+    """Refuse a set of another medium than the configuration's."""
+    medium = rows_of(config)
+    if index.extensions <= set(medium.extensions):
+        return
+    name = config.data.medium
+    held = ", ".join(f".{extension}" for extension in sorted(index.extensions))
+    others = [other for other in media_of(index.extensions) if other != name]
+    fix = f"set data.medium={others[0]}" if others else f"data.medium={name} reads {', '.join(medium.extensions)}"
+    raise DataError(f"{said}: holds {noun_of(index.extensions)}s ({held}), and data.medium is {name}; {fix}")
 
 
 def condition_warnings(config: RunConfig, index: Index) -> list[str]:

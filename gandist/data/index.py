@@ -26,7 +26,7 @@ from gandist.data.cache import ShardCache
 from gandist.data.samples import LeftOut
 from gandist.data.tars import class_counts, most_classes, scan_tar
 from gandist.errors import DataError
-from gandist.media.decode import EXTENSIONS
+from gandist.media.formats import media_of, one_medium
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import filesystem, is_remote, join, printable, read_bytes
 
@@ -129,6 +129,11 @@ class Index:
         """Largest label + 1; 0 for an unlabelled set."""
         return int(pc.max(self.samples["label"]).as_py()) + 1 if self.n else 0
 
+    @functools.cached_property
+    def extensions(self) -> frozenset[str]:
+        """Extensions of the files that hold the samples."""
+        return frozenset(pc.unique(self.samples["ext"]).to_pylist())
+
     @property
     def labels(self) -> np.ndarray:
         """Label of each sample (n,) int64, -1 for none."""
@@ -201,7 +206,7 @@ def index_shards(
     progress: Callable[[int], object] = lambda n: None,
     labelled: bool = True,
     left_out: LeftOut | None = None,
-    extensions: Sequence[str] = EXTENSIONS,
+    extensions: Sequence[str] | None = None,
 ) -> Index:
     """Read WebDataset shards of any origin, and record the place of each sample.
 
@@ -217,12 +222,13 @@ def index_shards(
         base: folder or URL of the index: the urls of shards inside it are relative to it.
         progress: called with the number of samples of each finished shard.
         labelled: whether to read labels.
-        extensions: extensions of sample files (`Medium.extensions`).
+        extensions: extensions of sample files (`Medium.extensions`); None: of images or sounds, whichever there are.
         left_out: collects broken samples, which are then skipped, and everything else that is not used.
 
     Raises:
         DataError: a shard is missing, truncated, without samples, or holds pickled members; without `left_out` also:
-            it holds a broken sample. The message names the shard.
+            it holds a broken sample. The message names the shard. Or there are images and sounds, and `extensions` is
+            None.
     """
 
     def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]], LeftOut]:
@@ -244,6 +250,8 @@ def index_shards(
         pool.shutdown(cancel_futures=True)
     if not urls:
         raise DataError(f"{base or 'index'}: no shards to index")
+    if extensions is None:
+        one_medium(base or urls[0], _first_shards(scanned))
     scanned, schema = _of_one_kind(scanned, left_out)
     if not scanned:
         raise DataError(f"{base or 'index'}: no sample can be used{_first_of(left_out)}")
@@ -258,6 +266,15 @@ def index_shards(
         pa.concat_tables(tables).select(schema.names),
         tuple(class_names),
     )
+
+
+def _first_shards(scanned: Sequence[tuple[dict[str, Any], pa.Table]]) -> dict[str, str]:
+    """The first shard of each medium, by its url."""
+    first: dict[str, str] = {}
+    for shard, table in scanned:
+        for medium in media_of(pc.unique(table["ext"]).to_pylist()):
+            first.setdefault(medium, shard["url"])
+    return first
 
 
 def _of_one_kind(

@@ -28,7 +28,6 @@ from gandist.data.index import (
     write_index,
 )
 from gandist.errors import DataError
-from gandist.media.decode import EXTENSIONS
 from gandist.storage.remote import is_remote
 
 WORK = ".packing"
@@ -57,11 +56,11 @@ class Making:
         *,
         class_names: Sequence[str] = (),
         workers: int | None = None,
-        extensions: Sequence[str] = EXTENSIONS,
+        extensions: Sequence[str] | None = None,
         embed: Callable[[Index], Index] = lambda index: index,
     ) -> Index:
         """Index the shards in this order and move them to DEST, the index last. `embed` adds captions' vectors.
-        `extensions` are those of the sample files (`Medium.extensions`)."""
+        `extensions` are those of the sample files (`Medium.extensions`), None if they are plain."""
         urls = [str(path) for path in written]
         nowhere = ShardCache(Path(), 0)  # local files bypass a cache
         index = embed(index_shards(urls, nowhere, str(self.work), class_names, workers, extensions=extensions))

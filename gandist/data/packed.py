@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from gandist.data.index import Index
 from gandist.data.samples import LeftOut, counts
+from gandist.media.formats import noun_of
 from gandist.storage.remote import printable
 
 NAMED = 3
@@ -41,6 +42,8 @@ class Report:
         lost: labels, captions and names that were found but not used, by reason.
         skipped: files and members of other kinds, by extension.
         broken: samples that were left out because they cannot be used, by reason.
+        fitted: samples by what was done to them, such as "longer than 1 s and cut".
+        noun: what a sample is called: "image" or "sound".
     """
 
     dest: str
@@ -58,29 +61,33 @@ class Report:
     lost: dict[str, int]
     skipped: dict[str, int]
     broken: dict[str, int]
+    fitted: dict[str, int]
+    noun: str
 
     def as_json(self) -> dict[str, Any]:
         """The report as an object for `json.dumps`."""
         return asdict(self)
 
     def __str__(self) -> str:
-        left_out = f", {sum(self.broken.values())} broken images left out" if self.broken else ""
-        what = "pairs" if self.paired else "images"
+        left_out = f", {sum(self.broken.values())} broken {self.noun}s left out" if self.broken else ""
+        what = "pairs" if self.paired else f"{self.noun}s"
         lines = [
             f"{self.dest}: {self.images} {what}, {self.classes} classes, {self.shards} shards, "
             f"{self.bytes / 1e6:.1f} MB{left_out}"
         ]
         if self.least is not None and self.most is not None:
             least, most = (f"{each.images:,} ({each.name})" for each in (self.least, self.most))
-            line = f"images a class: least {least}, most {most}"
+            line = f"{self.noun}s a class: least {least}, most {most}"
             if self.empty_classes:
                 more = ", ..." if self.empty_classes > len(self.empty_examples) else ""
                 line += f"; {self.empty_classes:,} without any ({', '.join(self.empty_examples)}{more})"
             lines.append(line)
         if self.unlabelled:
-            lines.append(f"labels: {self.unlabelled:,} of {self.images:,} images have none")
+            lines.append(f"labels: {self.unlabelled:,} of {self.images:,} {self.noun}s have none")
         if self.captions:
-            lines.append(f"captions: {self.captions:,} of {self.images:,} images have one")
+            lines.append(f"captions: {self.captions:,} of {self.images:,} {self.noun}s have one")
+        if self.fitted:
+            lines.append(f"of {self.images:,} {self.noun}s: {counts(self.fitted)}")
         for what, numbers in (("not taken", self.lost), ("skipped", self.skipped), ("broken", self.broken)):
             if numbers:
                 lines.append(f"{what}: {counts(numbers)}")
@@ -116,4 +123,6 @@ def report(index: Index, left_out: LeftOut) -> Report:
         skipped=dict(left_out.skipped),
         # Within a reason, samples differ in numbers only.
         broken=dict(Counter(re.sub(r"\d+", "N", each.why) for each in left_out.broken)),
+        fitted=dict(left_out.fitted),
+        noun=noun_of(index.extensions),
     )

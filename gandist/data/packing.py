@@ -1,4 +1,4 @@
-"""Images -> indexed WebDataset shards; or existing shards, indexed."""
+"""Images or sounds -> indexed WebDataset shards; or existing shards, indexed."""
 
 import logging
 import os
@@ -11,6 +11,7 @@ import numpy as np
 from gandist.cli.terminal import Counter
 from gandist.conditions.encoder import encoder
 from gandist.data.cache import ShardCache, default_cache_dir
+from gandist.data.forms import form_of
 from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
 from gandist.data.making import alone, making
 from gandist.data.pairs import Half, halved, joined
@@ -20,7 +21,7 @@ from gandist.data.tars import list_shards
 from gandist.data.text import embed
 from gandist.data.writing import check_broken, permutation, write_shards
 from gandist.errors import DataError
-from gandist.media.picture import Picture
+from gandist.media.formats import FORMATS, noun_of
 from gandist.storage.remote import is_remote
 
 log = logging.getLogger("gandist")
@@ -32,11 +33,16 @@ def pack(
     src: str,
     dest: str,
     *,
+    medium: str | None = None,
     size: int | None = None,
-    crop: str = "center",
-    format: str = "png",
-    quality: int = 95,
+    crop: str | None = None,
+    format: str | None = None,
+    quality: int | None = None,
     channels: int | None = None,
+    sample_rate: int | None = None,
+    seconds: float | None = None,
+    split_silence: float | None = None,
+    loudness: float | None = None,
     shard_size: int = 1000,
     n: int | None = None,
     skip: int = 0,
@@ -52,7 +58,7 @@ def pack(
     halves: Half | None = None,
     progress: bool = False,
 ) -> tuple[Index, LeftOut]:
-    """Pack the images of `src` into shards and an index in the folder `dest`: equal input gives equal bytes.
+    """Pack the images or sounds of `src` into shards and an index in the folder `dest`: equal input gives equal bytes.
 
     Keys are the samples' numbers in the source; `seed` draws the permutation that orders them. Shards are
     written to a hidden folder inside `dest`, moved when all are complete, and indexed last.
@@ -61,16 +67,19 @@ def pack(
         The index, and the report of what was left out.
 
     Args:
+        medium: "image" or "audio": what to take of a source that holds both; None takes what there is.
         size: height and width in pixels of the packed images; None keeps them.
-        crop: "center" cuts the middle square, "none" squeezes the whole image into it.
-        format: "png", "jpeg" or "webp"; `quality` is for the latter two.
-        channels: 1 (grey) or 3 (RGB); None keeps them.
+        crop: "center" (the default) cuts the middle square, "none" squeezes the whole image into it.
+        format: "png" (the default), "jpeg" or "webp"; of sounds "flac" (the default) or "wav".
+        quality: of "jpeg" and "webp", by default 95.
+        channels: 1 (grey) or 3 (RGB), of sounds 1 or 2; None keeps them.
+        sample_rate, seconds, split_silence, loudness: of sounds, see `media.recording.Recording`.
         shard_size: samples per shard.
-        n: number of images to take, the first of the permutation; None takes all.
-        skip: number of images at the start of the permutation to leave to another set, before `n` are taken.
+        n: number of files to take, the first of the permutation; None takes all.
+        skip: number of files at the start of the permutation to leave to another set, before `n` are taken.
         max_broken: number of broken images to tolerate.
         workers: number of threads (default: one per core).
-        captions: whether to embed captions; an image without one then counts as broken.
+        captions: whether to embed captions; a sample without one then counts as broken.
         class_names: names of the classes, if the source has none.
         labels: source of the labels: "folders", "listing", "column" or "none"; None takes whichever exists.
         split: the split to take, if the source holds several; "all" takes every one.
@@ -78,21 +87,28 @@ def pack(
         halves: "left" or "right" if each image shows a pair side by side: the half that is the input.
 
     Raises:
-        DataError: the source cannot be read, `dest` holds a set already, or too many images are broken.
+        DataError: the source cannot be read, an option is not for its medium, `dest` holds a set already, or too many
+            samples are broken.
         GandistError: captions are to be embedded, and the text encoder is not installed.
     """
     if captions:
         encoder()  # fails now, not after the work, if it is not installed
     fix = "pass --overwrite, or --index-only to index them"
     sources = (src,) if targets is None else (src, targets)
+    options = {
+        "size": size, "crop": crop, "format": format, "quality": quality, "channels": channels,
+        "sample_rate": sample_rate, "seconds": seconds, "split_silence": split_silence, "loudness": loudness,
+        "pairs": targets, "pairs_halves": halves,
+    }  # fmt: skip
     with making(dest, overwrite=overwrite, sources=sources, fix=fix) as made:
-        source = _opened(sources, halves, made.work, labels=labels, split=split)
+        source = _opened(sources, halves, made.work, labels=labels, split=split, medium=medium)
+        form, formats = form_of(source.medium, src, options), FORMATS[source.medium]
         told = _tell(src, source.left_out)
-        order = _part(src, permutation(source.n, seed), skip, n)
+        order = _part(src, permutation(source.n, seed), skip, n, formats.plural)
         written = write_shards(
             source,
             made.work,
-            Picture(size, crop, format, quality, channels),
+            form,
             shard_size=shard_size,
             order=order,
             max_broken=max_broken,
@@ -104,6 +120,7 @@ def pack(
             written,
             class_names=source.class_names or class_names,
             workers=workers,
+            extensions=formats.in_shards,
             embed=(lambda index: embed(index, src, progress)) if captions else lambda index: index,
         )
         _tell(src, source.left_out, told)
@@ -111,22 +128,30 @@ def pack(
 
 
 def _opened(
-    sources: Sequence[str], halves: Half | None, scratch: Path, *, labels: str | None, split: str | None
+    sources: Sequence[str],
+    halves: Half | None,
+    scratch: Path,
+    *,
+    labels: str | None,
+    split: str | None,
+    medium: str | None,
 ) -> Source:
     left_out = LeftOut()
-    opened = [open_source(src, scratch, labels=labels, split=split, left_out=left_out) for src in sources]
+    opened = [
+        open_source(src, scratch, labels=labels, split=split, left_out=left_out, medium=medium) for src in sources
+    ]
     if len(opened) == 2:
         return joined(opened[0], opened[1], sources)
     return opened[0] if halves is None else halved(opened[0], halves, sources[0])
 
 
-def _part(src: str, order: np.ndarray, skip: int, n: int | None) -> np.ndarray:
+def _part(src: str, order: np.ndarray, skip: int, n: int | None, what: str) -> np.ndarray:
     """The n samples of an order that follow the first `skip`; all of them if n is None."""
     if skip >= len(order) > 0:
-        raise DataError(f"{src}: holds {len(order)} images; --skip {skip} leaves none")
+        raise DataError(f"{src}: holds {len(order)} {what}; --skip {skip} leaves none")
     if n is not None and n > len(order) - skip:
         skipped = f", --skip {skip} of them" if skip else ""
-        raise DataError(f"{src}: holds {len(order)} images{skipped}; --n {n} are more")
+        raise DataError(f"{src}: holds {len(order)} {what}{skipped}; --n {n} are more")
     return order[skip:][:n]
 
 
@@ -148,9 +173,13 @@ def index_only(
     labels: str | None = None,
     split: str | None = None,
     max_broken: int = 0,
+    medium: str | None = None,
     progress: bool = False,
 ) -> tuple[Index, LeftOut]:
     """Index the WebDataset shards at `src` (folder, URL, tar, or brace notation), in `dest` or beside them.
+
+    Args:
+        medium: "image" or "audio": what to take of shards that hold both; None takes what there is.
 
     Returns:
         The index, and the report of what was left out.
@@ -182,8 +211,9 @@ def index_only(
                 progress=bar.add,
                 labelled=labels != "none",
                 left_out=left_out,
+                extensions=None if medium is None else FORMATS[medium].in_shards,
             )
-        check_broken(left_out.broken, max_broken)
+        check_broken(left_out.broken, max_broken, f"{noun_of(index.extensions)}s")
         _tell(src, left_out)
         if captions:
             index = embed(index, src, progress)

@@ -24,6 +24,8 @@ def joined(inputs: Source, targets: Source, said: Sequence[str]) -> Source:
     Raises:
         DataError: a source's samples have no names, or are pairs already; or nothing has a partner.
     """
+    if inputs.medium != targets.medium:
+        raise DataError(f"{said[0]} and {said[1]}: hold images and sounds, which make no pairs")
     given, wanted = (
         _by_key(source, name, targets.left_out) for source, name in zip((inputs, targets), said, strict=True)
     )
@@ -46,7 +48,7 @@ def joined(inputs: Source, targets: Source, said: Sequence[str]) -> Source:
         return f"{inputs.name(given[keys[i]])} and {targets.name(wanted[keys[i]])}"
 
     class_names = targets.class_names or inputs.class_names
-    return Source(len(keys), read, name, class_names, targets.left_out, keys.__getitem__, paired=True)
+    return Source(len(keys), read, name, class_names, targets.left_out, keys.__getitem__, True, targets.medium)
 
 
 def _by_key(source: Source, said: str, left_out: LeftOut) -> dict[str, int]:
@@ -84,7 +86,7 @@ def halved(source: Source, side: Half, said: str) -> Source:
         source_half, target = (left, right) if side == "left" else (right, left)
         return sample._replace(image=target, input=source_half)
 
-    return Source(source.n, read, source.name, source.class_names, source.left_out, source.key, paired=True)
+    return Source(source.n, read, source.name, source.class_names, source.left_out, source.key, True, source.medium)
 
 
 def _cut(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

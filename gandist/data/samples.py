@@ -22,8 +22,8 @@ BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_
 
 
 class Sample(NamedTuple):
-    """One image: encoded bytes, or uint8 pixels (H, W) or (H, W, 3); its label (-1: none) and caption. In a pair it is
-    the target, and `input` is the picture that it is made from."""
+    """One image or sound: encoded bytes, or uint8 pixels (H, W) or (H, W, 3); its label (-1: none) and caption. In a
+    pair it is the target, and `input` is the picture that it is made from."""
 
     image: bytes | np.ndarray
     label: int
@@ -46,6 +46,7 @@ class LeftOut:
         examples: the first few of them, by reason.
         skipped: number of files and members that were not opened, by extension.
         broken: samples that cannot be used.
+        fitted: number of written samples by what was done to them, such as "longer than 1 s and cut".
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,7 @@ class LeftOut:
         self.examples: dict[str, list[str]] = {}
         self.skipped: Counter[str] = Counter()
         self.broken: list[Broken] = []
+        self.fitted: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def note(self, reason: str, names: Iterable[object]) -> None:
@@ -69,6 +71,11 @@ class LeftOut:
         for path in names:
             name = path.rpartition("/")[2]
             self.skipped[HIDDEN if name.startswith(".") else PurePosixPath(name).suffix.lower() or NO_EXTENSION] += 1
+
+    def fit(self, how: Iterable[str]) -> None:
+        """Count what was done to written samples."""
+        with self._lock:
+            self.fitted.update(how)
 
     def add(self, more: "LeftOut") -> None:
         """Add the counts of `more`."""
@@ -98,7 +105,7 @@ class Source:
 
     `left_out` holds the other items of the source. `read` adds to it, and raises ValueError for a broken sample.
     `key(i)` is the name by which sample i finds its partner in another source (None if its samples have no names);
-    `paired` says whether the samples are pairs.
+    `paired` says whether the samples are pairs, `medium` what they are: a key of `media.formats.FORMATS`.
     """
 
     n: int
@@ -108,6 +115,7 @@ class Source:
     left_out: LeftOut = field(default_factory=LeftOut)
     key: Callable[[int], str] | None = None
     paired: bool = False
+    medium: str = "image"
 
 
 def class_number(value: Any, where: str) -> int:

@@ -1,4 +1,4 @@
-"""Inputs of `gandist.pack`: a folder or zip of images, WebDataset tars, a Parquet table, IDX files.
+"""Inputs of `gandist.pack`: a folder or zip of images or sounds, WebDataset tars, a Parquet table, IDX files.
 
 Every reader returns a `Source`: samples that any thread may read in any order.
 """
@@ -14,11 +14,12 @@ from gandist.data.cache import ShardCache
 from gandist.data.idx import IDX_IMAGES, idx
 from gandist.data.index import CAPTIONS_FILE, INPUT, SAMPLES_FILE, SHARDS_FILE, TARGET, index_shards, numbers
 from gandist.data.samples import LeftOut, Sample, Source
-from gandist.data.tables import holds_images, parquet
+from gandist.data.tables import holds_samples, parquet
 from gandist.data.tars import list_shards
-from gandist.data.trees import IMAGES, check_labels, folder, is_of_another_set, zipped
+from gandist.data.trees import check_labels, folder, is_of_another_set, zipped
 from gandist.data.walk import files_below
 from gandist.errors import DataError
+from gandist.media.formats import FORMATS, media_of
 from gandist.storage.remote import is_remote
 
 INDEX = (SHARDS_FILE, SAMPLES_FILE, CAPTIONS_FILE)
@@ -38,6 +39,7 @@ def open_source(
     labels: str | None = None,
     split: str | None = None,
     left_out: LeftOut | None = None,
+    medium: str | None = None,
 ) -> Source:
     """The samples at `src`, by the kind of the file or folder.
 
@@ -46,20 +48,22 @@ def open_source(
         labels: a key of `LABELS`; None takes whichever exists.
         split: the split to take ("train", "val", ...), if the source holds several; "all" takes every one.
         left_out: where images in folders, zips and tars note what is not taken; None for an account of their own.
+        medium: "image" or "audio": what to take of a source that holds both.
 
     Raises:
         DataError: `src` is missing, of an unknown kind, or damaged as a whole; it holds several splits and `split` is
-            None; or its labels cannot be used. (Single samples are checked when they are read.)
+            None, or images and sounds and `medium` is None; or its labels cannot be used. (Single samples are checked
+            when they are read.)
     """
     if is_remote(src):
-        raise DataError(f"{src}: images are packed from local files; fetch them first (--index-only reads URLs)")
+        raise DataError(f"{src}: sets are packed from local files; fetch them first (--index-only reads URLs)")
     path = Path(src)
     if "{" in src or path.suffix == ".tar":
-        return tars(src, labels, split, left_out)
+        return tars(src, labels, split, left_out, medium)
     if path.suffix == ".zip":
-        return zipped(path, labels, split, left_out)
+        return zipped(path, labels, split, left_out, medium)
     if path.suffix == ".parquet":
-        return _tables(src, [path], scratch, labels, split)
+        return _tables(src, [path], scratch, labels, split, medium)
     if path.name.endswith(IDX_IMAGES) and path.is_file():
         splits.files_of_split(src, [src], split)  # raises if the file belongs to another split
         return _idx(path, labels)
@@ -70,12 +74,12 @@ def open_source(
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if taken := _set_in(path, entries):
         if taken[0].suffix == ".tar":
-            source = tars(src, labels, split, left_out)
+            source = tars(src, labels, split, left_out, medium)
         elif taken[0].suffix == ".parquet":
-            source = _tables(src, taken, scratch, labels, split)
+            source = _tables(src, taken, scratch, labels, split, medium)
         else:
             source = _idx(_one_idx(src, taken, split), labels)
-        _passed_by(path, entries, taken, source.left_out)
+        _passed_by(path, entries, taken, source)
         return source
     if split is not None:
         for entry in entries:  # a folder per split, with shards or tables in it
@@ -84,25 +88,25 @@ def open_source(
                 and splits.of_folder(entry.name) == splits.same(split)
                 and any(map(is_of_another_set, entry.iterdir()))
             ):
-                return open_source(str(entry), scratch, labels=labels, left_out=left_out)
-    return folder(path, labels, split, left_out)
+                return open_source(str(entry), scratch, labels=labels, left_out=left_out, medium=medium)
+    return folder(path, labels, split, left_out, medium)
 
 
 def _set_in(folder: Path, entries: Sequence[Path]) -> list[Path]:
-    """The tars, tables or IDX files of a folder; empty if its images are the source.
+    """The tars, tables or IDX files of a folder; empty if its images or sounds are the source.
 
-    Images in class folders take precedence over files beside them, such as a backup; shards over a folder of previews.
+    Those in class folders take precedence over files beside them, such as a backup; shards over a folder of previews.
     """
     shards = [entry for entry in entries if entry.suffix == ".tar"]
     tables = [entry for entry in entries if entry.suffix == ".parquet" and not _of_index(entry)]
     pixels = [entry for entry in entries if entry.name.endswith(IDX_IMAGES)]
     if not (shards or tables or pixels):
         return []
-    if not shards and tables and not any(map(holds_images, tables)) and _image_in(folder):
+    if not shards and tables and not any(map(holds_samples, tables)) and _sample_in(folder):
         return []  # such as the metadata.parquet of an image folder, which lists its files
     if shards and (folder / SHARDS_FILE).is_file():
         return shards
-    with_images = list(islice((entry for entry in entries if entry.is_dir() and _image_in(entry)), 2))
+    with_images = list(islice((entry for entry in entries if entry.is_dir() and _sample_in(entry)), 2))
     stray = len(shards) == 1 and not re.search(r"\d", shards[0].stem)
     if len(with_images) == 2 or (with_images and stray):
         return []
@@ -110,19 +114,23 @@ def _set_in(folder: Path, entries: Sequence[Path]) -> list[Path]:
 
 
 def _of_index(path: Path) -> bool:
-    return path.name in INDEX and not holds_images(path)
+    return path.name in INDEX and not holds_samples(path)
 
 
-def _image_in(folder: Path) -> bool:
-    return any(path.suffix.lower() in IMAGES for path in files_below(folder) if not path.name.startswith("."))
+def _sample_in(folder: Path) -> bool:
+    suffixes = {suffix for formats in FORMATS.values() for suffix in formats.packed}
+    return any(path.suffix.lower() in suffixes for path in files_below(folder) if not path.name.startswith("."))
 
 
-def _passed_by(folder: Path, entries: Sequence[Path], taken: Sequence[Path], left_out: LeftOut) -> None:
+def _passed_by(folder: Path, entries: Sequence[Path], taken: Sequence[Path], source: Source) -> None:
     """Note the items beside the files that are used."""
     beside = (entry for entry in entries if entry not in taken and not (entry.is_file() and _of_index(entry)))
     files = [path for entry in beside for path in (files_below(entry) if entry.is_dir() else [entry])]
-    images = [path for path in files if path.suffix.lower() in IMAGES]
-    left_out.note(f"images lie beside {taken[0].name} and are not taken", (path.relative_to(folder) for path in images))
+    formats, left_out = FORMATS[source.medium], source.left_out
+    images = [path for path in files if path.suffix.lower() in formats.packed]
+    left_out.note(
+        f"{formats.plural} lie beside {taken[0].name} and are not taken", (path.relative_to(folder) for path in images)
+    )
     labels = [path for path in files if any(path.name == name for name in map(_idx_labels, taken))]
     left_out.skip(str(path) for path in files if path not in images and path not in labels)
 
@@ -139,13 +147,21 @@ def _one_idx(src: str, pixels: Sequence[Path], split: str | None) -> Path:
     return pixels[0]
 
 
-def tars(src: str, labels: str | None = None, split: str | None = None, left_out: LeftOut | None = None) -> Source:
+def tars(
+    src: str,
+    labels: str | None = None,
+    split: str | None = None,
+    left_out: LeftOut | None = None,
+    medium: str | None = None,
+) -> Source:
     """WebDataset shards of any origin on this machine. What is left out is added to `left_out`, if given."""
     check_labels(src, "tars, which hold labels as .cls or .json", labels, ("none",))
     nowhere = ShardCache(Path(), 0)  # local files bypass a cache
     left_out = left_out or LeftOut()
     urls = list_shards(src, split)
-    index = index_shards(urls, nowhere, base=src, labelled=labels != "none", left_out=left_out)
+    extensions = None if medium is None else FORMATS[medium].in_shards
+    index = index_shards(urls, nowhere, base=src, labelled=labels != "none", left_out=left_out, extensions=extensions)
+    medium = medium or media_of(index.extensions)[0]
     shard, label = numbers(index.samples["shard"]), index.labels
     urls = [index.url(i) for i in range(index.shards.num_rows)]
     members = [index.places(member) for member in (TARGET, INPUT)[: 2 if index.paired else 1]]
@@ -158,9 +174,10 @@ def tars(src: str, labels: str | None = None, split: str | None = None, left_out
     def key(i: int) -> str:
         return str(index.samples["key"][i].as_py())
 
-    return Source(
-        index.n, read, lambda i: f"{urls[shard[i]]}: {key(i)}", left_out=left_out, key=key, paired=index.paired
-    )
+    def name(i: int) -> str:
+        return f"{urls[shard[i]]}: {key(i)}"
+
+    return Source(index.n, read, name, left_out=left_out, key=key, paired=index.paired, medium=medium)
 
 
 def _idx(path: Path, labels: str | None) -> Source:
@@ -168,6 +185,9 @@ def _idx(path: Path, labels: str | None) -> Source:
     return idx(path, labels != "none")
 
 
-def _tables(src: str, paths: list[Path], scratch: Path, labels: str | None, split: str | None) -> Source:
+def _tables(
+    src: str, paths: list[Path], scratch: Path, labels: str | None, split: str | None, medium: str | None
+) -> Source:
     check_labels(src, "Parquet tables", labels, ("column", "none"))
-    return parquet([Path(path) for path in splits.files_of_split(src, list(map(str, paths)), split)], scratch, labels)
+    taken = splits.files_of_split(src, list(map(str, paths)), split)
+    return parquet(list(map(Path, taken)), scratch, labels, medium)

@@ -1,4 +1,4 @@
-"""Parquet tables of images, labels and captions, as Hugging Face's and other tools write them."""
+"""Parquet tables of images or sounds, labels and captions, as Hugging Face's and other tools write them."""
 
 import json
 from collections.abc import Sequence
@@ -12,27 +12,36 @@ import pyarrow.parquet as pq
 
 from gandist.data.samples import MAX_CLASSES, LeftOut, Sample, Source, class_number
 from gandist.errors import DataError
+from gandist.media.formats import FORMATS, one_medium
 
-IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
+COLUMNS = {
+    "image": ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "image_bytes"),
+    "audio": ("audio", "sound", "speech", "wav", "flac", "mp3", "ogg", "audio_bytes"),
+}
+"""Usual names of the column of samples, by medium."""
+ANY = "bytes"
+MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"FORM", b".snd", b"caff")
+"""How files of sounds begin (but WebP's are RIFF, too)."""
 LABEL_COLUMNS = ("label", "labels", "class", "cls", "target", "y", "category", "fine_label", "coarse_label")
 CAPTION_COLUMNS = ("caption", "text", "captions", "prompt", "txt", "description")
 
 
-def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None) -> Source:
-    """Tables with a column of encoded images (bytes, or a struct of `bytes`), and columns of labels and captions if
-    any.
+def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None, medium: str | None = None) -> Source:
+    """Tables with a column of encoded images or sounds (bytes, or a struct of `bytes`), and columns of labels and
+    captions if any.
 
     Args:
         paths: the parts of one table, with the same columns in any order.
         scratch: an existing folder for a temporary file of the images' size.
         labels: "column" requires labels, "none" ignores them; None takes them if they exist.
+        medium: what to take of a table that holds both; None refuses it.
 
     Raises:
         DataError: a part cannot be read, or has other columns than the first; a label cannot be used.
     """
     files = [_opened(path) for path in paths]
     schema = files[0].schema_arrow
-    column = _image_column(schema, str(paths[0]))
+    medium, column = _sample_column(schema, files[0], str(paths[0]), medium)
     label = _named(schema, LABEL_COLUMNS) if labels != "none" else None
     caption = _named(schema, CAPTION_COLUMNS)
     if labels == "column" and label is None:
@@ -72,26 +81,24 @@ def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None) -> 
         part, row = place(i)
         return f"{paths[part]}: row {row}"
 
-    return Source(int(starts[-1]), read, name, class_names, left_out)
+    return Source(int(starts[-1]), read, name, class_names, left_out, medium=medium)
 
 
-def holds_images(path: Path) -> bool:
-    """Whether a table has a column of image bytes; True for a table that cannot be read."""
+def holds_samples(path: Path) -> bool:
+    """Whether a table has a column of bytes that may be images or sounds; True for a table that cannot be read."""
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException):
         return True
-    try:
-        return bool(_image_column(schema, str(path)))
-    except DataError:
-        return False
+    candidates = _of_bytes(schema)
+    return len(candidates) == 1 or any(_named(schema, (*names, ANY), candidates) for names in COLUMNS.values())
 
 
 def _opened(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as a Parquet table of images: {error}") from error
+        raise DataError(f"{path}: cannot be read as a Parquet table: {error}") from error
 
 
 def _column(path: Path, file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
@@ -108,18 +115,44 @@ def _named(schema: pa.Schema, names: Sequence[str], among: Sequence[str] | None 
     return next((found[name] for name in names if name in found), None)
 
 
-def _image_column(schema: pa.Schema, where: str) -> str:
+def _of_bytes(schema: pa.Schema) -> list[str]:
+    """Names of the columns that hold bytes, or a struct of `bytes`."""
+
     def holds_bytes(kind: pa.DataType) -> bool:
         if pa.types.is_struct(kind):
             return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
         return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
-    candidates = [str(field.name) for field in schema if holds_bytes(field.type)]
-    if name := _named(schema, IMAGE_COLUMNS, candidates):
-        return name
-    if len(candidates) == 1:
-        return candidates[0]
-    raise DataError(f"{where}: no column of image bytes among {', '.join(schema.names)}; name it 'image'")
+    return [str(field.name) for field in schema if holds_bytes(field.type)]
+
+
+def _sample_column(schema: pa.Schema, file: pq.ParquetFile, where: str, medium: str | None) -> tuple[str, str]:
+    """The medium and the column of the samples: by its name, or the only one of bytes, by their beginning."""
+    candidates = _of_bytes(schema)
+    named = {each: _named(schema, names, candidates) for each, names in COLUMNS.items() if medium in (None, each)}
+    found = {each: name for each, name in named.items() if name is not None}
+    if chosen := one_medium(where, found):
+        return chosen, found[chosen]
+    column = _named(schema, (ANY,), candidates) or (candidates[0] if len(candidates) == 1 else None)
+    if column is None:
+        name = "image" if medium is None else medium
+        what = f"{FORMATS[name].noun} bytes"
+        raise DataError(f"{where}: no column of {what} among {', '.join(schema.names)}; name it {name!r}")
+    return medium or _medium_of_bytes(file, column), column
+
+
+def _medium_of_bytes(file: pq.ParquetFile, column: str) -> str:
+    """What the first file in a column is."""
+    try:
+        for batch in file.iter_batches(batch_size=16, columns=[column]):
+            values = batch.column(0)
+            values = pc.struct_field(values, "bytes") if pa.types.is_struct(values.type) else values
+            for value in values.drop_null():
+                data = value.as_py()
+                return "audio" if data.startswith(MAGIC) and data[8:12] != b"WEBP" else "image"
+    except (OSError, pa.ArrowException):
+        pass  # told when they are read
+    return "image"
 
 
 def _encoded(paths: Sequence[Path], files: Sequence[pq.ParquetFile], column: str, scratch: Path) -> pa.ChunkedArray:

@@ -21,7 +21,7 @@ import pyarrow.fs as pafs
 from gandist.data.samples import MAX_CLASSES, Broken, LeftOut, caption_of
 from gandist.data.splits import files_of_split
 from gandist.errors import DataError
-from gandist.media.decode import EXTENSIONS
+from gandist.media.formats import FORMATS, media_of, noun_of, one_medium
 from gandist.storage.remote import filesystem, is_remote, join, printable, retrying
 
 FILE = ("ext", "offset", "size", "crc")
@@ -86,14 +86,14 @@ def scan_tar(
     *,
     labelled: bool = True,
     left_out: LeftOut | None = None,
-    extensions: Sequence[str] = EXTENSIONS,
+    extensions: Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """The index row of the shard at `path`, called `url`, and its columns for the samples (all but `shard`).
     The columns of a pair's input are None where a sample is no pair.
 
     Args:
         labelled: whether to read labels.
-        extensions: extensions of sample files.
+        extensions: extensions of sample files; None: those of images or of sounds, whichever the shard holds.
         left_out: collects broken samples, which are then skipped, and everything else that is not used.
 
     Raises:
@@ -106,6 +106,7 @@ def scan_tar(
         raise DataError(f"{url}: an empty file, not a tar; fetch or write the shard again")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         samples = list(_samples(file, data, url, notes))
+        extensions = extensions or _of_one_medium(samples, url)
         apart = _apart(samples, extensions)
         for key, members, twice in samples:
             where = f"{url}: sample {key!r}"
@@ -130,6 +131,13 @@ def scan_tar(
     if not samples:
         raise DataError(f"{url}: holds no samples")
     return shard, columns
+
+
+def _of_one_medium(samples: Sequence["_Grouped"], url: str) -> Sequence[str]:
+    """The extensions of the medium whose files the samples hold: images, if none."""
+    endings = {ext.rpartition(".")[2] for each in samples for ext in each.members}
+    held = {medium: next(f".{e}" for e in FORMATS[medium].in_shards if e in endings) for medium in media_of(endings)}
+    return FORMATS[one_medium(url, held) or "image"].in_shards
 
 
 def class_counts(labels: np.ndarray) -> list[int] | None:
@@ -278,7 +286,7 @@ def _pair_of(members: Members, extensions: Sequence[str]) -> tuple[str, str] | N
 
 
 def _sample_of(members: Members, extensions: Sequence[str]) -> str:
-    what = "image" if extensions == EXTENSIONS else "sample"
+    what = noun_of(extensions)
     found = _holding(members, extensions)
     if len(found) == 1:
         return found[0]

@@ -9,6 +9,7 @@ import pyarrow as pa
 from gandist.conditions.encoder import encoder
 from gandist.data.index import Index
 from gandist.errors import DataError
+from gandist.media.formats import noun_of
 
 
 def embed(index: Index, where: str, progress: bool = False) -> Index:
@@ -25,8 +26,9 @@ def embed(index: Index, where: str, progress: bool = False) -> Index:
     missing = [number for number, caption in enumerate(captions) if not (caption or "").strip()]
     if missing:
         first = index.samples["key"][missing[0]].as_py()
+        what = f"{noun_of(index.extensions)}s"
         raise DataError(
-            f"{where}: {len(missing)} of {index.n} images have no caption (the first: {first!r}); give every sample "
+            f"{where}: {len(missing)} of {index.n} {what} have no caption (the first: {first!r}); give every sample "
             "a .txt, or leave out --captions"
         )
     # Sorted, so that the result does not depend on the order of samples or on repeated captions.

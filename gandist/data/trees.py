@@ -1,4 +1,7 @@
-"""A folder or a zip of images as a source: finds the images, their splits and their labels."""
+"""A folder or a zip of images or sounds as a source: finds them, their splits and their labels.
+
+`images` are the samples here, of either medium.
+"""
 
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -10,27 +13,43 @@ from gandist.data.idx import IDX_IMAGES
 from gandist.data.samples import LeftOut, Sample, Source, caption_of, counts
 from gandist.data.walk import files_below
 from gandist.errors import DataError
+from gandist.media.formats import FORMATS, Formats, one_medium
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 LISTING = PurePosixPath("dataset.json")
 """File beside the images that holds their labels; subfolders are then no classes."""
 
 
-def folder(root: Path, labels: str | None = None, split: str | None = None, left_out: LeftOut | None = None) -> Source:
-    """Images in a folder. The class is the first subfolder, or comes from `dataset.json`; the caption is in a `.txt`
-    file beside the image. What is left out is added to `left_out`, if given."""
+def folder(
+    root: Path,
+    labels: str | None = None,
+    split: str | None = None,
+    left_out: LeftOut | None = None,
+    medium: str | None = None,
+) -> Source:
+    """Images or sounds in a folder. The class is the first subfolder, or comes from `dataset.json`; the caption is in a
+    `.txt` file beside the image. What is left out is added to `left_out`, if given.
+
+    Args:
+        medium: what to take of a folder that holds both; None refuses it.
+    """
     names = [path.relative_to(root).as_posix() for path in files_below(root)]
-    return _tree(str(root), names, lambda name: (root / name).read_bytes(), labels, split, left_out)
+    return _tree(str(root), names, lambda name: (root / name).read_bytes(), labels, split, left_out, medium)
 
 
-def zipped(path: Path, labels: str | None = None, split: str | None = None, left_out: LeftOut | None = None) -> Source:
+def zipped(
+    path: Path,
+    labels: str | None = None,
+    split: str | None = None,
+    left_out: LeftOut | None = None,
+    medium: str | None = None,
+) -> Source:
     """A zip with the layout of `folder`; a single folder around everything is ignored."""
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as a zip: {error}") from error
     names = [info.filename for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
-    return _tree(str(path), names, archive.read, labels, split, left_out, wrapped=True)
+    return _tree(str(path), names, archive.read, labels, split, left_out, medium, wrapped=True)
 
 
 def _visible(name: PurePosixPath) -> bool:
@@ -57,15 +76,18 @@ def _tree(
     labels: str | None,
     split: str | None,
     left_out: LeftOut | None,
+    medium: str | None,
     wrapped: bool = False,
 ) -> Source:
-    check_labels(root, "images in folders", labels, ("folders", "listing", "none"))
+    check_labels(root, "files in folders", labels, ("folders", "listing", "none"))
     left_out = left_out or LeftOut()
     # Find the images and their split.
     files = _by_name(paths, left_out)
     if wrapped or split is not None:
         files = _unwrapped(files, split)
-    images = _images(root, files)
+    medium = medium or _medium(root, files)
+    formats = FORMATS[medium]
+    images = _images(root, files, formats)
     if labels is None and LISTING in files:
         labels = "listing"
     depth = splits.level(images)
@@ -73,9 +95,9 @@ def _tree(
         if depth is not None and labels is None:
             raise DataError(_are_splits(root, images, depth))
         depth = None
-    beside = captions_beside(files, images, left_out)
+    beside = captions_beside(files, images, left_out, formats.noun)
     if split is not None:
-        images, depth = _taken(root, images, depth, split, left_out)
+        images, depth = _taken(root, images, depth, split, left_out, formats.plural)
     # Read their labels.
     listings, deeper = _listings(files, depth)
     left_out.note(f"{LISTING} in subfolders are not read", deeper)
@@ -87,12 +109,14 @@ def _tree(
     elif labels == "listing":
         if not listings:
             raise DataError(f"{root}: holds no {LISTING}; put it there, or leave out --labels listing")
-        numbers = listed(root, {name: read(files[name]) for name in listings}, images, set(map(str, files)), left_out)
+        numbers = listed(
+            root, {name: read(files[name]) for name in listings}, images, set(map(str, files)), left_out, formats
+        )
     else:
         parts = [_within_split(name, depth) for name in images]
-        class_names, numbers = by_folder(root, parts, labels == "folders", left_out)
+        class_names, numbers = by_folder(root, parts, labels == "folders", left_out, formats)
     # Note the remaining files.
-    _note_others(files, {*deeper, *(listings if labels == "listing" else ())}, left_out)
+    _note_others(files, {*deeper, *images, *(listings if labels == "listing" else ())}, left_out, formats)
 
     def sample(i: int) -> Sample:
         text = beside.get(images[i])
@@ -102,7 +126,10 @@ def _tree(
     def name(i: int) -> str:
         return f"{root}: {images[i]}"
 
-    return Source(len(images), sample, name, tuple(class_names), left_out, key=lambda i: str(images[i].with_suffix("")))
+    def key(i: int) -> str:
+        return str(images[i].with_suffix(""))
+
+    return Source(len(images), sample, name, tuple(class_names), left_out, key=key, medium=medium)
 
 
 def _by_name(paths: Iterable[str], left_out: LeftOut) -> dict[PurePosixPath, str]:
@@ -119,17 +146,31 @@ def _by_name(paths: Iterable[str], left_out: LeftOut) -> dict[PurePosixPath, str
     return files
 
 
-def _images(root: str, files: Collection[PurePosixPath]) -> list[PurePosixPath]:
-    """The images among files, sorted.
+def _medium(root: str, files: Iterable[PurePosixPath]) -> str:
+    """The medium of the files in a tree, images if there are none.
 
     Raises:
-        DataError: there are no images; the message says what there is instead.
+        DataError: there are images and sounds.
     """
-    images = sorted((n for n in files if n.suffix.lower() in IMAGES), key=lambda n: n.parts)
+    first: dict[str, PurePosixPath] = {}
+    for name in sorted(files):
+        for medium, formats in FORMATS.items():
+            if name.suffix.lower() in formats.packed:
+                first.setdefault(medium, name)
+    return one_medium(root, {medium: str(name) for medium, name in first.items()}) or "image"
+
+
+def _images(root: str, files: Collection[PurePosixPath], formats: Formats) -> list[PurePosixPath]:
+    """The images, or sounds, among files, sorted.
+
+    Raises:
+        DataError: there are none; the message says what there is instead.
+    """
+    images = sorted((n for n in files if n.suffix.lower() in formats.packed), key=lambda n: n.parts)
     if not images:
         below = [name for name in files if is_of_another_set(Path(name))]
         hint = f"; the folder {below[0].parent} in it holds *{below[0].suffix}: pack that" if below else ""
-        raise DataError(f"{root}: holds no images ({' '.join(IMAGES)}){hint}{_what_else(files)}")
+        raise DataError(f"{root}: holds no {formats.plural} ({' '.join(formats.packed)}){hint}{_what_else(files)}")
     return images
 
 
@@ -147,17 +188,19 @@ def _listings(files: Iterable[PurePosixPath], depth: int | None) -> tuple[list[P
     return at_top, [name for name in listings if len(_within_split(name, depth)) > 1]
 
 
-def _note_others(files: Collection[PurePosixPath], told: Collection[PurePosixPath], left_out: LeftOut) -> None:
+def _note_others(
+    files: Collection[PurePosixPath], told: Collection[PurePosixPath], left_out: LeftOut, formats: Formats
+) -> None:
     """Note the unused files, except those already reported."""
     left_out.note(
-        "class numbers (.cls) beside images are not read; pack the tars that they come from",
+        f"class numbers (.cls) beside {formats.plural} are not read; pack the tars that they come from",
         (name for name in files if name.suffix == ".cls"),
     )
     sets = [name for name in files if is_of_another_set(Path(name))]
-    left_out.note("tars or tables lie beside the images and are not taken", sets)
+    left_out.note(f"tars or tables lie beside the {formats.plural} and are not taken", sets)
     told = {*sets, *told}
     left_out.skip(
-        str(name) for name in files if name not in told and name.suffix.lower() not in (".cls", ".txt", *IMAGES)
+        str(name) for name in files if name not in told and name.suffix.lower() not in (".cls", ".txt", *formats.packed)
     )
 
 
@@ -182,14 +225,14 @@ def _are_splits(root: str, images: Iterable[PurePosixPath], depth: int) -> str:
 
 
 def _taken(
-    root: str, everything: list[PurePosixPath], depth: int | None, split: str, left_out: LeftOut
+    root: str, everything: list[PurePosixPath], depth: int | None, split: str, left_out: LeftOut, what: str
 ) -> tuple[list[PurePosixPath], int]:
     """The images of a split, and the depth of its folder; the others are noted."""
     images, depth = _of_split(root, everything, depth, split)
     others = sorted(set(everything) - set(images))
     left_out.skipped.update({"of other splits": len(others)} if others else {})
     left_out.note(
-        "images lie outside the splits",
+        f"{what} lie outside the splits",
         (name for name in others if len(name.parts) < depth + 2 or not splits.of_folder(name.parts[depth])),
     )
     return images, depth

@@ -10,9 +10,8 @@ from pathlib import Path
 from gandist.data import tars
 from gandist.data.idx import IDX_IMAGES
 from gandist.data.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_command
-from gandist.data.trees import IMAGES
 from gandist.errors import DataError
-from gandist.media.decode import EXTENSIONS
+from gandist.media.formats import FORMATS as MEDIA
 from gandist.storage.remote import is_remote
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -20,6 +19,8 @@ LOOKED_AT = 100_000
 """Maximum number of files of a folder searched for an image, and ..."""
 MEMBERS = 200
 """... of members of a tar."""
+PACKED = tuple(suffix for formats in MEDIA.values() for suffix in formats.packed)
+IN_SHARDS = tuple(extension for formats in MEDIA.values() for extension in formats.in_shards)
 DEEP = 3
 """Maximum depth of folders searched for a set."""
 
@@ -38,7 +39,7 @@ def unpacked(path: str) -> str:
 
 def _far(path: str) -> str:
     name = path.partition("?")[0]
-    if name.endswith((".zip", ".parquet", *COMPRESSED, *IDX_IMAGES, *IMAGES)):
+    if name.endswith((".zip", ".parquet", *COMPRESSED, *IDX_IMAGES, *PACKED)):
         return (
             ": holds no index, and only shards are read from afar; fetch it to this machine, pack it: python -m "
             "gandist.pack FILE FOLDER, and set data.path=FOLDER"
@@ -54,8 +55,8 @@ def _far(path: str) -> str:
         tars.list_shards(path)
     except DataError as error:
         return (
-            f": holds no index and no shards ({str(error).removeprefix(f'{path}: ')}); fetch the images to this "
-            "machine, pack them: python -m gandist.pack IMAGES FOLDER, and copy the folder there"
+            f": holds no index and no shards ({str(error).removeprefix(f'{path}: ')}); fetch the set to this "
+            "machine, pack them: python -m gandist.pack SOURCE FOLDER, and copy the folder there"
         )
     return f": holds no index ({SHARDS_FILE} is missing); write it: {index_command(path)}"
 
@@ -73,19 +74,19 @@ def _file(file: Path) -> str:
     if name.endswith((".zip", ".parquet", *IDX_IMAGES)):
         kind = {".zip": "a zip", ".parquet": "a Parquet table"}.get(file.suffix.lower(), "a file of images (IDX)")
         return f": is {kind}, which is not packed yet; {_packed(file)}"
-    if name.endswith(IMAGES):
-        return f": is one image, where a packed set is expected; {_packed(file.parent)}"
+    if name.endswith(PACKED):
+        return f": is one {_noun(name)}, where a packed set is expected; {_packed(file.parent)}"
     return f": is no packed set, nor what one is made of ({FORMATS})"
 
 
-FORMATS = "a folder of images, a zip, WebDataset tars, Parquet tables, IDX files"
+FORMATS = "a folder of images or sounds, a zip, WebDataset tars, Parquet tables, IDX files"
 
 
 def _folder(folder: Path) -> str:
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
         below = [each.parent for each in _found(folder) if each.name == SHARDS_FILE]
-        first = next((each for each in _found(folder, 99) if each.name.lower().endswith(IMAGES)), None)
+        first = next((each for each in _found(folder, 99) if each.name.lower().endswith(PACKED)), None)
     except OSError as error:
         return f": cannot be read: {error.strerror}"
     if below:
@@ -103,7 +104,8 @@ def _folder(folder: Path) -> str:
     if any(entry.suffix == ".parquet" and entry.name not in (SAMPLES_FILE, CAPTIONS_FILE) for entry in entries):
         return f": holds Parquet tables, which are not packed yet; {_packed(folder)}"
     if first is not None:
-        return f": holds images that are not packed yet ({first.relative_to(folder)}, ...); {_packed(folder)}"
+        what = f"{_noun(first.name)}s that are not packed yet ({first.relative_to(folder)}, ...)"
+        return f": holds {what}; {_packed(folder)}"
     if zips := [entry for entry in entries if entry.suffix.lower() == ".zip"]:
         return f": holds a zip ({zips[0].name}), which is not packed yet; {_packed(zips[0])}"
     if archives := [entry for entry in entries if entry.name.lower().endswith(COMPRESSED)]:
@@ -136,11 +138,18 @@ def _no_images(shard: Path) -> str:
             if file.read(2) == b"\x1f\x8b":
                 return f": {shard.name} is a compressed tar; unpack it into a folder: {_unpacking(shard)}"
         with tarfile.open(shard, "r:") as tar:
-            if any(member.name.lower().endswith(EXTENSIONS) for member in islice(tar, MEMBERS)):
+            if any(member.name.lower().endswith(IN_SHARDS) for member in islice(tar, MEMBERS)):
                 return ""
     except (OSError, tarfile.TarError) as error:
         return f": {shard.name} cannot be read as a tar: {error}; fetch or write it again"
-    return f": {shard.name} holds none of the images that shards hold ({', '.join(EXTENSIONS)})"
+    kinds = " and none of the ".join(
+        f"{each.plural} that shards hold ({', '.join(each.in_shards)})" for each in MEDIA.values()
+    )
+    return f": {shard.name} holds none of the {kinds}"
+
+
+def _noun(name: str) -> str:
+    return next(formats.noun for formats in MEDIA.values() if name.lower().endswith(formats.packed))
 
 
 def _indexed(shards: str, folder: str, dest: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Encode the images of a source on threads and write them as shards; broken ones are left out."""
+"""Encode the samples of a source on threads and write them as shards; broken ones are left out."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from gandist.cli.terminal import Counter
+from gandist.data.forms import Form
 from gandist.data.index import LISTED_MAX
 from gandist.data.making import members, write_shard
 from gandist.data.samples import Broken, Source
 from gandist.errors import DataError
-from gandist.media.picture import Picture
+from gandist.media.formats import FORMATS
 
 
 def permutation(n: int, seed: int) -> np.ndarray:
@@ -24,7 +25,7 @@ def permutation(n: int, seed: int) -> np.ndarray:
 def write_shards(
     source: Source,
     folder: Path,
-    picture: Picture,
+    form: Form,
     *,
     shard_size: int,
     order: np.ndarray,
@@ -39,13 +40,13 @@ def write_shards(
     Args:
         order: numbers of samples (n,).
         max_broken: tolerated number of broken samples, including those the source already knows.
-        captions: whether an image without a caption counts as broken.
+        captions: whether a sample without a caption counts as broken.
 
     Raises:
         DataError: more samples are broken, or all; the message lists them.
     """
-    known = source.left_out.broken
-    check_broken(known, max_broken)
+    known, what = source.left_out.broken, FORMATS[source.medium]
+    check_broken(known, max_broken, what.plural)
     stop = threading.Event()
     bar = Counter("packing", len(order), shown=progress)
 
@@ -53,7 +54,7 @@ def write_shards(
         number, numbers = job
         path = folder / f"{number:06d}.tar"
         broken: list[Broken] = []
-        if not write_shard(path, _encoded(source, numbers.tolist(), picture, captions, broken, stop)):
+        if not write_shard(path, _encoded(source, numbers.tolist(), form, captions, broken, stop)):
             path.unlink()
         return path, broken
 
@@ -73,14 +74,14 @@ def write_shards(
         stop.set()
         pool.shutdown(cancel_futures=True)
         bar.close()
-    check_broken(known, max_broken)
+    check_broken(known, max_broken, what.plural)
     if not paths:
-        raise DataError("no image could be read")
+        raise DataError(f"no {what.noun} could be read")
     return paths
 
 
 def _encoded(
-    source: Source, numbers: list[int], picture: Picture, captions: bool, broken: list[Broken], stop: threading.Event
+    source: Source, numbers: list[int], form: Form, captions: bool, broken: list[Broken], stop: threading.Event
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The samples `numbers` in the form that `write_shard` takes; faults of broken samples go to `broken`."""
     for i in numbers:
@@ -90,18 +91,23 @@ def _encoded(
             sample = source.read(i)
             if captions and not (sample.caption or "").strip():
                 raise ValueError("has no caption; put one beside it, or leave out --captions")
+            files: list[tuple[bytes | None, bytes]]
+            done: list[str] = []
             if sample.input is None:
-                given, image = None, picture.encode(sample.image)
+                files = [(None, file) for file in form.encoded(sample.image, done.append)]
             else:
-                given, image = picture.encode_pair(sample.input, sample.image)
+                files = [form.encode_pair(sample.input, sample.image)]
         except Exception as error:  # decoders raise any exception
             broken.append(Broken(source.name(i), str(error)))
             continue
-        yield f"{i:08d}", members(image, picture.format, sample.label, sample.caption, given)
+        source.left_out.fit(done)
+        for part, (given, file) in enumerate(files):
+            key = f"{i:08d}" if len(files) == 1 else f"{i:08d}-{part:04d}"
+            yield key, members(file, form.format, sample.label, sample.caption, given)
 
 
-def check_broken(broken: Sequence[Broken], max_broken: int) -> None:
-    """Refuse a set with more than `max_broken` broken samples.
+def check_broken(broken: Sequence[Broken], max_broken: int, what: str = "images") -> None:
+    """Refuse a set with more than `max_broken` broken samples, which messages call `what`.
 
     Raises:
         DataError: there are more; the message lists them.
@@ -112,7 +118,7 @@ def check_broken(broken: Sequence[Broken], max_broken: int) -> None:
     complete = len(broken) <= allowed
     raise DataError(
         "\n".join(sorted(f"{where}: {why}" for where, why in broken)[:allowed])
-        + f"\n{'' if complete else 'more than '}{min(len(broken), allowed)} broken images, and --max-broken is "
+        + f"\n{'' if complete else 'more than '}{min(len(broken), allowed)} broken {what}, and --max-broken is "
         f"{max_broken}: nothing was packed; mend or remove them"
         + (f", or pass --max-broken {len(broken)} to leave them out" if complete else "")
     )

@@ -4,6 +4,7 @@ Frames are cut by `unfold` and transformed by `rfft`, so that gradients are summ
 and filters are made once for each type and device: in the eager steps that come before a CUDA graph is captured.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import NamedTuple
 
@@ -58,6 +59,12 @@ POWER = 1e-9
 """Added to squared magnitudes, whose root has an infinite slope at 0."""
 
 
+def exactly(x: Tensor) -> AbstractContextManager[object]:
+    """A context without autocast; the meta device, used to measure networks, has no autocast."""
+    known = torch.amp.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
+
+
 def magnitudes(x: Tensor, frames: Frames) -> Tensor:
     """Sounds (N, T) -> magnitudes (N, n_fft // 2 + 1, T // hop), in float32 or wider: sqrt(re^2 + im^2 + 1e-9).
 
@@ -66,7 +73,7 @@ def magnitudes(x: Tensor, frames: Frames) -> Tensor:
     Raises:
         ValueError: the sound is too short to be mirrored.
     """
-    with torch.autocast(x.device.type, enabled=False):
+    with exactly(x):
         spectrum = torch.fft.rfft(_cut(x, frames) * window_of(frames, _wide(x).dtype, x.device))
         found: Tensor = (spectrum.real.square() + spectrum.imag.square() + POWER).sqrt()
         return found.mT
@@ -91,7 +98,7 @@ def log_mel(x: Tensor, scale: MelScale) -> Tensor:
     The filters are applied in float64: TF32 would round what they sum to 10 bits.
     """
     found = magnitudes(x, scale.frames)
-    with torch.autocast(x.device.type, enabled=False):
+    with exactly(x):
         of_mels = mel_filters(scale, torch.float64, x.device) @ found.double()
         return of_mels.to(found.dtype).clamp(min=FLOOR).log()
 

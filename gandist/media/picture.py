@@ -1,6 +1,7 @@
 """Prepare an image for a shard: oriented, 8-bit, resized, encoded."""
 
 import io
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,10 @@ class Picture(NamedTuple):
     def encode(self, image: bytes | np.ndarray) -> bytes:
         """Decode, orient, resize and encode one image; raises Pillow's errors if it is broken."""
         return self._written(upright(image))
+
+    def encoded(self, given: bytes | np.ndarray, note: Callable[[str], None]) -> list[bytes]:
+        """The one file that an image becomes, as `encode` makes it."""
+        return [self.encode(given)]
 
     def encode_pair(self, input: bytes | np.ndarray, target: bytes | np.ndarray) -> tuple[bytes, bytes]:
         """Encode both images of a pair alike.

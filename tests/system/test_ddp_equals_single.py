@@ -10,6 +10,7 @@ from gandist.config.run import RunConfig
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES
 from tests.helpers.image_to_image import GAMES
+from tests.helpers.sound_games import SOUNDS
 from tests.helpers.train_on_ranks import final_tensors, tiny, train_all
 
 CASES: dict[str, dict[str, Any]] = {
@@ -40,10 +41,11 @@ CASES: dict[str, dict[str, Any]] = {
     "elbo-sync": {"model__name": "vae", "game__objective": "elbo", "model__norm": "sync", "train__accumulate": 2},
     "kl": {"model__name": "stackgan-1", "game__penalties": {"kl": 1.0, "mismatch": 1.0}},
     **GAMES,
+    **SOUNDS,
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
 WORLDS = (1, 2, 3)
-LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES)
+LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES, *SOUNDS)
 """Whose D begins alike, since the losses are, or are where scores are near 0; or whose weights have other names."""
 
 

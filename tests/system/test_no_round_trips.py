@@ -18,6 +18,7 @@ from gandist.training.rounds import Rounds
 from tests.helpers.graph_on_cpu import draw_by_torch
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.no_host_sync import Blind
+from tests.helpers.sound_games import SOUNDS
 from tests.helpers.train_on_ranks import tiny
 
 CASES: dict[str, dict[str, Any]] = {
@@ -37,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     "r3gan": {"model__name": "r3gan", "augment__kind": "diffaugment", "game__penalties": {"r1": 1.0}},
     "vae": {"model__name": "vae", "game__objective": "elbo", "model__norm": "group"},
     **GAMES,
+    **SOUNDS,
 }
 
 

@@ -24,6 +24,7 @@ from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.image_to_image import GAMES
+from tests.helpers.sound_games import SOUNDS
 from tests.helpers.train_on_ranks import final_digests, tiny
 
 KIMG = {"train__total_kimg": 8, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}
@@ -74,13 +75,21 @@ def end_all(processes: list[psutil.Process]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
-def test_resume_bitwise_alone(tmp_path: Path, precision: str) -> None:
+@pytest.mark.parametrize(
+    ("precision", "game"),
+    [
+        ("bf16", {"model__norm": "batch"}),
+        ("fp16", {"model__norm": "batch"}),
+        ("fp32", GAMES["filling"]),
+        *[("fp32", game) for game in SOUNDS.values()],
+    ],
+    ids=["bf16", "fp16", "filling", *SOUNDS],
+)
+def test_resume_bitwise_alone(tmp_path: Path, precision: str, game: dict[str, Any]) -> None:
     """One process, killed twice at random moments; in fp16 the gradient scalers' state is part of it.
 
-    In fp32 G is given pictures, with holes that are drawn anew for each image seen.
+    Holes in pictures, cuts from sounds and shuffles of D are drawn anew for each sample seen.
     """
-    game = GAMES["filling"] if precision == "fp32" else {"model__norm": "batch"}
     changes: dict[str, Any] = {**game, **KIMG, "precision": precision, "train__total_kimg": 4}
     whole, killed = (tiny(tmp_path, name, **changes) for name in ("whole", "killed"))
     assert start(whole).wait(timeout=600) == 0
@@ -148,6 +157,7 @@ MEMORY: dict[str, dict[str, Any]] = {
     },
     "spectral": {"model__norm_D": "spectral", "game__objective": "hinge", "game__penalties": {"dragan": 1.0}},
     "vae": {"model__name": "vae", "game__objective": "elbo"},
+    **SOUNDS,
 }
 """What a method keeps between steps, and numbers that change during a run."""
 

@@ -138,6 +138,8 @@ for name, pair in NETWORKS.items():
     conditions = [each for each in pair.conditions if each in CONDITIONS]
     for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in conditions]:
         fields = {"model.name": name, "model.norm_D": norm, "model.resolution": 64, **CONDITIONS[condition]}
+        if pair.medium == "audio":
+            fields |= {"data.medium": "audio", **({"condition.kind": "mel"} if condition == "sample" else {})}
         if pair.second_stage:
             fields |= {"model.stage_1": "runs/first", "model.stage_1_resolution": 32}
         if pair.encodes:

@@ -16,6 +16,7 @@ from gandist.gan.networks import (
     resnet,
     sngan,
     sound_d,
+    specgan,
     stackgan,
     unet,
     vae,
@@ -184,6 +185,15 @@ NETWORKS: dict[str, Pair] = {
         conditions=("sample",),
         medium="audio",
         options=hifigan.HiFiOptions,
+    ),
+    "specgan": Pair(
+        specgan.Generator,
+        specgan.Discriminator,
+        norms_G=("none", "batch", "sync", "group"),
+        norms_D=("none", "spectral", "group"),
+        conditions=("none", "class", "text"),
+        medium="audio",
+        options=specgan.SpecOptions,
     ),
 }
 

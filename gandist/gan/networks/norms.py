@@ -242,8 +242,8 @@ def _warn_once(parameter: str, kind: str) -> None:
 class WeightNorm(nn.Module):
     """g v / |v| for each output (Salimans & Kingma 2016, arXiv:1602.07868, eq. 2), as a parametrisation.
 
-    As torch's, which imports its compiler to be sketched. An output is a row of the weight's first dimension, which of a
-    transposed convolution are its inputs, as in torch.
+    As torch's, which imports its compiler to be sketched. An output is a row of the weight's first dimension, of a
+    transposed convolution an input, as in torch.
     """
 
     def forward(self, g: Tensor, v: Tensor) -> Tensor:

@@ -26,6 +26,9 @@ SUPERVISED: Fields = {**FILLING, "game.objective": "none", "game.penalties": {"l
 AUTOENCODER: Fields = {"model.name": "autoencoder", "condition.kind": "itself", "game.penalties.l1": 1}
 VQ: Fields = {**AUTOENCODER, "model.options": {"bottleneck": "vq"}, "game.penalties.codebook": 1}
 ADAPTIVE: Fields = {**AUTOENCODER, "game.adaptive": True}
+SOUNDS: Fields = {"data.medium": "audio", "data.options.samples": 4096}
+WAVEGAN: Fields = {**SOUNDS, "model.name": "wavegan"}
+VOCODER: Fields = {**SOUNDS, "model.name": "hifigan", "condition.kind": "mel", "model.z_dim": 0}
 BATCH_WISE: Fields = {"model.norm": "none", "model.minibatch_std": 4}
 
 
@@ -274,6 +277,40 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     ({**ADAPTIVE, "train.accumulate": 2}, ["game.adaptive", "set train.accumulate=1"], {"train.accumulate": 1}),
     ({**ADAPTIVE, "precision": "fp16"}, ["game.adaptive", "set precision=bf16"], {"precision": "bf16"}),
+    # Sounds
+    (
+        {"model.name": "wavegan"},
+        ["model.name: wavegan makes samples of data.medium=audio, not image"],
+        {"data.medium": "audio"},
+    ),
+    (
+        {**WAVEGAN, "data.options.samples": 16_000},
+        ["model: wavegan makes 16 to 63 times a power of 4 samples, not 16,000", "set data.options.samples=15872"],
+        {"data.options.samples": 15_872},
+    ),
+    (
+        {**SOUNDS, "model.name": "specgan", "data.options.samples": 16_000},
+        ["model: specgan halves 128 frequencies and 125 frames", "set data.options.samples=16384"],
+        {"data.options.samples": 16_384},
+    ),
+    (
+        {**WAVEGAN, "game.penalties.features": 1},
+        ["game.penalties.features: compares a fake with the sample", "set condition.kind"],
+        {**VOCODER, "game.penalties.features": 1},
+    ),
+    ({**WAVEGAN, "model.norm_D": "group"}, ["model.norm_D", "set model.norm_D=none"], {"model.norm_D": "none"}),
+    (
+        {**VOCODER, "condition.options": {"hop": 128}},
+        ["model: hifigan makes 256 samples of each frame", "model.options.strides", "condition.options.hop"],
+        {"model.options.strides": [8, 8, 2]},
+    ),
+    (
+        {**VOCODER, "model.options": {"block_kernels": [3, 4], "dilations": [[1], [1]]}},
+        ["model.options", "block_kernels: must be odd, not 4"],
+        {"model.options": {"block_kernels": [3, 5], "dilations": [[1], [1]]}},
+    ),
+    ({**VOCODER, "condition.kind": "auto", "model.z_dim": 4}, ["is conditioned on sample"], VOCODER),
+    ({**VOCODER, "model.norm": "batch"}, ["the generator of hifigan has weight or none"], {"model.norm": "none"}),
 ]
 
 
@@ -317,9 +354,12 @@ def test_what_goes_together(fields: Fields) -> None:
 @pytest.mark.parametrize("name", [name for name, pair in NETWORKS.items() if "class" in pair.conditions])
 def test_every_pair_begins_as_its_paper_has_it(name: str) -> None:
     """With no normalisation named, G and D have each their own."""
-    pair, fields = NETWORKS[name], {"model.name": name, **CLASSES}
+    pair = NETWORKS[name]
+    fields: Fields = {"model.name": name, "data.medium": pair.medium, **CLASSES}
     if pair.encodes:
         fields |= VAE
+    if pair.medium == "audio":
+        fields |= {"data.medium": "audio"}
     if pair.second_stage:
         fields |= {**STAGE_2, **STAGE_1, "model.norm_D": None}
     G, D = shapes(configured(fields))

@@ -25,6 +25,7 @@ from gandist.training.stepper import stepper
 from tests.helpers.graph_on_cpu import Tape, draw_by_torch, taped
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.small_datasets import make_set
+from tests.helpers.sound_games import SOUNDS
 from tests.helpers.train_on_ranks import tiny
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -57,6 +58,7 @@ CASES: dict[str, dict[str, Any]] = {
     "r3gan": {"model__name": "r3gan", "game__objective": "rp", "game__penalties": {"r1": UP, "r2": UP}},
     "jvp": {"game__penalties": {"r1": UP, "r2": UP}, "game__differentiate": "jvp"},
     **GAMES,
+    **SOUNDS,
 }
 
 

@@ -10,7 +10,7 @@ from gandist.gan.networks import NETWORKS, Shape
 from gandist.gan.networks.from_image import planes
 from gandist.testing import Case, cases
 
-PAIRS = [name for name, pair in NETWORKS.items() if "sample" in pair.conditions]
+PAIRS = [name for name, pair in NETWORKS.items() if pair.medium == "image" and "sample" in pair.conditions]
 
 
 def test_noise_is_repeated_over_the_image() -> None:
@@ -62,7 +62,7 @@ from gandist.gan.networks.sketch import sketched
 shape = Shape(64, 3, z_dim=0, width=8, y=(3, 64, 64))
 with sketched():
     for name, pair in NETWORKS.items():
-        if "sample" in pair.conditions:
+        if pair.medium == "image" and "sample" in pair.conditions:
             for norm in pair.norms_D:
                 for kind in ("patch", "unet"):
                     options = pair.options(discriminator=kind)

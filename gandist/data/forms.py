@@ -1,0 +1,68 @@
+"""The form that samples get in shards, by their medium and the options of `gandist.pack`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from gandist.errors import DataError
+from gandist.media import picture, recording
+from gandist.media.formats import FORMATS
+
+
+class Form(Protocol):
+    """How samples are written."""
+
+    @property
+    def format(self) -> str:
+        """Extension of the files in shards."""
+
+    def encoded(self, given: bytes | np.ndarray, note: Callable[[str], None]) -> list[bytes]:
+        """The files that one sample of a source becomes, most often one.
+
+        Args:
+            note: is told what was done to each that a user should know: "longer than 1 s and cut".
+
+        Raises:
+            Exception: the sample is broken; any, as decoders raise them.
+        """
+
+    def encode_pair(self, input: bytes | np.ndarray, target: bytes | np.ndarray) -> tuple[bytes, bytes]:
+        """Both files of a pair, made alike; raises as `encoded` does."""
+
+
+FORMS: dict[str, type[picture.Picture] | type[recording.Recording]] = {
+    "image": picture.Picture,
+    "audio": recording.Recording,
+}
+CHOICES: dict[str, dict[str, tuple[object, ...]]] = {
+    "image": {"channels": (1, 3), "format": tuple(picture.ENCODINGS), "crop": ("center", "none")},
+    "audio": {"channels": (1, 2), "format": tuple(recording.ENCODINGS)},
+}
+OF_PAIRS = ("pairs", "pairs_halves")
+"""Options for images that are no field of their form."""
+
+
+def form_of(medium: str, src: str, options: Mapping[str, Any]) -> Form:
+    """The form of these options, None for their defaults.
+
+    Raises:
+        DataError: one is not for this medium; the message begins with `src` and names the option.
+    """
+    form, fields = FORMS[medium], {}
+    for name, value in options.items():
+        if value is None or (medium == "image" and name in OF_PAIRS):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if name not in form._fields:
+            other = next(each for each, kind in FORMS.items() if name in (*kind._fields, *OF_PAIRS) and each != medium)
+            raise DataError(
+                f"{src}: holds {FORMATS[medium].plural}, and {flag} is for {FORMATS[other].plural}; leave it out"
+            )
+        choices = CHOICES[medium].get(name)
+        if choices is not None and value not in choices:
+            raise DataError(
+                f"{src}: holds {FORMATS[medium].plural}, whose {flag} is {' or '.join(map(str, choices))}, not {value}"
+            )
+        fields[name] = value
+    return form(**fields)

@@ -1,0 +1,62 @@
+"""The files that hold a sample, by the name of their medium: in shards, and in what shards are packed from."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from gandist.errors import DataError
+from gandist.media import decode, sound
+
+
+class Formats(NamedTuple):
+    """The files of a medium."""
+
+    noun: str
+    """What messages call a sample."""
+    in_shards: tuple[str, ...]
+    """Extensions, without the dot, of the files in shards that hold a sample (`Medium.extensions`)."""
+    packed: tuple[str, ...]
+    """Suffixes, with the dot, of the files that `gandist.pack` reads."""
+
+    @property
+    def plural(self) -> str:
+        return f"{self.noun}s"
+
+
+FORMATS = {
+    "image": Formats(
+        "image",
+        decode.EXTENSIONS,
+        (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
+    ),
+    "audio": Formats(
+        "sound",
+        sound.EXTENSIONS,
+        (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"),
+    ),
+}
+"""By the names that `data.medium` takes. Plug-ins' media are not among them: their shards are indexed by code."""
+
+
+def one_medium(where: str, held: Mapping[str, str]) -> str | None:
+    """The medium of what is held, an example of each medium's files; None if there is nothing.
+
+    Raises:
+        DataError: there are several; the message begins with `where`.
+    """
+    media = [medium for medium in FORMATS if medium in held]
+    if len(media) > 1:
+        kinds = " and ".join(f"{FORMATS[medium].plural} ({held[medium]}, ...)" for medium in media)
+        raise DataError(f"{where}: holds {kinds}; say which to take: --medium {' or --medium '.join(media)}")
+    return next(iter(held), None)
+
+
+def media_of(extensions: Iterable[str]) -> list[str]:
+    """The media whose shards hold files of these extensions."""
+    held = set(extensions)
+    return [medium for medium, formats in FORMATS.items() if held.intersection(formats.in_shards)]
+
+
+def noun_of(extensions: Iterable[str]) -> str:
+    """What messages call the samples in files of these extensions; "sample" if they are not of one medium here."""
+    media = media_of(extensions)
+    return FORMATS[media[0]].noun if len(media) == 1 else "sample"

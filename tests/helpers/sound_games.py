@@ -1,0 +1,35 @@
+"""Small games of sounds, for the promises that every game must keep."""
+
+from typing import Any
+
+TONES: dict[str, Any] = {
+    "data__path": "builtin:tones",
+    "data__medium": "audio",
+    "data__options": {"sample_rate": 8000, "samples": 1024, "crop": "random", "kept": 2048},
+}
+"""An eighth of a second of each tone, from anywhere in its first quarter."""
+SOUNDS: dict[str, dict[str, Any]] = {
+    # Phase shuffle in D, a penalty between real and fake, and noise that D's inputs take by the thousand
+    "sounding": {
+        **TONES,
+        "model__name": "wavegan",
+        "model__classes": 12,
+        "game__objective": "wasserstein",
+        "game__penalties": {"gp": 10.0},
+        "game__n_critic": 2,
+        "augment__kind": "sound",
+        "augment__p": {"start": 0.2, "end": 0.8, "over_kimg": 0.06, "shape": "linear"},
+        "train__accumulate": 2,
+    },
+    "shuffled": {
+        **TONES,
+        "model__name": "wavegan",
+        "model__classes": 0,
+        "model__options": {"shuffle": 3},
+        "model__norm": "sync",
+        "model__norm_D": "spectral",
+        "game__objective": "rp",
+        "game__penalties": {"r1": {"weight": 1.0, "interval": 2}, "r2": 1.0},
+        "game__differentiate": "jvp",
+    },
+}
