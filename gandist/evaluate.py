@@ -1,4 +1,4 @@
-"""`python -m gandist.evaluate RUN`: measure the generator of a run against real images.
+"""`python -m gandist.evaluate RUN`: measure the generator of a run against real samples.
 
 Each value is shown with its protocol: values are comparable only for the same extractor and number of samples.
 """
@@ -19,7 +19,7 @@ from gandist.distributed.ranks import Ranks, pick_device
 from gandist.errors import CheckpointError, ConfigError
 from gandist.evaluation.evaluation import N_MIN, Yardstick, yardstick
 from gandist.evaluation.evaluator import extractor_of
-from gandist.evaluation.extractors import EXTRACTORS, Extractor, default_extractor, open_extractor
+from gandist.evaluation.extractors import EXTRACTORS
 from gandist.run import checkpoint
 from gandist.run.evaluations import Result
 from gandist.run.trained import Trained, open_run, open_trained
@@ -65,25 +65,17 @@ def as_json(result: Result) -> str:
     return json.dumps({**plain.pop("measures"), **plain})
 
 
-def _extractor(options: argparse.Namespace, trained: Trained, device: torch.device) -> Extractor:
-    """The requested extractor; by default the one that evaluates the run during training."""
-    if options.extractor is None:
-        return extractor_of(trained.config, device, options.weights)
-    return open_extractor(options.extractor, options.weights, trained.config.data.channels, device)
-
-
 @command()
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Return 0, or 2 after one message if the run or the arguments cannot be used."""
     parser = argparse.ArgumentParser(prog="gandist evaluate", description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("run", metavar="RUN", help="folder or address of a run")
-    add("--n", type=positive, default=10_000, help="generated images (default: %(default)s)")
-    names = ", ".join(EXTRACTORS)
-    default = default_extractor()
-    add("--extractor", metavar="NAME", help=f"one of {names} (default: the run's eval.extractor, else {default})")
-    add("--weights", type=Path, metavar="FILE", help="of the extractor: TorchScript of inception, or a classifier")
-    add("--data", metavar="PATH", help="real images to compare with (default: those that the run was trained on)")
+    add("--n", type=positive, default=10_000, help="generated samples (default: %(default)s)")
+    names = "; ".join(f"of {kind.__name__.lower()}: {', '.join(kinds)}" for kind, kinds in EXTRACTORS.items())
+    add("--extractor", metavar="NAME", help=f"{names} (default: as in the run's own evaluations)")
+    add("--weights", type=Path, metavar="FILE", help="of the extractor: TorchScript, or a classifier")
+    add("--data", metavar="PATH", help="real samples to compare with (default: those that the run was trained on)")
     one = parser.add_mutually_exclusive_group()
     one.add_argument(
         "--images-seen", type=which, metavar="N", help="of this checkpoint, or `best` (default: the newest)"
@@ -101,7 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     for trained in checkpoints(options.run, device, options.images_seen, options.all):
         if against is None:
             ranks = Ranks(0, 1, device)
-            against = yardstick(trained.config, _extractor(options, trained, device), ranks, options.data)
+            extractor = extractor_of(trained.config, device, options.weights, options.extractor)
+            against = yardstick(trained.config, extractor, ranks, options.data)
         print(show(against.evaluate(trained, options.n, options.seed)), flush=True)  # noqa: T201
     return 0
 

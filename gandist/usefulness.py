@@ -23,8 +23,10 @@ from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError, DataError
-from gandist.evaluation.classifier import IMAGES_MAX, classify, train_classifier
+from gandist.evaluation.classifier import classify, train_classifier
+from gandist.evaluation.learning import SAMPLES_MAX
 from gandist.gan.networks.classifier import RESOLUTION
+from gandist.media.image import Image as ImageMedium
 from gandist.run.trained import Trained, open_trained
 
 REAL, BOTH, GENERATED = "real", "real and generated", "generated"
@@ -63,15 +65,20 @@ def usefulness(
 
     Args:
         data: labelled real images to train on (default: the training set of the run).
-        n_real: number of real images, drawn anew for each seed (default: all, at most `IMAGES_MAX`).
+        n_real: number of real images, drawn anew for each seed (default: all, at most `SAMPLES_MAX`).
         n_fake: number of generated images; their classes are drawn uniformly.
         kimg: thousands of images shown to each classifier.
 
     Raises:
-        ConfigError: the run has no classes, or its G is given samples.
+        ConfigError: the run makes no images, has no classes, or its G is given samples.
         DataError: a set cannot be read, is too small, or has no images outside the training set.
     """
     config = trained.config
+    if not isinstance(trained.medium, ImageMedium):
+        raise ConfigError(
+            f"{config.run.name}: makes {trained.medium.nouns[1]}, and the classifier here is of images; python -m "
+            "gandist.evaluate tells whether its classes are recognised"
+        )
     if isinstance(trained.condition, OfSample):
         raise ConfigError(
             f"{config.run.name}: its G is given pictures (condition.kind={config.condition.kind}) and draws none of a "
@@ -85,7 +92,7 @@ def usefulness(
         dataset.open_index(tested)
     with dataset.told_as(key):
         there = dataset.open_index(real).n
-    n = min(there, IMAGES_MAX) if n_real is None else n_real
+    n = min(there, SAMPLES_MAX) if n_real is None else n_real
     if n > there:
         raise DataError(f"{data}: holds {there} images; --real {n} are more")
     seen = set[bytes]().union(*(digests_of(dataset.with_images_at(config, path)) for path in {data, config.data.path}))

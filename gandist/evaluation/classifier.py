@@ -1,43 +1,37 @@
 """A small classifier of images, trained where it is needed: it counts modes, and its features compare sets.
 
-`python -m gandist.classifier DATA OUT` trains one on any labelled set of shards.
+`python -m gandist.classifier DATA OUT` trains one on any labelled set of shards, of images or of sounds.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from torch import Tensor
 
+from gandist.cli.arguments import positive
 from gandist.cli.command import command
-from gandist.config.run import validate
 from gandist.config.sections import DataSection
 from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
-from gandist.errors import DataError
+from gandist.errors import ConfigError
+from gandist.evaluation import sound_classifier
+from gandist.evaluation.learning import config_of, kept, labelled, one_thread
 from gandist.gan.networks.classifier import RESOLUTION, Classifier, Facts, load, save
+from gandist.gan.networks.sound_classifier import SoundClassifier
 from gandist.media.decode import DECODER
 from gandist.media.image import Image
-
-log = logging.getLogger("gandist")
 
 BATCH = 128
 LR = 6e-3
 KIMG = 200.0
 SHIFT = 2
 """Maximum shift of training images, in pixels."""
-HELD_OUT = 10
-"""One image in `HELD_OUT` is kept to test accuracy."""
-IMAGES_MAX = 50_000
-"""Maximum number of images used from a set: training would not show more often enough to justify their memory."""
 IMAGES = Image()
 """Networks see images of any size and any number of channels in this form."""
 
@@ -49,18 +43,7 @@ def batches(images: np.ndarray, device: torch.device, size: int = 500) -> Iterat
         yield IMAGES.to_network(part.to(device, non_blocking=True))
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread: equal weights on any number of cores. So small a network gains nothing from a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_one_thread()
+@one_thread()
 def train_classifier(images: np.ndarray, labels: np.ndarray, *, seed: int = 0, kimg: float = KIMG) -> Classifier:
     """A classifier of `images` (n, R, R, C) uint8 by `labels` (n,); deterministic on one machine.
 
@@ -103,18 +86,8 @@ def fit(
     Raises:
         DataError: the set cannot be read, is too small, or has no labels.
     """
-    config = validate({"data": data.model_dump(), "model": {"resolution": resolution}, "train": {"batch": 1}})
-    index = dataset.open_index(config)
-    if index.classes < 2 or index.n < 2 * HELD_OUT or min(index.samples["label"].to_pylist()) < 0:
-        raise DataError(
-            f"data.path: {data.path}: {index.n} images of {index.classes} classes: a classifier learns from labelled "
-            "images alone"
-        )
-    numbers = Order([index.n], seed).take(0, min(index.n, IMAGES_MAX))
-    images, labels = dataset.open_set(config, index).gather(numbers)
-    if index.classes > index.n:  # the network would get an output for each number up to the largest label
-        labels = np.unique(labels, return_inverse=True)[1]
-    n_test = len(images) // HELD_OUT
+    images, labels, fingerprint = found = labelled(config_of(data, resolution), seed)
+    n_test = found.n_test
     classifier = train_classifier(images[n_test:], labels[n_test:], seed=seed, kimg=kimg)
     right = classify(classifier, images[:n_test], torch.device("cpu")) == labels[:n_test]
     facts = Facts(
@@ -123,7 +96,7 @@ def fit(
         n_train=len(images) - n_test,
         channels=data.channels,
         classes=classifier.head.out_features,
-        data_fingerprint=index.fingerprint,
+        data_fingerprint=fingerprint,
     )
     return classifier, facts
 
@@ -134,33 +107,38 @@ def classifier_of(data: DataSection, resolution: int = RESOLUTION) -> tuple[Clas
     Raises:
         DataError: the set cannot be read, is too small, or has no labels.
     """
-    config = validate({"data": data.model_dump(), "train": {"batch": 1}})
+    config = config_of(data)
     name = f"{dataset.open_index(config).fingerprint[:32]}-{resolution}px-{data.channels}ch-{DECODER}.safetensors"
-    folder = dataset.cache_dir(config)
-    path = folder / "classifiers" / name
-    with dataset.cached(folder):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                log.info("training a classifier of %s, once: about a minute", data.path)
-                save(path, *fit(data, resolution))
-    return load(path)
+    return load(kept(config, name, lambda path: save(path, *fit(data, resolution))))
 
 
 @command()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gandist.classifier", description=__doc__)
-    parser.add_argument("data", metavar="DATA", help="folder or URL of indexed, labelled shards, or builtin:NAME")
-    parser.add_argument("out", metavar="OUT", type=Path, help="file to write (.safetensors)")
-    parser.add_argument("--channels", type=int, choices=(1, 3), default=3, help="1: grey, 3: RGB (default: 3)")
-    parser.add_argument("--kimg", type=float, default=KIMG, help="thousands of images shown (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    add = parser.add_argument
+    add("data", metavar="DATA", help="folder or URL of indexed, labelled shards, or builtin:NAME")
+    add("out", metavar="OUT", type=Path, help="file to write (.safetensors)")
+    add("--channels", type=int, choices=(1, 3), default=3, help="of images: 1: grey, 3: RGB (default: 3)")
+    add("--sample-rate", type=positive, metavar="HZ", help="DATA holds sounds: their rate, as data.options.sample_rate")
+    add("--samples", type=positive, metavar="N", help="of sounds: their length, as data.options.samples")
+    default = f"{KIMG:g}; of sounds {sound_classifier.EPOCHS} times each, at least {sound_classifier.KIMG[0]:g}"
+    add("--kimg", type=float, help=f"thousands of samples shown (default: {default})")
+    add("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(argv)
-    data = DataSection(path=options.data, channels=options.channels)
+    if (options.sample_rate is None) != (options.samples is None):
+        raise ConfigError("--sample-rate, --samples: sounds need both; give both, or for images neither")
+    classifier: Classifier | SoundClassifier
     with dataset.told_as("DATA"):
-        classifier, facts = fit(data, seed=options.seed, kimg=options.kimg)
+        if options.samples is None:
+            data = DataSection(path=options.data, channels=options.channels)
+            classifier, facts = fit(data, seed=options.seed, kimg=options.kimg or KIMG)
+        else:
+            sounds = {"sample_rate": options.sample_rate, "samples": options.samples}
+            data = DataSection(path=options.data, medium="audio", options=sounds)
+            classifier, facts = sound_classifier.fit(data, seed=options.seed, kimg=options.kimg)
     save(options.out, classifier, facts)
-    print(f"{options.out}: {facts.classes} classes, accuracy {facts.accuracy:.3f} on {facts.n_test} held out images")  # noqa: T201
+    kind = "images" if facts.medium == "image" else "sounds"
+    print(f"{options.out}: {facts.classes} classes, accuracy {facts.accuracy:.3f} on {facts.n_test} held out {kind}")  # noqa: T201
     return 0
 
 

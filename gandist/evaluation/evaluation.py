@@ -19,9 +19,11 @@ from gandist.distributed.randomness import philox
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError
 from gandist.evaluation.codes import code_use
-from gandist.evaluation.extractors import Extractor
+from gandist.evaluation.extractor import Extractor, Recogniser
+from gandist.evaluation.extractors import kind_of
 from gandist.evaluation.features import RealFeatures, Seen, look_together, moments_of, real_features
 from gandist.evaluation.kernel import kernel_distance
+from gandist.evaluation.likeness import likeness_of, restored_by
 from gandist.evaluation.neighbours import (
     K_DENSITY,
     K_MANIFOLD,
@@ -31,9 +33,9 @@ from gandist.evaluation.neighbours import (
     smallest_distances,
 )
 from gandist.evaluation.paths import EPSILON, path_lengths
+from gandist.evaluation.recognition import chance, known, share_recognised
 from gandist.evaluation.restoration import Restoration
 from gandist.evaluation.statistics import Moments, distance_of
-from gandist.gan.perceptual import open_features
 from gandist.monitoring.health import WORST_DISTANCE
 from gandist.run.evaluations import Result
 from gandist.run.examples import open_examples
@@ -62,6 +64,8 @@ class Yardstick:
     """The training samples of the generator; None if they cannot be read."""
     prepared: str
     """The preparation of the real samples, in words (`Medium.prepared`)."""
+    nouns: tuple[str, str]
+    """What a sample is called, and several (`Medium.nouns`)."""
     restoration: Restoration | None = None
     """Compares outputs with their targets, if G is given samples."""
     best_by: str | None = None
@@ -102,10 +106,24 @@ class Yardstick:
         if self.ranks.is_main:
             labels = trained.condition.labels(stored)
             measures = self._compare(fake, labels) | {"ppl": ppl}
-            result = Result(measures, trained.images_seen, self._protocol(n, n_paths, seed, start, looked))
+            baselines = {}
+            if labels is not None and (recogniser := known(self.extractor, self.real)):
+                measures["recognised"] = share_recognised(recogniser, fake.h, labels)
+                baselines = self._recognised(recogniser)
+            protocol = self._protocol(n, n_paths, seed, start, looked)
+            result = Result(measures, trained.images_seen, protocol, baselines)
         found = self.ranks.gather(result)[0]
         assert found is not None
         return found
+
+    def _recognised(self, recogniser: Recogniser) -> dict[str, dict[str, float]]:
+        """The share of new real samples of which their class is found, and that of samples of any class."""
+        seen = share_recognised(recogniser, self.real.seen.h, self.real.labels) if self.held_out else None
+        real = recogniser.accuracy if seen is None else seen
+        return {
+            f"real {self.nouns[1]}, held out": {"recognised": real},
+            "chance": {"recognised": chance(self.real.labels)},
+        }
 
     def _restored(self, restoration: Restoration, trained: Trained, n: int, seed: int) -> Result:
         """Measure G's outputs for the first n real samples, beside what needs no learning."""
@@ -123,7 +141,9 @@ class Yardstick:
             measures |= {} if counts is None else code_use(counts)
             baselines = {name: restoration.measures_of(floor, self.moments) for name, floor in floors.items()}
             protocol = self._protocol(n, 0, seed, start, looked)
-            protocol |= {"perceptual": restoration.perceptual.name, "perceptual_sha256": restoration.perceptual.sha256}
+            protocol |= restoration.likeness.protocol
+            if seconds := restoration.likeness.seconds:
+                protocol["times_real_time"] = round(seconds / output.sample_s, 2)
             result = Result(measures, trained.images_seen, protocol, baselines)
         found_result = self.ranks.gather(result)[0]
         assert found_result is not None
@@ -139,11 +159,11 @@ class Yardstick:
             "n_fake": n,
             "resize": f"{self.prepared}, then {self.extractor.resize}",
             "floor": self.floor,
-            "floor_is": f"{self.extractor.distance} of one half of the real images to the other",
+            "floor_is": f"{self.extractor.distance} of one half of the real {self.nouns[1]} to the other",
             "real_fingerprint": self.real.fingerprint,
             "manifold": {"n": self._compared(n), "k_precision_recall": K_MANIFOLD, "k_density_coverage": K_DENSITY},
-            "memorisation_is": "nearest training image of generated ones, over that of "
-            + ("held out images" if self.held_out else "training images to one another")
+            "memorisation_is": f"nearest training {self.nouns[0]} of generated ones, over that of "
+            + (f"held out {self.nouns[1]}" if self.held_out else f"training {self.nouns[1]} to one another")
             + " (medians)",
             "ppl": {"n": n_paths, "epsilon": EPSILON, "distance": "squared Euclidean, of features"},
             "seed": seed,
@@ -173,7 +193,8 @@ class Yardstick:
     def _compare(self, fake: Seen, labels: np.ndarray | None, memorises: bool = True) -> dict[str, float]:
         """All measures computed from the features; memorisation only if G could show it."""
         measures = self._distances(fake, labels)
-        measures["is"] = fake.predictions.inception_score
+        if self.extractor.classes:
+            measures["is"] = fake.predictions.inception_score
         m = self._compared(len(fake.h))
         real = self.real.seen.h[:m]
         if m not in self._of_real:
@@ -229,18 +250,23 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
     Raises:
         DataError: the samples cannot be read, do not fit the run, or are too few.
     """
+    if extractor.net is not None:
+        ranks.broadcast(extractor.net)
     path, key = (data, "--data") if data else (config.eval.data, "eval.data:")
+    medium = medium_of(config)
     with dataset.told_as(key) if path else nullcontext():
         measured = dataset.with_images_at(config, path or config.data.path)
         real = real_features(measured, extractor, ranks)
         if len(real.labels) < N_MIN:
-            raise DataError(f"data.path: {path or config.data.path}: {len(real.labels)} images; measures need {N_MIN}")
-    prepared = medium_of(config).prepared
-    if isinstance(condition_of(config), OfSample):
+            raise DataError(
+                f"data.path: {path or config.data.path}: {len(real.labels)} {medium.nouns[1]}; measures need {N_MIN}"
+            )
+    told = medium.prepared, medium.nouns
+    if isinstance(condition := condition_of(config), OfSample):
         examples = open_examples(measured, ranks.device)
-        features = open_features(perceptual_of(extractor.name), ranks.device)
-        restoration = Restoration(examples, real, extractor, features, ranks)
-        return Yardstick(extractor, ranks, real, None, prepared, restoration, config.eval.best)
+        likeness = likeness_of(medium, condition, extractor.name, ranks.device)
+        restoration = Restoration(examples, real, extractor, likeness, ranks)
+        return Yardstick(extractor, ranks, real, None, *told, restoration, config.eval.best)
     training: RealFeatures | None = real
     if path is not None:
         try:
@@ -248,24 +274,14 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         except DataError as error:
             log.warning("memorisation is not measured: %s", error)
             training = None
-    return Yardstick(extractor, ranks, real, training, prepared, best_by=config.eval.best)
+    return Yardstick(extractor, ranks, real, training, *told, best_by=config.eval.best)
 
 
-def names_of_measures(config: RunConfig, extractor: Extractor) -> list[str]:
-    """Names of the measures of a run that may select its best checkpoint."""
-    names = [extractor.distance, "kid", "is", "precision", "recall", "density", "coverage"]
-    condition = condition_of(config)
+def names_of_measures(config: RunConfig, extractor: str) -> list[str]:
+    """Names of the measures of a run, with the extractor of this name, that may select its best checkpoint."""
+    medium, condition = medium_of(config), condition_of(config)
+    kind = kind_of(extractor, medium)
+    names = [kind.distance, "kid", *(["is"] if kind.has_classes else ()), "precision", "recall", "density", "coverage"]
     if not isinstance(condition, OfSample):
-        return [*names, "memorisation", "ppl"]
-    return [*names, *restored_by(extractor.name, condition)]
-
-
-def restored_by(extractor: str, condition: OfSample) -> list[str]:
-    """Names of the measures of outputs beside their targets, in a run with the extractor of this name."""
-    names = ["psnr", "ssim", f"pd-{perceptual_of(extractor)}", "l1"]
-    return [*names, "l1_hole", "ssim_hole"] if condition.masked else names
-
-
-def perceptual_of(extractor: str) -> str:
-    """Name of the network whose layers compare an output with its target: the extractor, if it has such layers."""
-    return "classifier" if extractor == "classifier" else "effnet-lite0"
+        return [*names, "memorisation", "ppl", *(["recognised"] if kind.learn and config.model.classes else ())]
+    return [*names, *restored_by(extractor, condition, medium)]

@@ -1,6 +1,8 @@
 """Evaluation during a run: it measures G's running average, on all ranks, at fixed intervals."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,47 +16,73 @@ from gandist.data.index import Index
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError, GandistError
 from gandist.evaluation.evaluation import N_MIN, Yardstick, names_of_measures, yardstick
-from gandist.evaluation.extractors import Extractor, default_extractor, open_extractor
+from gandist.evaluation.extractor import Extractor
+from gandist.evaluation.extractors import default_extractor, kind_of, open_extractor
+from gandist.evaluation.learning import is_labelled
 from gandist.gan.players import Players
 from gandist.run.evaluations import Result
 from gandist.run.trained import Trained
 from gandist.storage.remote import local_path
 
 
-def extractor_of(config: RunConfig, device: torch.device, weights: Path | None = None) -> Extractor:
-    """The extractor for a run's evaluations; `weights` replaces `eval.weights`.
+def extractor_of(
+    config: RunConfig, device: torch.device, weights: Path | None = None, name: str | None = None
+) -> Extractor:
+    """The extractor for a run's evaluations; `weights` and `name` replace `eval.weights` and `eval.extractor`. One that
+    learns from the run's own set does so at first use on this node.
 
     Raises:
         GandistError: the extractor is not available; the message names the field.
     """
-    if weights is None and config.eval.weights:
-        weights = local_path(config.eval.weights, "eval.weights")
+    weights = weights or (None if name else _weights(config))
+    with _told_as("" if name else "eval.extractor: "):
+        medium = medium_of(config)
+        name = name or config.eval.extractor or default_extractor(config)
+        if weights is None and (learn := kind_of(name, medium).learn):
+            with _told_as(f"{name}: ", "; set eval.weights, or eval.extractor=bands"):
+                weights = learn(config.data)
+        return open_extractor(name, weights, medium, device)
+
+
+def _weights(config: RunConfig) -> Path | None:
+    return local_path(config.eval.weights, "eval.weights") if config.eval.weights else None
+
+
+@contextmanager
+def _told_as(before: str, after: str = "") -> Iterator[None]:
     try:
-        return open_extractor(
-            config.eval.extractor or default_extractor(), weights, medium_of(config).network_shape[0], device
-        )
+        yield
     except GandistError as error:
-        raise type(error)(f"eval.extractor: {error}") from error
+        raise type(error)(f"{before}{error}{after}") from error
 
 
 def check_evaluation(config: RunConfig, index: Index) -> None:
-    """Refuse a run whose evaluations would fail during training.
+    """Refuse a run whose evaluations would fail during training. Trains no extractor.
 
     Raises:
         GandistError: the extractor is not available here, or there are too few samples.
     """
     if not evaluates(config):
         return
-    extractor = extractor_of(config, torch.device("cpu"))
+    name = config.eval.extractor or default_extractor(config)
+    with _told_as("eval.extractor: "):
+        learns = kind_of(name, medium_of(config)).learn is not None and _weights(config) is None
+    if not learns:
+        extractor_of(config, torch.device("cpu"))
+    elif not is_labelled(index):
+        raise DataError(
+            f"eval.extractor: {name}: data.path: {config.data.path}: has no labels to learn from; set eval.weights, or "
+            "eval.extractor=bands"
+        )
     if config.eval.best is not None:
-        choice("eval.best", config.eval.best, names_of_measures(config, extractor))
+        choice("eval.best", config.eval.best, names_of_measures(config, name))
     if config.eval.data is not None:
         with dataset.told_as("eval.data:"):
             index = dataset.open_index(dataset.with_images_at(config, config.eval.data))
     if index.n < N_MIN:
         raise DataError(
             f"{'eval.data' if config.eval.data else 'data.path'}: {config.eval.data or config.data.path}: {index.n} "
-            f"images; measures need {N_MIN}; set eval.every_kimg=null"
+            f"{medium_of(config).nouns[1]}; measures need {N_MIN}; set eval.every_kimg=null"
         )
 
 

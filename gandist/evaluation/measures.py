@@ -15,13 +15,16 @@ from gandist.data import dataset
 from gandist.distributed.ranks import Ranks
 from gandist.errors import ConfigError
 from gandist.evaluation.classifier import classifier_of
-from gandist.evaluation.evaluation import restored_by, yardstick
+from gandist.evaluation.evaluation import yardstick
 from gandist.evaluation.evaluator import extractor_of
+from gandist.evaluation.extractor import Extractor
 from gandist.evaluation.extractors import of_classifier
 from gandist.evaluation.features import look_together
+from gandist.evaluation.likeness import PERFECT, restored_by
 from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.gan.networks.classifier import RESOLUTION, Facts
+from gandist.media.audio import Audio
 from gandist.run.trained import Trained
 
 STACKED = "builtin:stacked-fashion"
@@ -37,7 +40,7 @@ class Sampled:
 
     @cached_property
     def samples(self) -> np.ndarray:
-        """uint8 (n, R, R, C); drawn when first asked for."""
+        """Rows of the medium (n, *row.shape); drawn when first asked for."""
         return self.trained.draw(self.n, self.seed)
 
 
@@ -81,10 +84,9 @@ def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Me
 
 def classifier_distance(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
     """Fréchet distance between a classifier's features of the real set, on which it is trained, and of generated
-    images."""
-    classifier, facts = classifier_of(config.data, config.model.resolution)
-    extractor, alone = of_classifier(classifier, facts, config.data.channels, device), Ranks(0, 1, device)
-    index = dataset.open_index(config)
+    samples."""
+    extractor, said = _own_classifier(config, device)
+    alone, index = Ranks(0, 1, device), dataset.open_index(config)
     images, order = dataset.open_set(config, index, medium_of(config)), dataset.order_of(config, index).take(0, index.n)
 
     def moments_of(images_of: Callable[[np.ndarray], np.ndarray], n: int) -> Moments:
@@ -100,15 +102,28 @@ def classifier_distance(config: RunConfig, n_samples: int, device: torch.device)
         fakes = sampled.samples
         return {extractor.distance: distance_of(real, moments_of(lambda at: fakes[at], len(fakes)))}
 
-    protocol = {**_extractor(config.data.path, facts, config.model.resolution), "n_real": index.n, "n_fake": n_samples}
+    protocol = {**said, "n_real": index.n, "n_fake": n_samples}
     return Measure(
         scores, {extractor.distance: distance_of(*halves)}, {**protocol, "real": "one half against the other"}
     )
 
 
+def _own_classifier(config: RunConfig, device: torch.device) -> tuple[Extractor, dict[str, Any]]:
+    """The classifier of the run's own set, with its protocol."""
+    if isinstance(medium_of(config), Audio):
+        extractor = extractor_of(config, device, name="classifier")
+        assert extractor.recogniser is not None
+        said = {"extractor": f"classifier of {config.data.path}", "accuracy": extractor.recogniser.accuracy}
+        return extractor, {**said, "resize": extractor.resize}
+    classifier, facts = classifier_of(config.data, config.model.resolution)
+    said = _extractor(config.data.path, facts, config.model.resolution)
+    return of_classifier(classifier, facts, config.data.channels, device), said
+
+
 def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
-    """Outputs of a G that is given samples, beside their targets in `eval.data`: Fréchet distance, signal-to-noise
-    ratio, structural similarity, perceptual distance, absolute difference; of what needs no learning, too.
+    """Outputs of a G that is given samples, beside their targets in `eval.data`: Fréchet distance; of pictures
+    signal-to-noise ratio, structural similarity, perceptual distance, absolute difference; of sounds the distances of
+    spectrograms, intelligibility; of what needs no learning, too.
 
     Raises:
         ConfigError: G of the run is given no samples.
@@ -121,7 +136,7 @@ def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Meas
     against = yardstick(config, extractor, Ranks(0, 1, device))
     assert against.restoration is not None
     n = min(n_samples, len(against.real.numbers))
-    names = [extractor.distance, *restored_by(extractor.name, condition)]
+    names = [extractor.distance, *restored_by(extractor.name, condition, medium_of(config))]
 
     def scores(sampled: Sampled) -> dict[str, float]:
         found = against.evaluate(sampled.trained, n, sampled.seed).measures
@@ -131,10 +146,10 @@ def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Meas
         name: against.restoration.measures_of(floor, against.moments)
         for name, floor in against.restoration.floors(n).items()
     }
-    perfect = {"psnr": None, "ssim": 1.0, "ssim_hole": 1.0, extractor.distance: against.floor}
+    perfect = PERFECT | {extractor.distance: against.floor}
     protocol = {
         "extractor": extractor.name,
-        "perceptual": against.restoration.perceptual.name,
+        **{key: said for key, said in against.restoration.likeness.protocol.items() if not key.endswith("sha256")},
         "data": config.eval.data or config.data.path,
         "n_real": len(against.real.numbers),
         "n_fake": n,

@@ -1,6 +1,8 @@
 """Measures of a G that is given a sample: its outputs beside their targets, and what needs no learning beside both."""
 
-from collections.abc import Callable, Mapping
+import statistics
+import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,11 +11,11 @@ from torch import Tensor
 
 from gandist.conditions.sample import OfSample
 from gandist.distributed.ranks import Ranks
-from gandist.evaluation.extractors import Extractor
+from gandist.evaluation.extractor import Extractor
 from gandist.evaluation.features import RealFeatures, Seen, look_together
-from gandist.evaluation.fidelity import Sums, l1_within, psnr, ssim, ssim_within
+from gandist.evaluation.fidelity import Sums
+from gandist.evaluation.likeness import Likeness
 from gandist.evaluation.statistics import Moments, distance_of
-from gandist.gan.perceptual import Features
 from gandist.run.examples import Examples
 from gandist.run.trained import BATCH, Trained
 
@@ -30,19 +32,20 @@ class Restored(NamedTuple):
     measures: dict[str, float]
     seen: Seen
     """The extractor's view of the outputs, on the main rank."""
+    sample_s: float = 0.0
+    """Seconds that G took on this rank for a sample."""
 
 
 class Restoration:
     """Compares outputs with their targets, on all ranks; the main rank gets the results."""
 
     def __init__(
-        self, examples: Examples, real: RealFeatures, extractor: Extractor, perceptual: Features, ranks: Ranks
+        self, examples: Examples, real: RealFeatures, extractor: Extractor, likeness: Likeness, ranks: Ranks
     ) -> None:
         """`examples` are of the set of `real`."""
         assert isinstance(examples.condition, OfSample)
         self.examples, self.numbers, self.extractor, self.ranks = examples, real.numbers, extractor, ranks
-        self.perceptual, self.medium, self.maker = perceptual, examples.medium, examples.condition.maker
-        self.masked = examples.condition.masked
+        self.likeness, self.medium, self.maker = likeness, examples.medium, examples.condition.maker
         # Recognised: only by a classifier of these classes
         known = extractor.name == "classifier" and real.labels.max(initial=-1) + 1 == extractor.classes
         self.labels = torch.from_numpy(real.labels) if known else None
@@ -50,12 +53,18 @@ class Restoration:
 
     def of(self, trained: Trained, z: Tensor) -> Restored:
         """G's outputs for the first len(z) samples."""
+        taken: list[float] = []
 
         def made(at: np.ndarray, y: Tensor) -> Tensor:
+            if not taken:  # G may be captured for the first time
+                trained.samples(z[at[:1]], y[:1])
+            start = time.perf_counter()
             rows = trained.samples(z[at], y)
+            taken.append((time.perf_counter() - start) / len(rows))
             return self.medium.to_network(torch.from_numpy(rows).to(self.ranks.device))
 
-        return self._compare(made, len(z))
+        restored = self._compare(made, len(z))
+        return restored._replace(sample_s=statistics.median(taken)) if taken else restored
 
     def floors(self, n: int) -> dict[str, Restored]:
         """What needs no learning, by name, best first; computed once."""
@@ -78,15 +87,15 @@ class Restoration:
 
     @torch.no_grad()
     def variety(self, trained: Trained, z: Tensor, z_other: Tensor) -> float:
-        """Mean perceptual distance between two outputs for one condition (Zhu et al. 2017, arXiv:1711.11586,
-        section 5.1), over the first N_VARIETY samples."""
+        """Mean distance between two outputs for one condition, over the first N_VARIETY samples (Zhu et al. 2017,
+        arXiv:1711.11586, section 5.1)."""
         mine = np.arange(self.ranks.rank, min(len(z), N_VARIETY), self.ranks.world_size)
         total = 0.0
         for at in np.array_split(mine, max(1, len(mine) // 25)):
             _, y = self.examples.of(self.numbers[at])
             pair = [self.medium.to_network(torch.from_numpy(trained.samples(each[at], y))) for each in (z, z_other)]
             ours, others = (each.to(self.ranks.device) for each in pair)
-            total += float(self.perceptual.distance(ours, others).sum())
+            total += float(self.likeness.between(ours, others).sum())
         return sum(self.ranks.gather(total)) / min(len(z), N_VARIETY)
 
     @torch.no_grad()
@@ -111,7 +120,7 @@ class Restoration:
             x, y = self.examples.of(self.numbers[at])
             assert y is not None
             out = made(at, y)
-            for name, values in self._fidelity(out, x, y).items():
+            for name, values in self.likeness.measures(out, x, y, at).items():
                 sums.add(name, values)
             if self.labels is not None:
                 classes = self.extractor.probabilities(out, self.extractor.features(out)).argmax(1)
@@ -120,16 +129,3 @@ class Restoration:
 
         seen = look_together(self.extractor, self.medium, rows_of, n, self.ranks)
         return Restored(sums.gathered(self.ranks).means, seen)
-
-    def _fidelity(self, out: Tensor, x: Tensor, y: Tensor) -> Mapping[str, Tensor]:
-        """The measures (N,) of each output against its target."""
-        found = {
-            "psnr": psnr(out, x),
-            "ssim": ssim(out, x),
-            f"pd-{self.perceptual.name}": self.perceptual.distance(out, x),
-            "l1": (out - x).abs().flatten(1).mean(1),
-        }
-        if self.masked:
-            hole = y[:, -1:]
-            found |= {"l1_hole": l1_within(out, x, hole), "ssim_hole": ssim_within(out, x, hole)}
-        return found

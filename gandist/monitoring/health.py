@@ -17,6 +17,8 @@ Row = Mapping[str, Any]
 
 WORST, WORST_CLASS = "signal/diversity_worst", "worst_class"
 """Keys of the smallest diversity within a class, and of that class."""
+FRECHET = ("fid", "fd-", "fad-")
+"""Starts of the names of Fréchet distances."""
 WORST_DISTANCE = "fd_worst_class"
 """Measure of an evaluation: the largest Fréchet distance within a class."""
 SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diversity_within", WORST)
@@ -36,6 +38,8 @@ class Method(NamedTuple):
     their number, and so does its limit."""
     ticks: int = 1
     """Consecutive ticks beyond a limit that mean divergence."""
+    samples: str = "images"
+    """What samples are called (`Medium.nouns`)."""
 
 
 class Verdict(NamedTuple):
@@ -55,9 +59,9 @@ def judge(rows: Sequence[Row], method: Method = LOGITS) -> Verdict:
     """
     rules: dict[State, str] = {
         "diverged": _diverged(rows, method),
-        "collapsing": _collapsing(rows),
+        "collapsing": _collapsing(rows, method.samples),
         "unfaithful": _unfaithful(rows),
-        "overfitting": _overfitting(rows, method.centred),
+        "overfitting": _overfitting(rows, method),
     }
     return next((Verdict(state, reason) for state, reason in rules.items() if reason), Verdict())
 
@@ -116,7 +120,8 @@ def _diverged(rows: Sequence[Row], method: Method) -> str:
 def _grown(rows: Sequence[Row], times: float, share: float = 0.0, worst_class: bool = False) -> str:
     """A message if a Fréchet distance, or that of the worst class, is `times` its best: in the last two evaluations and
     in all evaluations of the last `share` of the run."""
-    name = next((key for row in reversed(rows) for key in row if key.startswith(("quality/fid", "quality/fd-"))), "")
+    distances = tuple(f"quality/{start}" for start in FRECHET)
+    name = next((key for row in reversed(rows) for key in row if key.startswith(distances)), "")
     key, said = (f"quality/{WORST_DISTANCE}", f"{name} of the worst class") if worst_class else (name, name)
     measured = [row for row in rows if name in row and key in row]
     since = (1 - share) * rows[-1]["images_seen"]
@@ -142,23 +147,22 @@ DEAD = 1e-3
 """Share of G's largest gradient norm so far, below which G learns nothing."""
 
 
-def _collapsing(rows: Sequence[Row]) -> str:
-    worst = f"class {rows[-1].get(WORST_CLASS)}"
-    for key, images in (
-        ("signal/diversity", "images"),
-        ("signal/diversity_within", "images of one class"),
-        (WORST, f"images of {worst}"),
+def _collapsing(rows: Sequence[Row], samples: str) -> str:
+    for key, which in (
+        ("signal/diversity", samples),
+        ("signal/diversity_within", f"{samples} of one class"),
+        (WORST, f"{samples} of class {rows[-1].get(WORST_CLASS)}"),
     ):
-        if key in rows[-1] and (reason := _alike([row for row in rows if key in row], key, f"two {images} of G")):
+        if key in rows[-1] and (reason := _alike([row for row in rows if key in row], key, f"two {which} of G")):
             return reason
     diversity, recent = _values(rows, "signal/diversity"), _window(rows, RECENT, RECENT_STEPS)
     gradients = _finite(rows, "grad_norm/G")
     alike = len(diversity) >= recent and max(diversity[-recent:]) < VARIED
     if alike and gradients and max(gradients[-recent:]) < DEAD * max(gradients):
-        return f"G's images are alike ({diversity[-1]:.2f}), and D leaves it no gradient ({gradients[-1]:.2g})"
+        return f"G's {samples} are alike ({diversity[-1]:.2f}), and D leaves it no gradient ({gradients[-1]:.2g})"
     coverage = _values(rows, "quality/coverage")
     if len(coverage) >= 3 and max(coverage[-2:]) < max(coverage) / 2 and max(coverage) >= 0.1:
-        return f"coverage of the real images is {coverage[-1]:.2f}, and was {max(coverage):.2f}"
+        return f"coverage of the real {samples} is {coverage[-1]:.2f}, and was {max(coverage):.2f}"
     return ""
 
 
@@ -221,13 +225,13 @@ in at least two. Evaluations of 2,000 images at a constant quality deviate by a 
 must agree."""
 
 
-def _overfitting(rows: Sequence[Row], centred: bool) -> str:
-    repeats = _values(rows, "quality/memorisation")
+def _overfitting(rows: Sequence[Row], method: Method) -> str:
+    repeats, samples = _values(rows, "quality/memorisation"), method.samples
     if repeats and repeats[-1] < REPEATED:
-        return f"G's images lie {repeats[-1]:.2f} times as far from training images as other real images do"
+        return f"G's {samples} lie {repeats[-1]:.2f} times as far from training {samples} as other real {samples} do"
     signs = _values(rows, "sign/real")[-RECENT:]
-    if centred and (grown := _grown(rows, STALE)) and (sign := statistics.median(signs)) > CERTAIN:
-        return f"D knows the training images (their scores' mean sign is {sign:.2f}), and {grown}"
+    if method.centred and (grown := _grown(rows, STALE)) and (sign := statistics.median(signs)) > CERTAIN:
+        return f"D knows the training {samples} (their scores' mean sign is {sign:.2f}), and {grown}"
     return _grown(rows, RISEN, RISEN_SHARE) or _grown(rows, RISEN, RISEN_SHARE, worst_class=True)
 
 

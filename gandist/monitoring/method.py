@@ -16,7 +16,12 @@ TUNED_AT = 32 * 32
 
 def method_of(config: RunConfig) -> Method:
     """The facts about the method that health needs, for the run's sample size."""
-    values = math.prod(medium_of(config).network_shape) / TUNED_AT
+    medium = medium_of(config)
+    return _of_game(config, math.prod(medium.network_shape) / TUNED_AT)._replace(samples=medium.nouns[1])
+
+
+def _of_game(config: RunConfig, values: float) -> Method:
+    """The facts but for the medium's; `values`: values of a sample, in units of `TUNED_AT`."""
     if config.game.objective == ELBO:
         return _of_elbo(values, latents_of(config))
     if config.game.objective == NONE:

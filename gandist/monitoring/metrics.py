@@ -50,11 +50,15 @@ STATES = (
 """States of a sweep's trial: `stopped` by the scheduler; `overfitting`, `unfaithful`, `collapsing` and `diverged` by
 the verdict on its run's health; `crashed` by an error."""
 
-RESTORED = ("psnr", "ssim", "pd-effnet-lite0", "pd-classifier", "l1", "l1_hole", "ssim_hole", "variety")
+RESTORED = (
+    *("psnr", "ssim", "pd-effnet-lite0", "pd-classifier", "l1", "l1_hole", "ssim_hole", "variety"),
+    *("mel_l1", "stft", "stoi"),
+)
 """Measures of outputs beside their targets, of a run whose G is given samples."""
 MEASURES = (
-    *("fid", "fd-effnet-lite0", "fd-classifier", "kid", "kid_se", "is"),
-    *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class"),
+    *("fid", "fd-effnet-lite0", "fd-classifier", "fad-classifier", "fad-bands", "fad-torchscript"),
+    *("kid", "kid_se", "is"),
+    *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class", "recognised"),
     *RESTORED,
 )
 """Measures of an evaluation, without those of single classes."""

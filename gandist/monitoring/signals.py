@@ -81,7 +81,7 @@ def targets_of(condition: Condition, medium: Medium, x: Tensor, y: Tensor | None
 
 
 class Probe:
-    """Fixed latents, and real images: the variety of G's images from them is compared with that of the real ones."""
+    """Fixed latents, and real samples: the variety of G's samples from them is compared with that of the real ones."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Probe:
         weights = torch.stack(groups).double()
         pairs = weights.sum(1, keepdim=True)
         real = weights / pairs @ self._distances(coarse(x))
-        # A class whose real images are all the same gives nothing to compare with.
+        # A class whose real samples are all the same gives nothing to compare with.
         kept = (pairs[:, 0] >= PAIRS) & (real > 0)
         kept[0] = True
         self._weights, self._real = (weights / pairs)[kept], real[kept]
@@ -119,8 +119,8 @@ class Probe:
     def look(self, players: Players, nonfinite: Tensor) -> Tensor:
         """The values that `named` names, float64, on the device; `nonfinite` is one of them.
 
-        Diversity is the mean distance between two images of G, divided by that between two real ones; also within
-        classes, and within each class with enough images. It uses G itself, not its average, which would show a
+        Diversity is the mean distance between two samples of G, divided by that between two real ones; also within
+        classes, and within each class with enough samples. It uses G itself, not its average, which would show a
         collapse late. Drift is |G - G_ema| / |G_ema| over the weights. The values of `Targets` come last.
         """
         G, G_ema = players.G.net, players.G_ema.eval()

@@ -22,7 +22,8 @@ class Result(NamedTuple):
     images_seen: int
     protocol: dict[str, Any]
     baselines: Mapping[str, dict[str, float]] = {}
-    """The same measures of what needs no learning, such as bicubic enlargement, by name; the best first."""
+    """Some of the same measures of what needs no learning, such as bicubic enlargement or real samples, by name; the
+    best first."""
 
     def plain(self) -> Evaluation:
         """As for JSON: a value that is not finite, such as the error of a single estimate, becomes None."""
@@ -41,7 +42,7 @@ def read(storage: Storage) -> list[Evaluation]:
     return decode(storage.read_bytes(FILE) or b"")
 
 
-HIGHER = ("psnr", "ssim", "is", "precision", "recall", "density", "coverage", "variety")
+HIGHER = ("psnr", "ssim", "stoi", "is", "precision", "recall", "density", "coverage", "variety", "recognised")
 """Measures of which higher values are better; the first word of their names."""
 
 

@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gandist.config.run import validate
 from gandist.data.builtin import DATA
 from gandist.data.dataset import with_images_at
 from gandist.data.packing import pack
-from gandist.errors import DataError
+from gandist.errors import ConfigError, DataError
 from gandist.launch.resumption import run_root
 from gandist.run.trained import Trained, open_trained
 from gandist.train import course
 from gandist.usefulness import LabelledImages, digests_of, main, take, together, unseen, usefulness
+from tests.helpers.tones import SOUNDS
 from tests.helpers.train_on_ranks import tiny
 
 CPU = torch.device("cpu")
@@ -48,6 +50,12 @@ def runs(sets: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict
         assert course.run(config, "auto") == 0
         found[name] = run_root(config)
     return found
+
+
+def test_sounds_are_refused(tmp_path: Path) -> None:
+    config = validate({"data": SOUNDS, "model": {"name": "wavegan"}})
+    with pytest.raises(ConfigError, match="run: makes sounds, and the classifier here is of images"):
+        usefulness(Trained(config, nn.Identity(), 1, CPU), str(tmp_path))
 
 
 class Copies(nn.Module):

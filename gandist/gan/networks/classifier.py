@@ -1,9 +1,9 @@
-"""A small classifier of images and its file. `gandist.evaluation.classifier` trains it."""
+"""A small classifier of images, and the file of a classifier, of sounds too. `gandist.evaluation` trains them."""
 
 import hashlib
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
@@ -11,12 +11,16 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from gandist.errors import DataError
+from gandist.gan.networks.sound_classifier import SoundClassifier
 from gandist.storage.storage import Storage
 
 RESOLUTION = 32
 """Height and width in pixels to which all images are averaged."""
 SHIPPED = Path(__file__).parents[2] / "assets" / "classifier.safetensors"
 """The classifier of `builtin:fashion-10k`, made by `python -m gandist.classifier` with `--channels 1`."""
+
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class Classifier(nn.Module):
@@ -48,16 +52,22 @@ class Facts(NamedTuple):
     """Metadata of a trained classifier, stored in its file."""
 
     accuracy: float
-    """Accuracy on the images held out from training."""
+    """Accuracy on the samples held out from training."""
     n_test: int
     n_train: int
     channels: int
     classes: int
     data_fingerprint: str
     """Fingerprint of its training set's index."""
+    medium: str = "image"
+    """Kind of its samples: `image` or `audio`."""
+    sample_rate: int = 0
+    """Of sounds: samples per second."""
+    samples: int = 0
+    """Of sounds: samples in each."""
 
 
-def save(path: Path, classifier: Classifier, facts: Facts) -> None:
+def save(path: Path, classifier: Classifier | SoundClassifier, facts: Facts) -> None:
     """Write the classifier as safetensors, atomically, with its facts and the sha256 of both."""
     tensors = {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
     notes = {"facts": json.dumps(facts._asdict())}
@@ -66,22 +76,46 @@ def save(path: Path, classifier: Classifier, facts: Facts) -> None:
 
 
 def load(path: Path) -> tuple[Classifier, Facts]:
-    """Read the file that `save` wrote; the classifier is in evaluation mode.
+    """Read a classifier of images that `save` wrote; it is in evaluation mode.
 
     Raises:
         DataError: the file does not exist, is damaged, or holds something else.
     """
+    facts, tensors = _read(path, "image")
+    return _filled(path, Classifier(facts.channels, facts.classes), tensors), facts
+
+
+def load_sounds(path: Path) -> tuple[SoundClassifier, Facts]:
+    """Read a classifier of sounds that `save` wrote; it is in evaluation mode.
+
+    Raises:
+        DataError: the file does not exist, is damaged, or holds something else.
+    """
+    facts, tensors = _read(path, "audio")
+    return _filled(path, SoundClassifier(facts.sample_rate, facts.samples, facts.classes), tensors), facts
+
+
+def _read(path: Path, medium: str) -> tuple[Facts, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             notes, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if notes["sha256"] != _digest(notes["facts"], tensors):
             raise DataError(f"{path}: damaged: not what its sha256 promises; delete it")
         facts = Facts(**json.loads(notes["facts"]))
-        classifier = Classifier(facts.channels, facts.classes)
-        classifier.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a classifier: {error}; delete it") from error
-    return classifier.eval(), facts
+    if facts.medium != medium:
+        raise DataError(f"{path}: is a classifier of data.medium={facts.medium}, not of {medium}; train one of these")
+    return facts, tensors
+
+
+def _filled(path: Path, classifier: Net, tensors: dict[str, Tensor]) -> Net:
+    try:
+        classifier.load_state_dict(tensors)
+    except RuntimeError as error:
+        what = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as a classifier: {what}; delete it") from error
+    return classifier.eval()
 
 
 def _digest(facts: str, tensors: dict[str, Tensor]) -> str:

@@ -48,7 +48,7 @@ def blurred(images: np.ndarray, amount: float) -> np.ndarray:
 )
 def test_the_distance_grows_with_what_is_wrong(garments: tuple[np.ndarray, np.ndarray], name: str, n: int) -> None:
     images, labels = garments
-    extractor = open_extractor(name, None, 1, CPU)
+    extractor = open_extractor(name, None, GREY, CPU)
     real = look(extractor, GREY, [images[:N]], N, CPU).moments
 
     def distance(fakes: np.ndarray) -> float:
@@ -89,7 +89,9 @@ def unconditional(path: str, folder: Path, channels: int = 1) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def fashion(own_cache: Path) -> Yardstick:
-    return yardstick(unconditional("builtin:fashion-10k", own_cache), open_extractor("classifier", None, 1, CPU), ALONE)
+    return yardstick(
+        unconditional("builtin:fashion-10k", own_cache), open_extractor("classifier", None, GREY, CPU), ALONE
+    )
 
 
 def test_reals_against_reals_and_copies(
@@ -148,7 +150,7 @@ def test_images_held_out(tmp_path: Path, garments: tuple[np.ndarray, np.ndarray]
     (tmp_path / "held-out").mkdir()
     training, other = make_set(tmp_path, 40), make_set(tmp_path / "held-out", 30, size=64)
     config = unconditional(training.base, tmp_path / "cache", channels=3)
-    against = yardstick(config, open_extractor("classifier", None, 3, CPU), ALONE, other.base)
+    against = yardstick(config, open_extractor("classifier", None, ImageMedium(channels=3), CPU), ALONE, other.base)
     assert against.training is not None
     images, _ = dataset.open_set(config, dataset.open_index(config)).gather(np.arange(40))
     found = against.evaluate(generator(config, images), 30)
@@ -168,7 +170,7 @@ def test_class_by_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     config = validate({"data": data, "model": {"z_dim": 4, "classes": 2}, "train": {"batch": 1}})
     images, labels = dataset.open_set(config, dataset.open_index(config)).gather(np.arange(60))
     scripted(tmp_path / "inception.pt")
-    against = yardstick(config, open_extractor("inception", tmp_path / "inception.pt", 1, CPU), ALONE)
+    against = yardstick(config, open_extractor("inception", tmp_path / "inception.pt", GREY, CPU), ALONE)
 
     class OfItsClass(Replayed):
         """Images of the class that is asked for; the second class's are black."""

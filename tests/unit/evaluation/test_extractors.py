@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gandist.config.run import validate
+from gandist.config.run import RunConfig, validate
 from gandist.data import dataset
 from gandist.errors import ConfigError, DataError, GandistError
 from gandist.evaluation.extractors import default_extractor, open_extractor
 from gandist.gan.networks.classifier import SHIPPED, Classifier, Facts, load, save
+from gandist.media.image import Image
 
 CPU = torch.device("cpu")
+COLOUR = Image(channels=3)
 
 
 class StandIn(nn.Module):
@@ -49,7 +51,7 @@ def scripted(path: Path) -> StandIn:
 def test_inception_from_torchscript(tmp_path: Path) -> None:
     file = tmp_path / "inception.pt"
     net = scripted(file)
-    extractor = open_extractor("inception", file, 3, CPU)
+    extractor = open_extractor("inception", file, COLOUR, CPU)
     assert (extractor.name, extractor.distance, extractor.dim, extractor.classes) == ("inception", "fid", 12, 7)
     assert extractor.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     pixels = torch.randint(0, 256, (5, 3, 20, 20), dtype=torch.uint8)
@@ -71,27 +73,27 @@ class OtherNet(nn.Module):
 
 def test_what_is_no_inception_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--weights"):
-        open_extractor("inception", None, 3, CPU)
+        open_extractor("inception", None, COLOUR, CPU)
     with pytest.raises(DataError, match=r"nowhere\.pt: cannot be read"):
-        open_extractor("inception", tmp_path / "nowhere.pt", 3, CPU)
+        open_extractor("inception", tmp_path / "nowhere.pt", COLOUR, CPU)
     file = tmp_path / "damaged.pt"
     file.write_bytes(b"no TorchScript")
     with pytest.raises(DataError, match=r"damaged\.pt: is not Inception as TorchScript"):
-        open_extractor("inception", file, 3, CPU)
+        open_extractor("inception", file, COLOUR, CPU)
     torch.jit.script(OtherNet()).save(str(file))  # type: ignore[no-untyped-call]
     with pytest.raises(DataError, match=r"damaged\.pt: is not Inception as TorchScript"):
-        open_extractor("inception", file, 3, CPU)
+        open_extractor("inception", file, COLOUR, CPU)
 
 
 def test_unknown_name() -> None:
     with pytest.raises(ConfigError, match="did you mean 'inception'"):
-        open_extractor("incepton", None, 3, CPU)
+        open_extractor("incepton", None, COLOUR, CPU)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ["classifier", "effnet-lite0"])
 def test_the_same_few_fields(name: str, channels: int, capsys: pytest.CaptureFixture[str]) -> None:
-    extractor = open_extractor(name, None, channels, CPU)
+    extractor = open_extractor(name, None, Image(channels=channels), CPU)
     assert (extractor.name, extractor.distance) == (name, f"fd-{name}")
     assert len(extractor.sha256) == 64
     x = torch.rand(20, channels, 48, 48) * 2 - 1
@@ -116,7 +118,7 @@ def test_the_shipped_classifier_is_of_the_shipped_images() -> None:
 
 def test_a_grey_classifier_sees_each_channel_by_itself() -> None:
     assert SHIPPED.stat().st_size < 700_000
-    grey, colour = (open_extractor("classifier", None, channels, CPU) for channels in (1, 3))
+    grey, colour = (open_extractor("classifier", None, Image(channels=channels), CPU) for channels in (1, 3))
     x = torch.rand(4, 3, 32, 32).to(memory_format=torch.channels_last) * 2 - 1
     apart = torch.cat([grey.features(x[:, c : c + 1]) for c in range(3)], dim=1)
     torch.testing.assert_close(colour.features(x), apart)
@@ -131,7 +133,7 @@ def test_a_classifier_of_ones_own(tmp_path: Path, channels: int) -> None:
     file = tmp_path / "c.safetensors"
     net = Classifier(3, 4).eval()
     save(file, net, Facts(0.5, 10, 90, 3, 4, "abc"))
-    extractor = open_extractor("classifier", file, channels, CPU)
+    extractor = open_extractor("classifier", file, Image(channels=channels), CPU)
     assert (extractor.dim, extractor.classes) == (128, 4)
     x = torch.rand(4, channels, 64, 64) * 2 - 1
     with torch.no_grad():
@@ -144,11 +146,11 @@ def test_effnet_with_weights_that_are_none(tmp_path: Path) -> None:
     file = tmp_path / "w.pth"
     torch.save({"weight": torch.zeros(3)}, file)
     with pytest.raises(DataError, match=r"w\.pth: cannot be read as weights"):
-        open_extractor("effnet-lite0", file, 3, CPU)
+        open_extractor("effnet-lite0", file, COLOUR, CPU)
 
 
 def test_without_the_packages_of_effnet(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_extractor() == "effnet-lite0"
+    assert default_extractor(RunConfig()) == "effnet-lite0"
     imports = builtins.__import__
 
     def without(name: str, *rest: Any, **options: Any) -> Any:
@@ -158,6 +160,6 @@ def test_without_the_packages_of_effnet(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(GandistError, match=r"pip install 'gandist\[eval\]'"):
-        open_extractor("effnet-lite0", None, 3, CPU)
+        open_extractor("effnet-lite0", None, COLOUR, CPU)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert default_extractor() == "classifier"
+    assert default_extractor(RunConfig()) == "classifier"

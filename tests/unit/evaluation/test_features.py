@@ -11,7 +11,8 @@ from torch import Tensor
 from gandist.config.run import RunConfig, validate
 from gandist.data import dataset
 from gandist.distributed.ranks import Ranks
-from gandist.evaluation.extractors import Extractor, open_extractor
+from gandist.evaluation.extractor import Extractor
+from gandist.evaluation.extractors import open_extractor
 from gandist.evaluation.features import look, real_features
 from gandist.media.image import Image as ImageMedium
 from tests.helpers.small_datasets import make_set
@@ -38,7 +39,7 @@ def counting(extractor: Extractor, seen: list[int]) -> Extractor:
 
 @pytest.fixture
 def extractor() -> Extractor:
-    return open_extractor("classifier", None, 1, CPU)
+    return open_extractor("classifier", None, GREY, CPU)
 
 
 def test_each_image_once_with_its_label(config: RunConfig, extractor: Extractor) -> None:
