@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         "the whole picture (default: within about 2 GiB for 3000x2000). With networks that see everywhere (ffc), tiles "
         "differ from the whole. Of sounds: frames of the spectrogram that each stretch adds (default: 1024)",
     )
-    add("--compare", action="store_true", help=f"write DIR/{FILE}: each picture before and after, with a slider")
+    add("--compare", action="store_true", help=f"write DIR/{FILE}: inputs and results side by side")
     add("--watch", action="store_true", help="go on with new pictures of INPUT, a folder, until Ctrl-C")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(

@@ -10,19 +10,21 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from gandist.apply.heard import comparison
 from gandist.apply.inputs import SOUNDS, Input, find_inputs, result_of
-from gandist.apply.vocoder import FRAMES, Vocoder, real_time, vocoder_of
+from gandist.apply.page import FILE
+from gandist.apply.vocoder import FRAMES, Vocoder, mel_of, real_time, vocoder_of
 from gandist.apply.work import deterministic
 from gandist.cli.command import FAILED
 from gandist.errors import ConfigError, DataError
 from gandist.media.sound import library, streamed
 from gandist.run.drawing import devices_of
 from gandist.run.trained import open_trained
-from gandist.storage.atomic import written_atomically
+from gandist.storage.atomic import write_atomically, written_atomically
 
 log = logging.getLogger("gandist")
 
-OF_PICTURES = ("mask", "scale", "watch", "encode", "decode", "half", "compare")
+OF_PICTURES = ("mask", "scale", "watch", "encode", "decode", "half")
 """Options that say nothing to a vocoder."""
 WAV_BYTES = (1 << 32) - 4096
 """A WAV file's sizes are numbers of 32 bits."""
@@ -57,12 +59,15 @@ def apply_to_sounds(options: argparse.Namespace, out: Path) -> int:
         for source in sources:
             done.append(outcome(vocoder, source, out, frames))
             bar.update()
+    told = real_time(sum(each.seconds for each in done), time.perf_counter() - begun)
+    sound = [each.source for each in done if not each.error]
+    if options.compare and sound:
+        write_atomically(out / FILE, comparison(vocoder, options.run, out, sound).encode())
     if frames and vocoder.radius is None:
         log.info("the network sees all of a sound, so that each was made as a whole; long ones take much memory")
     if broken := [each for each in done if each.error]:
         listing = "\n".join(f"  {each.error}" for each in broken)
         log.error("%d of %d inputs could not be used:\n%s", len(broken), len(done), listing)
-    told = real_time(sum(each.seconds for each in done), time.perf_counter() - begun)
     seen = f"{trained.images_seen} sounds seen"
     print(f"{len(done) - len(broken)} sounds by {options.run} at {seen}: {out} ({told})")  # noqa: T201
     return FAILED if broken else 0
@@ -79,28 +84,6 @@ def outcome(vocoder: Vocoder, source: Input, out: Path, frames: int | None) -> O
     except (DataError, OSError) as error:
         return Outcome(source, error=f"{source.path}: {error}")
     return Outcome(source, n / vocoder.medium.sample_rate)
-
-
-def mel_of(path: Path, mels: int) -> np.ndarray:
-    """A log-mel spectrogram (mels, n) of floating-point numbers, which is read as it is used.
-
-    Raises:
-        DataError: the file holds none, or of another number of bands.
-    """
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # of damaged files numpy raises any exception
-        raise DataError(f"is no sound .npy file: {error}") from error
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 2 or not found.size:
-        what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "an archive"
-        raise DataError(f"is {what}, and the run takes log-mel spectrograms (mels, frames) in floating point")
-    if len(found) != mels:
-        hint = "; turn it: (mels, frames)" if found.shape[1] == mels else "; make it with the run's condition.options"
-        raise DataError(f"has {len(found)} bands, and the run takes {mels}{hint}")
-    for first in range(0, found.shape[1], FRAMES):
-        if not np.isfinite(found[:, first : first + FRAMES]).all():
-            raise DataError(f"holds values that are no numbers, from frame {first} on; mend it")
-    return found
 
 
 def _write(path: Path, parts: Iterator[np.ndarray], sample_rate: int, channels: int) -> int:

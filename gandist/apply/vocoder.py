@@ -7,6 +7,7 @@ stretch's own end is no end of the sound, but what it would change lies in the o
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from gandist.conditions.mel import Mel
 from gandist.conditions.sample import OfSample
 from gandist.config.methods import latents_of
-from gandist.errors import ConfigError
+from gandist.errors import ConfigError, DataError
 from gandist.media.audio import Audio
 from gandist.run.trained import Trained
 
@@ -60,13 +61,13 @@ class Vocoder:
             buffer, total = np.concatenate([buffer, block[:, 0]]), total + len(block)
             while stretch and total > (done + stretch + reach) * self.hop:
                 end = (done + stretch + reach) * self.hop
-                made = self.given(self._mel(buffer[: end - first]))
+                made = self.given(self.mel(buffer[: end - first]))
                 yield self._rows(made, done - first // self.hop, stretch)
                 done += stretch
                 kept = max(0, done - reach) * self.hop
                 buffer, first = buffer[kept - first :], kept
         if total:
-            made = self.given(self._mel(buffer))
+            made = self.given(self.mel(buffer))
             yield self._rows(made, done - first // self.hop, made.shape[2])[: total - done * self.hop]
 
     def of_mel(self, mel: np.ndarray, frames: int | None) -> Iterator[np.ndarray]:
@@ -84,13 +85,19 @@ class Vocoder:
         made: Tensor = self.G(self.z, y.to(self.z.device))
         return made
 
-    def _mel(self, sound: np.ndarray) -> Tensor:
+    def mel(self, sound: np.ndarray) -> Tensor:
         """(1, mels, n): of a sound (T,), followed by silence up to a whole number of frames, one long enough at
         least."""
         least = max(self.maker.scale.frames.padding) + 1
         length = -(-max(len(sound), least) // self.hop) * self.hop
         x = torch.from_numpy(np.pad(sound, (0, length - len(sound))))
         return self.maker.make(x[None, None].to(self.z.device), {})
+
+    @torch.no_grad()
+    def without_learning(self, y: Tensor) -> np.ndarray:
+        """Rows (n * hop, C) int16 of what can be heard of log-mels (1, mels, n), by Griffin-Lim."""
+        shape = (self.medium.channels, y.shape[2] * self.hop)
+        return self._rows(self.maker.picture(y.to(self.z.device), shape), 0, y.shape[2])
 
     def _rows(self, made: Tensor, first: int, frames: int) -> np.ndarray:
         """Rows of `frames` frames of G's sound (1, C, T), from frame `first` on."""
@@ -134,6 +141,28 @@ def _radius(trained: Trained, mels: int, length: int) -> int | None:
         if frames > 2 * MAX_RADIUS:
             return None
         frames *= 2
+
+
+def mel_of(path: Path, mels: int) -> np.ndarray:
+    """A log-mel spectrogram (mels, n) of floating-point numbers, which is read as it is used.
+
+    Raises:
+        DataError: the file holds none, or of another number of bands.
+    """
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # of damaged files numpy raises any exception
+        raise DataError(f"is no sound .npy file: {error}") from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 2 or not found.size:
+        what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "an archive"
+        raise DataError(f"is {what}, and the run takes log-mel spectrograms (mels, frames) in floating point")
+    if len(found) != mels:
+        hint = "; turn it: (mels, frames)" if found.shape[1] == mels else "; make it with the run's condition.options"
+        raise DataError(f"has {len(found)} bands, and the run takes {mels}{hint}")
+    for first in range(0, found.shape[1], FRAMES):
+        if not np.isfinite(found[:, first : first + FRAMES]).all():
+            raise DataError(f"holds values that are no numbers, from frame {first} on; mend it")
+    return found
 
 
 def real_time(seconds_of_sound: float, seconds: float) -> str:

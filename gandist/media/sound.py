@@ -109,20 +109,6 @@ def decode(
     return sound
 
 
-class Header(NamedTuple):
-    """What a file says of its sound."""
-
-    sample_rate: int
-    channels: int
-    samples: int
-
-
-def probe(data: bytes) -> Header:
-    """What a file says of its sound, which is not decoded. Raises as `decode` does."""
-    with _opened(data) as file:
-        return Header(file.samplerate, file.channels, file.frames)
-
-
 def streamed(path: Path, sample_rate: int, channels: int) -> Iterator[np.ndarray]:
     """A file's sound at this rate, block by block (n, channels) float32, as `decode` gives it: hours take little
     memory.
@@ -140,6 +126,20 @@ def streamed(path: Path, sample_rate: int, channels: int) -> Iterator[np.ndarray
             counted = file.format == "MP3" and any(data.find(tag) >= 0 for tag in MP3_TAGS)
             size = max(1024, int(BLOCK / max(file.channels, channels * sample_rate / file.samplerate)))
             yield from _resampled(_blocks(file, size, channels, counted), file.samplerate, sample_rate, channels)
+
+
+class Header(NamedTuple):
+    """What a file says of its sound."""
+
+    sample_rate: int
+    channels: int
+    samples: int
+
+
+def probe(data: bytes) -> Header:
+    """What a file says of its sound, which is not decoded. Raises as `decode` does."""
+    with _opened(data) as file:
+        return Header(file.samplerate, file.channels, file.frames)
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """`python -m gandist.apply` of a vocoder's run: sounds and spectrograms of any length."""
 
+import base64
+import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -195,6 +198,25 @@ def test_what_does_not_go_together_is_refused(run: Run, tmp_path: Path, capsys: 
         assert said in capsys.readouterr().err
     assert main([run("hum"), file, "--out", str(tmp_path)]) == 2
     assert f"--out {tmp_path}: the result would replace {file}" in capsys.readouterr().err
+
+
+def test_a_page_of_before_and_after(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was given, Griffin-Lim, and the result; of a spectrogram the last two."""
+    monkeypatch.setattr("gandist.apply.heard.EXCERPT_S", 1)
+    monkeypatch.setattr("gandist.apply.heard.MAX_SHOWN", 2)
+    saved(tmp_path / "in/a.wav", noise(2 * RATE))
+    np.save(tmp_path / "in/b.npy", np.random.default_rng(0).standard_normal((16, 20)) - 5)
+    saved(tmp_path / "in/c.wav", noise(500))
+    assert main([run("hum"), str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--compare"]) == 0
+    html = (tmp_path / "out/compare.html").read_text()
+    assert "of longer sounds the first 1 s. The first 2 of 3, to keep the page small." in html
+    found = re.findall(r'base64,([^"]*)" aria-label="([^"]*)"></audio>', html)
+    assert [name for _, name in found] == ["given, a", "Griffin-Lim, a", "made, a", "Griffin-Lim, b", "made, b"]
+    sounds = [library().read(io.BytesIO(base64.b64decode(source)), dtype="int16")[0] for source, _ in found]
+    assert [len(each) for each in sounds] == [RATE, RATE, RATE, 20 * HOP, 20 * HOP]
+    np.testing.assert_array_equal(sounds[2], read(tmp_path / "out/a.wav")[:RATE, 0])
+    np.testing.assert_array_equal(sounds[4], read(tmp_path / "out/b.wav")[:, 0])
+    assert len({each.tobytes() for each in sounds}) == 5
 
 
 def test_a_long_sound_takes_little_memory(run: Run, tmp_path: Path) -> None:
