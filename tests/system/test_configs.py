@@ -21,6 +21,7 @@ from gandist.config.schedule import images_of
 from gandist.data import dataset
 from gandist.evaluation.statistics import Moments, frechet_distance
 from gandist.gan.networks import NETWORKS
+from gandist.media.sound import as_int16, wav_bytes
 from gandist.run.examples import open_examples
 from gandist.run.trained import Trained, open_trained
 from tests.helpers.checkout_copy import ROOT
@@ -38,6 +39,11 @@ SMALL = {
     "hinge-sngan": ["model.width=8"],
     "vqgan-256": ["model.width=4", "model.options.code_channels=8", "model.options.width_D=4", "train.batch=4"],
     "dcgan-fashion": ["model.width=16"],
+    "wavegan-sc09": ["model.width=2", "train.batch=8"],
+    **{
+        name: ["model.width=2", "model.options.width_D=2", "data.options.samples=2048", "train.batch=4"]
+        for name in ("hifigan-v1", "hifigan-v2", "hifigan-v3")
+    },
     **{
         name: [*sizes, "model.resolution=32", "train.batch=8"]
         for name, sizes in {
@@ -72,6 +78,7 @@ SMALLER = {
 LEARN_ALWAYS = (
     *("gan", "demo", "hinge-sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),
     *("autoencoder-fashion", "superres-fashion-psnr", "inpaint-fashion", "real-esrgan-x4", "lama-256"),
+    *("wavegan-tones", "specgan-digits", "hifigan-digits"),
 )
 """One configuration a network, which learns in every run of the tests; the others by night."""
 
@@ -95,6 +102,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to type the commands in, with the images that they speak of: stand-ins where they are not to be had."""
     folder = tmp_path_factory.mktemp("configs")
     (folder / "configs").symlink_to(ROOT / "configs")
+    for i in range(40):  # a fifth of a second each
+        t = np.arange(4410) / 22_050
+        path = folder / f"speech/{i}.wav"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(wav_bytes(as_int16(0.5 * np.sin(2 * np.pi * (200 + 20 * i) * t) * np.exp(-8 * t)), 22_050))
     if EMOJI.exists():
         (folder / "data/emoji").mkdir(parents=True)
         (folder / "data/emoji/node_modules").symlink_to(EMOJI)
@@ -134,6 +146,8 @@ def prepare(workspace: Path, config: Path) -> None:
         pytest.skip("the emoji of the npm registry are not installed (make emoji)")
     if str(DEBIAN) in head(config) and not DEBIAN.exists():
         pytest.skip("Debian's dataset-fashion-mnist is not installed")
+    if "configs/digits.py" in head(config) and shutil.which("espeak-ng") is None:
+        pytest.skip("Debian's espeak-ng is not installed")
     for command in commands(config):
         # Where the command names what it makes
         made = {"gandist.pack": 3, "configs/emoji.py": 2, "configs/photos.py": 2, "configs/digits.py": 1}.get(
@@ -142,7 +156,7 @@ def prepare(workspace: Path, config: Path) -> None:
         if command[2:3] == ["--pairs"]:
             made = 5
         if made is not None and not (workspace / command[made]).exists():
-            run(workspace, command)
+            run(workspace, [*command, "--n", "300"] if command[0] == "configs/digits.py" else command)
 
 
 def brief(config: RunConfig, rounds: int) -> list[str]:
@@ -178,19 +192,20 @@ def test_two_steps(config: Path, workspace: Path) -> None:
             assert (workspace / command[-1]).is_file()
         elif command[1] == "gandist.apply":
             run(workspace, command)
-            assert any((workspace / command[-1]).rglob("*.png"))
+            assert any(path.suffix in (".png", ".wav") for path in (workspace / command[-1]).rglob("*"))
 
 
 def distance(trained: Trained, config: RunConfig) -> float:
-    """Fréchet distance between 500 generated and 500 real images, each averaged to 8x8 pixels."""
-    index = dataset.open_index(config)
+    """Fréchet distance between 500 generated and 500 real samples by their coarse features: 8 x 8 pixels of an image,
+    8 x 8 fields of a sound's spectrogram."""
+    index, medium = dataset.open_index(config), trained.medium
     n = min(index.n, 500)
     real, _ = dataset.open_set(config, index).gather(np.arange(n))
 
-    def moments(pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        images = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).double() / 255
-        found = Moments(8 * 8 * images.shape[1])
-        found.add(torch.nn.functional.adaptive_avg_pool2d(images, 8).flatten(1))
+    def moments(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        features = medium.coarse(medium.to_network(torch.from_numpy(rows.copy()))).double()
+        found = Moments(features.shape[1])
+        found.add(features)
         return found.mean, found.covariance
 
     return float(frechet_distance(*moments(trained.draw(n)), *moments(real)))
