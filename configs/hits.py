@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import soxr
 
 from gandist.cli.terminal import Counter
 from gandist.data.packing import pack
@@ -93,19 +94,19 @@ def play(folder: Path, chosen: Sequence[Sequence[Path]], n: int, part: str, opti
     folder.mkdir(parents=True)
     words = np.asarray(philox(options.seed, f"hits-{part}").bit_generator.random_raw(3 * n))
     shares = ((words >> 11) * 2.0**-53).reshape(n, 3)
-    labels = []
+    labels, length = [], round(options.seconds * options.sample_rate)
     with Counter("playing", n, "clips") as bar:
         for i, (which, pitch, level) in enumerate(shares.tolist()):
             paths = chosen[i % len(chosen)]
             sound, rate = library().read(paths[int(which * len(paths))], dtype="float32", always_2d=True)
-            # A file that says another rate is heard at another pitch.
-            rate = round(rate * 2 ** (SEMITONES * (2 * pitch - 1) / 12))
-            sound = sound.mean(1)[: round(options.seconds * rate)]
-            fade = min(len(sound), round(FADE_S * rate))
+            # Taken for a recording of another rate, it is heard at another pitch.
+            higher = 2 ** (SEMITONES * (2 * pitch - 1) / 12)
+            sound = soxr.resample(sound.mean(1), rate * higher, options.sample_rate)[:length]
+            fade = min(len(sound), round(FADE_S * options.sample_rate))
             sound[len(sound) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
             decibels = LEVELS_DB[0] + level * (LEVELS_DB[1] - LEVELS_DB[0])
             sound *= 10 ** (decibels / 20) / np.abs(sound).max()
-            library().write(folder / f"{i:06d}.wav", sound, rate, subtype="PCM_16")
+            library().write(folder / f"{i:06d}.wav", sound, options.sample_rate, subtype="PCM_16")
             labels.append([f"{i:06d}.wav", i % len(chosen)])
             bar.add()
     (folder / "dataset.json").write_text(json.dumps({"labels": labels}))

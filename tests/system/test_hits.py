@@ -43,8 +43,8 @@ def test_strokes(hits: Path, tmp_path: Path) -> None:
     rows, labels = open_samples(index, Audio(), cache_dir=tmp_path).gather(np.arange(index.n))
     sounds = rows[..., 0] / 32768
     peaks = 20 * np.log10(np.abs(sounds).max(1))
-    assert (peaks > -30).all(), "-12, less what hats have above 8 kHz"
-    assert (peaks < 0).all()
+    assert (peaks > -12.1).all()
+    assert (peaks < -0.9).all()
     assert np.abs(sounds[:, -16:]).max() < 0.01
     power = np.abs(np.fft.rfft(sounds)) ** 2
     centre = (power * np.arange(power.shape[1])).sum(1) / power.sum(1) * 16_000 / sounds.shape[1]
