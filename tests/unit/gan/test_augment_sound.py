@@ -10,8 +10,13 @@ from torch import Tensor
 from gandist.config.sample import check_axes
 from gandist.config.sections import Tree
 from gandist.errors import ConfigError
+from gandist.gan.adversarial import CriticLoss, Rules
 from gandist.gan.augment import AUGMENTATIONS
-from gandist.gan.augment_sound import gain, noise, polarity, shift, uniforms_of_noise
+from gandist.gan.augment_sound import gain, polarity, shift, uniforms_of_noise
+from gandist.gan.augment_sound import noise as with_noise
+from gandist.gan.networks import NETWORKS, Shape
+from gandist.gan.objectives import OBJECTIVES
+from gandist.gan.penalties import Way, uniforms_of
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 SOUND = AUGMENTATIONS["sound"]
@@ -63,7 +68,7 @@ def test_what_a_shift_reads_twice_has_one_gradient() -> None:
 def test_noise_is_white_and_of_its_deviation() -> None:
     length, n = 20_000, 8
     u = drawn(n, uniforms_of_noise((1, length)))
-    added = noise(torch.zeros(n, 1, length, dtype=torch.float64), u)[:, 0]
+    added = with_noise(torch.zeros(n, 1, length, dtype=torch.float64), u)[:, 0]
     torch.testing.assert_close(added.std(1), 0.01 * 100 ** (u[:, 0] - 1), rtol=0.03, atol=0)
     scaled = added / added.std(1, keepdim=True)
     assert float((scaled[:, 1:] * scaled[:, :-1]).mean(1).abs().max()) < 0.05
@@ -76,7 +81,7 @@ def test_they_are_applied_in_turn_to_all_or_none() -> None:
     assert SOUND.count((2, 80)) == 1 + 1 + 1 + 1 + 1 + 160
     u = drawn(400, SOUND.count((2, 80)))
     expected = x
-    for transform, columns in ((gain, u[:, 1:2]), (polarity, u[:, 2:3]), (shift, u[:, 3:4]), (noise, u[:, 4:])):
+    for transform, columns in ((gain, u[:, 1:2]), (polarity, u[:, 2:3]), (shift, u[:, 3:4]), (with_noise, u[:, 4:])):
         expected = transform(expected, columns)
     torch.testing.assert_close(SOUND.apply(x, u, ONE), expected)
     some = SOUND.apply(x, u, 0.3 * ONE)
@@ -94,3 +99,27 @@ def test_what_does_not_fit_a_medium_is_refused() -> None:
             check_axes(f"augment.kind: {kind}", row.axes, Tree() if fits is audio else audio, AUGMENTATIONS)
     with pytest.raises(ConfigError, match=r"these fit: sound$"):
         check_axes("augment.kind: ada", 3, audio, AUGMENTATIONS)
+
+
+def test_a_penalty_behind_it_has_one_gradient_in_every_way() -> None:
+    """Of D with phase shuffle, at sounds between augmented real and fake ones."""
+    torch.manual_seed(0)
+    shape = Shape(32, 1, 4, 4, sample=(1, 256), norm="none")
+    D = NETWORKS["wavegan"].discriminator(shape).double()
+    x, x_fake = (0.3 * sounds(6, 1, 256) for _ in range(2))
+    names = {f"augment_{name}": drawn(6, SOUND.count((1, 256))) for name in ("real", "fake")}
+    noise = names | {f"D_{name}": drawn(6, uniforms_of(D)) for name in ("real", "fake")}
+    noise["mix"] = drawn(6, 1)[:, :, None]
+    found = []
+    ways: tuple[Way, ...] = ("double", "jvp", "linear")
+    for way in ways:
+        rules = Rules(OBJECTIVES["wasserstein"], penalties=("gp",), differentiate=way, augmentation=SOUND)
+        loss = CriticLoss(D, rules, {"augment": 0.7 * ONE.view(1)})
+        value, _ = loss(x, None, -x_fake, None, noise, {"gp": 10.0})
+        found.append((value, torch.autograd.grad(value, list(D.parameters()))))
+    (expected, slopes), *others = found
+    for value, ours in others:
+        torch.testing.assert_close(value, expected)
+        for mine, theirs in zip(ours, slopes, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-12)
+    assert max(float(each.abs().max()) for each in slopes) > 1e-3
