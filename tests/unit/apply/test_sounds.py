@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,13 +27,15 @@ Run = Callable[[str], str]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The runs `hum`, `hum-all`, which sees all of a sound, and `beeps`, which is given none."""
+    """The runs `hum`, `hum-all`, which sees all of a sound, `hifigan`, and `beeps`, which is given none."""
     folder = tmp_path_factory.mktemp("runs")
     data, found = sound_set(folder / "set"), dict[str, str]()
 
     def trained(name: str) -> str:
         if name not in found:
-            model = {"name": name, "classes": 0, "z_dim": 2}
+            model: dict[str, Any] = {"name": name, "classes": 0, "z_dim": 2}
+            if name == "hifigan":
+                model |= {"z_dim": 0, "width": 4, "options": {"strides": [8, 8], "width_D": 4}}
             config = beeping(folder, name, data) if name == "beeps" else humming(folder, name, data, model=model)
             assert course.run(config, "auto") == 0
             found[name] = run_root(config)
@@ -121,6 +124,20 @@ def test_the_reach_of_the_network_is_measured(run: Run) -> None:
     """Two frames of the first convolution, one of the transposed one."""
     assert opened(run("hum")).radius == 3
     assert opened(run("hum-all")).radius is None
+
+
+def test_hifigan_in_stretches(run: Run, tmp_path: Path) -> None:
+    """It sees 24 frames to either side with these strides at most; whole and in stretches are the same."""
+    radius = opened(run("hifigan")).radius
+    assert radius is not None
+    assert 8 < radius <= 24
+    saved(tmp_path / "a.wav", noise(RATE))
+    for tile in ("0", "32"):
+        assert main([run("hifigan"), f"{tmp_path}/a.wav", "--out", str(tmp_path / tile), "--tile", tile]) == 0
+    whole, stretches = (read(tmp_path / tile / "a.wav").astype(int) for tile in ("0", "32"))
+    assert np.abs(whole - stretches).max() <= 1
+    assert len(whole) == RATE
+    assert whole.std() > 1
 
 
 def test_a_network_that_sees_everything_is_given_the_whole(
