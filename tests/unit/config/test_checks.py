@@ -311,6 +311,54 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     ({**VOCODER, "condition.kind": "auto", "model.z_dim": 4}, ["is conditioned on sample"], VOCODER),
     ({**VOCODER, "model.norm": "batch"}, ["the generator of hifigan has weight or none"], {"model.norm": "none"}),
+    (
+        {**WAVEGAN, "augment.kind": "ada"},
+        ["augment.kind: ada takes pictures", "data.medium=audio", "these fit: sound"],
+        {"augment.kind": "sound"},
+    ),
+    ({"augment.kind": "sound"}, ["augment.kind: sound takes sounds", "these fit: diffaugment"], WAVEGAN),
+    (
+        {**WAVEGAN, "game.penalties": {"bcr": 10}},
+        ["game.penalties.bcr takes pictures", "these fit: r1, r2, gp"],
+        {"game.penalties": {"lecam": 1}},
+    ),
+    (
+        {**WAVEGAN, "game.penalties": {"mel": 45}},
+        ["game.penalties.mel: compares a fake with the sample", "set condition.kind"],
+        VOCODER,
+    ),
+    (
+        {**FILLING, "game.penalties": {"stft": 1}},
+        ["game.penalties.stft takes sounds", "data.medium=image", "perceptual"],
+        {"game.penalties": {"l1": 1}},
+    ),
+    ({**FILLING, "game.penalties": {"mel": 1}}, ["game.penalties.mel takes sounds"], {"game.penalties": {"l1": 1}}),
+    (
+        {**VOCODER, "game.penalties": {"perceptual": 1}},
+        ["game.penalties.perceptual takes pictures", "mel, stft"],
+        {"game.penalties": {"mel": 45}},
+    ),
+    (
+        {**VOCODER, "condition.kind": "masked", "condition.options": {}},
+        ["condition.kind: masked takes pictures", "these fit: paired, itself, mel"],
+        {"condition.kind": "mel"},
+    ),
+    (
+        {**FILLING, "condition.kind": "mel"},
+        ["condition.kind: mel takes sounds", "these fit: degraded, masked, paired, itself"],
+        {"condition.kind": "masked"},
+    ),
+    (
+        {**VOCODER, "condition.options.high_hz": 9000},
+        ["condition.options.high_hz: 9000 Hz is above half", "set at most 8000"],
+        {"condition.options.high_hz": 8000},
+    ),
+    (
+        {**VOCODER, "condition.options.hop": 100},
+        ["condition.options.hop: 100 does not divide sounds of 4096 samples", "4000 or 4100"],
+        {"condition.options.hop": 256},
+    ),
+    ({**VOCODER, **CLASSES}, ["model.classes", "set both to 0 with condition.kind=mel"], {"model.classes": 0}),
 ]
 
 
@@ -344,6 +392,10 @@ def test_refused_in_one_line_and_mended(fields: Fields, words: list[str], mended
         {**VAE, "precision": "fp64", "train.accumulate": 2},
         {**STAGE_2, **STAGE_1, "game.penalties.kl": 1},
         {"launch.kind": "local", "launch.workers": 3, "train.batch": 128},
+        # D of a vocoder does not see y, so that what it sees may be augmented.
+        {**VOCODER, "augment.kind": "sound", "game.penalties": {"mel": 45, "features": 2, "stft": 1, "l1": 1}},
+        {**VOCODER, "game.objective": "none", "game.penalties": {"stft": 1}},
+        {**WAVEGAN, "game.penalties": {"gp": 10, "dragan": 1, "r1": 1, "lecam": 1}, "augment.kind": "sound"},
     ],
     ids=lambda fields: str(fields)[:60],
 )
