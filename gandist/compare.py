@@ -1,10 +1,11 @@
 """`python -m gandist.compare COMPARISON.yaml [section.key=value ...]`: train variants and measure them side by side.
 
 Each variant is trained with several seeds, as ordinary runs; the same command resumes them. The command writes
-`comparisons/NAME/results.json`, `table.md` and `grids.png`.
+`comparisons/NAME/results.json`, `table.md` and `grids.png`, and of sounds a WAV file for each variant.
 """
 
 import argparse
+import io
 import json
 import logging
 import math
@@ -25,12 +26,14 @@ from gandist.cli.text import number
 from gandist.conditions.sample import OfSample
 from gandist.config.fields import choice, hint
 from gandist.config.run import RunConfig, find, load, tree_of
+from gandist.config.sample import medium_of
 from gandist.config.sections import Section
 from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError
 from gandist.evaluation.measures import MEASURES, Measure, Sampled
 from gandist.launch.resumption import run_root
-from gandist.media.gallery import grid, png_bytes
+from gandist.media.gallery import png_bytes
+from gandist.media.medium import Medium
 from gandist.run.held_out import held_out
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_trained
@@ -41,8 +44,10 @@ log = logging.getLogger("gandist")
 
 FOLDER = "comparisons"
 ROWS, COLUMNS, LABEL_PX = 8, 6, 40
-INPUT, TARGET, REAL = "input", "target", "real images"
-"""Labels of the grids of what G is given, and of the targets; and of the table's row of real images."""
+INPUT, TARGET = "input", "target"
+"""Labels of the grids of what G is given, and of the targets."""
+HEARD = 2 * COLUMNS
+"""Samples of a variant that can be heard."""
 
 
 class Variant(Section, extra="allow"):
@@ -64,7 +69,7 @@ class Comparison(Section):
     measures: tuple[str, ...] = Field(min_length=1)
     """Names of measures in `MEASURES`."""
     n_samples: int = Field(26_000, ge=ROWS * COLUMNS)
-    """Number of images drawn from each run and measured; of `restoration`, at most those of `eval.data`."""
+    """Number of samples drawn from each run and measured; of `restoration`, at most those of `eval.data`."""
 
 
 RunScores = dict[str, Any]
@@ -111,12 +116,12 @@ def plan(
     """List the runs, seed by seed: each variant's configuration, its own overrides, then the common `overrides`.
 
     Raises:
-        ConfigError: a variant's configuration is not valid, or the variants do not use the same images.
+        ConfigError: a variant's configuration is not valid, or the variants do not use the same samples.
     """
     runs: list[Planned] = []
     for seed in seeds or comparison.seeds:
         for label, variant in comparison.variants.items():
-            name = f"{comparison.name}-{re.sub(r'[^A-Za-z0-9._-]+', '-', label)}-{seed}"
+            name = f"{comparison.name}-{_in_a_name(label)}-{seed}"
             own = [
                 f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in (variant.model_extra or {}).items()
             ]
@@ -128,22 +133,28 @@ def plan(
                 raise ConfigError(f"{source}: variants.{label}: {error}") from error
     if len({run.config.run.name for run in runs}) < len(runs):
         raise ConfigError(f"{source}: variants: their runs would share names; give labels of letters and digits")
-    first = _images(runs[0].config)
+    first = _samples(runs[0].config)
     for run in runs:
-        for path, value in _images(run.config).items():
+        for path, value in _samples(run.config).items():
             if value != first[path]:
                 raise ConfigError(
                     f"{source}: variants.{run.variant}: {path} is {value}, that of {runs[0].variant} is {first[path]}; "
-                    "only generators of the same images can be compared"
+                    f"only generators of the same {medium_of(run.config).nouns[1]} can be compared"
                 )
     return runs
 
 
-def _images(config: RunConfig) -> dict[str, object]:
-    """The fields that decide which images a run sees, and what is made of them for G."""
+def _in_a_name(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", label)
+
+
+def _samples(config: RunConfig) -> dict[str, object]:
+    """The fields that decide which samples a run sees, and what is made of them for G."""
     data, model, condition = config.data, config.model, config.condition
     return {
         "data.path": data.path,
+        "data.medium": data.medium,
+        "data.options": data.options,
         "data.channels": data.channels,
         "model.resolution": model.resolution,
         "condition.kind": condition.kind,
@@ -175,8 +186,8 @@ def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tupl
 
 
 def shown(label: str, sampled: Sampled) -> dict[str, np.ndarray]:
-    """Sample images of a variant by its label: uint8 (ROWS x COLUMNS, R, R, C). Where G is given samples, what it is
-    given stands before them, and the targets behind; the same in each variant."""
+    """Samples of a variant by its label: rows of the medium (ROWS x COLUMNS, *row.shape). Where G is given samples,
+    what it is given stands before them, and the targets behind; the same in each variant."""
     trained = sampled.trained
     if not isinstance(trained.condition, OfSample):
         return {label: sampled.samples[: ROWS * COLUMNS].copy()}
@@ -189,9 +200,10 @@ def table(
     results: Sequence[RunScores],
     real: Mapping[str, float | None],
     baselines: Mapping[str, Mapping[str, float]] | None = None,
+    many: str = "images",
 ) -> str:
     """Markdown table: a row per variant with mean ± standard deviation over its seeds; scores of what needs no
-    learning, and of real images; protocols."""
+    learning, and of real samples, which are called `many`; protocols."""
     lines = [f"| variant | runs | kimg | {' | '.join(real)} | seconds |", "|---" * (len(real) + 4) + "|"]
     for variant in dict.fromkeys(result["variant"] for result in results):
         of = [result for result in results if result["variant"] == variant]
@@ -200,7 +212,7 @@ def table(
         columns += [[result["seconds"] for result in of]]
         lines.append(f"| {variant} | {len(of)} | {' | '.join(map(_spread, columns))} |")
     unlearnt = {f"{name}, without learning": scores for name, scores in (baselines or {}).items()}
-    for name, found in {**unlearnt, REAL: real}.items():
+    for name, found in {**unlearnt, f"real {many}": real}.items():
         cells = ["" if (value := found.get(measure)) is None else _number(value) for measure in real]
         lines.append(f"| {name} | | | {' | '.join(cells)} | |")
     notes = [
@@ -219,9 +231,9 @@ def _number(value: float) -> str:
     return number(value, 4, thousands="", power_from=math.inf)
 
 
-def side_by_side(examples: dict[str, np.ndarray]) -> Image.Image:
-    """A grid of each variant's images, uint8 (n, R, R, C), below its label."""
-    grids = [grid(images, COLUMNS) for images in examples.values()]
+def side_by_side(examples: dict[str, np.ndarray], medium: Medium) -> Image.Image:
+    """A preview of each variant's rows (n, *row.shape) below its label."""
+    grids = [Image.open(io.BytesIO(medium.preview(rows, COLUMNS).content)) for rows in examples.values()]
     width, height = grids[0].size
     canvas = Image.new("RGB", (len(grids) * (width + LABEL_PX) - LABEL_PX, height + LABEL_PX), "white")
     draw = ImageDraw.Draw(canvas)
@@ -254,8 +266,12 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     written = {"name": comparison.name, "real": real, "runs": results}
     written |= {"baselines": baselines} if baselines else {}
     storage.write_bytes("results.json", json.dumps(written, indent=1).encode())
-    storage.write_bytes("table.md", table(results, real, baselines).encode())
-    storage.write_bytes("grids.png", png_bytes(side_by_side(examples)))
+    medium = medium_of(runs[0].config)
+    storage.write_bytes("table.md", table(results, real, baselines, medium.nouns[1]).encode())
+    storage.write_bytes("grids.png", png_bytes(side_by_side(examples, medium)))
+    for label, rows in examples.items():
+        if (heard := medium.heard(rows[:HEARD])) is not None:
+            storage.write_bytes(f"{_in_a_name(label)}.wav", heard)
     return storage
 
 

@@ -1,7 +1,8 @@
-"""`python -m gandist.apply RUN INPUT... --out DIR`: apply an image-to-image run to pictures of any size.
+"""`python -m gandist.apply RUN INPUT... --out DIR`: apply a run whose generator is given samples to those of any size.
 
-Each picture's result is a PNG of its name in DIR. The same picture, run and seed give the same bytes, whatever other
-pictures there are, on any number of devices of one kind.
+Of an image-to-image run each picture's result is a PNG of its name in DIR; of a vocoder's run a sound's or
+spectrogram's is a WAV. The same input, run and seed give the same bytes, whatever other inputs there are, on any number
+of devices of one kind.
 """
 
 import argparse
@@ -19,14 +20,16 @@ from gandist.apply.holes import AUTO, WHITE, Holes
 from gandist.apply.inputs import Input, find_inputs
 from gandist.apply.network import Network, network_of
 from gandist.apply.page import FILE, comparison
+from gandist.apply.sounds import apply_to_sounds
 from gandist.apply.tiles import tiling
 from gandist.apply.watch import arrivals
 from gandist.apply.work import Outcome, Task, outcomes
 from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import FAILED, command
-from gandist.errors import ConfigError
+from gandist.config.run import parse
+from gandist.errors import ConfigError, GandistError
 from gandist.run.drawing import devices_of
-from gandist.run.trained import open_trained
+from gandist.run.trained import open_run, open_trained
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
 
@@ -87,26 +90,32 @@ def _scale(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gandist apply",
-        description="Apply the generator of an image-to-image run to pictures of any size. The same picture, run and "
-        "seed give the same PNG, whatever other pictures there are.",
-        epilog="PNG, JPEG, WebP, BMP, GIF (the first frame), TIFF and PPM are read, and turned upright. Transparency "
-        "is kept, and resized by bicubic interpolation. Pictures of 16 bits or in floating point become 8 bits, or are "
-        "refused where their white value is unknown, as by gandist.pack. Grey pictures become RGB for a run in colour; "
-        "colours are removed for a run in grey (data.channels=1), and for one that learned to colour.",
+        description="Apply the generator of an image-to-image run to pictures of any size, or that of a vocoder's run "
+        "to sounds of any length. The same input, run and seed give the same result, whatever other inputs there are.",
+        epilog="A vocoder (condition.kind mel) takes sounds (WAV, FLAC, Ogg, MP3), resampled to its rate and averaged "
+        "over their channels, or .npy files of their log-mel spectrograms (mels, frames); its results are WAV files. "
+        "Of pictures PNG, JPEG, WebP, BMP, GIF (the first frame), TIFF and PPM are read, and turned upright. "
+        "Transparency is kept, and resized by bicubic interpolation. Pictures of 16 bits or in floating point become 8 "
+        "bits, or are refused where their white value is unknown, as by gandist.pack. Grey pictures become RGB for a "
+        "run in colour; colours are removed for a run in grey (data.channels=1), and for one that learned to colour.",
     )
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder or address of a run with condition.kind degraded, masked, paired or itself")
+    add(
+        "run",
+        metavar="RUN",
+        help="folder or address of a run with condition.kind degraded, masked, paired, itself or mel",
+    )
     add(
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="picture, folder (with the folders in it, which DIR then has too), or quoted pattern ('in/*.png')",
+        help="picture or sound, folder (with those in it, which DIR then has too), or quoted pattern ('in/*.png')",
     )
     add(
         "--out",
         required=True,
         metavar="DIR",
-        help="folder of the results, as NAME.png; those that are there are replaced",
+        help="folder of the results, as NAME.png or NAME.wav; those that are there are replaced",
     )
     add(
         "--mask",
@@ -124,9 +133,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PX",
         help="pixels of the input that each tile adds to its overlap with the others; smaller takes less memory, 0 is "
         "the whole picture (default: within about 2 GiB for 3000x2000). With networks that see everywhere (ffc), tiles "
-        "differ from the whole",
+        "differ from the whole. Of sounds: frames of the spectrogram that each stretch adds (default: 1024)",
     )
-    add("--compare", action="store_true", help=f"write DIR/{FILE}: each picture before and after, with a slider")
+    add("--compare", action="store_true", help=f"write DIR/{FILE}: inputs and results side by side")
     add("--watch", action="store_true", help="go on with new pictures of INPUT, a folder, until Ctrl-C")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(
@@ -190,12 +199,24 @@ def rounds(options: argparse.Namespace, out: Path) -> Iterable[list[Input]]:
     return arrivals(Path(options.inputs[0]), out)
 
 
+def samples_of(run: str) -> str:
+    """`data.medium` of a run; that of pictures if there is no such run, which is told later."""
+    try:
+        storage = open_run(run)
+        tree = parse(storage.read_bytes("config.yaml") or b"", run)
+    except GandistError:
+        return "image"
+    return str((tree.get("data") or {}).get("medium", "image"))
+
+
 @command()
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Return 0; 1 if pictures could not be used; 2 if the run or the arguments cannot, after one
     message."""
     options = _parser().parse_args(argv)
     out = check_out(options.out)
+    if samples_of(options.run) == "audio":
+        return apply_to_sounds(options, out)
     if options.encode or options.decode:
         return code(options, out)
     there = rounds(options, out)

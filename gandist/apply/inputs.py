@@ -1,4 +1,4 @@
-"""Files, folders and patterns on the command line, as pictures with the names of their results."""
+"""Files, folders and patterns on the command line, as inputs with the names of their results."""
 
 import glob
 from collections.abc import Sequence
@@ -9,23 +9,40 @@ from gandist.data.samples import LeftOut
 from gandist.data.tars import scan_tar
 from gandist.data.walk import files_below
 from gandist.errors import ConfigError, DataError
+from gandist.media.sound import EXTENSIONS
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
-"""Of files that are taken from folders."""
+
+class Files(NamedTuple):
+    """A kind of inputs."""
+
+    one: str
+    """What an input is called."""
+    suffixes: tuple[str, ...]
+    """Of files that are taken from folders."""
+    result: str
+    """Suffix of a result."""
+
+
+PICTURES = Files(
+    "picture",
+    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+    ".png",
+)
+SOUNDS = Files("sound", (*(f".{extension}" for extension in EXTENSIONS), ".npy"), ".wav")
 
 
 class Input(NamedTuple):
-    """A picture, and the name of its result."""
+    """A file, and the name of its result."""
 
     path: Path
     name: Path
     """Below the folder of results, without a suffix."""
 
 
-def find_inputs(given: Sequence[str], out: Path) -> list[Input]:
-    """The pictures, in the order given; those of a folder, and of the folders in it, sorted by name.
+def find_inputs(given: Sequence[str], out: Path, files: Files = PICTURES) -> list[Input]:
+    """The inputs, in the order given; those of a folder, and of the folders in it, sorted by name.
 
-    Results of a folder's pictures keep their folders; those of files lie in `out` itself. What lies in `out` is no
+    Results of a folder's files keep their folders; those of files lie in `out` itself. What lies in `out` is no
     input of a folder that `out` lies in.
 
     Raises:
@@ -33,49 +50,52 @@ def find_inputs(given: Sequence[str], out: Path) -> list[Input]:
     """
     found: dict[Path, Input] = {}
     for each in given:
-        there = _expanded(each, out)
+        there = _expanded(each, out, files)
         if not there:
-            raise ConfigError(f"{each}: no picture there; give files, folders or patterns of {', '.join(SUFFIXES)}")
+            raise ConfigError(
+                f"{each}: no {files.one} there; give files, folders or patterns of {', '.join(files.suffixes)}"
+            )
         for source in there:
             first = found.setdefault(source.name, source)
             if first.path.resolve() != source.path.resolve():
+                result = result_of(source, out, files)
                 raise ConfigError(
-                    f"{first.path} and {source.path}: both results would be {out / source.name}.png; rename one, "
+                    f"{first.path} and {source.path}: both results would be {result}; rename one, "
                     "or apply the run to each in turn, with another --out"
                 )
     for source in found.values():
-        if result_of(source, out).resolve() == source.path.resolve():
+        if result_of(source, out, files).resolve() == source.path.resolve():
             raise ConfigError(f"--out {out}: the result would replace {source.path}; give another folder")
     return list(found.values())
 
 
-def result_of(source: Input, out: Path) -> Path:
-    """The file of a picture's result."""
-    return out / source.name.with_name(f"{source.name.name}.png")
+def result_of(source: Input, out: Path, files: Files = PICTURES) -> Path:
+    """The file of an input's result."""
+    return out / source.name.with_name(f"{source.name.name}{files.result}")
 
 
-def pictures_below(folder: Path, out: Path) -> list[Input]:
-    """The pictures of a folder and of the folders in it, but hidden ones and those in `out`.
+def inputs_below(folder: Path, out: Path, files: Files = PICTURES) -> list[Input]:
+    """The inputs of a folder and of the folders in it, but hidden ones and those in `out`.
 
     Raises:
         ConfigError: `out` is the folder.
         DataError: a folder cannot be read.
     """
     if folder.resolve() == out.resolve():
-        raise ConfigError(f"--out {out}: is the folder of the pictures; give another one")
+        raise ConfigError(f"--out {out}: is the folder of the {files.one}s; give another one")
     inner = out.resolve()
     return [
         Input(path, path.relative_to(folder).with_suffix(""))
         for path in sorted(files_below(folder))
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in files.suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and not path.resolve().is_relative_to(inner)
     ]
 
 
-def _expanded(given: str, out: Path) -> list[Input]:
+def _expanded(given: str, out: Path, files: Files) -> list[Input]:
     if Path(given).is_dir():
-        return pictures_below(Path(given), out)
+        return inputs_below(Path(given), out, files)
     return [Input(path, Path(path.stem)) for path in _matching(given)]
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gandist.apply.inputs import Input, pictures_below, result_of
+from gandist.apply.inputs import Input, inputs_below, result_of
 
 PERIOD_S = 0.5
 """Between two looks at the folder."""
@@ -25,7 +25,7 @@ def arrivals(folder: Path, out: Path) -> Iterator[list[Input]]:
     owners: dict[Path, Path] = {}
     while True:
         before, seen, ready = seen, {}, []
-        for source in pictures_below(folder, out):
+        for source in inputs_below(folder, out):
             try:
                 stat = source.path.stat()
             except FileNotFoundError:

@@ -5,11 +5,13 @@ sound is refused with its reason, never replaced by silence.
 """
 
 import io
+import mmap
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import gcd
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -107,6 +109,25 @@ def decode(
     return sound
 
 
+def streamed(path: Path, sample_rate: int, channels: int) -> Iterator[np.ndarray]:
+    """A file's sound at this rate, block by block (n, channels) float32, as `decode` gives it: hours take little
+    memory.
+
+    Raises:
+        DataError, GandistError: as of `decode`, without the file's name; some faults are found on the way.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as stored:
+        if not path.stat().st_size:
+            raise DataError("an empty file")
+        with mmap.mmap(stored.fileno(), 0, access=mmap.ACCESS_READ) as data, _opened(data) as file:
+            if channels == 2 and file.channels > 2:
+                raise DataError(f"has {file.channels} channels, which do not make 2; mix them first")
+            counted = file.format == "MP3" and any(data.find(tag) >= 0 for tag in MP3_TAGS)
+            size = max(1024, int(BLOCK / max(file.channels, channels * sample_rate / file.samplerate)))
+            yield from _resampled(_blocks(file, size, channels, counted), file.samplerate, sample_rate, channels)
+
+
 class Header(NamedTuple):
     """What a file says of its sound."""
 
@@ -122,13 +143,13 @@ def probe(data: bytes) -> Header:
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Any]:
+def _opened(data: bytes | mmap.mmap) -> Iterator[Any]:
     """The file, checked, with its faults as DataErrors."""
     soundfile = library()
-    if not data:
+    if not len(data):
         raise DataError("an empty file")
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with soundfile.SoundFile(io.BytesIO(data) if isinstance(data, bytes) else data) as file:
             if file.format not in FORMATS:
                 raise DataError(f"is a {file.format} file; convert it to WAV or FLAC")
             if file.frames > UNKNOWN:
@@ -149,7 +170,7 @@ def _opened(data: bytes) -> Iterator[Any]:
         raise DataError(f"is damaged or of a kind that is not read: {reason}") from error
 
 
-def _cut_off(data: bytes, file: Any) -> str:
+def _cut_off(data: bytes | mmap.mmap, file: Any) -> str:
     """Why the file is not whole; libsndfile would read what there is."""
     if file.format == "OGG":
         return _damage_of_ogg(data)
@@ -165,7 +186,7 @@ def _cut_off(data: bytes, file: Any) -> str:
     return ""
 
 
-def _damage_of_ogg(data: bytes) -> str:
+def _damage_of_ogg(data: bytes | mmap.mmap) -> str:
     """What is wrong with the pages of an Ogg file (RFC 3533), of which decoders skip damaged ones."""
     at, ended = 0, False
     while data[at : at + 4] == b"OggS":

@@ -49,3 +49,16 @@ def beeping(folder: Path, name: str, data: str, *, classes: int = 2, **changes: 
     medium = {"path": data, "medium": "audio", "options": options, "cache_dir": str(folder / "cache")}
     model = {"name": "beeps", "classes": classes, "z_dim": 8}
     return tiny(folder, name, **{"imports": [str(BEEPS)], "data": medium, "model": model, **changes})
+
+
+def humming(folder: Path, name: str, data: str, **changes: Any) -> RunConfig:
+    """A vocoder's run of a few steps on such a set."""
+    tree = {
+        "imports": [str(BEEPS.with_name("hum.py"))],
+        "model": {"name": "hum", "classes": 0, "z_dim": 2},
+        "condition": {"kind": "mel", "options": {"n_fft": 256, "hop": 64, "mels": 16}},
+        "optim": {"lr_G": 0.01, "lr_D": 1e-3, "ema_half_life_kimg": 0},
+        "precision": "fp32",
+        **changes,
+    }
+    return beeping(folder, name, data, **tree)

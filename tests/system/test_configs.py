@@ -136,7 +136,7 @@ def prepare(workspace: Path, config: Path) -> None:
         pytest.skip("Debian's dataset-fashion-mnist is not installed")
     for command in commands(config):
         # Where the command names what it makes
-        made = {"gandist.pack": 3, "configs/emoji.py": 2, "configs/photos.py": 2}.get(
+        made = {"gandist.pack": 3, "configs/emoji.py": 2, "configs/photos.py": 2, "configs/digits.py": 1}.get(
             command[1] if command[0] == "-m" else command[0]
         )
         if command[2:3] == ["--pairs"]:

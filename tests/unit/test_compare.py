@@ -17,7 +17,9 @@ from gandist.errors import ConfigError
 from gandist.evaluation import classifier
 from gandist.evaluation.classifier import fit
 from gandist.gan.networks.classifier import Classifier, Facts
+from gandist.media.audio import Audio
 from gandist.media.gallery import grid
+from gandist.media.image import Image as PictureMedium
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import TINY
@@ -258,12 +260,23 @@ def test_what_needs_no_learning_stands_in_the_table() -> None:
 
 def test_grids_stand_side_by_side_under_their_labels() -> None:
     dark, light = (np.full((48, 32, 32, channels), value, np.uint8) for channels, value in ((1, 60), (1, 200)))
-    picture = np.asarray(side_by_side({"dark": dark, "light": light}))
+    picture = np.asarray(side_by_side({"dark": dark, "light": light}, PictureMedium(channels=1)))
     width = picture.shape[1]
     half = picture[60:, : width // 2], picture[60:, width // 2 :]
     assert (half[0] == 60).mean() > 0.9
     assert (half[1] == 200).mean() > 0.9
     assert (picture[:40, : width // 2] < 128).any(), "a label"
+    assert (picture[:40, width // 2 :] < 128).any(), "a label"
+
+
+def test_sounds_stand_side_by_side_as_their_spectrograms() -> None:
+    medium = Audio(sample_rate=8000, samples=1024)
+    loud = np.random.default_rng(0).integers(-9999, 9999, (12, 1024, 1), np.int16)
+    picture = np.asarray(side_by_side({"silence": 0 * loud, "noise": loud}, medium).convert("L"))
+    width = picture.shape[1]
+    silence, noise = picture[60:, : width // 2], picture[60:, width // 2 :]
+    assert (silence < 20).mean() > 0.5
+    assert (noise < 20).mean() < 0.2
     assert (picture[:40, width // 2 :] < 128).any(), "a label"
 
 

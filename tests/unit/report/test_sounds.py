@@ -7,27 +7,39 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from gandist.config.run import RunConfig
+from gandist.data import dataset
 from gandist.distributed.consensus import Host
 from gandist.launch.resumption import run_root
 from gandist.media.sound import library
 from gandist.report import main
 from gandist.report.page import page
 from gandist.run.checkpoint import Checkpoints
+from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
-from tests.helpers.beeping import RATE, SAMPLES, beeping, sound_set
+from tests.helpers.beeping import RATE, SAMPLES, beeping, humming, sound_set
 from tests.unit.report.test_report import browser as browser
 from tests.unit.report.test_report import check, open_page, shown
 
 STATE = "return [...arguments[0]].map(a => [a.readyState, a.duration, a.paused, a.error?.message ?? ''])"
 PLAYED = "return [...document.querySelectorAll('audio')].filter(a => a.currentTime > 0).length"
+
+
+BRIEF = {"batch": 12, "total_kimg": 0.024, "tick_kimg": 0.012, "sample_kimg": 0.012, "checkpoint_kimg": 0.012}
+
+
+def config_of(run: Path) -> RunConfig:
+    return open_trained(str(run), torch.device("cpu")).config
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +161,33 @@ def test_without_sounds_beside_them_grids_are_shown(run: Path, tmp_path: Path) -
     html = page([str(copy)], False)
     assert html.count("data-seen=") == 3
     assert not re.search('sounds seen[^"]*"></audio>', html)
+
+
+@pytest.fixture(scope="module")
+def vocoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vocoders")
+    config = humming(folder, "hum", sound_set(folder / "set"), train=BRIEF)
+    assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
+    return Path(run_root(config))
+
+
+def test_a_vocoders_examples_are_heard(vocoder: Path, browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """Input, output and target side by side, each with its player; the target is the sound of the set."""
+    file = tmp_path / "page.html"
+    assert main([str(vocoder), "--out", str(file)]) == 0
+    for width in (360, 1200):
+        open_page(browser, file, width)
+        check(browser, file)
+    names = [sound.accessible_name.partition(", hum")[0] for sound in players(browser)]
+    kinds = ["input", "output", "target"]
+    assert names[:9] == [f"{kind} {number}" for number in (1, 2, 3) for kind in kinds]
+    assert names[9:27] == [kind for _ in range(6) for kind in kinds]
+    assert loaded(browser, players(browser)[:27]) == pytest.approx([SAMPLES / RATE] * 27, abs=0.01)
+    first = browser.find_elements(By.CSS_SELECTOR, ".heard")[0]
+    tops = {round(image.rect["y"]) for image in first.find_elements(By.TAG_NAME, "img")}
+    assert len(tops) == 1
+    heard = [str(sound.get_attribute("src")) for sound in first.find_elements(By.TAG_NAME, "audio")]
+    assert len(set(heard)) == 3
+    target = library().read(io.BytesIO(base64.b64decode(heard[2].partition("base64,")[2])), dtype="int16")[0]
+    rows = dataset.open_set(config_of(vocoder), dataset.open_index(config_of(vocoder))).gather(np.arange(24))[0]
+    assert any(np.array_equal(row[:, 0], target) for row in rows)

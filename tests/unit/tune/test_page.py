@@ -13,6 +13,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
+from gandist.media.sound import wav_bytes
 from gandist.tune.importance import importance
 from gandist.tune.page import page
 from gandist.tune.plots import by_parameter, curves, parallel
@@ -73,6 +74,19 @@ def test_every_text_is_escaped(ten: Findings) -> None:
     text = page(ten)
     assert EVIL not in text
     assert html.escape(EVIL, quote=False)[:20] in text
+
+
+def test_the_sounds_of_trials_are_heard(ten: Findings) -> None:
+    best = ten.best()
+    assert best is not None
+    assert "<audio" not in page(ten)
+    for number in range(2):
+        file = Path(best.run) / f"samples/00008000/{number}.wav"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(wav_bytes(np.full((100, 1), number, np.int16), 8000))
+    text = page(ten)
+    assert text.count("<audio") == 2
+    assert 'aria-label="row 2, the best trial, 2 of 2"' in text
 
 
 def test_what_is_conditional_is_drawn_where_it_is(ten: Findings) -> None:
