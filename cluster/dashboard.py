@@ -136,21 +136,21 @@ ROWS = {
     "Quality": (
         Panel(
             "Distances",
-            {"{{run}} {{measure}}": 'max by (run, measure) (gandist_quality{R, measure=~"fid|fd-.+|kid|kid_se"})'},
+            {"{{run}} {{measure}}": 'max by (run, measure) (gandist_quality{R, measure=~"fid|fa?d-.+|kid|kid_se"})'},
             log=True,
         ),
         Panel(
             "Fidelity and variety",
             {
                 "{{run}} {{measure}}": "max by (run, measure) "
-                '(gandist_quality{R, measure=~"precision|recall|density|coverage|memorisation"})'
+                '(gandist_quality{R, measure=~"precision|recall|density|coverage|memorisation|recognised"})'
             },
         ),
         Panel(
             "Outputs beside their targets",
             {
                 "{{run}} {{measure}}": "max by (run, measure) "
-                '(gandist_quality{R, measure=~"psnr|ssim|ssim_hole|pd-.+|l1|l1_hole|variety"})'
+                '(gandist_quality{R, measure=~"psnr|ssim|ssim_hole|pd-.+|l1|l1_hole|mel_l1|stft|stoi|variety"})'
             },
             log=True,
         ),

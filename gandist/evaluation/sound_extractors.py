@@ -58,7 +58,7 @@ def classifier(weights: Path | None, medium: Medium, device: torch.device) -> Ex
 
 def bands(weights: Path | None, medium: Medium, device: torch.device) -> Extractor:
     """Without any training: for each band, a semitone wide, the mean loudness of a sound, its standard deviation over
-    time, and its mean absolute change from frame to frame.
+    time, its mean absolute change from frame to frame, and how much louder the second half is than the first.
 
     Raises:
         ConfigError: a file is given.
@@ -72,11 +72,13 @@ def bands(weights: Path | None, medium: Medium, device: torch.device) -> Extract
 
     def features(x: Tensor) -> Tensor:
         found = loudness(x.mean(1), rate, frames)
-        return torch.cat([found.mean(2), found.std(2, correction=0), found.diff(dim=2).abs().mean(2)], dim=1)
+        first, second = (half.mean(2) for half in found.tensor_split(2, dim=2))
+        changes = found.diff(dim=2).abs().mean(2)
+        return torch.cat([found.mean(2), found.std(2, correction=0), changes, second - first], dim=1)
 
     return Extractor(
         name="bands",
-        dim=3 * count,
+        dim=4 * count,
         classes=0,
         resize=f"loudness in {count} bands a semitone apart, in frames of {frames.n_fft} samples",
         sha256="",

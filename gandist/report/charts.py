@@ -30,6 +30,7 @@ MANIFOLD = "Precision, recall, density, coverage: higher is better"
 TITLES = {
     "quality/fid": FRECHET,
     "quality/fd-": FRECHET,
+    "quality/fad-": FRECHET,
     "quality/fd_worst": "Fréchet distance within the worst class: lower is better",
     "quality/kid": "Kernel distance: lower is better",
     "quality/is": "Inception Score: higher is better",
@@ -43,6 +44,10 @@ TITLES = {
     "quality/pd-": "Perceptual distance from the target: lower is better",
     "quality/l1_hole": "Absolute difference from the target in the hole: lower is better",
     "quality/l1": "Absolute difference from the target: lower is better",
+    "quality/mel_l1": "Mel spectrogram's difference from the target: lower is better",
+    "quality/stft": "Spectral distance from the target: lower is better",
+    "quality/stoi": "Intelligibility beside the target: higher is better",
+    "quality/recognised": "Share recognised as their class: higher is better",
     "quality/variety": "Perceptual distance of two outputs for one input: higher is more varied",
     "quality/memorisation": "Memorisation: 1 as new {many}, near 0 copies",
     "quality/ppl": "Path length: lower is smoother",

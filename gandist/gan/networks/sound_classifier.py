@@ -16,8 +16,8 @@ LOW_HZ = 50.0
 """Frequency of the lowest band."""
 PER_OCTAVE = 12
 """Bands in an octave."""
-QUIET = 1e-4
-"""Amplitude, that of a full sine being 1, below which a band counts as silent: 80 dB less."""
+QUIET = 3e-4
+"""Amplitude, that of a full sine being 1, below which a band counts as silent: 70 dB less."""
 FRAME_S = 0.1
 """Seconds under a window, to the next power of two in samples: 10 Hz between frequencies."""
 PARTS = 4
@@ -79,7 +79,7 @@ def frames_of(sample_rate: int, samples: int) -> Frames:
 
 
 def loudness(x: Tensor, sample_rate: int, frames: Frames) -> Tensor:
-    """Sounds (N, T) -> decibels / 20 in each band (N, bands, T // hop): about 0 for a full sine, -4 for silence."""
+    """Sounds (N, T) -> decibels / 20 in each band (N, bands, T // hop): about 0 for a full sine, -3.5 for silence."""
     filters = band_filters(sample_rate, frames.n_fft, x.device)
     parts = torch.split(x, max(1, AT_A_TIME // x.shape[1]))
     found = torch.cat([filters @ magnitudes(part.float(), frames) for part in parts])
