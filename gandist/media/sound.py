@@ -127,7 +127,7 @@ def streamed(path: Path, sample_rate: int, channels: int) -> Iterator[np.ndarray
                 raise DataError(f"has {file.channels} channels, which do not make 2; mix them first")
             counted = file.format == "MP3" and any(data.find(tag) >= 0 for tag in MP3_TAGS)
             size = max(1024, int(BLOCK / max(file.channels, channels * sample_rate / file.samplerate)))
-            yield from _resampled(_blocks(file, size, channels, counted), file.samplerate, sample_rate, channels)
+            yield from _resampled(_blocks(file, 0, size, channels, counted), file.samplerate, sample_rate, channels)
 
 
 class Header(NamedTuple):
