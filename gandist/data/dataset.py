@@ -101,7 +101,8 @@ def open_index(config: RunConfig) -> Index:
     said = f"data.path: {config.data.path}"
     _check_medium(index, config, said)
     if index.n < config.train.batch:
-        raise DataError(f"{said}: holds {index.n} images, fewer than one global batch; set train.batch <= {index.n}")
+        what = f"{noun_of(index.extensions)}s"
+        raise DataError(f"{said}: holds {index.n} {what}, fewer than one global batch; set train.batch <= {index.n}")
     condition_of(config).check(index, said, index_command(index.base))
     if config.data.on_damage == "stop":
         _check_sizes(index)

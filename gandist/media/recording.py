@@ -106,9 +106,9 @@ def _between_silences(
         DataError: no part is long enough.
     """
     size = max(1, round(FRAME_S * rate))
-    frames = np.pad(sound, ((0, -len(sound) % size), (0, 0))).reshape(-1, size * sound.shape[1])
+    frames = sound[: len(sound) // size * size].reshape(-1, size * sound.shape[1])
     power = np.einsum("ij,ij->i", frames, frames)
-    loud = np.flatnonzero((power > power.max() * 10 ** (-threshold / 10)) & (power > 0))
+    loud = np.flatnonzero((power > power.max(initial=0) * 10 ** (-threshold / 10)) & (power > 0))
     # Runs of loud frames, parted by pauses of more than PAUSE_S.
     runs = np.split(loud, np.flatnonzero(np.diff(loud) > PAUSE_S / FRAME_S) + 1)
     long = [run for run in runs if len(run) and (run[-1] + 1 - run[0]) * FRAME_S >= SHORTEST_S]
