@@ -4,7 +4,7 @@ BIN := .venv/bin
 # What the demo needs; and what tests and lint need besides.
 INSTALLED := .venv/installed
 INSTALLED_DEV := .venv/installed-dev
-DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver wget
+DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver wget espeak-ng hydrogen-data sonic-pi-samples
 EMOJI := emoji-datasource-twitter emoji-datasource-google
 
 .PHONY: demo cluster-local test test-fast test-nightly lint format docs clean debian emoji

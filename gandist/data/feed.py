@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gandist.data.order import Order
 from gandist.data.resident import RawBatch
-from gandist.data.sets import SampleSet, StreamedSet
+from gandist.data.sets import SampleSet
+from gandist.data.streamed import StreamedSet
 from gandist.distributed.background import to_device
 from gandist.distributed.randomness import split
 

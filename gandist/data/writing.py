@@ -48,7 +48,7 @@ def write_shards(
     known, what = source.left_out.broken, FORMATS[source.medium]
     check_broken(known, max_broken, what.plural)
     stop = threading.Event()
-    bar = Counter("packing", len(order), shown=progress)
+    bar = Counter("packing", len(order), what.plural, shown=progress)
 
     def write(job: tuple[int, np.ndarray]) -> tuple[Path, list[Broken]]:
         number, numbers = job

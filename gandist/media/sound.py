@@ -88,15 +88,17 @@ def decode(
             first = max(0, round(file.frames * sample_rate / rate) - at_most) // 2
         # Begin at a place that is a whole sample at either rate, far enough ahead for the filter to settle.
         step = sample_rate // gcd(rate, sample_rate)
-        at = 0 if rate == sample_rate and not first else max(0, first - (SETTLED if step > 1 else 0)) // step * step
-        if at:
-            file.seek(at * rate // sample_rate)
+        ahead = first - (SETTLED if rate != sample_rate else 0)
+        at = max(0, ahead) // step * step if file.seekable() else 0
+        begin = at * rate // sample_rate
+        if begin:
+            file.seek(begin)
         skip = first - at
         found, n = [], 0
         counted = any(tag in data for tag in MP3_TAGS)
         # Small enough before resampling and after.
         size = max(1024, int(BLOCK / max(file.channels, channels * sample_rate / rate)))
-        for block in _resampled(_blocks(file, size, channels, counted), rate, sample_rate, channels):
+        for block in _resampled(_blocks(file, begin, size, channels, counted), rate, sample_rate, channels):
             found.append(block)
             n += len(block)
             if at_most is not None and n >= skip + at_most:
@@ -121,6 +123,17 @@ def probe(data: bytes) -> Header:
         return Header(file.samplerate, file.channels, file.frames)
 
 
+class _Bytes(io.BytesIO):
+    """A file in memory. libsndfile seeks beyond the beginning of some damaged ones, for which Python would print a
+    traceback."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return self.tell()
+
+
 @contextmanager
 def _opened(data: bytes) -> Iterator[Any]:
     """The file, checked, with its faults as DataErrors."""
@@ -128,7 +141,7 @@ def _opened(data: bytes) -> Iterator[Any]:
     if not data:
         raise DataError("an empty file")
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with soundfile.SoundFile(_Bytes(data)) as file:
             if file.format not in FORMATS:
                 raise DataError(f"is a {file.format} file; convert it to WAV or FLAC")
             if file.frames > UNKNOWN:
@@ -185,10 +198,14 @@ def _ogg_crc(page: bytes) -> int:
     return int(f"{mirrored:032b}"[::-1], 2)
 
 
-def _blocks(file: Any, size: int, channels: int, counted: bool) -> Iterator[np.ndarray]:
-    """The rest of a file as blocks (n <= size, channels) float32; `counted`: an MP3's length is no estimate."""
+def _blocks(file: Any, begin: int, size: int, channels: int, counted: bool) -> Iterator[np.ndarray]:
+    """A file from sample `begin` on, where it is, as blocks (n <= size, channels) float32.
+
+    Args:
+        counted: whether an MP3's length is no estimate.
+    """
     floating = file.subtype in ("FLOAT", "DOUBLE")
-    done, total = file.tell(), file.frames
+    done, total = begin, file.frames
     while done < total:
         block = file.read(min(size, total - done), dtype="float32", always_2d=True)
         done += len(block)

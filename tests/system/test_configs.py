@@ -115,6 +115,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+MADE = {
+    "gandist.pack": 3,
+    "configs/emoji.py": 2,
+    "configs/photos.py": 2,
+    "configs/digits.py": 1,
+    "configs/hits.py": 1,
+}
+"""Where a command names what it makes."""
+
+
 def run(workspace: Path, command: list[str]) -> None:
     """Run what would follow `python`: training and sampling in this process, whose imports are made."""
     module = command[1] if command[0] == "-m" else ""
@@ -135,10 +145,7 @@ def prepare(workspace: Path, config: Path) -> None:
     if str(DEBIAN) in head(config) and not DEBIAN.exists():
         pytest.skip("Debian's dataset-fashion-mnist is not installed")
     for command in commands(config):
-        # Where the command names what it makes
-        made = {"gandist.pack": 3, "configs/emoji.py": 2, "configs/photos.py": 2}.get(
-            command[1] if command[0] == "-m" else command[0]
-        )
+        made = MADE.get(command[1] if command[0] == "-m" else command[0])
         if command[2:3] == ["--pairs"]:
             made = 5
         if made is not None and not (workspace / command[made]).exists():

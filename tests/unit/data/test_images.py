@@ -16,7 +16,8 @@ import pytest
 
 from gandist.data.cache import ShardCache
 from gandist.data.index import Index, read_index
-from gandist.data.sets import MappedSet, SampleSet, StreamedSet, open_samples
+from gandist.data.sets import MappedSet, SampleSet, open_samples
+from gandist.data.streamed import StreamedSet
 from gandist.errors import DataError, UnreachableError
 from gandist.media.decode import decode
 from gandist.media.image import Image
@@ -127,7 +128,8 @@ def test_a_number_outside_the_set_is_an_error(packed: Index, tmp_path: Path) -> 
 OPEN = """
 import sys
 from pathlib import Path
-from gandist.data.sets import MappedSet, SampleSet, StreamedSet, open_samples
+from gandist.data.sets import MappedSet, SampleSet, open_samples
+from gandist.data.streamed import StreamedSet
 from gandist.data.index import read_index
 from gandist.media.image import Image
 images = open_samples(read_index(sys.argv[1]), Image(), cache_dir=Path(sys.argv[2]))

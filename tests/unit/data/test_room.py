@@ -98,7 +98,7 @@ def test_room_is_taken_before_it_is_used(tmp_path: Path) -> None:
 STALL = """
 import os, sys, time
 from pathlib import Path
-from gandist.data import sets
+from gandist.data import sets, streamed
 from gandist.data.index import read_index
 from gandist.media.image import Image
 
@@ -106,7 +106,7 @@ def one(self, number, out):
     print(number, flush=True)
     time.sleep(600)
 
-sets.StreamedSet.one = one
+streamed.StreamedSet.one = one
 sets.open_samples(read_index(sys.argv[1]), Image(), cache_dir=Path(sys.argv[2]))
 """
 

@@ -17,7 +17,8 @@ RATE = 44_100
 KINDS = [
     ("WAV", "PCM_U8", 0.01), ("WAV", "PCM_16", 1e-4), ("WAV", "PCM_24", 1e-4), ("WAV", "PCM_32", 1e-4),
     ("WAV", "FLOAT", 1e-6), ("WAV", "DOUBLE", 1e-6), ("WAV", "ULAW", 0.03), ("WAV", "ALAW", 0.03),
-    ("WAV", "IMA_ADPCM", 0.05), ("WAVEX", "PCM_16", 1e-4), ("RF64", "PCM_16", 1e-4), ("FLAC", "PCM_16", 1e-4),
+    ("WAV", "IMA_ADPCM", 0.05), ("WAV", "GSM610", 0.2),
+    ("WAVEX", "PCM_16", 1e-4), ("RF64", "PCM_16", 1e-4), ("FLAC", "PCM_16", 1e-4),
     ("FLAC", "PCM_24", 1e-4), ("OGG", "VORBIS", 0.05), ("OGG", "OPUS", 0.05), ("MP3", "MPEG_LAYER_III", 0.05),
     ("AIFF", "PCM_16", 1e-4), ("CAF", "PCM_16", 1e-4), ("AU", "PCM_16", 1e-4),
 ]  # fmt: skip
@@ -90,6 +91,14 @@ def test_hours_are_not_decoded_for_a_second(monkeypatch: pytest.MonkeyPatch) -> 
         assert sum(read) < 60 * 48_000
     with pytest.raises(DataError, match=r"lasts 3\.0 hours"):
         decode(sink.getvalue(), 48_000, 1)
+
+
+def test_files_without_places_to_go_to() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 9000)
+    file = encoded(noise, 8000, "WAV", "GSM610")
+    whole = decode(file, 8000, 1)
+    first = (len(whole) - 1000) // 2
+    np.testing.assert_array_equal(decode(file, 8000, 1, 1000, "center"), whole[first : first + 1000])
 
 
 def halved(data: bytes) -> bytes:
