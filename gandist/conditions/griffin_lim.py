@@ -4,7 +4,7 @@ Non-negative least squares by multiplicative updates (Lee & Seung 2000, "Algorit
 factorization", NIPS), then fast Griffin-Lim (Perraudin et al. 2013, "A fast Griffin-Lim algorithm", WASPAA).
 """
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ def _inverse(scale: MelScale, device: torch.device) -> Tensor:
     return found.to(device)
 
 
-@cache
+@lru_cache(maxsize=4)  # as large as the spectrograms
 @torch.inference_mode(False)
 def _start(length: int, bins: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Random phases (length, bins), complex; a frame has the same ones in spectrograms of any length."""

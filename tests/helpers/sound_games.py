@@ -32,6 +32,16 @@ SOUNDS: dict[str, dict[str, Any]] = {
         "game__penalties": {"r1": {"weight": 1.0, "interval": 2}, "r2": 1.0},
         "game__differentiate": "jvp",
     },
+    "spectra": {
+        **TONES,
+        "model__name": "specgan",
+        "model__classes": 12,
+        "model__options": {"n_fft": 64, "hop": 32},
+        "model__norm_D": "spectral",
+        "game__objective": "hinge",
+        "game__penalties": {"r1": 1.0},
+        "game__differentiate": "double",
+    },
     "vocoding": {
         **TONES,
         "data__options": {"sample_rate": 8000, "samples": 512, "crop": "random", "kept": 2048},
