@@ -23,9 +23,10 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from gandist.gan.networks.norms import weight_norm
+from gandist.gan.networks.norms import at_least_float32, weight_norm
 from gandist.gan.networks.shape import Shape, options_of
 from gandist.gan.networks.sound_d import Natural, SoundOptions
+from gandist.gan.spectra import exactly
 
 SLOPE = 0.1
 
@@ -85,10 +86,22 @@ class Block(nn.Module):
         return x
 
 
+class Exact(nn.Conv2d):
+    """A convolution in float32 or wider even under autocast: the 8 bits of bfloat16 are noise that can be heard, and
+    that a log-mel loss sees where a sound is quiet."""
+
+    exact = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        with exactly(x):
+            return super().forward(at_least_float32(x))
+
+
 class Generator(nn.Module):
     """z: (N, z_dim), y: (N, mels, frames) -> sounds (N, C, frames * hop) in [-1, 1], for any number of frames.
 
-    The noise z, if there is any, is repeated over the frames, as z_dim channels beside the mels.
+    The noise z, if there is any, is repeated over the frames, as z_dim channels beside the mels. The sounds are float32
+    even under autocast.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -113,7 +126,7 @@ class Generator(nn.Module):
             nn.ModuleList(Block(after, kernel, dilations, options.block == 1) for kernel, dilations in blocks)
             for after in widths[1:]
         )
-        self.last = convolution(widths[-1], channels, 7)
+        self.last = Exact(widths[-1], channels, (1, 7), padding=(0, 3))
         self._begin()
         weight_norm(self, shape.norm)
 

@@ -30,6 +30,8 @@ from gandist.options import Options
 
 QUIET = 1e-3
 """Share of a full-scale sine that is added to magnitudes: what is much below 60 dB is silence."""
+SOFT = -0.55
+"""Before tanh, the loudness at which G begins, 45 dB below a full-scale sine: most of a spectrogram is quiet."""
 SMALLEST = 4
 """Frequencies or frames of G's first features, whichever are fewer."""
 
@@ -90,8 +92,11 @@ class Generator(nn.Module):
         layers = [norm(shape.norm, widths[0]), nn.ReLU(inplace=True)]
         for before, after in pairwise(widths):
             layers += [_up(before, after, bias), norm(shape.norm, after), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, _up(widths[-1], 2 * self.channels, True), nn.Tanh())
+        pictures = _up(widths[-1], 2 * self.channels, True)
+        self.layers = nn.Sequential(*layers, pictures, nn.Tanh())
         self.apply(init_xavier)
+        assert pictures.bias is not None
+        nn.init.constant_(pictures.bias[: self.channels], SOFT)
         if isinstance(self.embed, nn.Linear):
             nn.init.normal_(self.embed.weight)  # on z's scale, as an embedding's is
 

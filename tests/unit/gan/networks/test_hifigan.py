@@ -105,6 +105,15 @@ def test_noise_is_repeated_over_the_frames() -> None:
     G(z, y)
 
 
+def test_sounds_are_not_rounded_under_autocast() -> None:
+    G, none, y = built(), torch.empty(2, 0), torch.randn(2, 10, 8)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        made = G(none, y)
+    assert made.dtype == torch.float32
+    assert (made != made.bfloat16()).float().mean() > 0.9
+    torch.testing.assert_close(made, G(none, y).detach(), atol=0.02 * float(made.abs().max()), rtol=0.05)
+
+
 @pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
 def test_weight_norm_is_torchs(kind: type[nn.Conv2d | nn.ConvTranspose2d]) -> None:
     torch.manual_seed(0)

@@ -128,6 +128,15 @@ def test_one_loud_frequency_is_a_sine() -> None:
     assert float(made[1].abs().max()) < 1e-6, "silence"
 
 
+def test_an_untrained_generator_is_soft() -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        made = Generator(PAPER._replace(width=4))(torch.randn(16, 100))
+    assert 0.01 < float(made.square().mean().sqrt()) < 0.1
+    loud = picture_of(made, Frames(256, 128, 256))
+    assert float(loud.median()) == pytest.approx(-0.5, abs=0.15)
+
+
 def test_the_same_under_autocast() -> None:
     torch.manual_seed(0)
     loud, moved = torch.rand(2, 2, 1, 128, 8) * 2 - 1
