@@ -92,7 +92,7 @@ def test_options_are_checked_and_kept(mine: str, capsys: pytest.CaptureFixture[s
         ("data.options.lenght=3", "data.options.lenght: unknown key; there are: length"),
         ("data.options.length=x", "data.options.length: input should be a valid integer"),
         ("model.options.hiden=3", "model.options.hiden: unknown key; there are: hidden"),
-        ("data.medium=ramp", "data.medium: unknown value 'ramp'; one of image, ramps"),
+        ("data.medium=ramp", "data.medium: unknown value 'ramp'; one of audio, image, ramps"),
         ("data.medium=image", "model.name: lines makes samples of data.medium=ramps, not image"),
         ("model.classes=0", "model.classes: lines is conditioned on class, not on none"),
     ):

@@ -236,6 +236,7 @@ def test_a_page_of_before_and_after(run: Run, tmp_path: Path, monkeypatch: pytes
     assert len({each.tobytes() for each in sounds}) == 5
 
 
+@pytest.mark.slow
 def test_a_long_sound_takes_little_memory(run: Run, tmp_path: Path) -> None:
     """Ten minutes take at most a little more than one: 9 of them would be 17 MB of float32, and 34 MB for each
     feature of the network."""
