@@ -96,6 +96,16 @@ def test_held_out_sounds_are_heard_too(by_class: Yardstick, folder: Path, tmp_pa
     assert "held out sounds" in found.protocol["memorisation_is"]
 
 
+def test_all_ranks_take_the_classifier_of_the_main_rank(
+    by_class: Yardstick, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each node trains its own, which may be rounded otherwise."""
+    sent: list[nn.Module] = []
+    monkeypatch.setattr(Ranks, "broadcast", lambda ranks, module: sent.append(module))
+    yardstick(config_of(folder, 2), by_class.extractor, ALONE)
+    assert sent == [by_class.extractor.net]
+
+
 def test_without_classes(of_any: Yardstick, folder: Path) -> None:
     config = config_of(folder, 0)
     real, higher = (played(config, of_any, Played(semitones, False)) for semitones in (0, 7))
