@@ -30,10 +30,13 @@ SHIFT = 1 / 16
 """Maximum shift of training sounds, as a share of their length; silence follows."""
 GAIN = 2.0
 """Maximum factor, or divisor, of training sounds' amplitude: 6 dB."""
+NOISE_DB = (-80.0, -25.0)
+"""Level of the white noise in training sounds, of full scale. Without it the classifier of clean tones goes by the silence
+between their harmonics, and hears one class in everything that a generator makes, hiss and all."""
 NORMALISED_BY = 1000
 """Training sounds whose spectrograms give mean and deviation of each band."""
 BYTES_MAX = 2**31
-VERSION = "sounds-1"
+VERSION = "sounds-2"
 """Changes whenever the same set gives another classifier."""
 
 
@@ -49,19 +52,19 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key(seed, "sounds/weights") % 2**63)
         net = SoundClassifier(medium.sample_rate, medium.samples, int(labels.max()) + 1)
-    some = torch.cat([net.spectrogram(x) for x in batches(rows[:NORMALISED_BY], medium, torch.device("cpu"))])
-    net.normalise_by(some)
+    changes = philox(seed, "sounds/changes")
+    some = batches(rows[:NORMALISED_BY], medium, torch.device("cpu"))
+    net.normalise_by(torch.cat([net.spectrogram(noisy(x, changes)) for x in some]))
     optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=0.01, fused=True)
     order, batch = Order([len(rows)], seed), min(BATCH, len(rows))
     kimg = min(max(EPOCHS * len(rows) / 1000, KIMG[0]), KIMG[1]) if kimg is None else kimg
     steps = max(1, round(kimg * 1000 / batch))
-    changes = philox(seed, "sounds/changes")
     for step in range(steps):
         at = order.take(step * batch, batch)
         parts, gains, shifts = (torch.from_numpy(each) for each in changes.random((3, batch), dtype=np.float32))
         x = medium.to_network(torch.from_numpy(rows[at]), dict.fromkeys(medium.uniforms, parts))
         x = x * GAIN ** (2 * gains - 1)[:, None, None]
-        x = shifted(x, round((2 * float(shifts[0]) - 1) * SHIFT * x.shape[2]))
+        x = noisy(shifted(x, round((2 * float(shifts[0]) - 1) * SHIFT * x.shape[2])), changes)
         progress = step / steps
         optimizer.param_groups[0]["lr"] = LR * min(1.0, 5 * progress) * (1 - progress)
         loss = F.cross_entropy(net(x), torch.from_numpy(labels[at].astype(np.int64)), label_smoothing=0.1)
@@ -69,6 +72,14 @@ def train(
         torch.autograd.backward(loss)
         optimizer.step()
     return net.eval()
+
+
+def noisy(x: Tensor, generator: np.random.Generator) -> Tensor:
+    """Sounds (N, C, T) with white noise, each at a level of its own."""
+    low, high = NOISE_DB
+    levels = 10 ** ((low + (high - low) * generator.random(len(x), dtype=np.float32)) / 20)
+    noise = generator.standard_normal(tuple(x.shape), dtype=np.float32)
+    return x + torch.from_numpy(noise * levels[:, None, None])
 
 
 def shifted(x: Tensor, later: int) -> Tensor:
