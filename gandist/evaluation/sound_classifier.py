@@ -31,8 +31,8 @@ SHIFT = 1 / 16
 GAIN = 2.0
 """Maximum factor, or divisor, of training sounds' amplitude: 6 dB."""
 NOISE_DB = (-80.0, -25.0)
-"""Level of the white noise in training sounds, of full scale. Without it the classifier of clean tones goes by the silence
-between their harmonics, and hears one class in everything that a generator makes, hiss and all."""
+"""Level of the white noise in training sounds, of full scale. Without it a classifier of clean tones goes by silence
+between their harmonics, and hears one class in all that a generator makes with some hiss."""
 NORMALISED_BY = 1000
 """Training sounds whose spectrograms give mean and deviation of each band."""
 BYTES_MAX = 2**31
