@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gandist.cli.text import text_table
 from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig
-from gandist.config.sample import condition_of, shapes
+from gandist.config.sample import condition_of, medium_of, shapes
 from gandist.config.schedule import images_of
 from gandist.gan.networks import NETWORKS
 
@@ -85,13 +85,14 @@ def describe(config: RunConfig) -> str:
         x = torch.empty(1, *shape.sample)
         tables = [table("G", G, z, y), table("D", D, x, y)]
     low, high = workers(config)
+    many = medium_of(config).nouns[1]
     batch, n_critic = config.train.batch, config.game.n_critic
     steps = -(-images_of(config.train.total_kimg) // (batch * n_critic))
     lines = [*(f"{each}\n" for each in tables)]
     lines.append(
-        f"steps: {steps:,} of {n_critic} x {batch} real images, on "
+        f"steps: {steps:,} of {n_critic} x {batch} real {many}, on "
         + (f"{low}" if low == high else f"{low} to {high}")
-        + f" worker(s) ({config.launch.kind}); {batch // low // config.train.accumulate} images a micro-batch"
+        + f" worker(s) ({config.launch.kind}); {batch // low // config.train.accumulate} {many} a micro-batch"
     )
     lines.append(f"memory (estimate): {memory_mib(config, tables):,.0f} MiB a worker")
     return "\n".join(lines)

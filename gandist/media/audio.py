@@ -81,6 +81,11 @@ class Audio(Medium):
         return "sound", "sounds"
 
     @property
+    def packing(self) -> str:
+        seconds = (self.kept or self.samples) / self.sample_rate
+        return f"--sample-rate {self.sample_rate} --seconds {seconds:.4g} --channels {self.channels}"
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         return (".png", ".wav")
 

@@ -70,6 +70,10 @@ class Image(Medium):
         return "image", "images"
 
     @property
+    def packing(self) -> str:
+        return f"--size {self.resolution} --channels {self.channels}"
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         return (".png", ".webp", ".mp4")
 

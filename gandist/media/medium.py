@@ -107,6 +107,11 @@ class Medium(Options):
         return "sample", "samples"
 
     @property
+    def packing(self) -> str:
+        """Options of `gandist.pack` that bring others' files to this form; empty if it takes none."""
+        return ""
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """Suffixes of the single files, besides archives, that any number of samples can be drawn to: that of
         `preview`; ".wav" if they can be heard; ".webp" and ".mp4" if they can be the frames of a film."""

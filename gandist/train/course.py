@@ -15,7 +15,7 @@ from gandist.conditions.kinds import PAIRED
 from gandist.conditions.sample import OfSample
 from gandist.config import checks
 from gandist.config.run import RunConfig
-from gandist.config.sample import condition_of
+from gandist.config.sample import condition_of, medium_of
 from gandist.distributed.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
 from gandist.launch.driver import launch
@@ -108,19 +108,20 @@ def next_steps(config_name: str, config: RunConfig) -> Iterator[str]:
     bin_folder = Path(sys.executable).parent
     if Path(shutil.which("python") or "/").parent != bin_folder and (bin_folder / "activate").exists():
         yield f". {os.path.relpath(bin_folder / 'activate')}"
-    condition = condition_of(config)
-    size, channels = config.model.resolution, config.data.channels
+    condition, medium = condition_of(config), medium_of(config)
+    many = medium.nouns[1].upper()
     if isinstance(condition, OfSample):
         pairs = config.condition.kind == PAIRED
-        images = "--pairs FOLDER_OF_INPUTS FOLDER_OF_TARGETS" if pairs else "FOLDER_OF_IMAGES"
-        yield f"python -m gandist.apply {root} PICTURES --out {config.run.name}-outputs"
-        yield f"python -m gandist.pack {images} data/mine --size {size} --channels {channels}"
+        samples = "--pairs FOLDER_OF_INPUTS FOLDER_OF_TARGETS" if pairs else f"FOLDER_OF_{many}"
+        yield f"python -m gandist.apply {root} {many} --out {config.run.name}-outputs"
+        yield f"python -m gandist.pack {samples} data/mine {medium.packing}"
         measured = "" if config.eval.data is None else " eval.data=null"
         yield f"python -m gandist.train {config_name} run.name=mine data.path=data/mine{measured}"
         return
     chosen = f" {condition.example()}" if condition.example() else ""
-    yield f"python -m gandist.sample {root} --n 36{chosen} --out {config.run.name}.png"
-    yield f"python -m gandist.pack FOLDER_OF_IMAGES data/mine --size {size} --channels {channels}"
+    n, suffix = (8, ".wav") if ".wav" in medium.kinds else (36, ".png")
+    yield f"python -m gandist.sample {root} --n {n}{chosen} --out {config.run.name}{suffix}"
+    yield f"python -m gandist.pack FOLDER_OF_{many} data/mine {medium.packing}"
     unconditional = "" if condition.kind == "none" else f" {condition.key}=0"
     yield f"python -m gandist.train {config_name} run.name=mine data.path=data/mine{unconditional}"
 

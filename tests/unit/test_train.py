@@ -131,7 +131,7 @@ def test_what_to_type_next_where_g_is_given_pictures(
     options = ["condition.options={}", f"condition.kind={kind}"]
     steps = list(course.next_steps("superres-fashion", load("superres-fashion", options)))
     assert steps[-3:] == [
-        "python -m gandist.apply runs/superres-fashion PICTURES --out superres-fashion-outputs",
+        "python -m gandist.apply runs/superres-fashion IMAGES --out superres-fashion-outputs",
         f"python -m gandist.pack {images} data/mine --size 32 --channels 1",
         "python -m gandist.train superres-fashion run.name=mine data.path=data/mine eval.data=null",
     ]
