@@ -100,9 +100,13 @@ def test_every_pair_is_described(name: str, condition: str) -> None:
     model: dict[str, object] = {"name": name, "resolution": 64, "width": 16, **CONDITIONS[condition]}
     if pair.second_stage:
         model |= {"stage_1": "runs/first", "stage_1_resolution": 32}
-    kind = "masked" if condition == "sample" else "auto"
+    given = {"kind": "masked" if condition == "sample" else "auto"}
+    data: dict[str, object] = {"medium": pair.medium}
+    if pair.medium == "audio":
+        data |= {"options": {"sample_rate": 8000, "samples": 8192}}
+        given = {"kind": "mel" if condition == "sample" else "auto"}
     game = {"objective": "elbo" if pair.encodes else "ns"}
-    config = validate({"model": model, "condition": {"kind": kind}, "game": game})
+    config = validate({"data": data, "model": model, "condition": given, "game": game})
     told = describe(config)
     shape_G, shape_D = shapes(config)
     with torch.device("meta"):
