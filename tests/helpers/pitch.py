@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from gandist.data.tones import SAMPLE_RATE, frequency
+
 THRESHOLD = 0.15
 """Of the normalised difference: the first dip below it is the period."""
 
@@ -29,3 +31,13 @@ def pitch_hz(sound: np.ndarray, sample_rate: int, low_hz: float = 100.0, high_hz
 def semitones(hertz: float, reference_hz: float) -> float:
     """How far one frequency lies above another."""
     return float(12 * np.log2(hertz / reference_hz))
+
+
+EACH, HALF = 25, 0.5
+"""Notes of each class, and semitones by which one may be off."""
+
+
+def in_tune(sounds: np.ndarray) -> np.ndarray:
+    """Whether each of `builtin:tones` (classes * EACH, T, 1), `EACH` of each class in turn, has its class's pitch."""
+    found = [pitch_hz(sound[:, 0], SAMPLE_RATE) for sound in sounds]
+    return np.array([abs(semitones(hertz, frequency(i // EACH))) < HALF for i, hertz in enumerate(found)])

@@ -7,20 +7,14 @@ import pytest
 import torch
 
 from gandist import train
-from gandist.data.tones import SAMPLE_RATE, frequency, tones
+from gandist.data.tones import tones
 from gandist.run.trained import open_trained
 from tests.helpers.checkout_copy import ROOT
-from tests.helpers.pitch import pitch_hz, semitones
+from tests.helpers.pitch import EACH, in_tune
 
-CLASSES, EACH = 12, 25
-HALF, SILENT = 0.5, 100
-"""Semitones by which a note may be off, and a root mean square of 16 bits below which it is silence."""
-
-
-def in_tune(sounds: np.ndarray) -> np.ndarray:
-    """Whether each sound (CLASSES * EACH, T, 1), of each class in turn, has its class's pitch."""
-    found = [pitch_hz(sound[:, 0], SAMPLE_RATE) for sound in sounds]
-    return np.array([abs(semitones(hertz, frequency(i // EACH))) < HALF for i, hertz in enumerate(found)])
+CLASSES = 12
+SILENT = 100
+"""Root mean square of 16 bits below which a note is silence."""
 
 
 def loudness(sounds: np.ndarray) -> np.ndarray:
