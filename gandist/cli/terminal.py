@@ -21,7 +21,7 @@ LINE_S = 10.0
 """Minimum seconds between two lines about the same work."""
 WAITING_BAR = "{desc} ({elapsed})"
 COUNTING_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} ({elapsed}, {remaining} left)"
-TRAINING_BAR = "{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} images{postfix} ({elapsed})"
+TRAINING_BAR = "{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt}{postfix} ({elapsed})"
 
 
 class Progress:
@@ -35,13 +35,20 @@ class Progress:
         images_seen: start of this process's part.
         stream: stream for the bar if it is a terminal; standard error by default.
         rows: whether to show rows; a verbose command shows their DEBUG records instead.
+        many: what samples are called, in the plural.
     """
 
     def __init__(
-        self, total_images: int, images_seen: int = 0, stream: TextIO | None = None, *, rows: bool = True
+        self,
+        total_images: int,
+        images_seen: int = 0,
+        stream: TextIO | None = None,
+        *,
+        rows: bool = True,
+        many: str = "images",
     ) -> None:
         stream = stream or sys.stderr
-        self._total, self._rows = total_images, rows
+        self._total, self._rows, self._many = total_images, rows, many
         self._distance, self._verdict, self._line_s = "", "", -math.inf
         self._bar: tqdm[Any] | None = None
         if rows and stream.isatty():
@@ -50,7 +57,7 @@ class Progress:
                 initial=images_seen,
                 unit_scale=True,
                 dynamic_ncols=True,
-                bar_format=TRAINING_BAR,
+                bar_format=TRAINING_BAR.replace("{total_fmt}", f"{{total_fmt}} {many}"),
                 file=stream,
             )
 
@@ -67,7 +74,7 @@ class Progress:
         elif self._rows:
             due = time.monotonic() - self._line_s >= LINE_S
             if due or evaluated or verdict != self._verdict or row["images_seen"] >= self._total:
-                logger.info("%s", "  ".join([f"{row['images_seen']:,} of {self._total:,} images", *fields]))
+                logger.info("%s", "  ".join([f"{row['images_seen']:,} of {self._total:,} {self._many}", *fields]))
                 self._line_s = time.monotonic()
         self._verdict = verdict
 
@@ -87,7 +94,7 @@ class Progress:
     def _fields(self, row: Mapping[str, Any]) -> Iterator[str]:
         speed = row.get("img_per_s") or 0.0
         if speed > 0 and math.isfinite(eta_s := max(0, self._total - row["images_seen"]) / speed):
-            yield f"{speed:,.0f} img/s"
+            yield f"{speed:,.0f} {'img' if self._many == 'images' else self._many}/s"
             yield f"{duration(eta_s)} left"
         for player in "DG":
             if f"loss/{player}" in row:

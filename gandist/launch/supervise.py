@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from gandist.cli.logs import terminal
 from gandist.cli.terminal import Progress
 from gandist.config.run import RunConfig
+from gandist.config.sample import medium_of
 from gandist.config.schedule import images_of
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.storage.storage import Storage
@@ -44,7 +45,8 @@ def open_progress(config: RunConfig, rows: list[dict[str, Any]]) -> Progress:
     shown = terminal()
     verbose = shown is not None and shown.level == logging.DEBUG
     seen = rows[-1]["images_seen"] if rows else 0
-    return Progress(images_of(config.train.total_kimg), seen, stream(), rows=not verbose)
+    many = medium_of(config).nouns[1]
+    return Progress(images_of(config.train.total_kimg), seen, stream(), rows=not verbose, many=many)
 
 
 def stream() -> TextIO | None:
