@@ -122,7 +122,7 @@ def report(index: Index, left_out: LeftOut) -> Report:
         lost=dict(left_out.lost),
         skipped=dict(left_out.skipped),
         # Within a reason, samples differ in numbers only.
-        broken=dict(Counter(re.sub(r"\d+", "N", each.why) for each in left_out.broken)),
+        broken=dict(Counter(re.sub(r"\b\d+\b", "N", each.why) for each in left_out.broken)),
         fitted=dict(left_out.fitted),
         noun=noun_of(index.extensions),
     )
