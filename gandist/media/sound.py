@@ -165,10 +165,10 @@ def _opened(data: bytes | mmap.mmap) -> Iterator[Any]:
         with soundfile.SoundFile(_Bytes(data) if isinstance(data, bytes) else data) as file:
             if file.format not in FORMATS:
                 raise DataError(f"is a {file.format} file; convert it to WAV or FLAC")
-            if file.frames > UNKNOWN:
-                raise DataError("does not say its length, as a FLAC file from a pipe; encode it again from a file")
             if reason := _cut_off(data, file):
                 raise DataError(reason)
+            if file.frames > UNKNOWN:
+                raise DataError("does not say its length, as a FLAC file from a pipe; encode it again from a file")
             if not file.frames:
                 raise DataError("holds no sound: 0 samples")
             if not RATES[0] <= file.samplerate <= RATES[1]:
