@@ -36,7 +36,7 @@ CLASSES = {
 }
 """What files' names begin with or hold; the first that fits."""
 HELD_OUT, TESTED = 8, 10
-"""One recording in so many, and one clip."""
+"""One recording in 8 is held out, and one clip in 10 is of those."""
 SEMITONES, LEVELS_DB = 3, (-12, -1)
 FADE_S = 0.05
 

@@ -200,7 +200,7 @@ def rounds(options: argparse.Namespace, out: Path) -> Iterable[list[Input]]:
 
 
 def samples_of(run: str) -> str:
-    """`data.medium` of a run; that of pictures if there is no such run, which is told later."""
+    """`data.medium` of a run; `image` if there is no such run: opening it then fails with the reason."""
     try:
         storage = open_run(run)
         tree = parse(storage.read_bytes("config.yaml") or b"", run)

@@ -96,7 +96,7 @@ def check_axes(named: str, axes: int, config: Tree, others: Mapping[str, Form]) 
     """Refuse what takes samples of another form than the medium's, and list the `others` that fit.
 
     Raises:
-        ConfigError: `named`, a field and its value, takes samples of so many axes.
+        ConfigError: `named`, a field and its value, takes samples with another number of axes.
     """
     there = len(medium_of(config).network_shape)
     if axes not in (0, there):

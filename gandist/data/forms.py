@@ -21,7 +21,7 @@ class Form(Protocol):
         """The files that one sample of a source becomes, most often one.
 
         Args:
-            note: is told what was done to each that a user should know: "longer than 1 s and cut".
+            note: called with what was done to a sample that a user should know: "longer than 1 s and cut".
 
         Raises:
             Exception: the sample is broken; any, as decoders raise them.

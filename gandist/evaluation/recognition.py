@@ -22,6 +22,6 @@ def share_recognised(recogniser: Recogniser, h: Tensor, labels: np.ndarray) -> f
 
 
 def chance(labels: np.ndarray) -> float:
-    """The share that a generator has that draws each class (n,) as often, and knows nothing of the one it was told."""
+    """The share that a generator has that draws each class (n,) as often, and ignores the class that it is given."""
     shares = np.bincount(labels) / len(labels)
     return float((shares**2).sum())

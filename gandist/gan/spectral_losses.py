@@ -26,7 +26,7 @@ def stft_distance(fake: Tensor, real: Tensor) -> Tensor:
 
 
 def resolutions(samples: int) -> tuple[Frames, ...]:
-    """`RESOLUTIONS`, halved until the longest frame fits in a sound of so many samples."""
+    """`RESOLUTIONS`, halved until the longest frame fits in a sound of this length."""
     halvings = 0
     while RESOLUTIONS[-1].n_fft >> halvings > samples:
         halvings += 1

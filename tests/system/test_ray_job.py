@@ -1,5 +1,6 @@
 """`ray job submit` from a user's checkout to a head that asks for a token, by the README's own command."""
 
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -119,7 +121,11 @@ def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Pat
     sizes = {file.relative_to(upload): file.stat().st_size for file in upload.rglob("*") if file.is_file()}
     assert Path("gandist/train/__init__.py") in sizes
     assert {file.parts[0] for file in sizes} <= {"gandist", "configs", "pyproject.toml", "LICENSE"}
-    assert sum(sizes.values()) < 6_900_000, sorted(sizes, key=lambda name: -sizes[name])[:10]
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sizes:
+            archive.write(upload / name, name)
+    assert len(zipped.getvalue()) < 6_000_000, sorted(sizes, key=lambda name: -sizes[name])[:10]  # as README says
 
 
 def test_a_sweep_as_a_job(checkout: Path, head: dict[str, str], tmp_path: Path) -> None:
