@@ -11,12 +11,12 @@ from gandist.errors import ConfigError
 from gandist.storage.remote import is_remote
 
 SHIPPED = {
-    "data.medium": ("image", "audio"),
+    "data.medium": ("image", "audio", "video"),
     "condition.kind": ("auto", "degraded", "masked", "paired", "itself", "mel"),
     "model.name": (
         *("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),
         *("unet", "resnet", "rrdb", "ffc", "autoencoder"),
-        *("wavegan", "hifigan", "specgan"),
+        *("wavegan", "hifigan", "specgan", "vgan"),
     ),
     "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none"),
     "game.penalties": (

@@ -81,7 +81,11 @@ def mel_of_loss(config: Tree) -> MelScale:
     return scale_for(medium.sample_rate, medium.samples)
 
 
-FORMS = {2: "sounds (channels, samples)", 3: "pictures (channels, height, width)"}
+FORMS = {
+    2: "sounds (channels, samples)",
+    3: "pictures (channels, height, width)",
+    4: "clips (channels, frames, height, width)",
+}
 """Samples as networks see them, by their axes."""
 
 

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from gandist.data.index import FORMAT_VERSION, SHARDS_FILE
+from gandist.data.moving import VERSION as VERSION_MOVING
+from gandist.data.moving import make_moving
 from gandist.data.packing import pack
 from gandist.data.room import room_for
 from gandist.data.sources import open_source
@@ -77,10 +79,14 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
     "fashion-1k": partial(_fashion, skip=TRAINING),
     "stacked-fashion": _stacked,
     "tones": lambda source, dest: make_tones(dest),
+    "moving-fashion": partial(make_moving, size=32),
+    "moving-fashion-64": partial(make_moving, size=64),
 }
 """The function that packs each set into a new folder, from the embedded files or from nothing."""
 MADE = {"tones": f"tones-{VERSION}"}
 """Versions of the sets that need no files."""
+MOVED = {"moving-fashion": VERSION_MOVING, "moving-fashion-64": VERSION_MOVING}
+"""Versions of the sets that are made of the files by code."""
 
 
 def builtin(name: str, cache_dir: Path) -> str:
@@ -92,6 +98,8 @@ def builtin(name: str, cache_dir: Path) -> str:
         `stacked-fashion`, 30,000 RGB images, each with three of those garments as its channels: 10^3 = 1,000 modes of
             30 images each, label = 100 r + 10 g + b. It measures mode coverage as StackedMNIST does (Metz et al.
             2017, arXiv:1611.02163).
+        `moving-fashion` and `moving-fashion-64`, 5,000 grey clips of 16 frames of 32 or 64 pixels: a garment that moves
+            left and right, up and down, in a circle, that spins, or that zooms, 1,000 of each.
         `tones`, 2,400 sounds of 4,096 samples at 8,000 Hz: 200 of each of the 12 semitones from A3 (220 Hz) up.
 
     Args:
@@ -106,7 +114,7 @@ def builtin(name: str, cache_dir: Path) -> str:
         raise DataError(f"data.path: no embedded set {name!r}; there are: {', '.join(SETS)}")
     source = DATA / "fashion-10k"
     sums = "" if name in MADE else (source / "SHA256SUMS").read_text()
-    version = hashlib.sha256(f"{FORMAT_VERSION}\n{MADE.get(name, sums)}".encode()).hexdigest()[:12]
+    version = hashlib.sha256(f"{FORMAT_VERSION}\n{MADE.get(name, sums)}{MOVED.get(name, '')}".encode()).hexdigest()[:12]
     folder = cache_dir / "builtin" / f"{name}-{version}"
     if (folder / SHARDS_FILE).exists():
         return str(folder)

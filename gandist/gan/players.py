@@ -14,6 +14,9 @@ from gandist.distributed.randomness import key
 from gandist.errors import CheckpointError
 from gandist.gan.adam import FusedAdam, ScheduledAdam
 
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""The order in memory of weights of so many dimensions: convolutions' of pictures and of clips."""
+
 
 @dataclass
 class Player:
@@ -207,8 +210,10 @@ def build_players(
             torch.default_generator.manual_seed(key(seed, purpose) % 2**63)
             net = make()
         net = net.to(device, torch.float64 if precision == "fp64" else torch.float32)
-        channels_last: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return channels_last
+        for weight in net.parameters():
+            if weight.dim() in CHANNELS_LAST:
+                weight.data = weight.data.contiguous(memory_format=CHANNELS_LAST[weight.dim()])
+        return net
 
     def player(net: nn.Module) -> Player:
         weights = [p for p in net.parameters() if p.requires_grad]

@@ -50,7 +50,7 @@ def decode(data: bytes, resolution: int, channels: int, out: np.ndarray | None =
                     held = orientation(image)
         else:
             with open_picture(data, ("PNG", "WEBP")) as image:
-                pixels[...] = _fit(plain(image), resolution, channels)
+                pixels[...] = fitted(plain(image), resolution, channels)
                 held = orientation(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"not a whole png, jpeg or webp image: {error}") from error
@@ -80,14 +80,14 @@ def _decode_jpeg(data: bytes, out: np.ndarray) -> None:
                 raise
             with open_picture(data, ("JPEG",)) as whole:  # Pillow skips such bytes, and refuses a truncated file
                 image = plain(whole)
-    out[...] = _fit(image, resolution, channels, size)
+    out[...] = fitted(image, resolution, channels, size)
 
 
 def _image(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _fit(image: Image.Image, resolution: int, channels: int, size: tuple[float, float] | None = None) -> np.ndarray:
+def fitted(image: Image.Image, resolution: int, channels: int, size: tuple[float, float] | None = None) -> np.ndarray:
     """The central square, cropped as by `ImageOps.fit`, resized.
 
     Args:

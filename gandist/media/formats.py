@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from gandist.errors import DataError
-from gandist.media import decode, sound
+from gandist.media import clip, decode, sound
 
 
 class Formats(NamedTuple):
@@ -33,6 +33,11 @@ FORMATS = {
         sound.EXTENSIONS,
         (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"),
     ),
+    "video": Formats(
+        "clip",
+        clip.EXTENSIONS,
+        (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".apng", ".webp", ".png"),
+    ),
 }
 """By the names that `data.medium` takes. Plug-ins' media are not among them: their shards are indexed by code."""
 
@@ -53,7 +58,13 @@ def one_medium(where: str, held: Mapping[str, str]) -> str | None:
 def media_of(extensions: Iterable[str]) -> list[str]:
     """The media whose shards hold files of these extensions."""
     held = set(extensions)
-    return [medium for medium, formats in FORMATS.items() if held.intersection(formats.in_shards)]
+    # A WebP or PNG is taken for a picture
+    clips = held - set(decode.EXTENSIONS)
+    return [
+        medium
+        for medium, formats in FORMATS.items()
+        if (clips if medium == "video" else held).intersection(formats.in_shards)
+    ]
 
 
 def noun_of(extensions: Iterable[str]) -> str:

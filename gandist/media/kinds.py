@@ -3,5 +3,6 @@
 from gandist.media.audio import Audio
 from gandist.media.image import Image
 from gandist.media.medium import Medium
+from gandist.media.video import Video
 
-MEDIA: dict[str, type[Medium]] = {"image": Image, "audio": Audio}
+MEDIA: dict[str, type[Medium]] = {"image": Image, "audio": Audio, "video": Video}

@@ -45,10 +45,13 @@ class Preview(NamedTuple):
     sounds: tuple[bytes, ...] = ()
     """WAV files of samples that can be heard: the first of each line, or of one line all; at most `SOUNDS`."""
 
+    still: bytes = b""
+    """If the preview plays: a PNG file of its frames side by side."""
+
     @property
     def mime(self) -> str:
         """Its media type, such as "image/png"."""
-        return mimetypes.types_map[self.suffix]
+        return mimetypes.types_map.get(self.suffix) or mimetypes.common_types[self.suffix]
 
 
 SOUNDS = 10
@@ -156,6 +159,10 @@ class Medium(Options):
     @abstractmethod
     def coarse(self, x: Tensor) -> Tensor:
         """(N, *network_shape) to features (N, F), whose distances measure the diversity of samples."""
+
+    def motion(self, x: Tensor) -> Tensor | None:
+        """How much each sample (N, *network_shape) changes from frame to frame, (N,); None if it has no frames."""
+        return None
 
     @abstractmethod
     def preview(self, rows: np.ndarray, columns: int) -> Preview:

@@ -13,6 +13,8 @@ from gandist.storage.remote import filesystem
 from gandist.storage.storage import Storage
 
 FOLDER = "samples"
+STILL = "strip.png"
+"""The frames of a preview that plays, side by side."""
 
 
 class Listed(NamedTuple):
@@ -29,6 +31,8 @@ def write(storage: Storage, images_seen: int, preview: Preview) -> None:
     if preview.sounds:
         sounds = {f"{number}.wav": sound for number, sound in enumerate(preview.sounds)}
         storage.write_folder(name, sounds, last=f"{len(sounds) - 1}.wav")
+    if preview.still:
+        storage.write_folder(name, {STILL: preview.still}, last=STILL)
     storage.write_bytes(f"{name}{preview.suffix}", preview.content)
 
 
@@ -50,4 +54,5 @@ def read(storage: Storage, file: str, most: int = SOUNDS) -> Preview:
         storage.read_bytes(f"{FOLDER}/{file}") or b"",
         suffix,
         tuple(storage.read_bytes(f"{folder}/{name}") or b"" for name in heard),
+        (storage.read_bytes(f"{folder}/{STILL}") or b"") if suffix == ".webp" else b"",
     )

@@ -20,6 +20,7 @@ from gandist.gan.networks import (
     stackgan,
     unet,
     vae,
+    vgan,
     wavegan,
 )
 from gandist.gan.networks.shape import Shape
@@ -185,6 +186,13 @@ NETWORKS: dict[str, Pair] = {
         conditions=("sample",),
         medium="audio",
         options=hifigan.HiFiOptions,
+    ),
+    "vgan": Pair(
+        vgan.Generator,
+        vgan.Discriminator,
+        norms_D=("none", "spectral"),
+        resolutions=(32, 64, 128),
+        medium="video",
     ),
     "specgan": Pair(
         specgan.Generator,
