@@ -67,8 +67,8 @@ class Filled(NamedTuple):
 def frames_of(given: bytes | Frames) -> Iterator[Shown]:
     """The frames of a clip, upright; transparency becomes white.
 
-    An animation's frame that is shown n times as long as its shortest counts n times, since encoders merge equal frames;
-    it is the same object each time. Pictures that lie in a folder are shown at `FPS`.
+    An animation's frame that is shown n times as long as its shortest counts n times, since encoders merge equal
+    frames; it is the same object each time. Pictures that lie in a folder are shown at `FPS`.
 
     Raises:
         DataError: it is no whole clip; some faults are found on the way.
@@ -118,9 +118,7 @@ def decode(data: bytes, out: np.ndarray, *, stride: int = 1, fps: float = 0) -> 
             out[filled] = fitted(picture, resolution, channels)
             different, pixels = different + 1, pixels + picture.width * picture.height * stride
         if pixels > CLIP_PIXELS:
-            raise DataError(
-                f"decodes to more than {CLIP_PIXELS:,} pixels; make its frames smaller (gandist.pack --size)"
-            )
+            raise DataError(f"decodes to more than {CLIP_PIXELS:,} pixels; make it smaller: gandist.pack --size")
         before, filled = picture, filled + 1
     if not filled:
         raise DataError("holds no frame")
