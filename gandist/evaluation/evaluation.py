@@ -24,6 +24,7 @@ from gandist.evaluation.extractors import kind_of
 from gandist.evaluation.features import RealFeatures, Seen, look_together, moments_of, real_features
 from gandist.evaluation.kernel import kernel_distance
 from gandist.evaluation.likeness import likeness_of, restored_by
+from gandist.evaluation.motion import RealMotion, measures_of_motion, real_motion
 from gandist.evaluation.neighbours import (
     K_DENSITY,
     K_MANIFOLD,
@@ -36,6 +37,7 @@ from gandist.evaluation.paths import EPSILON, path_lengths
 from gandist.evaluation.recognition import chance, known, share_recognised
 from gandist.evaluation.restoration import Restoration
 from gandist.evaluation.statistics import Moments, distance_of
+from gandist.media.video import Video
 from gandist.monitoring.health import WORST_DISTANCE
 from gandist.run.evaluations import Result
 from gandist.run.examples import open_examples
@@ -66,6 +68,8 @@ class Yardstick:
     """The preparation of the real samples, in words (`Medium.prepared`)."""
     nouns: tuple[str, str]
     """What a sample is called, and several (`Medium.nouns`)."""
+    frames: int = 0
+    """Of a clip; 0 of samples without frames."""
     restoration: Restoration | None = None
     """Compares outputs with their targets, if G is given samples."""
     best_by: str | None = None
@@ -73,6 +77,8 @@ class Yardstick:
     moments: Moments = field(init=False)
     floor: float = field(init=False)
     """The Fréchet distance between the two halves of the real samples."""
+    motion: RealMotion | None = field(init=False, default=None)
+    """How the real samples move, if they are clips."""
     _of_real: dict[int, Tensor] = field(default_factory=dict)
     """Distances between neighbours among the first n real samples, by n; the same in every evaluation."""
     _new: dict[int, float] = field(default_factory=dict)
@@ -80,8 +86,9 @@ class Yardstick:
 
     def __post_init__(self) -> None:
         if self.ranks.is_main:
-            halves = [moments_of(half) for half in self.real.seen.h.chunk(2)]
+            halves = [moments_of(half, self.extractor.parts) for half in self.real.seen.h.chunk(2)]
             self.moments, self.floor = halves[0] + halves[1], distance_of(*halves)
+            self.motion = real_motion(self.real.seen.moves, self.frames) if self.frames else None
 
     @property
     def held_out(self) -> bool:
@@ -110,6 +117,9 @@ class Yardstick:
             if labels is not None and (recogniser := known(self.extractor, self.real)):
                 measures["recognised"] = share_recognised(recogniser, fake.h, labels)
                 baselines = self._recognised(recogniser)
+            if self.motion is not None:
+                measures |= measures_of_motion(fake.moves, self.motion, self.frames)
+                baselines = {**baselines, f"real {self.nouns[1]}": self.motion.baseline}
             protocol = self._protocol(n, n_paths, seed, start, looked)
             result = Result(measures, trained.images_seen, protocol, baselines)
         found = self.ranks.gather(result)[0]
@@ -166,6 +176,7 @@ class Yardstick:
             + (f"held out {self.nouns[1]}" if self.held_out else f"training {self.nouns[1]} to one another")
             + " (medians)",
             "ppl": {"n": n_paths, "epsilon": EPSILON, "distance": "squared Euclidean, of features"},
+            **({} if self.motion is None else {"motion": self.motion.protocol}),
             "seed": seed,
             "device": self.ranks.device.type,
             "workers": self.ranks.world_size,
@@ -216,7 +227,8 @@ class Yardstick:
             for label in range(int(of_real.max()) + 1):
                 real_h, fake_h = self.real.seen.h[of_real == label], fake.h[of_fake == label]
                 if min(len(real_h), len(fake_h)) >= CLASS_MIN:
-                    by_class[f"{name}/class-{label}"] = distance_of(moments_of(real_h), moments_of(fake_h))
+                    pair = (moments_of(h, self.extractor.parts) for h in (real_h, fake_h))
+                    by_class[f"{name}/class-{label}"] = distance_of(*pair)
             found |= by_class
             if by_class:
                 found[WORST_DISTANCE] = max(by_class.values())
@@ -266,7 +278,7 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         examples = open_examples(measured, ranks.device)
         likeness = likeness_of(medium, condition, extractor.name, ranks.device)
         restoration = Restoration(examples, real, extractor, likeness, ranks)
-        return Yardstick(extractor, ranks, real, None, *told, restoration, config.eval.best)
+        return Yardstick(extractor, ranks, real, None, *told, restoration=restoration, best_by=config.eval.best)
     training: RealFeatures | None = real
     if path is not None:
         try:
@@ -274,7 +286,8 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         except DataError as error:
             log.warning("memorisation is not measured: %s", error)
             training = None
-    return Yardstick(extractor, ranks, real, training, *told, best_by=config.eval.best)
+    frames = medium.frames if isinstance(medium, Video) else 0
+    return Yardstick(extractor, ranks, real, training, *told, frames, best_by=config.eval.best)
 
 
 def names_of_measures(config: RunConfig, extractor: str) -> list[str]:

@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 WORST, WORST_CLASS = "signal/diversity_worst", "worst_class"
 """Keys of the smallest diversity within a class, and of that class."""
-FRECHET = ("fid", "fd-", "fad-")
+FRECHET = ("fid", "fd-", "fad-", "fvd-")
 """Starts of the names of Fréchet distances."""
 WORST_DISTANCE = "fd_worst_class"
 """Measure of an evaluation: the largest Fréchet distance within a class."""
@@ -26,6 +26,8 @@ SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diver
 run with classes), and the share of steps in which a loss or a gradient was not finite."""
 FAITHFUL, CHANGE = SIGNALS_OF_SAMPLES = ("signal/faithful", "signal/change")
 """Keys of the values of `Targets`, in a run whose G is given samples; the second if anything needs no learning."""
+MOTION = "signal/motion"
+"""Key of the motion of G's clips, over that of real ones (a `Probe`'s), in a run that makes clips."""
 
 
 class Method(NamedTuple):
@@ -155,6 +157,8 @@ def _collapsing(rows: Sequence[Row], samples: str) -> str:
     ):
         if key in rows[-1] and (reason := _alike([row for row in rows if key in row], key, f"two {which} of G")):
             return reason
+    if MOTION in rows[-1] and (reason := _still([row for row in rows if MOTION in row], samples)):
+        return reason
     diversity, recent = _values(rows, "signal/diversity"), _window(rows, RECENT, RECENT_STEPS)
     gradients = _finite(rows, "grad_norm/G")
     alike = len(diversity) >= recent and max(diversity[-recent:]) < VARIED
@@ -182,6 +186,24 @@ def _alike(rows: Sequence[Row], key: str, what: str) -> str:
     if len(diversity) >= one and max(diversity[-one:]) < ONE:
         return f"{said}: they are one"
     return ""
+
+
+STILL = 0.1
+"""Motion below which G's clips stand still."""
+MOVING = 0.3
+"""Motion from which on G's clips have moved, so that a standstill counts at once."""
+
+
+def _still(rows: Sequence[Row], samples: str) -> str:
+    """A message if G's clips have stopped, or have never begun to move. All rows have their motion."""
+    motion = _finite(rows, MOTION)
+    recent, patience = _window(rows, RECENT, RECENT_STEPS), _window(rows, PATIENCE_TICKS, PATIENCE_STEPS)
+    if len(motion) < recent or max(motion[-recent:]) >= STILL:
+        return ""
+    said = f"G's {samples} stand still: they move {motion[-1]:.2f} times as much as real ones"
+    if (before := max(motion[:-recent], default=0.0)) >= MOVING:
+        return f"{said}, and moved {before:.2f} times as much"
+    return said if len(motion) >= patience else ""
 
 
 ANYONES = 0.1
