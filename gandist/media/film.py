@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from gandist.errors import ConfigError, GandistError
-from gandist.media.animated import save_mp4, save_webp
+from gandist.media.animated import durations, save_mp4, save_webp
 from gandist.media.gallery import enlarged
 from gandist.storage.atomic import written_atomically
 
@@ -42,7 +42,7 @@ def write_webp(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) ->
                 raise ConfigError(f"--out {out}: more than {len(images) - 1} frames for a .webp; write an .mp4")
     options: dict[str, Any] = {"lossless": True} if lossless else {"quality": 90}
     with written_atomically(out) as scratch:
-        save_webp(scratch, images, fps, **options)
+        save_webp(scratch, images, durations(len(images), fps), **options)
 
 
 def need_video(out: Path) -> None:
