@@ -44,9 +44,13 @@ class Preview(NamedTuple):
     """File name suffix with its dot: ".png"."""
     sounds: tuple[bytes, ...] = ()
     """WAV files of samples that can be heard: the first of each line, or of one line all; at most `SOUNDS`."""
-
     still: bytes = b""
-    """If the preview plays: a PNG file of its frames side by side."""
+    """If the preview plays: a PNG file of its frames, a sample a line."""
+
+    @property
+    def plays(self) -> bool:
+        """Whether it is an animation."""
+        return bool(self.still)
 
     @property
     def mime(self) -> str:
