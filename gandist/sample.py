@@ -125,24 +125,21 @@ def write(trained: Trained, options: argparse.Namespace, kind: str) -> str:
     Raises:
         GandistError: the samples cannot be drawn or written.
     """
-    medium, (_, many) = trained.medium, trained.medium.nouns
+    medium, (_, many), differ = trained.medium, trained.medium.nouns, ""
     interpolated = kind in FILMS and medium.played_fps is None
     n = options.n or (N_FILM if interpolated else N)
     wish = Wish(options.label, options.caption)
     y = condition_of(trained, wish, n, options.seed)
-    z, differ = trained.latents(n, options.seed, options.truncation), ""
+    z = trained.latents(n, options.seed, options.truncation)
     if options.vary:
         (z, y), differ = varied(trained, z, y, options.vary), f" that differ in {options.vary} alone"
     draw = functools.partial(drawn, trained, devices=devices_of(options.device))
     if interpolated:
         return interpolation(trained, options, z, y, draw)
     out, batches = Path(options.out), shown(draw(z, y), n, many)
+    fps = options.fps or medium.played_fps or FPS
     if kind in FILMS:
-        clips, fps = np.concatenate(list(batches)), options.fps or medium.played_fps
-        if kind == ".mp4":
-            film.write_mp4(out, film.played(clips, film.times_to_play(clips, fps)), fps)
-        else:
-            film.write_webp(out, film.played(clips), fps, lossless=True)
+        film.write_grid(out, np.concatenate(list(batches)), fps)
         return f"{n} {many}{differ} in a grid"
     if kind == ".png":
         write_atomically(out, grid(trained, np.concatenate(list(batches)), y))
@@ -155,7 +152,7 @@ def write(trained: Trained, options: argparse.Namespace, kind: str) -> str:
     labels, captions = written(trained, y, wish, options.seed)
     encode, extension = medium.encode, medium.extension
     if not kind and medium.played_fps is not None:
-        encode, extension = functools.partial(mp4_bytes, fps=options.fps or medium.played_fps), "mp4"
+        encode, extension = functools.partial(mp4_bytes, fps=fps), "mp4"
     samples = files.encoded(batches, encode)
     if kind == ".zip":
         files.write_zip(out, samples, labels, captions, extension)

@@ -30,16 +30,24 @@ def frames_of(batches: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[
 
 
 def played(clips: npt.NDArray[np.uint8], times: int = 1) -> Iterator[npt.NDArray[np.uint8]]:
-    """Clips (N, F, H, W, C) uint8 in one grid, its frames as images (1, H', W', C), `times` from the first to the last."""
+    """The frames (1, H', W', C) uint8 of a grid of clips (N, F, H, W, C), all of them `times` over."""
     columns = math.ceil(math.sqrt(len(clips)))
     for number in range(times * clips.shape[1]):
         frame = np.asarray(grid(clips[:, number % clips.shape[1]], columns))
         yield frame.reshape(1, *frame.shape[:2], -1)
 
 
-def times_to_play(clips: npt.NDArray[np.uint8], fps: float) -> int:
-    """How often clips (N, F, ...) are played in a film that does not begin again by itself."""
-    return math.ceil(PLAYED_S * fps / clips.shape[1])
+def write_grid(out: Path, clips: npt.NDArray[np.uint8], fps: float) -> None:
+    """Write clips (N, F, H, W, C) uint8 in one grid that plays: as WebP endless and without loss, or as MP4, repeated
+    for `PLAYED_S` at least, since that does not begin again by itself.
+
+    Raises:
+        ConfigError: they do not fit in memory.
+    """
+    if out.suffix.lower() == ".mp4":
+        write_mp4(out, played(clips, math.ceil(PLAYED_S * fps / clips.shape[1])), fps)
+    else:
+        write_webp(out, played(clips), fps, lossless=True)
 
 
 def write_webp(

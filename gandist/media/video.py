@@ -151,6 +151,6 @@ class Video(Medium):
         return preview_of(rows, columns, self.played_fps)
 
     def encode(self, row: np.ndarray) -> bytes:
-        """An animated PNG, whose row is the same again: where every `stride`-th frame is taken, each is there as often."""
+        """An animated PNG that decodes to this row: every frame `stride` times, if every `stride`-th is taken."""
         times = 1 if self.fps else self.stride
         return apng_bytes(row.repeat(times, axis=0), self.played_fps * times)
