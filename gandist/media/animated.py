@@ -64,13 +64,17 @@ def webp_bytes(frames: list[Image.Image], fps: float) -> bytes:
     return sink.getvalue()
 
 
-def apng_bytes(clip: Clips, fps: float) -> bytes:
-    """A clip (F, H, W, C) or (F, H, W) uint8 without loss, as an animated PNG that is repeated endlessly."""
+def apng_bytes(clip: Clips, fps: float, merge: bool = True) -> bytes:
+    """A clip (F, H, W, C) or (F, H, W) uint8 without loss, as an animated PNG that is repeated endlessly.
+
+    Args:
+        merge: equal frames that follow one another become one that is shown longer; False keeps each.
+    """
     frames = [Image.fromarray(frame[:, :, 0] if frame.ndim == 3 and frame.shape[2] == 1 else frame) for frame in clip]
-    # Pillow merges equal frames unless they are blended differently; opaque ones look the same either way.
-    blend = [number % 2 for number in range(len(frames))]
     sink = io.BytesIO()
-    frames[0].save(sink, "PNG", save_all=True, append_images=frames[1:], duration=1000 / fps, loop=0, blend=blend)
+    # Pillow merges frames of one way of blending, which is all the same for opaque ones
+    apart = {} if merge else {"blend": [number % 2 for number in range(len(frames))]}
+    frames[0].save(sink, "PNG", save_all=True, append_images=frames[1:], duration=1000 / fps, loop=0, **apart)
     return sink.getvalue()
 
 

@@ -85,7 +85,7 @@ class Video(Medium):
 
     @property
     def decoder(self) -> str:
-        return "clip-1"
+        return "clip-2"
 
     @property
     def prepared(self) -> str:
@@ -111,13 +111,17 @@ class Video(Medium):
 
     def decode(self, data: bytes, out: np.ndarray) -> str | None:
         """An animated PNG, GIF or WebP, an MP4, MOV, WebM, MKV or AVI: upright, its central square, resized."""
-        filled = decode(data, out, stride=self.stride, fps=self.fps)
-        if filled >= self.frames and filled == len(out):
-            return None
+        filled, more, still = decode(data, out, stride=self.stride, fps=self.fps)
         if self.short == "refuse" and filled < self.frames:
             raise DataError(f"holds {filled} frames of {self.frames}, and data.options.short=refuse")
         out[filled:] = out[np.arange(len(out) - filled) % filled]
-        return f"shorter than {self.frames} frames, and begun again" if filled < self.frames else None
+        if still:
+            return "of one frame, which stands still"
+        if filled < self.frames:
+            return f"shorter than {self.frames} frames, and begun again"
+        if filled < len(out):
+            return f"shorter than the {len(out)} frames kept, and begun again"
+        return f"longer than {len(out)} frames, and cut" if more else None
 
     def to_network(
         self, rows: Tensor, uniforms: Mapping[str, Tensor] = {}, dtype: torch.dtype = torch.float32
@@ -153,4 +157,4 @@ class Video(Medium):
     def encode(self, row: np.ndarray) -> bytes:
         """An animated PNG that decodes to this row: every frame `stride` times, if every `stride`-th is taken."""
         times = 1 if self.fps else self.stride
-        return apng_bytes(row.repeat(times, axis=0), self.played_fps * times)
+        return apng_bytes(row.repeat(times, axis=0), self.played_fps * times, merge=False)
