@@ -215,8 +215,14 @@ def main(argv: list[str] | None = None) -> int:
     message."""
     options = _parser().parse_args(argv)
     out = check_out(options.out)
-    if samples_of(options.run) == "audio":
+    medium = samples_of(options.run)
+    if medium == "audio":
         return apply_to_sounds(options, out)
+    if medium == "video":
+        raise ConfigError(
+            f"{options.run}: its generator makes clips of noise and is given none: there is nothing to apply; use "
+            "python -m gandist.sample"
+        )
     if options.encode or options.decode:
         return code(options, out)
     there = rounds(options, out)

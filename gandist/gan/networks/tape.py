@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from gandist.gan.kernels import usable
 from gandist.gan.networks.activation import bias_leaky_relu
 
+Convolution = nn.Conv2d | nn.Conv3d
+
 
 class Tape:
     """Does the steps that have parameters or a gate, and keeps nothing: an ordinary forward pass."""
@@ -18,7 +20,7 @@ class Tape:
         """operation(x), which is linear in x (N, ...), without a constant, sample by sample; it may have parameters."""
         return operation(x)
 
-    def activated(self, conv: nn.Conv2d, act: nn.LeakyReLU, x: Tensor) -> Tensor:
+    def activated(self, conv: Convolution, act: nn.LeakyReLU, x: Tensor) -> Tensor:
         """act(conv(x)); conv has a bias. With kernels the activation adds it, and `forward` of both is bypassed."""
         if not usable(x):
             y: Tensor = act(self.linear(conv, x))
@@ -54,6 +56,7 @@ def is_piecewise_linear(D: nn.Module) -> TypeGuard[PiecewiseLinear]:
     return isinstance(D, PiecewiseLinear) and D.piecewise_linear
 
 
-def unbiased(conv: nn.Conv2d, x: Tensor) -> Tensor:
+def unbiased(conv: Convolution, x: Tensor) -> Tensor:
     """The convolution without its bias, zero-padded."""
-    return F.conv2d(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    convolve: Callable[..., Tensor] = F.conv2d if isinstance(conv, nn.Conv2d) else F.conv3d
+    return convolve(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
