@@ -210,25 +210,28 @@ def _film(data: bytes, kind: str) -> Iterator[Shown]:
     """The frames of a film, each shown until the next one begins."""
     av = library()
     check_whole(data, kind)
-    first, before, rate = 0.0, None, float(FPS)
+    last: Image.Image | None = None
+    first = begins = ends = 0.0
     try:
         with av.open(io.BytesIO(data), format=kind) as file:
             stream = _stream(file)
             rate, wide = float(stream.average_rate or FPS), float(stream.sample_aspect_ratio or 1)
             for frame in _frames(av, file, stream):
-                time = before[0] + 1 / rate if frame.time is None and before else float(frame.time or 0.0)
-                if before is None:
-                    first = time
+                time = ends if frame.time is None else float(frame.time)
+                if last is None:
+                    first = begins = time
                 else:
-                    yield Shown(before[0] - first, max(time, before[0]) - first, before[1])
+                    time = max(time, begins)
+                    yield Shown(begins - first, time - first, last)
+                    begins = time
                 lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 1 / rate
-                before = max(time, before[0] if before else time), _picture(av, frame, wide), lasts
-            if before is not None:
-                _check_length(file, stream, before[0] + before[2], rate, kind)
+                ends, last = begins + lasts, _picture(av, frame, wide)
+            if last is not None:
+                _check_length(file, stream, ends, rate, kind)
     except (av.FFmpegError, ValueError) as error:
         raise DataError(f"not a whole {kind} film: {error}") from error
-    if before is not None:
-        yield Shown(before[0] - first, before[0] - first + before[2], before[1])
+    if last is not None:
+        yield Shown(begins - first, ends - first, last)
 
 
 def _stream(file: Any) -> Any:
