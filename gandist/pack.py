@@ -198,7 +198,7 @@ def _add_clips(clips: Any) -> None:
     clips.add_argument(
         "--windows",
         nargs="+",
-        metavar=("all", "N"),
+        metavar=("all|random", "N"),
         help="all: each file becomes as many clips of --frames as follow one another in it; random N: N clips of "
         "--frames from places drawn by --seed and the file's content (default: the first frames alone)",
     )

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+import shlex
 import tarfile
 import zipfile
 from pathlib import Path
@@ -417,3 +418,15 @@ def test_what_is_said_of_clips_that_are_not_packed(tmp_path: Path) -> None:
     assert main(list(command[0])) == 0
     assert read_index(command[0][1]).extensions == {"apng"}
     assert "is one clip, where a packed set is expected" in unpacked(str(tmp_path / "mine/a.mp4"))
+
+
+def test_the_commands_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text().partition("### Pack clips")[2]
+    clips(tmp_path / "FOLDER")
+    pictures(tmp_path / "FOLDER_OF_PICTURES/one", 5)
+    monkeypatch.chdir(tmp_path)
+    n = []
+    for command in re.findall(r"^python -m gandist\.pack (.*)$", page, re.MULTILINE):
+        assert main(shlex.split(command)) == 0
+        n.append(read_index(shlex.split(command)[1]).n)
+    assert n == [N, N, 1]

@@ -3,6 +3,7 @@
 import io
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -162,6 +163,27 @@ def test_clips_are_shown_upright(matrix: tuple[int, int, int, int], turn: Any) -
     data = film(frames)
     straight, upright = (next(frames_of(each)).picture for each in (data, turned(data, *matrix)))
     np.testing.assert_array_equal(np.asarray(upright), turn(np.asarray(straight)))
+
+
+def test_a_film_that_is_trimmed_is_whole() -> None:
+    """By its edit list, as phones trim films: the frames that are not shown lie in the file."""
+    data = film(clip(N))
+    at = data.index(b"elst") + 12
+    start = struct.unpack(">i", data[at + 4 : at + 8])[0]
+    shown = data[:at] + struct.pack(">Ii", 600, start + 4 * 2048) + data[at + 8 :]
+    assert levels(decoded(shown)[0]) == [4, 5, 6, 7, 8]
+
+
+def test_pixels_that_are_no_squares() -> None:
+    sink = io.BytesIO()
+    with av.open(sink, "w", format="mp4") as file:
+        stream: Any = file.add_stream("libx264", rate=8)
+        stream.height, stream.width, stream.pix_fmt = 32, 16, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2)
+        for frame in clip(2, 32, 16):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24").reformat(format="yuv420p")))
+        file.mux(stream.encode(None))
+    assert [each.picture.size for each in frames_of(sink.getvalue())] == [(32, 32)] * 2
 
 
 def test_what_is_transparent_becomes_white() -> None:
