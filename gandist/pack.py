@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         "src",
         metavar="SRC",
         help="folder (class = subfolder, or as StyleGAN's dataset.json lists them; caption = .txt beside the file), "
-        "zip of one, .tar(s) of WebDataset samples, Parquet table(s) with a column of images, sounds or clips, or IDX files; "
+        "zip of one, .tar(s) of WebDataset samples, Parquet table(s) with a column of images, sounds or clips, or IDX "
+        "files; "
         "with --index-only: shards in a folder, at s3:// or gs://, or http://host/{000000..000009}.tar",
     )
     add(
@@ -79,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         "--medium",
         choices=tuple(FORMATS),
         help="what to take of a source that holds several (default: what there is; GIF, WebP and PNG are taken for "
-        "images, unless an option for clips is given). video: clips; a folder without folders of its own that holds two "
-        "or more numbered pictures of one format, and no other samples, is one clip, in the order of the numbers",
+        "images, unless an option for clips is given). video: clips; a folder without folders of its own that holds "
+        "two or more numbered pictures of one format, and no other samples, is one clip, in the order of the numbers",
     )
     _add_form(parser)
     add("--shard-size", type=positive, default=1000, metavar="SAMPLES", help="default: %(default)s")
@@ -129,8 +130,8 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=formats,
-        help="of images png, jpeg or webp, of sounds flac or wav, of clips apng, webp or mp4: the first. Of clips apng and "
-        "webp lose nothing",
+        help="of images png, jpeg or webp, of sounds flac or wav, of clips apng, webp or mp4: the first. Clips lose "
+        "nothing as apng and webp",
     )
     parser.add_argument(
         "--channels",
@@ -197,7 +198,7 @@ def _add_clips(clips: Any) -> None:
     clips.add_argument(
         "--windows",
         nargs="+",
-        metavar=("all", "N"),
+        metavar=("all|random", "N"),
         help="all: each file becomes as many clips of --frames as follow one another in it; random N: N clips of "
         "--frames from places drawn by --seed and the file's content (default: the first frames alone)",
     )

@@ -29,8 +29,8 @@ CAPTION_COLUMNS = ("caption", "text", "captions", "prompt", "txt", "description"
 
 
 def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None, medium: str | None = None) -> Source:
-    """Tables with a column of encoded images, sounds or clips (bytes, or a struct of `bytes`), and columns of labels and
-    captions if any.
+    """Tables with a column of encoded images, sounds or clips (bytes, or a struct of `bytes`), and columns of labels
+    and captions if any.
 
     Args:
         paths: the parts of one table, with the same columns in any order.
