@@ -23,7 +23,7 @@ SHIPPED = {
         *("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl", "codebook", "mask"),
         *("l1", "charbonnier", "features", "perceptual", "mel", "stft"),
     ),
-    "augment.kind": ("none", "diffaugment", "color", "translation", "cutout", "ada", "shift", "sound"),
+    "augment.kind": ("none", "diffaugment", "color", "translation", "cutout", "ada", "shift", "sound", "clip"),
 }
 """The names in the tables of media and methods, before a file of `imports` adds to them."""
 

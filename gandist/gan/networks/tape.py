@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeGuard
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gandist.gan.kernels import usable
@@ -57,6 +56,6 @@ def is_piecewise_linear(D: nn.Module) -> TypeGuard[PiecewiseLinear]:
 
 
 def unbiased(conv: Convolution, x: Tensor) -> Tensor:
-    """The convolution without its bias, zero-padded."""
-    convolve: Callable[..., Tensor] = F.conv2d if isinstance(conv, nn.Conv2d) else F.conv3d
-    return convolve(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    """The convolution without its bias, by the layer's own way."""
+    found: Tensor = conv._conv_forward(x, conv.weight, None)
+    return found

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gandist.gan.networks import dcgan
+from gandist.gan.networks.clip_conv import Doubling, Halving
 from gandist.gan.networks.dcgan import init_dcgan
 from gandist.gan.networks.norms import MinibatchStd, at_least_float32, norm, spectral
 from gandist.gan.networks.shape import Shape, condition, options_of, projection
@@ -66,11 +67,6 @@ def levels(shape: Shape) -> tuple[list[int], list[int]]:
     return frames_of(frames, halvings), [shape.width * 2**k for k in reversed(range(halvings))]
 
 
-def _kernel(times: int) -> tuple[tuple[int, int, int], tuple[int, int, int], int]:
-    """Kernel, stride and padding of a convolution between features, one of which has `times` as many frames."""
-    return ((4, 4, 4), (2, 2, 2), 1) if times == 2 else ((3, 4, 4), (1, 2, 2), 1)
-
-
 def init_vgan(module: nn.Module) -> None:
     """DCGAN's initialisation, and no biases."""
     init_dcgan(module)
@@ -93,9 +89,9 @@ class Generator(nn.Module):
         self.dense = nn.Linear(codes, widths[0] * frames[0] * 16, bias=bias)
         layers = [norm(shape.norm, widths[0]), nn.ReLU(inplace=True)]
         for (before, after), (wide, narrow) in zip(pairwise(frames), pairwise(widths), strict=False):
-            layers += [_up(wide, narrow, after // before, bias), norm(shape.norm, narrow), nn.ReLU(inplace=True)]
+            layers += [Doubling(wide, narrow, after // before, bias), norm(shape.norm, narrow), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)
-        self.last = _up(widths[-1], self.channels + self.two, frames[-1] // frames[-2], True)
+        self.last = Doubling(widths[-1], self.channels + self.two, frames[-1] // frames[-2], True)
         self.apply(init_vgan)
         if isinstance(self.embed, nn.Embedding | nn.Linear):
             nn.init.normal_(self.embed.weight)  # on z's scale: a smaller condition would drown in the noise
@@ -129,10 +125,6 @@ def _of_codes(shape: Shape, codes: int) -> Shape:
     )
 
 
-def _up(before: int, after: int, times: int, bias: bool) -> nn.ConvTranspose3d:
-    return nn.ConvTranspose3d(before, after, *_kernel(times), bias=bias)
-
-
 class Discriminator(PiecewiseLinear):
     """x: (N, C, F, H, W), y: (N,) or (N, text_dim) -> scores (N,), in float32 even under autocast."""
 
@@ -144,7 +136,7 @@ class Discriminator(PiecewiseLinear):
         for k, ((before, after), (narrow, wide)) in enumerate(zip(pairwise(frames), pairwise(channels), strict=True)):
             normed = shape.norm if k else "none"
             bias = normed not in ("batch", "sync")
-            self.convolutions.append(nn.Conv3d(narrow, wide, *_kernel(before // after), bias=bias))
+            self.convolutions.append(Halving(narrow, wide, before // after, bias))
             self.norms.append(norm(normed, wide))
         self.act = nn.LeakyReLU(0.2)
         self.deviation = MinibatchStd(shape.minibatch_std) if shape.minibatch_std else None
