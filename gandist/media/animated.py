@@ -1,6 +1,7 @@
 """Clips as files: animations, grids that play, strips of frames, films."""
 
 import io
+import math
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -12,13 +13,13 @@ from PIL import Image, ImageSequence
 
 from gandist.media.clip import library
 from gandist.media.gallery import grid, png_bytes
-from gandist.media.medium import Preview
+from gandist.media.medium import PLAYS, Preview
 
 Clips = npt.NDArray[np.uint8]
 
 REPEATABLE = "cpu-independent=1:threads=1"
 """Options of x264, without which equal frames of 30 to 48 pixels may give different bytes."""
-STRIP_CLIPS, STRIP_FRAMES = 10, 16
+STRIP_CLIPS, STRIP_FRAMES = 20, 16
 """Clips and frames of a strip at most."""
 PLAYED_BYTES = 2_000_000
 """A preview that plays is at most as large."""
@@ -44,23 +45,15 @@ def durations(n: int, fps: float, unit_ms: int = 1) -> list[int]:
     return lengths
 
 
-def save_webp(sink: Path | BinaryIO, frames: list[Image.Image], fps: float, **options: Any) -> None:
+def save_webp(sink: Path | BinaryIO, frames: list[Image.Image], lengths_ms: list[int], **options: Any) -> None:
     """Write an endless animation; `options` are Pillow's, such as `lossless`."""
-    frames[0].save(
-        sink,
-        "WEBP",
-        save_all=True,
-        append_images=frames[1:],
-        duration=durations(len(frames), fps),
-        loop=0,
-        **options,
-    )
+    frames[0].save(sink, "WEBP", save_all=True, append_images=frames[1:], duration=lengths_ms, loop=0, **options)
 
 
 def webp_bytes(frames: list[Image.Image], fps: float) -> bytes:
     """An endless animation without loss."""
     sink = io.BytesIO()
-    save_webp(sink, frames, fps, lossless=True)
+    save_webp(sink, frames, durations(len(frames), fps), lossless=True)
     return sink.getvalue()
 
 
@@ -128,7 +121,7 @@ def preview_of(rows: Clips, columns: int, fps: float) -> Preview:
     n, length = rows.shape[:2]
     plays = [grid(_smaller(rows[:, at]), columns) for at in range(min(length, PLAYED_FRAMES))]
     some = rows[:: columns if n > columns else 1][:STRIP_CLIPS]
-    return Preview(played_bytes(plays, fps), ".webp", still=strips(some))
+    return Preview(played_bytes(plays, durations(len(plays), fps)), PLAYS, still=strips(some))
 
 
 def strips(clips: Clips) -> bytes:
@@ -150,15 +143,15 @@ def _smaller(images: Clips) -> Clips:
     return smaller
 
 
-def played_bytes(frames: list[Image.Image], fps: float, most: int = PLAYED_BYTES) -> bytes:
-    """An endless animated WebP of at most about `most` bytes: without loss if that fits, else coarser, or smaller."""
+def played_bytes(frames: list[Image.Image], lengths_ms: list[int], most: int = PLAYED_BYTES) -> bytes:
+    """An endless animated WebP of at most `most` bytes: without loss if that fits, else coarser, and then smaller."""
     for factor, options in COARSER:
         shrunk = frames if factor == 1 else [frame.reduce(factor) for frame in frames]
         last = (factor, options) == COARSER[-1]
         if not last and _foreseen_bytes(shrunk, options) > most:
             continue
         sink = io.BytesIO()
-        save_webp(sink, shrunk, fps, **options)
+        save_webp(sink, shrunk, lengths_ms, **options)
         if last or len(sink.getvalue()) <= most:
             break
     return sink.getvalue()
@@ -177,18 +170,24 @@ def _foreseen_bytes(frames: list[Image.Image], options: dict[str, Any]) -> float
 
 def gif_bytes(preview: Preview) -> bytes:
     """A preview that plays as a GIF, for what shows no animated WebP: grey exactly, colours as 256 for each frame."""
-    animation = Image.open(io.BytesIO(preview.content))
-    frames, ends_ms = [], [0.0]
-    for frame in ImageSequence.Iterator(animation):
-        pixels = frame.convert("RGB")
-        frames.append(pixels.convert("L") if _is_grey(pixels) else pixels)
-        ends_ms.append(ends_ms[-1] + frame.info["duration"])
-    factor = int(np.ceil(np.sqrt(len(frames) * animation.width * animation.height / GIF_PIXELS)))
+    frames, begins_ms, end_ms = played(preview.content)
+    if all(map(_is_grey, frames)):
+        frames = [frame.convert("L") for frame in frames]
+    factor = math.ceil(math.sqrt(len(frames) * frames[0].width * frames[0].height / GIF_PIXELS))
     shrunk = [frame.reduce(factor) for frame in frames] if factor > 1 else frames
-    lengths = (np.diff(np.round(np.array(ends_ms) / 10)) * 10).astype(int)  # the format's times are hundredths
+    lengths = np.diff(np.round(np.array([*begins_ms, end_ms]) / 10)).astype(int) * 10  # the format has hundredths
     sink = io.BytesIO()
     shrunk[0].save(sink, "GIF", save_all=True, append_images=shrunk[1:], duration=lengths.tolist(), loop=0)
     return sink.getvalue()
+
+
+def played(animation: bytes) -> tuple[list[Image.Image], list[int], int]:
+    """The frames of an animated WebP as RGB, the milliseconds at which they begin, and the last one's end."""
+    frames, ends_ms = [], [0]
+    for frame in ImageSequence.Iterator(Image.open(io.BytesIO(animation))):
+        frames.append(frame.convert("RGB"))
+        ends_ms.append(ends_ms[-1] + int(frame.info["duration"]))
+    return frames, ends_ms[:-1], ends_ms[-1]
 
 
 def _is_grey(picture: Image.Image) -> bool:

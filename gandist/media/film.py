@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from gandist.errors import ConfigError, GandistError
-from gandist.media.animated import save_mp4, save_webp
+from gandist.media.animated import durations, save_mp4, save_webp
 from gandist.media.gallery import enlarged, grid
 from gandist.storage.atomic import written_atomically
 
@@ -68,7 +68,7 @@ def write_webp(
                 raise ConfigError(f"--out {out}: more than {len(images) - 1} frames for a .webp; write an .mp4")
     options: dict[str, Any] = {"quality": 90} if (large if lossless is None else not lossless) else {"lossless": True}
     with written_atomically(out) as scratch:
-        save_webp(scratch, images, fps, **options)
+        save_webp(scratch, images, durations(len(images), fps), **options)
 
 
 def need_video(out: Path, instead: str = ".webp") -> None:

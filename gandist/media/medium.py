@@ -45,12 +45,12 @@ class Preview(NamedTuple):
     sounds: tuple[bytes, ...] = ()
     """WAV files of samples that can be heard: the first of each line, or of one line all; at most `SOUNDS`."""
     still: bytes = b""
-    """If the preview plays: a PNG file of its frames, a sample a line."""
+    """If the preview plays: a PNG file, a sample a line, its frames from left to right."""
 
     @property
     def plays(self) -> bool:
         """Whether it is an animation."""
-        return bool(self.still)
+        return self.suffix == PLAYS
 
     @property
     def mime(self) -> str:
@@ -60,6 +60,8 @@ class Preview(NamedTuple):
 
 SOUNDS = 10
 """Sounds of a preview."""
+PLAYS, STILL = ".webp", "strip.png"
+"""The suffix of previews that play, and of no others; the name of the file of their frames."""
 
 
 class Medium(Options):
