@@ -33,7 +33,7 @@ from gandist.media.animated import mp4_bytes, strips
 from gandist.media.gallery import circuit
 from gandist.run.drawing import devices_of, drawn
 from gandist.run.examples import ExampleConditions
-from gandist.run.trained import BATCH, Conditions, Trained, open_trained
+from gandist.run.trained import BATCH, Conditions, Trained, open_trained, samples_of
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
 
@@ -65,27 +65,35 @@ def kind_of(out: str) -> str:
     return ""
 
 
-def check_kind(trained: Trained, options: argparse.Namespace, kind: str) -> None:
-    """Refuse a kind of file that samples of this medium are not written to, and options that it has no use for.
+def check_kind(trained: Trained, out: str, kind: str) -> None:
+    """Refuse a kind of file that samples of this medium are not written to.
 
     Raises:
-        ConfigError: it is none of `Medium.kinds`, and no archive; or the message names the option.
-        GandistError: clips are to become MP4 files, and the library for them is not installed.
+        ConfigError: it is none of `Medium.kinds`, and no archive.
     """
-    out, (_, many), plays = options.out, trained.medium.nouns, trained.medium.played_fps is not None
     there = (*trained.medium.kinds, *ARCHIVES)
     if kind and kind not in there:
+        many = trained.medium.nouns[1]
         raise ConfigError(
             f"--out {out}: the run makes {many}, which are not written as {kind}; give a folder, or a file that ends "
             f"in {', '.join(there)}"
         )
+
+
+def check_use(options: argparse.Namespace, kind: str, plays: bool) -> None:
+    """Refuse options that a kind of file has no use for; `plays`: whether the samples do.
+
+    Raises:
+        ConfigError: the message names the option.
+        GandistError: clips are to become MP4 files, and the library for them is not installed.
+    """
     if plays:
         if options.frames:
             raise ConfigError("--frames: is of an interpolation of images; clips have the run's data.options.frames")
         if options.fps and kind not in (*FILMS, ""):
             raise ConfigError(f"--fps: is of what plays; let --out be a folder, or end in {' or '.join(FILMS)}")
         if not kind:
-            film.need_video(Path(out), ".webp, .png, .zip or .tar")
+            film.need_video(Path(options.out), ".webp, .png, .zip or .tar")
     elif kind not in FILMS and (options.frames or options.fps):
         raise ConfigError(f"--frames, --fps: are of an interpolation; let --out end in {' or '.join(FILMS)}")
     elif kind in FILMS and options.n == 1:
@@ -149,7 +157,7 @@ def write(trained: Trained, options: argparse.Namespace, kind: str) -> str:
         assert heard is not None, "a medium of this kind can be heard"
         write_atomically(out, heard)
         return f"{n} {many} in a row"
-    labels, captions = written(trained, y, wish, options.seed)
+    labels, captions = written(trained, y, wish, options.seed, alike=bool(options.vary))
     encode, extension = medium.encode, medium.extension
     if not kind and medium.played_fps is not None:
         encode, extension = functools.partial(mp4_bytes, fps=fps), "mp4"
@@ -205,14 +213,18 @@ def grid(trained: Trained, rows: np.ndarray, y: Conditions | None) -> bytes:
     return medium.preview(pairs, 2 * math.ceil(math.sqrt(n / 2))).content
 
 
-def written(trained: Trained, y: Conditions | None, wish: Wish, seed: int) -> Written:
-    """The labels or captions of samples, if the run has them."""
+def written(trained: Trained, y: Conditions | None, wish: Wish, seed: int, alike: bool = False) -> Written:
+    """The labels or captions of samples, if the run has them; `alike`: they are the first sample's for all."""
     if y is None or isinstance(y, ExampleConditions):
         return Written()
     n = len(y)
-    return trained.condition.written(
-        y, lambda: trained.captions(n, seed) if wish.caption is None else [wish.caption] * n
-    )
+
+    def captions() -> list[str]:
+        if wish.caption is not None:
+            return [wish.caption] * n
+        return trained.captions(1, seed) * n if alike else trained.captions(n, seed)
+
+    return trained.condition.written(y, captions)
 
 
 def with_captions(trained: Trained, captions: Sequence[str] | None, y: Conditions | None, index: Index) -> Index:
@@ -281,8 +293,11 @@ def main(argv: list[str] | None = None) -> int:
         files.shard_names(options.out, options.n or N)
     if kind == ".mp4":
         film.need_video(Path(options.out))
+    if samples_of(options.run) == "image":
+        check_use(options, kind, plays=False)
     trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
-    check_kind(trained, options, kind)
+    check_kind(trained, options.out, kind)
+    check_use(options, kind, plays=trained.medium.played_fps is not None)
     what = write(trained, options, kind)
     seen = f"{trained.images_seen} {trained.medium.nouns[1]} seen"
     print(f"{what} of {options.run} at {seen}: {options.out}")  # noqa: T201

@@ -26,10 +26,9 @@ from gandist.apply.watch import arrivals
 from gandist.apply.work import Outcome, Task, outcomes
 from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import FAILED, command
-from gandist.config.run import parse
-from gandist.errors import ConfigError, GandistError
+from gandist.errors import ConfigError
 from gandist.run.drawing import devices_of
-from gandist.run.trained import open_run, open_trained
+from gandist.run.trained import open_trained, samples_of
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
 
@@ -197,16 +196,6 @@ def rounds(options: argparse.Namespace, out: Path) -> Iterable[list[Input]]:
     if len(options.inputs) > 1 or not Path(options.inputs[0]).is_dir():
         raise ConfigError(f"--watch: follows one folder, not {' '.join(options.inputs)}; give a folder that exists")
     return arrivals(Path(options.inputs[0]), out)
-
-
-def samples_of(run: str) -> str:
-    """`data.medium` of a run; `image` if there is no such run: opening it then fails with the reason."""
-    try:
-        storage = open_run(run)
-        tree = parse(storage.read_bytes("config.yaml") or b"", run)
-    except GandistError:
-        return "image"
-    return str((tree.get("data") or {}).get("medium", "image"))
 
 
 @command()
