@@ -170,6 +170,14 @@ def test_others_shards_are_indexed_as_they_are(tmp_path: Path, capsys: pytest.Ca
         assert np.abs(rows[int(key)].astype(int) - frames(data)).max() <= 1, "both resize"
 
 
+def test_webps_are_clips_if_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack(str(clips(tmp_path / "in")), str(tmp_path / "out"), format="webp", **OPTIONS)
+    (tmp_path / "out/shards.parquet").unlink()
+    for said, medium in (("images", []), ("clips", ["--medium", "video"])):
+        assert main([str(tmp_path / "out"), "--index-only", *medium]) == 0
+        assert f"{tmp_path / 'out'}: 8 {said}, 2 classes" in capsys.readouterr().out
+
+
 def test_what_webdataset_reads(tmp_path: Path) -> None:
     for format, begins in (("webp", b"RIFF"), ("mp4", b"\0\0\0"), ("apng", b"\x89PNG")):
         index, _ = pack(str(clips(tmp_path / "in")), str(tmp_path / format), format=format, **OPTIONS)
