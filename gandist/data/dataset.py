@@ -99,9 +99,9 @@ def open_index(config: RunConfig) -> Index:
     except OSError as error:
         raise DataError(f"data.path: {config.data.path}: cannot be read: {error.strerror}") from error
     said = f"data.path: {config.data.path}"
-    _check_medium(index, config, said)
+    medium = _check_medium(index, config, said)
     if index.n < config.train.batch:
-        what = f"{noun_of(index.extensions)}s"
+        what = medium.nouns[1]
         raise DataError(f"{said}: holds {index.n} {what}, fewer than one global batch; set train.batch <= {index.n}")
     condition_of(config).check(index, said, index_command(index.base))
     if config.data.on_damage == "stop":
@@ -109,11 +109,11 @@ def open_index(config: RunConfig) -> Index:
     return index
 
 
-def _check_medium(index: Index, config: RunConfig, said: str) -> None:
-    """Refuse a set of another medium than the configuration's."""
+def _check_medium(index: Index, config: RunConfig, said: str) -> Medium:
+    """The configuration's medium; refuses a set of another one."""
     medium = rows_of(config)
     if index.extensions <= set(medium.extensions):
-        return
+        return medium
     name = config.data.medium
     held = ", ".join(f".{extension}" for extension in sorted(index.extensions))
     others = [other for other in media_of(index.extensions) if other != name]

@@ -17,6 +17,8 @@ from gandist.media.medium import PLAYS, Preview
 
 Clips = npt.NDArray[np.uint8]
 
+REPEATABLE = "cpu-independent=1:threads=1"
+"""Options of x264, without which equal frames of 30 to 48 pixels may give different bytes."""
 STRIP_CLIPS, STRIP_FRAMES = 20, 16
 """Clips and frames of a strip at most."""
 PLAYED_BYTES = 2_000_000
@@ -55,12 +57,17 @@ def webp_bytes(frames: list[Image.Image], fps: float) -> bytes:
     return sink.getvalue()
 
 
-def apng_bytes(clip: Clips, fps: float) -> bytes:
-    """A clip (F, H, W, C) or (F, H, W) uint8 without loss, as an animated PNG that is repeated endlessly."""
+def apng_bytes(clip: Clips, fps: float, merge: bool = True) -> bytes:
+    """A clip (F, H, W, C) or (F, H, W) uint8 without loss, as an animated PNG that is repeated endlessly.
+
+    Args:
+        merge: equal frames that follow one another become one that is shown longer; False keeps each.
+    """
     frames = [Image.fromarray(frame[:, :, 0] if frame.ndim == 3 and frame.shape[2] == 1 else frame) for frame in clip]
     sink = io.BytesIO()
-    lengths = durations(len(frames), fps)
-    frames[0].save(sink, "PNG", save_all=True, append_images=frames[1:], duration=lengths, loop=0)
+    # Pillow merges frames of one way of blending, which is all the same for opaque ones
+    apart = {} if merge else {"blend": [number % 2 for number in range(len(frames))]}
+    frames[0].save(sink, "PNG", save_all=True, append_images=frames[1:], duration=1000 / fps, loop=0, **apart)
     return sink.getvalue()
 
 
@@ -76,10 +83,12 @@ def save_mp4(sink: Path | BinaryIO, frames: Iterable[Clips], fps: float, crf: in
     av = library()
     from av.video.reformatter import ColorRange, Colorspace
 
-    fast = {"movflags": "+faststart"}  # plays while it downloads
+    # Plays while it downloads; for this a file is read again
+    fast = {"movflags": "+faststart"} if isinstance(sink, Path) else {}
     name = str(sink) if isinstance(sink, Path) else sink
     with av.open(name, "w", format="mp4", options=fast) as file:
-        stream = file.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": str(crf)})
+        coding = {"crf": str(crf), "x264-params": REPEATABLE}
+        stream = file.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=coding)
         for number, frame in enumerate(frames):
             # Colour is stored at half the resolution, so both sizes must be even.
             pixels = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
@@ -111,10 +120,15 @@ def preview_of(rows: Clips, columns: int, fps: float) -> Preview:
     """
     n, length = rows.shape[:2]
     plays = [grid(_smaller(rows[:, at]), columns) for at in range(min(length, PLAYED_FRAMES))]
+    some = rows[:: columns if n > columns else 1][:STRIP_CLIPS]
+    return Preview(played_bytes(plays, durations(len(plays), fps)), PLAYS, still=strips(some))
+
+
+def strips(clips: Clips) -> bytes:
+    """Clips (N, F, H, W, C) uint8 as a PNG file: a line each, its frames from left to right, at most `STRIP_FRAMES`."""
+    length = clips.shape[1]
     at = np.linspace(0, length - 1, min(STRIP_FRAMES, length)).round().astype(int)
-    some = rows[:: columns if n > columns else 1][:STRIP_CLIPS][:, at]
-    strip = grid(some.reshape(-1, *rows.shape[2:]), len(at))
-    return Preview(played_bytes(plays, durations(len(plays), fps)), PLAYS, still=png_bytes(strip))
+    return png_bytes(grid(clips[:, at].reshape(-1, *clips.shape[2:]), len(at)))
 
 
 def _smaller(images: Clips) -> Clips:

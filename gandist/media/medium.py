@@ -123,8 +123,14 @@ class Medium(Options):
     @property
     def kinds(self) -> tuple[str, ...]:
         """Suffixes of the single files, besides archives, that any number of samples can be drawn to: that of
-        `preview`; ".wav" if they can be heard; ".webp" and ".mp4" if they can be the frames of a film."""
+        `preview`; ".wav" if they can be heard; ".webp" and ".mp4" if they play, or can be the frames of a film."""
         return (".png",)
+
+    @property
+    def played_fps(self) -> float | None:
+        """Frames per second at which samples play, whose rows are (frames, height, width, channels) uint8; None if they
+        are still."""
+        return None
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from gandist.errors import DataError
-from gandist.media.animated import mp4_bytes, preview_of
+from gandist.media.animated import apng_bytes, preview_of
 from gandist.media.clip import EXTENSIONS, FPS, decode
 from gandist.media.gallery import as_uint8
 from gandist.media.medium import Medium, Preview, Row
@@ -63,7 +63,7 @@ class Video(Medium):
 
     @property
     def extension(self) -> str:
-        return "mp4"
+        return "apng"
 
     @property
     def row(self) -> Row:
@@ -85,7 +85,7 @@ class Video(Medium):
 
     @property
     def decoder(self) -> str:
-        return "clip-1"
+        return "clip-2"
 
     @property
     def prepared(self) -> str:
@@ -97,9 +97,9 @@ class Video(Medium):
 
     @property
     def packing(self) -> str:
-        return (
-            f"--frames {(self.kept or self.frames) * self.stride} --size {self.resolution} --channels {self.channels}"
-        )
+        rate = f" --fps {self.fps:g}" if self.fps else ""
+        n = (self.kept or self.frames) * self.stride
+        return f"--frames {n} --size {self.resolution} --channels {self.channels}{rate}"
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -107,18 +107,21 @@ class Video(Medium):
 
     @property
     def played_fps(self) -> float:
-        """Frames a second at which samples are played."""
         return self.fps / self.stride if self.fps else FPS
 
     def decode(self, data: bytes, out: np.ndarray) -> str | None:
         """An animated PNG, GIF or WebP, an MP4, MOV, WebM, MKV or AVI: upright, its central square, resized."""
-        filled = decode(data, out, stride=self.stride, fps=self.fps)
-        if filled >= self.frames and filled == len(out):
-            return None
+        filled, more, still = decode(data, out, stride=self.stride, fps=self.fps)
         if self.short == "refuse" and filled < self.frames:
             raise DataError(f"holds {filled} frames of {self.frames}, and data.options.short=refuse")
         out[filled:] = out[np.arange(len(out) - filled) % filled]
-        return f"shorter than {self.frames} frames, and begun again" if filled < self.frames else None
+        if still:
+            return "of one frame, which stands still"
+        if filled < self.frames:
+            return f"shorter than {self.frames} frames, and begun again"
+        if filled < len(out):
+            return f"shorter than the {len(out)} frames kept, and begun again"
+        return f"longer than {len(out)} frames, and cut" if more else None
 
     def to_network(
         self, rows: Tensor, uniforms: Mapping[str, Tensor] = {}, dtype: torch.dtype = torch.float32
@@ -152,4 +155,6 @@ class Video(Medium):
         return preview_of(rows, columns, self.played_fps)
 
     def encode(self, row: np.ndarray) -> bytes:
-        return mp4_bytes(row, self.played_fps)
+        """An animated PNG that decodes to this row: every frame `stride` times, if every `stride`-th is taken."""
+        times = 1 if self.fps else self.stride
+        return apng_bytes(row.repeat(times, axis=0), self.played_fps * times, merge=False)

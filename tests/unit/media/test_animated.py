@@ -30,11 +30,14 @@ def test_times_do_not_drift(fps: float) -> None:
 
 def test_animations_keep_every_value_and_time() -> None:
     clip = moving(1, 6, 16, 3)[0]
-    for data in (webp_bytes([Image.fromarray(frame) for frame in clip], 24), apng_bytes(clip, 24)):
-        frames, lengths_ms, image = decoded(data)
-        assert np.array_equal(np.stack(frames), clip)
-        assert lengths_ms == [42, 41, 42, 42, 41, 42]
-        assert image.info["loop"] == 0, "for ever"
+    webp, lengths_ms, image = decoded(webp_bytes([Image.fromarray(frame) for frame in clip], 24))
+    assert np.array_equal(np.stack(webp), clip)
+    assert lengths_ms == [42, 41, 42, 42, 41, 42]
+    assert image.info["loop"] == 0, "for ever"
+    apng, _, image = decoded(apng_bytes(clip, 24))
+    assert np.array_equal(np.stack(apng), clip)
+    assert image.info["duration"] == pytest.approx(1000 / 24), "as a fraction"
+    assert image.info["loop"] == 0, "for ever"
 
 
 def test_a_preview_plays_and_lies_still() -> None:
