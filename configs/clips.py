@@ -3,10 +3,10 @@
     npm install --prefix data/emoji @lobehub/fluent-emoji-anim-1@1.0.0
     python configs/clips.py data/emoji/node_modules data/emoji/clips
 
-Makes DEST/train and DEST/test, packed, in RGB on white: 3,261 and 337 clips, 50 MB. The package (MIT) has 999 WebP files
-of 256 pixels; 522 hold a single picture and are left out. The others have 28 to 97 frames, most of them 72, at 24 a
-second, and go on from the last to the first. Every fourth frame is taken, since little moves from one to the next, and
-of each animation several windows. About a tenth of the emoji is in test/ alone, with all their skin tones. The same
+Makes DEST/train and DEST/test, packed, in RGB on white: 3,261 and 337 clips, 50 MB. The package (MIT) has 999 WebP
+files of 256 pixels; 522 hold a single picture and are left out. The others have 28 to 97 frames, most of them 72, at 24
+a second, and go on from the last to the first. Every fourth frame is taken, since little moves from one to the next,
+and of each animation several windows. About a tenth of the emoji is in test/ alone, with all their skin tones. The same
 command gives the same bytes. Takes 80 seconds of CPU time.
 """
 
