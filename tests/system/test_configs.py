@@ -26,7 +26,7 @@ from gandist.run.examples import open_examples
 from gandist.run.trained import Trained, open_trained
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.pitch import EACH, in_tune
-from tests.helpers.small_datasets import EMOJI
+from tests.helpers.small_datasets import EMOJI, EMOJI_CLIPS
 
 CONFIGS = sorted(path for path in ROOT.glob("configs/*.yaml") if not path.stem.startswith(("compare-", "sweep-")))
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -137,8 +137,10 @@ MADE = {
     "configs/photos.py": 2,
     "configs/digits.py": 1,
     "configs/hits.py": 1,
+    "configs/clips.py": 2,
 }
 """Where a command names what it makes."""
+FEWER = {"configs/digits.py": ["--n", "300"], "configs/clips.py": ["--n", "24", "--windows", "4"]}
 
 
 def run(workspace: Path, command: list[str]) -> None:
@@ -158,6 +160,8 @@ def prepare(workspace: Path, config: Path) -> None:
     """Run what makes the configuration's data, unless another one has."""
     if "emoji" in head(config) and not EMOJI.exists():
         pytest.skip("the emoji of the npm registry are not installed (make emoji)")
+    if "configs/clips.py" in head(config) and not EMOJI_CLIPS.exists():
+        pytest.skip("the moving emoji of the npm registry are not installed (make emoji)")
     if str(DEBIAN) in head(config) and not DEBIAN.exists():
         pytest.skip("Debian's dataset-fashion-mnist is not installed")
     if "configs/digits.py" in head(config) and shutil.which("espeak-ng") is None:
@@ -167,7 +171,7 @@ def prepare(workspace: Path, config: Path) -> None:
         if command[2:3] == ["--pairs"]:
             made = 5
         if made is not None and not (workspace / command[made]).exists():
-            run(workspace, [*command, "--n", "300"] if command[0] == "configs/digits.py" else command)
+            run(workspace, [*command, *FEWER.get(command[0], [])])
 
 
 def brief(config: RunConfig, rounds: int) -> list[str]:
