@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from gandist.cli.arguments import positive
 from gandist.cli.command import command
-from gandist.config.sections import DataSection
+from gandist.config.sections import DataSection, ModelSection
 from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
@@ -125,7 +126,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--samples", type=positive, metavar="N", help="of sounds: their length, as data.options.samples")
     add("--frames", type=positive, metavar="N", help="DATA holds clips: their frames, as data.options.frames")
     add("--stride", type=positive, metavar="N", default=1, help="of clips: as data.options.stride (default: 1)")
-    add("--resolution", type=positive, metavar="PX", help=f"of clips: as model.resolution (default: {RESOLUTION})")
+    sizes = get_args(ModelSection.model_fields["resolution"].annotation)
+    add("--resolution", type=int, choices=sizes, help=f"of clips: as model.resolution (default: {RESOLUTION})")
     each = {"sounds": sound_classifier, "clips": clip_classifier}
     default = "".join(f"; of {many} {of.EPOCHS} times each, at least {of.KIMG[0]:g}" for many, of in each.items())
     add("--kimg", type=float, help=f"thousands of samples shown (default: {KIMG:g}{default})")

@@ -143,6 +143,14 @@ def of_picture(faithful: float | None, change: float | None = None, steps: int =
     ([of_picture(0.7, 0.5)] * 25, "healthy", ""),
     ([of_picture(0.05)] * 25 + [HEALTHY], "healthy", ""),
     ([{**of_picture(0.0), "signal/diversity": 0.0}] * 5, "collapsing", "they are one"),
+    # What clips move.
+    ([{**HEALTHY, "signal/motion": 0.09}] * 24, "healthy", ""),
+    ([{**HEALTHY, "signal/motion": 0.09}] * 25, "collapsing", "G's images stand still: they move 0.09 times as much"),
+    ([{**HEALTHY, "signal/motion": 0.09}] * 24 + [{**HEALTHY, "signal/motion": 0.11}], "healthy", ""),
+    ([{**HEALTHY, "signal/motion": 0.29}] + [{**HEALTHY, "signal/motion": 0.05}] * 3, "healthy", ""),
+    ([{**HEALTHY, "signal/motion": 0.3}] + [{**HEALTHY, "signal/motion": 0.05}] * 2, "healthy", ""),
+    ([{**HEALTHY, "signal/motion": 0.3}] + [{**HEALTHY, "signal/motion": 0.05}] * 3, "collapsing", "and moved 0.30"),
+    ([{**HEALTHY, "signal/motion": 0.0}] * 25 + [HEALTHY], "healthy", ""),
     # A large batch has few steps a tick.
     ([{**worst(0.01), "steps": 5}] * 5, "healthy", ""),
     ([{**HEALTHY, "signal/diversity": 0.2, "steps": 5}] * 60, "healthy", ""),
