@@ -230,7 +230,7 @@ class HealthSection(Section):
     overfitting: Reaction = "warn"
     """Reaction if D memorises the training images, G repeats them, or quality gets worse for long."""
     collapsing: Reaction = "warn"
-    """Reaction if the variety of G's images shrinks."""
+    """Reaction if the variety of G's images shrinks, or its clips stand still."""
     unfaithful: Reaction = "warn"
     """Reaction if G ignores the sample that it is given, or copies it (`condition.kind`)."""
     diverged: Reaction = "roll_back"

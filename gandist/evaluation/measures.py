@@ -135,18 +135,21 @@ def motion(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
     index = dataset.open_index(config)
     clips, order = dataset.open_set(config, index, medium), dataset.order_of(config, index)
     at = order.take(0, min(index.n, N_REAL))
-    of_real = real_motion(_moves(clips.gather(at)[0], medium, device), medium.frames)
+    of_real = real_motion(_moves(lambda part: clips.gather(at[part])[0], len(at), medium, device), medium.frames)
 
     def scores(sampled: Sampled) -> dict[str, float]:
-        return measures_of_motion(_moves(sampled.samples, medium, device), of_real, medium.frames)
+        fakes = sampled.samples
+        return measures_of_motion(_moves(lambda part: fakes[part], len(fakes), medium, device), of_real, medium.frames)
 
     protocol = {**of_real.protocol, "n_real": len(at), "n_fake": n_samples, "real": "the training clips"}
     return Measure(scores, {**of_real.baseline}, protocol)
 
 
 @torch.no_grad()
-def _moves(rows: np.ndarray, medium: Video, device: torch.device) -> Tensor:
-    return torch.cat([moves_of(medium, x) for x in batches(rows, medium, device, at_a_time(medium))])
+def _moves(rows_of: Callable[[slice], np.ndarray], n: int, medium: Video, device: torch.device) -> Tensor:
+    size = at_a_time(medium)
+    parts = (rows_of(slice(at, at + size)) for at in range(0, n, size))
+    return torch.cat([moves_of(medium, x) for part in parts for x in batches(part, medium, device, size)])
 
 
 def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Measure:

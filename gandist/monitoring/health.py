@@ -190,20 +190,19 @@ def _alike(rows: Sequence[Row], key: str, what: str) -> str:
 
 STILL = 0.1
 """Motion below which G's clips stand still."""
-MOVING = 0.3
-"""Motion from which on G's clips have moved, so that a standstill counts at once."""
 
 
 def _still(rows: Sequence[Row], samples: str) -> str:
-    """A message if G's clips have stopped, or have never begun to move. All rows have their motion."""
+    """A message if G's clips do not move. All rows have their motion.
+
+    Only after patience, even of clips that have moved: those of a G that has learnt nothing flicker, and come to rest
+    before they begin to move as real ones do.
+    """
     motion = _finite(rows, MOTION)
     recent, patience = _window(rows, RECENT, RECENT_STEPS), _window(rows, PATIENCE_TICKS, PATIENCE_STEPS)
-    if len(motion) < recent or max(motion[-recent:]) >= STILL:
+    if len(motion) < max(recent, patience) or max(motion[-recent:]) >= STILL:
         return ""
-    said = f"G's {samples} stand still: they move {motion[-1]:.2f} times as much as real ones"
-    if (before := max(motion[:-recent], default=0.0)) >= MOVING:
-        return f"{said}, and moved {before:.2f} times as much"
-    return said if len(motion) >= patience else ""
+    return f"G's {samples} stand still: they move {motion[-1]:.2f} times as much as real ones"
 
 
 ANYONES = 0.1

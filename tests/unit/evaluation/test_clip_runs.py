@@ -1,7 +1,6 @@
 """Runs that make clips are measured while they train, and by the command; a G of still pictures is found out."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from gandist.run.progress import decode
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.squares import CLIPS, SIZE, make_squares
-from tests.helpers.train_on_ranks import tiny, torchrun
+from tests.helpers.train_on_ranks import tiny
 
 
 class Eyes(nn.Module):
@@ -80,16 +79,3 @@ def test_the_command(runs: dict[str, RunConfig], capsys: pytest.CaptureFixture[s
 def test_usefulness_says_what_else_tells(runs: dict[str, RunConfig], capsys: pytest.CaptureFixture[str]) -> None:
     assert usefulness.main([run_root(runs["moving"]), "--test", runs["moving"].data.path]) == 2
     assert "makes clips, and the classifier here is of images; python -m gandist.evaluate" in capsys.readouterr().err
-
-
-def test_several_ranks_see_what_one_sees(runs: dict[str, RunConfig], tmp_path: Path) -> None:
-    config = runs["moving"]
-    config = config.model_copy(update={"eval": config.eval.model_copy(update={"n": 33})})
-    (tmp_path / "config.json").write_text(json.dumps(config.model_dump(mode="json")))
-    found = []
-    for world_size in (1, 2):
-        out = tmp_path / f"{world_size}.json"
-        process = torchrun(world_size, "-m", "tests.helpers.evaluate_on_ranks", str(tmp_path / "config.json"), str(out))
-        assert process.wait(300) == 0
-        found.append(json.loads(out.read_text())["measures"])
-    assert found[0] == {name: pytest.approx(value, rel=1e-4, abs=1e-6) for name, value in found[1].items()}

@@ -19,7 +19,7 @@ from gandist.evaluation.clip_extractors import frames_by
 from gandist.evaluation.evaluation import Yardstick, names_of_measures, yardstick
 from gandist.evaluation.evaluator import check_evaluation, extractor_of
 from gandist.evaluation.extractors import OF_IMAGES, default_extractor, of_images, open_extractor
-from gandist.evaluation.features import at_a_time, look, real_features
+from gandist.evaluation.features import at_a_time, look, look_together, real_features
 from gandist.evaluation.likeness import restored_by
 from gandist.evaluation.measures import MEASURES as OF_COMPARISONS
 from gandist.evaluation.measures import Sampled
@@ -166,6 +166,17 @@ def test_without_labels(tmp_path: Path) -> None:
             refused()
     assert default_extractor(config_of(tmp_path)) == "frames"
     assert default_extractor(config_of(tmp_path, 2)) == "classifier"
+
+
+def test_ranks_share_the_looking(folder: Path) -> None:
+    extractor, found = open_extractor("classifier", folder / "c.safetensors", SQUARES, CPU), rows(0, 7)
+    whole, *parts = (
+        look_together(extractor, SQUARES, lambda at: found[at], 7, Ranks(rank, world_size, CPU))
+        for rank, world_size in ((0, 1), (0, 2), (1, 2))
+    )
+    for rank, part in enumerate(parts):
+        torch.testing.assert_close(part.moves, whole.moves[rank::2])
+        torch.testing.assert_close(part.h, whole.h[rank::2], rtol=1e-3, atol=1e-3)
 
 
 def test_large_clips_are_looked_at_a_few_at_a_time() -> None:

@@ -30,7 +30,8 @@ def of_pairs(rows: np.ndarray) -> float:
     n, frames, size, _, channels = rows.shape
     fields = (rows / 127.5 - 1).reshape(n, frames, 8, size // 8, 8, size // 8, channels).mean((3, 5))
     numbered = list(itertools.product(range(n), range(frames)))
-    of_one, of_two = [], []
+    of_one: list[float] = []
+    of_two: list[float] = []
     for (i, s), (j, t) in itertools.combinations(numbered, 2):
         (of_one if i == j else of_two).append(((fields[i, s] - fields[j, t]) ** 2).sum())
     return float(1 - np.mean(of_one) / np.mean(of_two))

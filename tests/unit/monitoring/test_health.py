@@ -147,9 +147,9 @@ def of_picture(faithful: float | None, change: float | None = None, steps: int =
     ([{**HEALTHY, "signal/motion": 0.09}] * 24, "healthy", ""),
     ([{**HEALTHY, "signal/motion": 0.09}] * 25, "collapsing", "G's images stand still: they move 0.09 times as much"),
     ([{**HEALTHY, "signal/motion": 0.09}] * 24 + [{**HEALTHY, "signal/motion": 0.11}], "healthy", ""),
-    ([{**HEALTHY, "signal/motion": 0.29}] + [{**HEALTHY, "signal/motion": 0.05}] * 3, "healthy", ""),
-    ([{**HEALTHY, "signal/motion": 0.3}] + [{**HEALTHY, "signal/motion": 0.05}] * 2, "healthy", ""),
-    ([{**HEALTHY, "signal/motion": 0.3}] + [{**HEALTHY, "signal/motion": 0.05}] * 3, "collapsing", "and moved 0.30"),
+    ([{**HEALTHY, "signal/motion": 1.0}] + [{**HEALTHY, "signal/motion": 0.05}] * 9, "healthy", ""),
+    ([{**HEALTHY, "signal/motion": 1.0}] * 23 + [{**HEALTHY, "signal/motion": 0.05}] * 2, "healthy", ""),
+    ([{**HEALTHY, "signal/motion": 1.0}] * 23 + [{**HEALTHY, "signal/motion": 0.05}] * 3, "collapsing", "move 0.05"),
     ([{**HEALTHY, "signal/motion": 0.0}] * 25 + [HEALTHY], "healthy", ""),
     # A large batch has few steps a tick.
     ([{**worst(0.01), "steps": 5}] * 5, "healthy", ""),
