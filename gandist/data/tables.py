@@ -18,7 +18,7 @@ from gandist.media.formats import FORMATS, one_medium
 COLUMNS = {
     "image": ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "image_bytes"),
     "audio": ("audio", "sound", "speech", "wav", "flac", "mp3", "ogg", "audio_bytes"),
-    "video": ("video", "clip", "film", "movie", "mp4", "webm", "gif", "video_bytes"),
+    "video": ("video", "film", "movie", "mp4", "webm", "gif", "video_bytes"),
 }
 """Usual names of the column of samples, by medium."""
 ANY = "bytes"

@@ -108,17 +108,15 @@ def decode(data: bytes, out: np.ndarray, *, stride: int = 1, fps: float = 0) -> 
         DataError: the bytes are not a whole clip, hold no frame, or too many and too large ones.
     """
     _, resolution, _, channels = out.shape
-    filled, before, pixels, different = 0, None, 0, 0
-    for picture in taken(frames_of(data), stride, fps):
+    filled, before, different = 0, None, 0
+    for picture in taken(_bounded(frames_of(data)), stride, fps):
         if filled == len(out):
             return Filled(filled, True, different == 1)
         if picture is before:
             out[filled] = out[filled - 1]
         else:
             out[filled] = fitted(picture, resolution, channels)
-            different, pixels = different + 1, pixels + picture.width * picture.height * stride
-        if pixels > CLIP_PIXELS:
-            raise DataError(f"decodes to more than {CLIP_PIXELS:,} pixels; make it smaller: gandist.pack --size")
+            different += 1
         before, filled = picture, filled + 1
     if not filled:
         raise DataError("holds no frame")
@@ -137,6 +135,17 @@ def taken(frames: Iterator[Shown], stride: int = 1, fps: float = 0) -> Iterator[
         while count * stride / fps < ends - 1e-6:
             yield picture
             count += 1
+
+
+def _bounded(frames: Iterator[Shown]) -> Iterator[Shown]:
+    pixels, before = 0, None
+    for shown in frames:
+        if shown.picture is not before:
+            pixels += shown.picture.width * shown.picture.height
+        if pixels > CLIP_PIXELS:
+            raise DataError(f"decodes to more than {CLIP_PIXELS:,} pixels; make it smaller: gandist.pack --size")
+        before = shown.picture
+        yield shown
 
 
 def _pictures(given: Frames) -> Iterator[Shown]:
@@ -210,25 +219,28 @@ def _film(data: bytes, kind: str) -> Iterator[Shown]:
     """The frames of a film, each shown until the next one begins."""
     av = library()
     check_whole(data, kind)
-    first, before, rate = 0.0, None, float(FPS)
+    last: Image.Image | None = None
+    first = begins = ends = 0.0
     try:
         with av.open(io.BytesIO(data), format=kind) as file:
             stream = _stream(file)
             rate, wide = float(stream.average_rate or FPS), float(stream.sample_aspect_ratio or 1)
             for frame in _frames(av, file, stream):
-                time = before[0] + 1 / rate if frame.time is None and before else float(frame.time or 0.0)
-                if before is None:
-                    first = time
+                time = ends if frame.time is None else float(frame.time)
+                if last is None:
+                    first = begins = time
                 else:
-                    yield Shown(before[0] - first, max(time, before[0]) - first, before[1])
+                    time = max(time, begins)
+                    yield Shown(begins - first, time - first, last)
+                    begins = time
                 lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 1 / rate
-                before = max(time, before[0] if before else time), _picture(av, frame, wide), lasts
-            if before is not None:
-                _check_length(file, stream, before[0] + before[2], rate, kind)
+                ends, last = begins + lasts, _picture(av, frame, wide)
+            if last is not None:
+                _check_length(file, stream, ends, rate, kind)
     except (av.FFmpegError, ValueError) as error:
         raise DataError(f"not a whole {kind} film: {error}") from error
-    if before is not None:
-        yield Shown(before[0] - first, before[0] - first + before[2], before[1])
+    if last is not None:
+        yield Shown(begins - first, ends - first, last)
 
 
 def _stream(file: Any) -> Any:
