@@ -32,8 +32,8 @@ def clip(garment: np.ndarray, label: int, drawn: np.ndarray, size: int) -> np.nd
     """A clip (FRAMES, size, size) uint8 of a garment (H, W) uint8 that moves by a class.
 
     Args:
-        drawn: (2,) in [0, 1): the motion's direction, and its reach. It begins in the middle of the frame, or of a circle
-            at the bottom.
+        drawn: (2,) in [0, 1): the motion's direction, and its reach. It begins in the middle of the frame, or at the
+            bottom of a circle.
     """
     direction, reach = drawn.tolist()
     t = 2 * np.pi * np.arange(FRAMES) / FRAMES * (1 if direction < 0.5 else -1)
