@@ -11,12 +11,13 @@ from gandist.errors import ConfigError
 from gandist.storage.remote import is_remote
 
 SHIPPED = {
-    "data.medium": ("image", "audio", "video"),
+    "data.medium": ("image", "audio", "video", "text"),
     "condition.kind": ("auto", "degraded", "masked", "paired", "itself", "mel"),
     "model.name": (
         *("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),
         *("unet", "resnet", "rrdb", "ffc", "autoencoder"),
         *("wavegan", "hifigan", "specgan", "vgan"),
+        *("textgan",),
     ),
     "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none"),
     "game.penalties": (

@@ -83,6 +83,39 @@ def open_index(config: RunConfig) -> Index:
         DataError: the set does not exist; it has too few samples for a global batch; its classes or caption vectors
             do not fit the network; a local shard is missing or truncated.
     """
+    index = _read_index(config)
+    said = f"data.path: {config.data.path}"
+    _check_medium(index, config, said)
+    if index.n < config.train.batch:
+        what = f"{noun_of(index.extensions)}s"
+        raise DataError(f"{said}: holds {index.n} {what}, fewer than one global batch; set train.batch <= {index.n}")
+    condition_of(config).check(index, said, index_command(index.base))
+    if config.data.on_damage == "stop":
+        _check_sizes(index)
+    return index
+
+
+def with_symbols(config: RunConfig) -> RunConfig:
+    """The configuration of a run of texts with the characters of its set, if it names none.
+
+    Raises:
+        DataError: the set cannot be read, or lists no characters.
+    """
+    options = config.data.options
+    if config.data.medium != "text" or options["alphabet"] != "characters" or options["symbols"]:
+        return config
+    symbols = _read_index(config).symbols
+    if not symbols:
+        raise DataError(
+            f"data.path: {config.data.path}: its index lists no characters; set data.options.symbols to those of the "
+            "texts, or data.options.alphabet=bytes"
+        )
+    return config.model_copy(
+        update={"data": config.data.model_copy(update={"options": {**options, "symbols": symbols}})}
+    )
+
+
+def _read_index(config: RunConfig) -> Index:
     path = config.data.path
     if path.startswith("builtin:"):
         folder = cache_dir(config)
@@ -98,14 +131,6 @@ def open_index(config: RunConfig) -> Index:
         raise type(error)(f"data.path: {error}") from error
     except OSError as error:
         raise DataError(f"data.path: {config.data.path}: cannot be read: {error.strerror}") from error
-    said = f"data.path: {config.data.path}"
-    _check_medium(index, config, said)
-    if index.n < config.train.batch:
-        what = f"{noun_of(index.extensions)}s"
-        raise DataError(f"{said}: holds {index.n} {what}, fewer than one global batch; set train.batch <= {index.n}")
-    condition_of(config).check(index, said, index_command(index.base))
-    if config.data.on_damage == "stop":
-        _check_sizes(index)
     return index
 
 

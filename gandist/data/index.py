@@ -99,6 +99,7 @@ class Index:
         embedded: one row per distinct caption: caption, vector (a list of float32 of fixed size). None if captions
             are not embedded (`gandist.data.text.embed`).
         encoder: name and sha256 of the text encoder that computed the vectors.
+        symbols: the characters of a set of texts, each once; empty of other sets.
     """
 
     base: str
@@ -107,6 +108,7 @@ class Index:
     class_names: tuple[str, ...] = ()
     embedded: pa.Table | None = None
     encoder: str = ""
+    symbols: str = ""
 
     @property
     def n(self) -> int:
@@ -337,6 +339,8 @@ def write_index(index: Index, dest: str) -> None:
         "samples_sha256": hashlib.sha256(files[SAMPLES_FILE]).hexdigest(),
         "class_names": list(index.class_names),
     }
+    if index.symbols:
+        notes["symbols"] = index.symbols
     if index.embedded is not None:
         # Vectors of floats neither repeat nor compress: a dictionary would only cost time.
         files[CAPTIONS_FILE] = _parquet(index.embedded, use_dictionary=False)
@@ -431,7 +435,15 @@ def read_index(path: str) -> Index:
             raise DataError(f"{path}: the sha256 of {name} is {actual}, {SHARDS_FILE} expects {expected}; {fix}")
         tables.append(_table(content))
     samples, embedded = tables if encoder else (*tables, None)
-    return Index(path, shards.replace_schema_metadata(None), samples, tuple(names), embedded, encoder)
+    return Index(
+        path,
+        shards.replace_schema_metadata(None),
+        samples,
+        tuple(names),
+        embedded,
+        encoder,
+        notes.get("symbols", ""),
+    )
 
 
 def _fetched(path: str, name: str, fix: str) -> bytes:

@@ -33,6 +33,7 @@ FORMATS = {
         sound.EXTENSIONS,
         (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"),
     ),
+    "text": Formats("text", ("txt",), (".txt", ".jsonl", ".csv")),
     "video": Formats(
         "clip",
         clip.EXTENSIONS,
@@ -58,8 +59,11 @@ def one_medium(where: str, held: Mapping[str, str]) -> str | None:
 def media_of(extensions: Iterable[str]) -> list[str]:
     """The media whose shards hold files of these extensions."""
     held = set(extensions)
-    # A WebP or PNG is taken for a picture
+    # A WebP or PNG is taken for a picture, a text beside something else for its caption
     clips = held - set(decode.EXTENSIONS)
+    text = FORMATS["text"].in_shards
+    if held.intersection(*[each.in_shards for each in FORMATS.values() if each.in_shards != text]):
+        held -= set(text)
     return [
         medium
         for medium, formats in FORMATS.items()

@@ -18,6 +18,7 @@ from gandist.gan.networks import (
     sound_d,
     specgan,
     stackgan,
+    textgan,
     unet,
     vae,
     vgan,
@@ -186,6 +187,14 @@ NETWORKS: dict[str, Pair] = {
         conditions=("sample",),
         medium="audio",
         options=hifigan.HiFiOptions,
+    ),
+    "textgan": Pair(
+        textgan.Generator,
+        textgan.Discriminator,
+        norms_D=("none", "spectral"),
+        conditions=("none", "class", "text"),
+        medium="text",
+        options=textgan.TextOptions,
     ),
     "vgan": Pair(
         vgan.Generator,
