@@ -105,8 +105,8 @@ def builtin(name: str, cache_dir: Path) -> str:
             2017, arXiv:1611.02163).
         `moving-fashion` and `moving-fashion-64`, 5,000 grey clips of 16 frames of 32 or 64 pixels: a garment that moves
             left and right, up and down, in a circle, that spins, or that zooms, 1,000 of each.
-        `words`, the 60,540 English words of 3 to 12 small letters of SCOWL, by their length; `words-54k` and `words-6k`,
-            parts of them to train on and to hold out.
+        `words`, the 60,540 English words of 3 to 12 small letters of SCOWL, by their length; `words-54k` and
+            `words-6k`, parts of them to train on and to hold out.
         `tones`, 2,400 sounds of 4,096 samples at 8,000 Hz: 200 of each of the 12 semitones from A3 (220 Hz) up.
 
     Args:

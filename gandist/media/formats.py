@@ -62,7 +62,7 @@ def media_of(extensions: Iterable[str]) -> list[str]:
     # A WebP or PNG is taken for a picture, a text beside something else for its caption
     clips = held - set(decode.EXTENSIONS)
     text = FORMATS["text"].in_shards
-    if held.intersection(*[each.in_shards for each in FORMATS.values() if each.in_shards != text]):
+    if any(held.intersection(each.in_shards) for each in FORMATS.values() if each.in_shards != text):
         held -= set(text)
     return [
         medium

@@ -1,8 +1,8 @@
 """The character model of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028, section 5): residual 1-D convolutions.
 
-G is dense, then residual blocks, then a convolution of kernel 1 and a softmax over the symbols of each place, which goes
-to D as it is; D is a convolution of kernel 1, residual blocks, and dense. A block adds .3 of two convolutions of kernel 5,
-each after a ReLU. All features have the same width; the paper's is 512, with 5 blocks.
+G is dense, then residual blocks, then a convolution of kernel 1 and a softmax over the symbols of each place, which
+goes to D as it is; D is a convolution of kernel 1, residual blocks, and dense. A block adds .3 of two convolutions of
+kernel 5, each after a ReLU. All features have the same width; the paper's is 512, with 5 blocks.
 """
 
 import torch
