@@ -1,4 +1,4 @@
-"""Images or sounds -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
+"""Images, sounds or clips -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
 
 import argparse
 import json
@@ -10,7 +10,8 @@ from gandist.cli.command import command
 from gandist.data.packed import report
 from gandist.data.packing import index_only, pack
 from gandist.data.sources import LABELS
-from gandist.media import picture, recording
+from gandist.media import footage, picture, recording
+from gandist.media.footage import Windows
 from gandist.media.formats import FORMATS
 from gandist.media.recording import SILENCE_DB
 
@@ -27,6 +28,10 @@ def seconds(text: str) -> float:
 
 def decibels(text: str) -> float:
     return _within(float(text), 1, 120)
+
+
+def per_second(text: str) -> float:
+    return _within(float(text), 0.01, 240)
 
 
 def level(text: str) -> float:
@@ -46,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "src",
         metavar="SRC",
         help="folder (class = subfolder, or as StyleGAN's dataset.json lists them; caption = .txt beside the file), "
-        "zip of one, .tar(s) of WebDataset samples, Parquet table(s) with a column of images or sounds, or IDX files; "
+        "zip of one, .tar(s) of WebDataset samples, Parquet table(s) with a column of images, sounds or clips, or IDX files; "
         "with --index-only: shards in a folder, at s3:// or gs://, or http://host/{000000..000009}.tar",
     )
     add(
@@ -70,7 +75,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=("left", "right"),
         help="each image shows a pair side by side, as those of pix2pix: the half that is the input",
     )
-    add("--medium", choices=tuple(FORMATS), help="what to take of a source that holds both (default: what there is)")
+    add(
+        "--medium",
+        choices=tuple(FORMATS),
+        help="what to take of a source that holds several (default: what there is; GIF, WebP and PNG are taken for "
+        "images, unless an option for clips is given). video: clips; a folder without folders of its own that holds two "
+        "or more numbered pictures of one format, and no other samples, is one clip, in the order of the numbers",
+    )
     _add_form(parser)
     add("--shard-size", type=positive, default=1000, metavar="SAMPLES", help="default: %(default)s")
     add("--n", type=positive, metavar="N", help="take N of the files, drawn at random by --seed (default: all)")
@@ -113,10 +124,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_form(parser: argparse.ArgumentParser) -> None:
-    """Options for what samples become. None stands for a default, so that those of the other medium can be refused."""
-    formats = sorted({*picture.ENCODINGS, *recording.ENCODINGS})
+    """Options for what samples become. None stands for a default, so that those of other media can be refused."""
+    formats = sorted({*picture.ENCODINGS, *recording.ENCODINGS, *footage.ENCODINGS})
     parser.add_argument(
-        "--format", choices=formats, help="of images png, jpeg or webp, of sounds flac or wav: the first"
+        "--format",
+        choices=formats,
+        help="of images png, jpeg or webp, of sounds flac or wav, of clips apng, webp or mp4: the first. Of clips apng and "
+        "webp lose nothing",
     )
     parser.add_argument(
         "--channels",
@@ -124,15 +138,15 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
         choices=(1, 2, 3),
         help="1: grey, 3: RGB; of sounds 1: the mean of all channels, 2: stereo (default: leave them)",
     )
-    images = parser.add_argument_group("images")
-    images.add_argument("--size", type=positive, metavar="N", help="bring images to N x N pixels (default: leave them)")
+    images = parser.add_argument_group("images, and frames of clips")
+    images.add_argument("--size", type=positive, metavar="N", help="bring them to N x N pixels (default: leave them)")
     images.add_argument(
         "--crop",
         choices=("center", "none"),
         help="with --size: cut the middle square, or squeeze the whole image into it (default: center)",
     )
     images.add_argument(
-        "--quality", type=int, choices=range(1, 101), metavar="1..100", help="of jpeg and webp (default: 95)"
+        "--quality", type=int, choices=range(1, 101), metavar="1..100", help="of images as jpeg and webp (default: 95)"
     )
     sounds = parser.add_argument_group("sounds")
     sounds.add_argument(
@@ -161,6 +175,47 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
         help="scale each sound to this level (root mean square, in dB of full scale, such as -20), or as near as its "
         "peak allows (default: leave them)",
     )
+    _add_clips(parser.add_argument_group("clips"))
+
+
+def _add_clips(clips: Any) -> None:
+    """Any of these says that samples are clips."""
+    clips.add_argument(
+        "--frames",
+        type=positive,
+        metavar="N",
+        help="bring clips to N frames: the first ones; what is longer is cut, and counted (default: leave them)",
+    )
+    clips.add_argument("--stride", type=positive, metavar="K", help="take every K-th frame (default: 1)")
+    clips.add_argument(
+        "--fps",
+        type=per_second,
+        metavar="R",
+        help="take R frames a second by the times at which they are shown, then --stride (default: a file's frames one "
+        "after the other; one that an animation shows n times as long as its shortest counts n times)",
+    )
+    clips.add_argument(
+        "--windows",
+        nargs="+",
+        metavar=("all", "N"),
+        help="all: each file becomes as many clips of --frames as follow one another in it; random N: N clips of "
+        "--frames from places drawn by --seed and the file's content (default: the first frames alone)",
+    )
+    clips.add_argument(
+        "--short",
+        choices=("loop", "refuse"),
+        help="a file of fewer frames begins again, and is counted, or is a broken sample (default: loop)",
+    )
+
+
+def windows_of(given: list[str]) -> Windows:
+    """What --windows says; raises ValueError if it is neither `all` nor `random` and a number."""
+    if given == ["all"]:
+        return "all"
+    kind, number = given
+    if kind != "random":
+        raise ValueError
+    return positive(number)
 
 
 @command(prefix="error")
@@ -178,6 +233,11 @@ def main(argv: list[str] | None = None) -> int:
         options["targets"], dest, third = dest, third, None
     if third is not None:
         parser.error(f"unrecognized arguments: {third}")
+    if options["windows"] is not None:
+        try:
+            options["windows"] = windows_of(options["windows"])
+        except (ValueError, argparse.ArgumentTypeError):
+            parser.error("--windows takes all, or random and a number: --windows random 4")
     if dest is None and not only:
         parser.error("DEST is missing: the folder that the shards shall lie in")
     if only:

@@ -85,9 +85,9 @@ def open_index(config: RunConfig) -> Index:
     """
     index = _read_index(config)
     said = f"data.path: {config.data.path}"
-    _check_medium(index, config, said)
+    medium = _check_medium(index, config, said)
     if index.n < config.train.batch:
-        what = f"{noun_of(index.extensions)}s"
+        what = f"{noun_of(index.extensions)}s" if config.data.medium != "video" else medium.nouns[1]
         raise DataError(f"{said}: holds {index.n} {what}, fewer than one global batch; set train.batch <= {index.n}")
     condition_of(config).check(index, said, index_command(index.base))
     if config.data.on_damage == "stop":
@@ -134,11 +134,11 @@ def _read_index(config: RunConfig) -> Index:
     return index
 
 
-def _check_medium(index: Index, config: RunConfig, said: str) -> None:
-    """Refuse a set of another medium than the configuration's."""
+def _check_medium(index: Index, config: RunConfig, said: str) -> Medium:
+    """The configuration's medium; refuses a set of another one."""
     medium = rows_of(config)
     if index.extensions <= set(medium.extensions):
-        return
+        return medium
     name = config.data.medium
     held = ", ".join(f".{extension}" for extension in sorted(index.extensions))
     others = [other for other in media_of(index.extensions) if other != name]

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gandist.errors import DataError
-from gandist.media import picture, recording
+from gandist.media import footage, picture, recording
 from gandist.media.formats import FORMATS
 
 
@@ -17,30 +17,41 @@ class Form(Protocol):
     def format(self) -> str:
         """Extension of the files in shards."""
 
-    def encoded(self, given: bytes | np.ndarray, note: Callable[[str], None]) -> list[bytes]:
+    def encoded(self, given: Any, note: Callable[[str], None]) -> list[bytes]:
         """The files that one sample of a source becomes, most often one.
 
         Args:
+            given: what the source's samples hold (`data.samples.Sample.image`).
             note: called with what was done to a sample that a user should know: "longer than 1 s and cut".
 
         Raises:
             Exception: the sample is broken; any, as decoders raise them.
         """
 
-    def encode_pair(self, input: bytes | np.ndarray, target: bytes | np.ndarray) -> tuple[bytes, bytes]:
+    def encode_pair(self, input: bytes | np.ndarray, target: Any) -> tuple[bytes, bytes]:
         """Both files of a pair, made alike; raises as `encoded` does."""
 
 
-FORMS: dict[str, type[picture.Picture] | type[recording.Recording]] = {
+FORMS: dict[str, type[picture.Picture] | type[recording.Recording] | type[footage.Footage]] = {
     "image": picture.Picture,
     "audio": recording.Recording,
+    "video": footage.Footage,
 }
 CHOICES: dict[str, dict[str, tuple[object, ...]]] = {
     "image": {"channels": (1, 3), "format": tuple(picture.ENCODINGS), "crop": ("center", "none")},
     "audio": {"channels": (1, 2), "format": tuple(recording.ENCODINGS)},
+    "video": {"channels": (1, 3), "format": footage.ENCODINGS, "crop": ("center", "none")},
 }
 OF_PAIRS = ("pairs", "pairs_halves")
 """Options for images that are no field of their form."""
+OF_CLIPS = ("frames", "stride", "fps", "windows", "short")
+"""Options that say by themselves that samples are clips."""
+
+
+def medium_meant(options: Mapping[str, Any]) -> str | None:
+    """The medium that the options are for, if they say so: "video", for options and formats of clips alone."""
+    of_clips = any(options.get(name) is not None for name in OF_CLIPS) or options.get("format") in ("apng", "mp4")
+    return "video" if of_clips else None
 
 
 def form_of(medium: str, src: str, options: Mapping[str, Any]) -> Form:
@@ -65,4 +76,7 @@ def form_of(medium: str, src: str, options: Mapping[str, Any]) -> Form:
                 f"{src}: holds {FORMATS[medium].plural}, whose {flag} is {' or '.join(map(str, choices))}, not {value}"
             )
         fields[name] = value
-    return form(**fields)
+    made = form(**fields)
+    if isinstance(made, footage.Footage) and (fault := footage.check(made)):
+        raise DataError(f"{src}: {fault}")
+    return made

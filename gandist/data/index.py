@@ -224,12 +224,12 @@ def index_shards(
         base: folder or URL of the index: the urls of shards inside it are relative to it.
         progress: called with the number of samples of each finished shard.
         labelled: whether to read labels.
-        extensions: extensions of sample files (`Medium.extensions`); None: of images or sounds, whichever there are.
+        extensions: extensions of sample files (`Medium.extensions`); None: of the medium that there is.
         left_out: collects broken samples, which are then skipped, and everything else that is not used.
 
     Raises:
         DataError: a shard is missing, truncated, without samples, or holds pickled members; without `left_out` also:
-            it holds a broken sample. The message names the shard. Or there are images and sounds, and `extensions` is
+            it holds a broken sample. The message names the shard. Or there are several media, and `extensions` is
             None.
     """
 

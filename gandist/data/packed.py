@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from gandist.data.index import Index
 from gandist.data.samples import LeftOut, counts
-from gandist.media.formats import noun_of
+from gandist.media.formats import FORMATS, noun_of
 from gandist.storage.remote import printable
 
 NAMED = 3
@@ -43,7 +43,7 @@ class Report:
         skipped: files and members of other kinds, by extension.
         broken: samples that were left out because they cannot be used, by reason.
         fitted: samples by what was done to them, such as "longer than 1 s and cut".
-        noun: what a sample is called: "image" or "sound".
+        noun: what a sample is called: "image", "sound" or "clip".
     """
 
     dest: str
@@ -124,5 +124,5 @@ def report(index: Index, left_out: LeftOut) -> Report:
         # Within a reason, samples differ in numbers only.
         broken=dict(Counter(re.sub(r"\b\d+\b", "N", each.why) for each in left_out.broken)),
         fitted=dict(left_out.fitted),
-        noun=noun_of(index.extensions),
+        noun=noun_of(index.extensions) if left_out.medium is None else FORMATS[left_out.medium].noun,
     )

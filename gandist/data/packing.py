@@ -1,4 +1,4 @@
-"""Images or sounds -> indexed WebDataset shards; or existing shards, indexed."""
+"""Images, sounds or clips -> indexed WebDataset shards; or existing shards, indexed."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ import numpy as np
 from gandist.cli.terminal import Counter
 from gandist.conditions.encoder import encoder
 from gandist.data.cache import ShardCache, default_cache_dir
-from gandist.data.forms import form_of
+from gandist.data.forms import form_of, medium_meant
 from gandist.data.index import Index, check_no_foreign_tables, index_shards, write_index
 from gandist.data.making import alone, making
 from gandist.data.pairs import Half, halved, joined
@@ -21,6 +21,7 @@ from gandist.data.tars import list_shards
 from gandist.data.text import embed
 from gandist.data.writing import check_broken, permutation, write_shards
 from gandist.errors import DataError
+from gandist.media.footage import Windows
 from gandist.media.formats import FORMATS, noun_of
 from gandist.storage.remote import is_remote
 
@@ -43,6 +44,11 @@ def pack(
     seconds: float | None = None,
     split_silence: float | None = None,
     loudness: float | None = None,
+    frames: int | None = None,
+    stride: int | None = None,
+    fps: float | None = None,
+    windows: Windows | None = None,
+    short: str | None = None,
     shard_size: int = 1000,
     n: int | None = None,
     skip: int = 0,
@@ -58,22 +64,25 @@ def pack(
     halves: Half | None = None,
     progress: bool = False,
 ) -> tuple[Index, LeftOut]:
-    """Pack the images or sounds of `src` into shards and an index in the folder `dest`: equal input gives equal bytes.
+    """Pack the images, sounds or clips of `src` into shards and an index in the folder `dest`.
 
-    Keys are the samples' numbers in the source; `seed` draws the permutation that orders them. Shards are
+    Equal input gives equal bytes. Keys are the samples' numbers in the source; `seed` draws the permutation that orders them. Shards are
     written to a hidden folder inside `dest`, moved when all are complete, and indexed last.
 
     Returns:
         The index, and the report of what was left out.
 
     Args:
-        medium: "image" or "audio": what to take of a source that holds both; None takes what there is.
-        size: height and width in pixels of the packed images; None keeps them.
+        medium: "image", "audio" or "video": what to take of a source that holds several; None takes what there is, or
+            clips if options for them are given.
+        size: height and width in pixels of the packed images or clips; None keeps them.
         crop: "center" (the default) cuts the middle square, "none" squeezes the whole image into it.
-        format: "png" (the default), "jpeg" or "webp"; of sounds "flac" (the default) or "wav".
+        format: "png" (the default), "jpeg" or "webp"; of sounds "flac" (the default) or "wav"; of
+            clips "apng" (the default), "webp" or "mp4".
         quality: of "jpeg" and "webp", by default 95.
         channels: 1 (grey) or 3 (RGB), of sounds 1 or 2; None keeps them.
         sample_rate, seconds, split_silence, loudness: of sounds, see `media.recording.Recording`.
+        frames, stride, fps, windows, short: of clips, see `media.footage.Footage`.
         shard_size: samples per shard.
         n: number of files to take, the first of the permutation; None takes all.
         skip: number of files at the start of the permutation to leave to another set, before `n` are taken.
@@ -98,11 +107,15 @@ def pack(
     options = {
         "size": size, "crop": crop, "format": format, "quality": quality, "channels": channels,
         "sample_rate": sample_rate, "seconds": seconds, "split_silence": split_silence, "loudness": loudness,
+        "frames": frames, "stride": stride, "fps": fps, "windows": windows, "short": short,
         "pairs": targets, "pairs_halves": halves,
     }  # fmt: skip
+    medium = medium or medium_meant(options)
     with making(dest, overwrite=overwrite, sources=sources, fix=fix) as made:
         source = _opened(sources, halves, made.work, labels=labels, split=split, medium=medium)
-        form, formats = form_of(source.medium, src, options), FORMATS[source.medium]
+        drawn = {"seed": seed} if source.medium == "video" else {}
+        form, formats = form_of(source.medium, src, options | drawn), FORMATS[source.medium]
+        source.left_out.medium = source.medium
         told = _tell(src, source.left_out)
         order = _part(src, permutation(source.n, seed), skip, n, formats.plural)
         written = write_shards(
@@ -179,7 +192,8 @@ def index_only(
     """Index the WebDataset shards at `src` (folder, URL, tar, or brace notation), in `dest` or beside them.
 
     Args:
-        medium: "image" or "audio": what to take of shards that hold both; None takes what there is.
+        medium: "image", "audio" or "video": what to take of shards that hold several; None takes what there is, and a
+            WebP or PNG for a picture.
 
     Returns:
         The index, and the report of what was left out.
@@ -213,6 +227,7 @@ def index_only(
                 left_out=left_out,
                 extensions=None if medium is None else FORMATS[medium].in_shards,
             )
+        left_out.medium = medium
         check_broken(left_out.broken, max_broken, f"{noun_of(index.extensions)}s")
         _tell(src, left_out)
         if captions:

@@ -7,6 +7,8 @@ import numpy as np
 
 from gandist.data.samples import Broken, LeftOut, Sample, Source
 from gandist.errors import DataError
+from gandist.media.clip import Frames
+from gandist.media.formats import FORMATS
 from gandist.media.picture import upright
 
 Half = Literal["left", "right"]
@@ -25,7 +27,9 @@ def joined(inputs: Source, targets: Source, said: Sequence[str]) -> Source:
         DataError: a source's samples have no names, or are pairs already; or nothing has a partner.
     """
     if inputs.medium != targets.medium:
-        raise DataError(f"{said[0]} and {said[1]}: hold images and sounds, which make no pairs")
+        raise DataError(
+            f"{said[0]} and {said[1]}: hold {FORMATS[inputs.medium].plural} and {FORMATS[targets.medium].plural}, which make no pairs"
+        )
     given, wanted = (
         _by_key(source, name, targets.left_out) for source, name in zip((inputs, targets), said, strict=True)
     )
@@ -42,6 +46,8 @@ def joined(inputs: Source, targets: Source, said: Sequence[str]) -> Source:
     def read(i: int) -> Sample:
         target, source = targets.read(wanted[keys[i]]), inputs.read(given[keys[i]])
         label = source.label if target.label < 0 else target.label
+        if isinstance(source.image, Frames):
+            raise ValueError("is a clip; --pairs is for images")
         return Sample(target.image, label, source.caption if target.caption is None else target.caption, source.image)
 
     def name(i: int) -> str:
@@ -82,6 +88,8 @@ def halved(source: Source, side: Half, said: str) -> Source:
 
     def read(i: int) -> Sample:
         sample = source.read(i)
+        if isinstance(sample.image, Frames):
+            raise ValueError("is a clip; --pairs-halves is for images")
         left, right = _cut(np.asarray(upright(sample.image)))
         source_half, target = (left, right) if side == "left" else (right, left)
         return sample._replace(image=target, input=source_half)

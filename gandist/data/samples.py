@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gandist.errors import DataError
+from gandist.media.clip import Frames
 
 MAX_CLASSES = 1 << 20
 EXAMPLES = 3
@@ -22,10 +23,10 @@ BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_
 
 
 class Sample(NamedTuple):
-    """One image or sound: encoded bytes, or uint8 pixels (H, W) or (H, W, 3); its label (-1: none) and caption. In a
-    pair it is the target, and `input` is the picture that it is made from."""
+    """One image, sound or clip: encoded bytes, or uint8 pixels (H, W) or (H, W, 3), or a clip's pictures; its label
+    (-1: none) and caption. In a pair it is the target, and `input` is the picture that it is made from."""
 
-    image: bytes | np.ndarray
+    image: bytes | np.ndarray | Frames
     label: int
     caption: str | None
     input: bytes | np.ndarray | None = None
@@ -47,6 +48,7 @@ class LeftOut:
         skipped: number of files and members that were not opened, by extension.
         broken: samples that cannot be used.
         fitted: number of written samples by what was done to them, such as "longer than 1 s and cut".
+        medium: what the samples are, a key of `media.formats.FORMATS`, if that does not follow from the files.
     """
 
     def __init__(self) -> None:
@@ -55,6 +57,7 @@ class LeftOut:
         self.skipped: Counter[str] = Counter()
         self.broken: list[Broken] = []
         self.fitted: Counter[str] = Counter()
+        self.medium: str | None = None
         self._lock = threading.Lock()
 
     def note(self, reason: str, names: Iterable[object]) -> None:

@@ -1,4 +1,4 @@
-"""Inputs of `gandist.pack`: a folder or zip of images or sounds, WebDataset tars, a Parquet table, IDX files.
+"""Inputs of `gandist.pack`: a folder or zip of images, sounds or clips, WebDataset tars, a Parquet table, IDX files.
 
 Every reader returns a `Source`: samples that any thread may read in any order.
 """
@@ -48,11 +48,11 @@ def open_source(
         labels: a key of `LABELS`; None takes whichever exists.
         split: the split to take ("train", "val", ...), if the source holds several; "all" takes every one.
         left_out: where images in folders, zips and tars note what is not taken; None for an account of their own.
-        medium: "image" or "audio": what to take of a source that holds both.
+        medium: a key of `media.formats.FORMATS`: what to take of a source that holds several.
 
     Raises:
         DataError: `src` is missing, of an unknown kind, or damaged as a whole; it holds several splits and `split` is
-            None, or images and sounds and `medium` is None; or its labels cannot be used. (Single samples are checked
+            None, or several media and `medium` is None; or its labels cannot be used. (Single samples are checked
             when they are read.)
     """
     if is_remote(src):
@@ -93,7 +93,7 @@ def open_source(
 
 
 def _set_in(folder: Path, entries: Sequence[Path]) -> list[Path]:
-    """The tars, tables or IDX files of a folder; empty if its images or sounds are the source.
+    """The tars, tables or IDX files of a folder; empty if its images, sounds or clips are the source.
 
     Those in class folders take precedence over files beside them, such as a backup; shards over a folder of previews.
     """

@@ -1,4 +1,4 @@
-"""Parquet tables of images or sounds, labels and captions, as Hugging Face's and other tools write them."""
+"""Parquet tables of images, sounds or clips, labels and captions, as Hugging Face's and other tools write them."""
 
 import json
 from collections.abc import Sequence
@@ -12,29 +12,31 @@ import pyarrow.parquet as pq
 
 from gandist.data.samples import MAX_CLASSES, LeftOut, Sample, Source, class_number
 from gandist.errors import DataError
+from gandist.media.containers import EBML
 from gandist.media.formats import FORMATS, one_medium
 
 COLUMNS = {
     "image": ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "image_bytes"),
     "audio": ("audio", "sound", "speech", "wav", "flac", "mp3", "ogg", "audio_bytes"),
+    "video": ("video", "clip", "film", "movie", "mp4", "webm", "gif", "video_bytes"),
 }
 """Usual names of the column of samples, by medium."""
 ANY = "bytes"
 MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"FORM", b".snd", b"caff")
-"""How files of sounds begin (but WebP's are RIFF, too)."""
+"""How files of sounds begin (but WebP's and AVI's are RIFF, too)."""
 LABEL_COLUMNS = ("label", "labels", "class", "cls", "target", "y", "category", "fine_label", "coarse_label")
 CAPTION_COLUMNS = ("caption", "text", "captions", "prompt", "txt", "description")
 
 
 def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None, medium: str | None = None) -> Source:
-    """Tables with a column of encoded images or sounds (bytes, or a struct of `bytes`), and columns of labels and
+    """Tables with a column of encoded images, sounds or clips (bytes, or a struct of `bytes`), and columns of labels and
     captions if any.
 
     Args:
         paths: the parts of one table, with the same columns in any order.
         scratch: an existing folder for a temporary file of the images' size.
         labels: "column" requires labels, "none" ignores them; None takes them if they exist.
-        medium: what to take of a table that holds both; None refuses it.
+        medium: what to take of a table that holds several; None refuses it.
 
     Raises:
         DataError: a part cannot be read, or has other columns than the first; a label cannot be used.
@@ -85,7 +87,7 @@ def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None, med
 
 
 def holds_samples(path: Path) -> bool:
-    """Whether a table has a column of bytes that may be images or sounds; True for a table that cannot be read."""
+    """Whether a table has a column of bytes that may be samples; True for a table that cannot be read."""
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException):
@@ -149,6 +151,8 @@ def _medium_of_bytes(file: pq.ParquetFile, column: str) -> str:
             values = pc.struct_field(values, "bytes") if pa.types.is_struct(values.type) else values
             for value in values.drop_null():
                 data = value.as_py()
+                if data[4:8] == b"ftyp" or data.startswith(EBML) or data[8:12] == b"AVI ":
+                    return "video"
                 return "audio" if data.startswith(MAGIC) and data[8:12] != b"WEBP" else "image"
     except (OSError, pa.ArrowException):
         pass  # told when they are read

@@ -93,7 +93,7 @@ def scan_tar(
 
     Args:
         labelled: whether to read labels.
-        extensions: extensions of sample files; None: those of images or of sounds, whichever the shard holds.
+        extensions: extensions of sample files; None: those of images, sounds or clips, whichever the shard holds.
         left_out: collects broken samples, which are then skipped, and everything else that is not used.
 
     Raises:
@@ -257,10 +257,13 @@ def _content(members: Members, data: mmap.mmap, ext: str) -> bytes:
 
 
 def _holding(members: Members, extensions: Sequence[str]) -> list[str]:
-    """The members that hold a sample."""
-    return [ext for ext in members if ext in extensions] or [
+    """The members that hold a sample. A picture beside a film is none of them."""
+    found = [ext for ext in members if ext in extensions] or [
         ext for ext in members if ext.rpartition(".")[2] in extensions
     ]
+    if media_of(extensions) == ["image", "video"]:
+        found = [ext for ext in found if "video" in media_of([ext.rpartition(".")[2]])] or found
+    return found
 
 
 def _halves(members: Members, extensions: Sequence[str]) -> tuple[list[str], list[str]]:

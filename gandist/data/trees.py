@@ -1,6 +1,6 @@
-"""A folder or a zip of images or sounds as a source: finds them, their splits and their labels.
+"""A folder or a zip of images, sounds or clips as a source: finds them, their splits and their labels.
 
-`images` are the samples here, of either medium.
+`images` are the samples here, of any medium.
 """
 
 import zipfile
@@ -11,9 +11,11 @@ from gandist.data import splits
 from gandist.data.classes import by_folder, captions_beside, listed
 from gandist.data.idx import IDX_IMAGES
 from gandist.data.samples import LeftOut, Sample, Source, caption_of, counts
+from gandist.data.shots import folders_of_frames
 from gandist.data.walk import files_below
 from gandist.errors import DataError
-from gandist.media.formats import FORMATS, Formats, one_medium
+from gandist.media.clip import Frames
+from gandist.media.formats import FORMATS, Formats, medium_by_suffix, one_medium
 
 LISTING = PurePosixPath("dataset.json")
 """File beside the images that holds their labels; subfolders are then no classes."""
@@ -26,11 +28,12 @@ def folder(
     left_out: LeftOut | None = None,
     medium: str | None = None,
 ) -> Source:
-    """Images or sounds in a folder. The class is the first subfolder, or comes from `dataset.json`; the caption is in a
+    """Images, sounds or clips in a folder. The class is the first subfolder, or comes from `dataset.json`; the caption is in a
     `.txt` file beside the image. What is left out is added to `left_out`, if given.
 
     Args:
-        medium: what to take of a folder that holds both; None refuses it.
+        medium: what to take of a folder that holds several; None refuses it. Of "video" a folder of numbered pictures
+            is a clip, too.
     """
     names = [path.relative_to(root).as_posix() for path in files_below(root)]
     return _tree(str(root), names, lambda name: (root / name).read_bytes(), labels, split, left_out, medium)
@@ -87,7 +90,12 @@ def _tree(
         files = _unwrapped(files, split)
     medium = medium or _medium(root, files)
     formats = FORMATS[medium]
-    images = _images(root, files, formats)
+    pages: dict[PurePosixPath, list[str]] = {}
+    if medium == "video":
+        for shot, names in folders_of_frames(files, lambda name: read(files[name])).items():
+            pages[shot] = [files.pop(name) for name in names]
+            files[shot] = pages[shot][0]
+    images = _images(root, files, formats, pages)
     if labels is None and LISTING in files:
         labels = "listing"
     depth = splits.level(images)
@@ -121,7 +129,9 @@ def _tree(
     def sample(i: int) -> Sample:
         text = beside.get(images[i])
         caption = caption_of(read(files[text]), str(text), left_out) if text is not None else None
-        return Sample(read(files[images[i]]), numbers[i], caption and caption.strip())
+        paths = pages.get(images[i])
+        given = Frames(len(paths), lambda frame: read(paths[frame])) if paths else read(files[images[i]])
+        return Sample(given, numbers[i], caption and caption.strip())
 
     def name(i: int) -> str:
         return f"{root}: {images[i]}"
@@ -150,23 +160,25 @@ def _medium(root: str, files: Iterable[PurePosixPath]) -> str:
     """The medium of the files in a tree, images if there are none.
 
     Raises:
-        DataError: there are images and sounds.
+        DataError: there are several, such as images and sounds.
     """
     first: dict[str, PurePosixPath] = {}
     for name in sorted(files):
-        for medium, formats in FORMATS.items():
-            if name.suffix.lower() in formats.packed:
-                first.setdefault(medium, name)
+        if medium := medium_by_suffix(name.suffix):
+            first.setdefault(medium, name)
     return one_medium(root, {medium: str(name) for medium, name in first.items()}) or "image"
 
 
-def _images(root: str, files: Collection[PurePosixPath], formats: Formats) -> list[PurePosixPath]:
-    """The images, or sounds, among files, sorted.
+def _images(
+    root: str, files: Collection[PurePosixPath], formats: Formats, pages: Collection[PurePosixPath]
+) -> list[PurePosixPath]:
+    """The images, sounds or clips among files, sorted; `pages` are clips that are folders.
 
     Raises:
         DataError: there are none; the message says what there is instead.
     """
-    images = sorted((n for n in files if n.suffix.lower() in formats.packed), key=lambda n: n.parts)
+    found = (name for name in files if name.suffix.lower() in formats.packed or name in pages)
+    images = sorted(found, key=lambda name: name.parts)
     if not images:
         below = [name for name in files if is_of_another_set(Path(name))]
         hint = f"; the folder {below[0].parent} in it holds *{below[0].suffix}: pack that" if below else ""

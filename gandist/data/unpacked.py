@@ -79,7 +79,7 @@ def _file(file: Path) -> str:
     return f": is no packed set, nor what one is made of ({FORMATS})"
 
 
-FORMATS = "a folder of images or sounds, a zip, WebDataset tars, Parquet tables, IDX files"
+FORMATS = "a folder of images, sounds or clips, a zip, WebDataset tars, Parquet tables, IDX files"
 
 
 def _folder(folder: Path) -> str:

@@ -23,11 +23,17 @@ def webp_bytes(frames: list[Image.Image], fps: float) -> bytes:
     return sink.getvalue()
 
 
-def apng_bytes(clip: np.ndarray, fps: float) -> bytes:
-    """A clip (F, H, W, C) or (F, H, W) uint8 without loss, as an animated PNG that is repeated endlessly."""
+def apng_bytes(clip: np.ndarray, fps: float, merge: bool = True) -> bytes:
+    """A clip (F, H, W, C) or (F, H, W) uint8 without loss, as an animated PNG that is repeated endlessly.
+
+    Args:
+        merge: equal frames that follow one another become one that is shown longer; False keeps each.
+    """
     frames = [Image.fromarray(frame[:, :, 0] if frame.ndim == 3 and frame.shape[2] == 1 else frame) for frame in clip]
     sink = io.BytesIO()
-    frames[0].save(sink, "PNG", save_all=True, append_images=frames[1:], duration=1000 / fps, loop=0)
+    # Pillow merges frames of one way of blending, which is all the same for opaque ones
+    apart = {} if merge else {"blend": [number % 2 for number in range(len(frames))]}
+    frames[0].save(sink, "PNG", save_all=True, append_images=frames[1:], duration=1000 / fps, loop=0, **apart)
     return sink.getvalue()
 
 
@@ -52,7 +58,7 @@ def mp4_bytes(clip: np.ndarray, fps: float) -> bytes:
     frames = np.broadcast_to(clip, (*clip.shape[:3], 3))
     even = np.pad(frames, ((0, 0), (0, clip.shape[1] % 2), (0, clip.shape[2] % 2), (0, 0)), mode="edge")
     sink = io.BytesIO()
-    with av.open(sink, "w", format="mp4", options={"movflags": "+faststart"}) as file:
+    with av.open(sink, "w", format="mp4") as file:
         stream = file.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "10"})
         stream.height, stream.width, stream.pix_fmt = *even.shape[1:3], "yuv420p"
         for frame in even:

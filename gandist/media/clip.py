@@ -1,108 +1,198 @@
 """Encoded bytes -> the frames of a clip, upright and in order. Accepts a fixed list of formats, never a playlist.
 
 Animations (APNG, GIF, WebP) are read by Pillow, films (MP4, WebM, AVI, ...) by PyAV, which `gandist[video]` installs.
+Frames are decoded one after the other, no further than needed, so that hours of film take little memory.
 """
 
 import io
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from gandist.errors import DataError, GandistError
+from gandist.media.containers import check_whole, kind_of, timing
 from gandist.media.decode import fitted
-from gandist.media.pixels import open_picture, plain
+from gandist.media.picture import FORMATS, TURNS
+from gandist.media.pixels import MAX_PIXELS, open_picture, orientation, plain
 
 EXTENSIONS = ("apng", "mp4", "webm", "avi", "mov", "mkv", "gif", "webp", "png")
 """Extensions of files in shards that can be decoded. The last two are also those of pictures."""
-ANIMATIONS = ("PNG", "GIF", "WEBP")
+ANIMATIONS = ("png", "gif", "webp")
 FPS = 8
 """Frames per second of clips that do not say: as samples are played where the set's rate is not asked for."""
+FRAME_PIXELS = MAX_PIXELS >> 3
+"""Larger frames are refused as decompression bombs; those of films in 8K pass."""
+CLIP_PIXELS = MAX_PIXELS << 4
+"""More pixels are not decoded for one sample: 4,000 frames in Full HD."""
+LIBVPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""The decoders of WebM that read transparency."""
+UNSPECIFIED = 2
+"""FFmpeg's number of colours that a film does not name."""
+LARGE = 720
+"""From this height on, films that do not name their colours are taken for HDTV's (BT.709), as players do."""
 
 
-def frames_of(data: bytes) -> Iterator[tuple[float, Image.Image]]:
-    """The frames with the seconds at which they begin, upright, grey or RGB; transparency becomes white.
+class Shown(NamedTuple):
+    """A frame, and the seconds from the clip's beginning at which it is shown."""
+
+    begins: float
+    ends: float
+    picture: Image.Image
+    """Grey or RGB."""
+
+
+class Frames(NamedTuple):
+    """A clip as numbered pictures, a file each."""
+
+    n: int
+    read: Callable[[int], bytes]
+    """The file of frame i."""
+
+
+class Filled(NamedTuple):
+    """What `decode` found."""
+
+    frames: int
+    """Frames filled, at least 1."""
+    more: bool
+    """Whether the clip goes on."""
+    still: bool
+    """Whether the file holds one frame."""
+
+
+def frames_of(given: bytes | Frames) -> Iterator[Shown]:
+    """The frames of a clip, upright; transparency becomes white.
+
+    An animation's frame that is shown n times as long as its shortest counts n times, since encoders merge equal frames;
+    it is the same object each time. Pictures that lie in a folder are shown at `FPS`.
 
     Raises:
-        DataError: the bytes are not a whole clip.
+        DataError: it is no whole clip; some faults are found on the way.
     """
-    container = _container(data)
-    yield from _film(data, container) if container else _animation(data)
+    if isinstance(given, Frames):
+        yield from _pictures(given)
+        return
+    kind = kind_of(given)
+    if kind in ANIMATIONS:
+        yield from _animation(given, kind)
+    else:
+        yield from _film(given, kind)
 
 
-def decode(data: bytes, out: np.ndarray, *, stride: int = 1, fps: float = 0) -> int:
+def rate_of(given: bytes | Frames) -> float:
+    """The mean number of frames a second that `frames_of` gives. Raises as that does."""
+    if isinstance(given, Frames):
+        return FPS
+    kind = kind_of(given)
+    if kind in ANIMATIONS:
+        return 1000 / _shortest(timing(given, kind).shown_ms)
+    av = library()
+    try:
+        with av.open(io.BytesIO(given), format=kind) as file:
+            return float(_stream(file).average_rate or FPS)
+    except (av.FFmpegError, ValueError) as error:
+        raise DataError(f"not a whole {kind} film: {error}") from error
+
+
+def decode(data: bytes, out: np.ndarray, *, stride: int = 1, fps: float = 0) -> Filled:
     """Decode into `out` (F, R, R, C) uint8: the central square of every `stride`-th frame, resized.
 
     Args:
         fps: take frames at this rate by their times; 0: one after the other.
 
-    Returns:
-        Frames filled, at least 1, at most F.
-
     Raises:
-        DataError: the bytes are not a whole clip, or hold no frame.
+        DataError: the bytes are not a whole clip, hold no frame, or too many and too large ones.
     """
     _, resolution, _, channels = out.shape
-    filled = 0
-    for picture in _taken(frames_of(data), stride, fps):
+    filled, before, pixels, different = 0, None, 0, 0
+    for picture in taken(frames_of(data), stride, fps):
         if filled == len(out):
-            break
-        out[filled] = fitted(picture, resolution, channels)
-        filled += 1
+            return Filled(filled, True, different == 1)
+        if picture is before:
+            out[filled] = out[filled - 1]
+        else:
+            out[filled] = fitted(picture, resolution, channels)
+            different, pixels = different + 1, pixels + picture.width * picture.height * stride
+        if pixels > CLIP_PIXELS:
+            raise DataError(
+                f"decodes to more than {CLIP_PIXELS:,} pixels; make its frames smaller (gandist.pack --size)"
+            )
+        before, filled = picture, filled + 1
     if not filled:
         raise DataError("holds no frame")
-    return filled
+    return Filled(filled, False, different == 1)
 
 
-def _taken(frames: Iterator[tuple[float, Image.Image]], stride: int, fps: float) -> Iterator[Image.Image]:
-    """Every `stride`-th frame, after they are brought to `fps` frames a second."""
+def taken(frames: Iterator[Shown], stride: int = 1, fps: float = 0) -> Iterator[Image.Image]:
+    """Every `stride`-th frame, after they are brought to `fps` frames a second, if not 0."""
     count = 0
-    shown: Image.Image | None = None
-    for begins, picture in frames:
+    for _, ends, picture in frames:
         if not fps:
             if count % stride == 0:
                 yield picture
             count += 1
             continue
-        # Until this frame begins, the one before it is shown
-        while shown is not None and count * stride / fps < begins - 1e-6:
-            yield shown
+        while count * stride / fps < ends - 1e-6:
+            yield picture
             count += 1
-        shown = picture
-    if fps and shown is not None:
-        yield shown
 
 
-def _animation(data: bytes) -> Iterator[tuple[float, Image.Image]]:
-    """Frames of an APNG, GIF or WebP; one that is shown n times as long as the shortest counts n times, since encoders
-    merge equal frames."""
-    try:
-        with open_picture(data, ANIMATIONS) as image:
-            n = getattr(image, "n_frames", 1)
-            pictures, durations = [], []
-            for number in range(n):
-                image.seek(number)
-                image.load()
-                pictures.append(plain(image))
-                durations.append(float(image.info.get("duration", 0)) or 1000 / FPS)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"not a whole animated png, gif or webp: {error}") from error
-    shortest, begins = min(durations), 0.0
-    for picture, duration in zip(pictures, durations, strict=True):
-        times = max(1, round(duration / shortest))
+def _pictures(given: Frames) -> Iterator[Shown]:
+    for number in range(given.n):
+        data = given.read(number)
+        try:
+            with open_picture(data, FORMATS) as image:
+                if getattr(image, "n_frames", 1) > 1 and image.format != "TIFF":
+                    raise DataError(f"frame {number} is an animation itself; put each animation outside such folders")
+                picture = _upright(image)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"frame {number} is no whole picture: {error}") from error
+        yield Shown(number / FPS, (number + 1) / FPS, picture)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    picture = plain(image)
+    turn = TURNS.get(orientation(image))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _shortest(shown_ms: tuple[float, ...]) -> float:
+    return min(each or 1000 / FPS for each in shown_ms)
+
+
+def _animation(data: bytes, kind: str) -> Iterator[Shown]:
+    shown_ms, hidden = timing(data, kind)
+    shortest, begins = _shortest(shown_ms), 0.0
+    for picture, shown in zip(_decoded(data, kind, len(shown_ms), hidden), shown_ms, strict=True):
+        lasts = shown or 1000 / FPS
+        times = max(1, round(lasts / shortest))
         for number in range(times):
-            yield (begins + number * duration / times) / 1000, picture
-        begins += duration
+            yield Shown(
+                (begins + number * lasts / times) / 1000, (begins + (number + 1) * lasts / times) / 1000, picture
+            )
+        begins += lasts
 
 
-def _container(data: bytes) -> str:
-    """The name of a film's container by its first bytes; empty for an animation."""
-    if data[4:8] == b"ftyp":
-        return "mp4"
-    if data[:4] == b"\x1a\x45\xdf\xa3":
-        return "matroska"
-    return "avi" if data[:4] == b"RIFF" and data[8:12] == b"AVI " else ""
+def _decoded(data: bytes, kind: str, n: int, hidden: bool) -> Iterator[Image.Image]:
+    """The n pictures of an animation, one at a time."""
+    try:
+        with open_picture(data, (kind.upper(),)) as image:
+            _check_size(*image.size)
+            for number in range(n):
+                image.seek(number + hidden)
+                image.load()
+                yield _upright(image)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"not a whole {kind}: {error}") from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > FRAME_PIXELS:
+        raise DataError(f"has frames of {width} x {height} pixels, more than {FRAME_PIXELS:,}; make them smaller")
 
 
 def library() -> Any:
@@ -118,14 +208,98 @@ def library() -> Any:
     return av
 
 
-def _film(data: bytes, container: str) -> Iterator[tuple[float, Image.Image]]:
+def _film(data: bytes, kind: str) -> Iterator[Shown]:
+    """The frames of a film, each shown until the next one begins."""
     av = library()
+    check_whole(data, kind)
+    first, before, rate = 0.0, None, float(FPS)
     try:
-        with av.open(io.BytesIO(data), format=container) as file:
-            if not file.streams.video:
-                raise DataError("holds no pictures")
-            for frame in file.decode(file.streams.video[0]):
-                turned = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                yield float(frame.time or 0.0), Image.fromarray(np.ascontiguousarray(turned))
+        with av.open(io.BytesIO(data), format=kind) as file:
+            stream = _stream(file)
+            rate = float(stream.average_rate or FPS)
+            for frame in _frames(av, file, stream):
+                time = before[0] + 1 / rate if frame.time is None and before else float(frame.time or 0.0)
+                if before is None:
+                    first = time
+                else:
+                    yield Shown(before[0] - first, max(time, before[0]) - first, before[1])
+                lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 1 / rate
+                before = max(time, before[0] if before else time), _picture(av, frame), lasts
+            if before is not None:
+                _check_length(file, stream, before[0] + before[2], rate)
     except (av.FFmpegError, ValueError) as error:
-        raise DataError(f"not a whole {container} film: {error}") from error
+        raise DataError(f"not a whole {kind} film: {error}") from error
+    if before is not None:
+        yield Shown(before[0] - first, before[0] - first + before[2], before[1])
+
+
+def _stream(file: Any) -> Any:
+    """A film's pictures, but no cover of a sound."""
+    found = [each for each in file.streams.video if not each.disposition & each.disposition.attached_pic]
+    if not found:
+        raise DataError("holds no pictures, only sound" if file.streams.audio else "holds no pictures")
+    context = found[0].codec_context
+    if context is None:
+        raise DataError("is encoded in a way that is not read; encode it again as H.264")
+    _check_size(context.width, context.height)
+    return found[0]
+
+
+def _frames(av: Any, file: Any, stream: Any) -> Iterator[Any]:
+    """A film's decoded frames, in the order in which they are shown."""
+    decoder = stream.codec_context
+    if stream.metadata.get("alpha_mode") == "1" and decoder.name in LIBVPX:
+        decoder = av.CodecContext.create(LIBVPX[decoder.name], "r")
+        decoder.extradata = stream.codec_context.extradata
+    decoder.thread_count = 1  # samples are decoded beside one another
+    decoder.options = {"max_pixels": str(FRAME_PIXELS)}
+    for packet in file.demux(stream):
+        if packet.is_corrupt:
+            raise DataError("is cut off or damaged: a frame is not whole")
+        for frame in decoder.decode(packet if packet.size else None):
+            if frame.is_corrupt:
+                raise DataError("is damaged: a frame cannot be decoded")
+            if frame.time_base is None:
+                frame.time_base = stream.time_base
+            yield frame
+
+
+def _check_length(file: Any, stream: Any, ends: float, rate: float) -> None:
+    """Refuse a film of which less was decoded than it announces.
+
+    Args:
+        ends: when the last frame ends, in seconds.
+    """
+    announced = None
+    said = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
+    if said:
+        announced = 3600 * int(said[1]) + 60 * int(said[2]) + float(said[3])
+    elif len(file.streams) == 1 and file.duration:
+        announced = file.duration / 1e6 + max(0.0, (file.start_time or 0) / 1e6)
+    if announced is not None and announced - ends > max(0.25, 2.5 / rate):
+        raise DataError(f"is damaged: its frames last {ends:.2f} s, of {announced:.2f} s that it announces")
+
+
+def _picture(av: Any, frame: Any) -> Image.Image:
+    """A frame, turned as its display matrix says, on white."""
+    kind = "rgb24"
+    if frame.format.name.startswith("gray"):
+        kind = "gray"
+    elif any(part.is_alpha for part in frame.format.components):
+        kind = "rgba"
+    space = None
+    if frame.colorspace == UNSPECIFIED and frame.height >= LARGE:
+        space = av.video.reformatter.Colorspace.ITU709
+    pixels = frame.reformat(format=kind, src_colorspace=space).to_ndarray()
+    with suppress(KeyError):
+        pixels = _turned(pixels, np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), np.int32))
+    return plain(Image.fromarray(np.ascontiguousarray(pixels)))
+
+
+def _turned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Pixels (H, W) or (H, W, C) turned or mirrored by a display matrix (9,), of which x' = a x + c y, y' = b x + d y
+    (ISO/IEC 14496-12)."""
+    a, b, _, c, d = matrix[:5].tolist()
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

@@ -33,7 +33,7 @@ FORMATS = {
         sound.EXTENSIONS,
         (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"),
     ),
-    "text": Formats("text", ("txt",), (".txt", ".jsonl", ".csv")),
+    "text": Formats("text", ("txt",), (".txt",)),
     "video": Formats(
         "clip",
         clip.EXTENSIONS,
@@ -56,10 +56,15 @@ def one_medium(where: str, held: Mapping[str, str]) -> str | None:
     return next(iter(held), None)
 
 
+def medium_by_suffix(suffix: str) -> str | None:
+    """The medium of a file with this suffix in what shards are packed from. GIF, WebP and PNG are taken for pictures."""
+    return next((medium for medium, formats in FORMATS.items() if suffix.lower() in formats.packed), None)
+
+
 def media_of(extensions: Iterable[str]) -> list[str]:
-    """The media whose shards hold files of these extensions."""
+    """The media whose shards hold files of these extensions. WebP and PNG are taken for pictures, a text beside
+    something else for its caption."""
     held = set(extensions)
-    # A WebP or PNG is taken for a picture, a text beside something else for its caption
     clips = held - set(decode.EXTENSIONS)
     text = FORMATS["text"].in_shards
     if any(held.intersection(each.in_shards) for each in FORMATS.values() if each.in_shards != text):
@@ -73,5 +78,8 @@ def media_of(extensions: Iterable[str]) -> list[str]:
 
 def noun_of(extensions: Iterable[str]) -> str:
     """What messages call the samples in files of these extensions; "sample" if they are not of one medium here."""
-    media = media_of(extensions)
+    held = set(extensions)
+    media = media_of(held)
+    if media == ["image", "video"] and held.issubset(FORMATS["video"].in_shards):
+        return FORMATS["video"].noun
     return FORMATS[media[0]].noun if len(media) == 1 else "sample"

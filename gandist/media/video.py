@@ -85,7 +85,7 @@ class Video(Medium):
 
     @property
     def decoder(self) -> str:
-        return "clip-1"
+        return "clip-2"
 
     @property
     def prepared(self) -> str:
@@ -112,13 +112,17 @@ class Video(Medium):
 
     def decode(self, data: bytes, out: np.ndarray) -> str | None:
         """An animated PNG, GIF or WebP, an MP4, MOV, WebM, MKV or AVI: upright, its central square, resized."""
-        filled = decode(data, out, stride=self.stride, fps=self.fps)
-        if filled >= self.frames and filled == len(out):
-            return None
+        filled, more, still = decode(data, out, stride=self.stride, fps=self.fps)
         if self.short == "refuse" and filled < self.frames:
             raise DataError(f"holds {filled} frames of {self.frames}, and data.options.short=refuse")
         out[filled:] = out[np.arange(len(out) - filled) % filled]
-        return f"shorter than {self.frames} frames, and begun again" if filled < self.frames else None
+        if still:
+            return "of one frame, which stands still"
+        if filled < self.frames:
+            return f"shorter than {self.frames} frames, and begun again"
+        if filled < len(out):
+            return f"shorter than the {len(out)} frames kept, and begun again"
+        return f"longer than {len(out)} frames, and cut" if more else None
 
     def to_network(
         self, rows: Tensor, uniforms: Mapping[str, Tensor] = {}, dtype: torch.dtype = torch.float32

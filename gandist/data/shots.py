@@ -1,0 +1,52 @@
+"""Folders of numbered pictures, each of which is one clip."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+
+from gandist.errors import DataError
+from gandist.media.clip import ANIMATIONS
+from gandist.media.containers import kind_of, timing
+from gandist.media.formats import FORMATS
+
+SAMPLES = {suffix for formats in FORMATS.values() for suffix in formats.packed}
+AT_TOP = PurePosixPath("frames")
+"""The name of the clip whose pictures lie in the source itself."""
+
+
+def folders_of_frames(
+    names: Iterable[PurePosixPath], read: Callable[[PurePosixPath], bytes]
+) -> dict[PurePosixPath, list[PurePosixPath]]:
+    """The folders that are a clip: without folders of their own, with two or more pictures, all of one format and with a
+    number in their names, the first of which is no animation, and with no other samples. Their pictures are in the
+    order of the numbers."""
+    held: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
+    for name in names:
+        if name.suffix.lower() in SAMPLES:
+            held[name.parent].append(name)
+    around = {parent for folder in held for parent in folder.parents}
+    found = {}
+    for folder, samples in held.items():
+        suffixes = {name.suffix.lower() for name in samples}
+        pictures = len(suffixes) == 1 and suffixes <= set(FORMATS["image"].packed)
+        if folder in around or not pictures or len(samples) < 2 or not all(re.search(r"\d", n.stem) for n in samples):
+            continue
+        pages = sorted(samples, key=_natural)
+        if not _moves(read(pages[0])):
+            found[AT_TOP if folder == PurePosixPath() else folder] = pages
+    return found
+
+
+def _natural(name: PurePosixPath) -> list[tuple[int, str]]:
+    """A key that orders names by their numbers: 9.png before 10.png."""
+    parts = re.split(r"(\d+)", name.stem)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _moves(data: bytes) -> bool:
+    try:
+        kind = kind_of(data)
+        return kind in ANIMATIONS and len(timing(data, kind).shown_ms) > 1
+    except DataError:
+        return False
