@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gandist.config.run import RunConfig
-from gandist.config.sample import condition_of, rows_of
+from gandist.config.sample import condition_of, medium_of, rows_of
 from gandist.data.builtin import builtin
 from gandist.data.cache import default_cache_dir
 from gandist.data.index import Index, NoIndexError, index_command, read_index
@@ -96,23 +96,33 @@ def open_index(config: RunConfig) -> Index:
 
 
 def with_symbols(config: RunConfig) -> RunConfig:
-    """The configuration of a run of texts with the characters of its set, if it names none.
+    """The configuration of a run of texts with the characters or the tokenizer of its set, if it names none.
 
     Raises:
-        DataError: the set cannot be read, or lists no characters.
+        DataError: the set cannot be read, or lists no characters, or has no tokenizer.
+        ConfigError: its characters are too many.
     """
     options = config.data.options
-    if config.data.medium != "text" or options["alphabet"] != "characters" or options["symbols"]:
+    kind = config.data.medium == "text" and options["alphabet"]
+    field = {"characters": "symbols", "bpe": "tokenizer"}.get(kind or "")
+    if field is None or options[field]:
         return config
-    symbols = _read_index(config).symbols
-    if not symbols:
+    found: str = getattr(_read_index(config), field)
+    if not found:
         raise DataError(
-            f"data.path: {config.data.path}: its index lists no characters; set data.options.symbols to those of the "
-            "texts, or data.options.alphabet=bytes"
+            f"data.path: {config.data.path}: its index "
+            + (
+                "lists no characters; set data.options.symbols to those of the texts, or data.options.alphabet=bytes"
+                if field == "symbols"
+                else "has no tokenizer; pack the set with --alphabet bpe, or set data.options.alphabet=characters"
+            )
         )
-    return config.model_copy(
-        update={"data": config.data.model_copy(update={"options": {**options, "symbols": symbols}})}
-    )
+    if options["lower"] and field == "symbols":
+        found = "".join(sorted(set(found.lower())))
+    data = config.data.model_copy(update={"options": {**options, field: found}})
+    filled = config.model_copy(update={"data": data})
+    medium_of(filled)
+    return filled
 
 
 def _read_index(config: RunConfig) -> Index:

@@ -23,6 +23,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from gandist.data.cache import ShardCache
+from gandist.data.characters import characters_in
 from gandist.data.samples import LeftOut
 from gandist.data.tars import class_counts, most_classes, scan_tar
 from gandist.errors import DataError
@@ -72,6 +73,8 @@ TARGET, INPUT = "target", "input"
 """The files of a pair."""
 
 
+TEXTS = ("symbols", "tokenizer")
+"""What an index notes of a set of texts."""
 COLUMNS = {
     SHARDS_FILE: [set(SHARDS_SCHEMA.names)],
     SAMPLES_FILE: [set(SAMPLES_SCHEMA.names), set(PAIRS_SCHEMA.names)],
@@ -100,6 +103,7 @@ class Index:
             are not embedded (`gandist.data.text.embed`).
         encoder: name and sha256 of the text encoder that computed the vectors.
         symbols: the characters of a set of texts, each once; empty of other sets.
+        tokenizer: the JSON of the tokenizer that a set of texts was packed with; empty of others.
     """
 
     base: str
@@ -109,6 +113,7 @@ class Index:
     embedded: pa.Table | None = None
     encoder: str = ""
     symbols: str = ""
+    tokenizer: str = ""
 
     @property
     def n(self) -> int:
@@ -233,11 +238,16 @@ def index_shards(
             None.
     """
 
+    characters: set[str] = set()
+
     def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]], LeftOut]:
         lost = LeftOut()
         taken = None if left_out is None else lost
         path = cache.fetch(url, None, None)
         shard, samples = scan_tar(path, url, labelled=labelled, left_out=taken, extensions=extensions)
+        there, unreadable = characters_in(path, samples)
+        characters.update(there)
+        lost.note("texts are not UTF-8", (f"{url}: {key}" for key in unreadable))
         progress(shard["n"])
         return shard, samples, lost
 
@@ -267,6 +277,7 @@ def index_shards(
         pa.Table.from_pylist(shards, schema=SHARDS_SCHEMA),
         pa.concat_tables(tables).select(schema.names),
         tuple(class_names),
+        symbols="".join(sorted(characters)),
     )
 
 
@@ -339,8 +350,7 @@ def write_index(index: Index, dest: str) -> None:
         "samples_sha256": hashlib.sha256(files[SAMPLES_FILE]).hexdigest(),
         "class_names": list(index.class_names),
     }
-    if index.symbols:
-        notes["symbols"] = index.symbols
+    notes |= {name: text for name in TEXTS if (text := getattr(index, name))}
     if index.embedded is not None:
         # Vectors of floats neither repeat nor compress: a dictionary would only cost time.
         files[CAPTIONS_FILE] = _parquet(index.embedded, use_dictionary=False)
@@ -442,7 +452,7 @@ def read_index(path: str) -> Index:
         tuple(names),
         embedded,
         encoder,
-        notes.get("symbols", ""),
+        **{name: notes.get(name, "") for name in TEXTS},
     )
 
 

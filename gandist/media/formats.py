@@ -41,6 +41,8 @@ FORMATS = {
     ),
 }
 """By the names that `data.medium` takes. Plug-ins' media are not among them: their shards are indexed by code."""
+APART = frozenset(suffix for medium, each in FORMATS.items() if medium != "text" for suffix in each.packed)
+"""Suffixes of files that are samples wherever they lie. (A text beside one of them is its caption.)"""
 
 
 def one_medium(where: str, held: Mapping[str, str]) -> str | None:

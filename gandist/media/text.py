@@ -1,7 +1,7 @@
 """Short texts of a fixed number of symbols."""
 
+import hashlib
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
@@ -9,14 +9,25 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from gandist.errors import DataError
+from gandist.media.alphabets import (
+    BYTES,
+    END,
+    MOST,
+    TOKENIZER_BYTES,
+    Alphabet,
+    Kind,
+    alphabet_of,
+    before_end,
+    cut,
+    file_of,
+    text_of,
+)
 from gandist.media.medium import Medium, Preview, Row
 
-END = 0
-"""The symbol behind the last one of a text shorter than `length`; those after it do not count."""
-BYTES = 256
 COARSE = 4
 """Parts of a text in which symbols are counted to compare texts."""
+SHOWN = str.maketrans({"\n": "⏎", "\r": None, "\x00": None})
+"""How a text is shown in one line."""
 
 
 class Text(Medium):
@@ -24,10 +35,12 @@ class Text(Medium):
 
     length: int = Field(16, ge=2, le=4096)
     """Symbols of a text; a shorter one ends with the symbol 0."""
-    alphabet: Literal["characters", "bytes"] = "characters"
-    """Symbols: the characters of `symbols`, or the bytes of UTF-8, which need no list."""
+    alphabet: Kind = "characters"
+    """Symbols: the characters of `symbols`, the bytes of UTF-8, which need no list, or the tokens of `tokenizer`."""
     symbols: str = ""
     """With `alphabet: characters`: the characters, each once; empty: those that the set's index lists."""
+    tokenizer: str = ""
+    """With `alphabet: bpe`: a tokenizer's JSON; empty: that of the set's index, which gandist.pack trains."""
     lower: bool = False
     """Make letters small."""
 
@@ -37,14 +50,31 @@ class Text(Medium):
             raise ValueError("symbols holds a character twice")
         if "\0" in self.symbols:
             raise ValueError("symbols holds the character 0, which ends a text")
-        if self.symbols and self.alphabet == "bytes":
+        if self.symbols and self.alphabet != "characters":
             raise ValueError("symbols is for alphabet=characters; leave it out")
+        if self.tokenizer and self.alphabet != "bpe":
+            raise ValueError("tokenizer is for alphabet=bpe; leave it out")
+        if len(self.tokenizer.encode("utf-8", "replace")) > TOKENIZER_BYTES:
+            raise ValueError(f"tokenizer exceeds {TOKENIZER_BYTES // 1024} KiB; pack with a smaller --vocabulary")
+        try:
+            size = self.letters.size
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError("tokenizer is no JSON of a tokenizer of byte pairs; leave it out") from error
+        if size > MOST + 1:
+            raise ValueError(
+                f"{size - 1} symbols, and texts may have {MOST}; set alphabet=bytes, or pack with --symbols {MOST}"
+            )
         return self
+
+    @property
+    def letters(self) -> Alphabet:
+        """The alphabet."""
+        return alphabet_of(self.alphabet, self.symbols, self.tokenizer)
 
     @property
     def n_symbols(self) -> int:
         """V: the symbols, with that of the end."""
-        return BYTES if self.alphabet == "bytes" else 1 + len(self.symbols)
+        return self.letters.size
 
     @property
     def extensions(self) -> tuple[str, ...]:
@@ -68,16 +98,17 @@ class Text(Medium):
 
     @property
     def name(self) -> str:
-        kind = "bytes" if self.alphabet == "bytes" else self.symbols.encode().hex()
+        held = hashlib.sha256((self.symbols or self.tokenizer).encode()).hexdigest()[:16]
+        kind = self.alphabet if self.alphabet == "bytes" else f"{self.alphabet}-{held}"
         return f"text-{self.length}{'-lower' if self.lower else ''}-{kind}"
 
     @property
     def decoder(self) -> str:
-        return "text-1"
+        return "text-2"
 
     @property
     def prepared(self) -> str:
-        return f"real texts, cut to {self.length} {'bytes' if self.alphabet == 'bytes' else 'characters'}"
+        return f"real texts, cut to {self.length} {self.letters.unit}"
 
     @property
     def nouns(self) -> tuple[str, str]:
@@ -85,44 +116,30 @@ class Text(Medium):
 
     @property
     def packing(self) -> str:
-        return f"--length {self.length}{' --lower' if self.lower else ''}"
+        alphabet = "" if self.alphabet == "characters" else f" --alphabet {self.alphabet}"
+        return f"--length {self.length}{alphabet}{' --lower' if self.lower else ''}"
 
     @property
     def kinds(self) -> tuple[str, ...]:
         return (".txt", ".jsonl")
 
     def decode(self, data: bytes, out: np.ndarray) -> str | None:
-        """UTF-8, without the mark at its beginning and the line's end; characters outside the alphabet are left out."""
-        try:
-            text = data.decode("utf-8-sig").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise DataError(f"is not UTF-8 text: byte {error.start} is {data[error.start]:#04x}") from error
-        numbers, unknown = self.numbers(text)
-        kept = numbers[: len(out)]
+        """UTF-8, without the mark at its beginning and one end of a line behind it; characters outside the alphabet
+        are left out. With `alphabet: bytes` any bytes but 0."""
+        text = text_of(data, "surrogateescape" if self.alphabet == "bytes" else "strict")
+        numbers, unknown = self.letters.numbers(text.lower() if self.lower else text)
+        kept = cut(self.letters, numbers, len(out))
         out[: len(kept)], out[len(kept) :] = kept, END
         if unknown:
-            return "with characters outside data.options.symbols, which are left out"
-        return f"longer than {len(out)}, and cut" if len(numbers) > len(out) else None
-
-    def numbers(self, text: str) -> tuple[list[int], int]:
-        """The symbols of a text, and how many of its characters are none."""
-        text = text.lower() if self.lower else text
-        if self.alphabet == "bytes":
-            known = [byte for byte in text.encode() if byte != END]
-            return known, len(text.encode()) - len(known)
-        number = {character: 1 + i for i, character in enumerate(self.symbols)}
-        known = [number[character] for character in text if character in number]
-        return known, len(text) - len(known)
+            what = {"characters": "characters outside data.options.symbols", "bytes": "bytes of 0"}
+            return f"with {what.get(self.alphabet, 'characters that no token has')}, which are left out"
+        if not numbers:
+            return "empty"
+        return f"longer than {len(out)} {self.letters.unit}, and cut" if len(numbers) > len(out) else None
 
     def texts(self, rows: np.ndarray) -> list[str]:
         """The texts of rows (N, L). Bytes that are no UTF-8 are shown as U+FFFD."""
-        return [self._bytes_of(row).decode("utf-8", "replace") for row in rows]
-
-    def _bytes_of(self, row: np.ndarray) -> bytes:
-        end = int((row == END).argmax()) if (row == END).any() else len(row)
-        if self.alphabet == "bytes":
-            return row[:end].astype(np.uint8).tobytes()
-        return "".join(self.symbols[number - 1] for number in row[:end].tolist()).encode()
+        return [self.letters.bytes_of(before_end(row)).decode("utf-8", "replace") for row in rows]
 
     def to_network(
         self, rows: Tensor, uniforms: Mapping[str, Tensor] = {}, dtype: torch.dtype = torch.float32
@@ -140,8 +157,8 @@ class Text(Medium):
 
     def preview(self, rows: np.ndarray, columns: int) -> Preview:
         """A text a line, a line's end within a text as a sign."""
-        lines = [text.replace("\r", "").replace("\n", "⏎") for text in self.texts(rows)]
+        lines = [text.translate(SHOWN) for text in self.texts(rows)]
         return Preview("".join(f"{line}\n" for line in lines).encode(), ".txt")
 
     def encode(self, row: np.ndarray) -> bytes:
-        return self._bytes_of(row)
+        return file_of(self.letters.bytes_of(before_end(row)))
