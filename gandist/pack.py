@@ -82,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         "--medium",
         choices=tuple(FORMATS),
         help="what to take of a source that holds several (default: what there is; GIF, WebP and PNG are taken for "
-        "images, unless an option for clips is given). video: clips; a folder without folders of its own that holds two "
-        "or more numbered pictures of one format, and no other samples, is one clip, in the order of the numbers",
+        "images, unless an option for clips is given). video: clips; a folder without folders of its own that holds "
+        "two or more numbered pictures of one format, and no other samples, is one clip, in the order of the numbers",
     )
     _add_form(parser)
     add("--shard-size", type=positive, default=1000, metavar="SAMPLES", help="default: %(default)s")
@@ -132,8 +132,8 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=formats,
-        help="of images png, jpeg or webp, of sounds flac or wav, of clips apng, webp or mp4: the first. Of clips apng and "
-        "webp lose nothing",
+        help="of images png, jpeg or webp, of sounds flac or wav, of clips apng, webp or mp4: the first. Clips lose "
+        "nothing as apng and webp",
     )
     parser.add_argument(
         "--channels",
@@ -201,7 +201,7 @@ def _add_clips(clips: Any) -> None:
     clips.add_argument(
         "--windows",
         nargs="+",
-        metavar=("all", "N"),
+        metavar=("all|random", "N"),
         help="all: each file becomes as many clips of --frames as follow one another in it; random N: N clips of "
         "--frames from places drawn by --seed and the file's content (default: the first frames alone)",
     )

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args([word for word in words if word not in overrides])
     module = modules[options.command]
     if options.command == "scaling":
-        module.run(load(options.config, overrides), options)
+        module.run(with_symbols(load(options.config, overrides)), options)
         return 0
     if options.overrides:
         parser.error(f"{options.overrides[0]}: configurations are named by --config, fields as section.key=value")
@@ -86,4 +86,4 @@ def _cases(options: argparse.Namespace, overrides: list[str], module: Any) -> It
         asked = {"train.batch": batch, "precision": precision, "step": mode, "device": options.device}
         changes = [f"{path}={value}" for path, value in asked.items() if value is not None]
         # A benchmark is one process; the configured workers may not divide the requested batch.
-        yield Case(name, load(name, ["launch.kind=local", "launch.workers=1", *overrides, *changes]))
+        yield Case(name, with_symbols(load(name, ["launch.kind=local", "launch.workers=1", *overrides, *changes])))

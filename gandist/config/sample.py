@@ -24,6 +24,8 @@ from gandist.media.paired import Paired
 from gandist.options import Options
 
 Kind = TypeVar("Kind", bound=Options)
+SAID = 400
+"""Characters of a value that messages show."""
 
 
 def medium_of(config: Tree) -> Medium:
@@ -159,4 +161,9 @@ def _validated(path: str, kind: type[Kind], values: dict[str, object]) -> Kind:
             elsewhere = kind.fields_of_config if issubclass(kind, Medium) else {}
             there = ", ".join(name for name in kind.model_fields if name not in elsewhere) or "none"
             raise ConfigError(f"{key}: unknown key; there are: {there}") from error
-        raise ConfigError(f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}") from error
+        raise ConfigError(f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {_short(fault['input'])}") from error
+
+
+def _short(value: object) -> str:
+    said = repr(value)
+    return said if len(said) <= SAID else f"{said[:SAID]}..."

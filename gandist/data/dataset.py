@@ -87,7 +87,7 @@ def open_index(config: RunConfig) -> Index:
     said = f"data.path: {config.data.path}"
     medium = _check_medium(index, config, said)
     if index.n < config.train.batch:
-        what = f"{noun_of(index.extensions)}s" if config.data.medium != "video" else medium.nouns[1]
+        what = medium.nouns[1]
         raise DataError(f"{said}: holds {index.n} {what}, fewer than one global batch; set train.batch <= {index.n}")
     condition_of(config).check(index, said, index_command(index.base))
     if config.data.on_damage == "stop":

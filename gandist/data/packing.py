@@ -77,7 +77,8 @@ def pack(
 ) -> tuple[Index, LeftOut]:
     """Pack the images, sounds, clips or texts of `src` into shards and an index in the folder `dest`.
 
-    Equal input gives equal bytes. Keys are the samples' numbers in the source; `seed` draws the permutation that orders them. Shards are
+    Equal input gives equal bytes. Keys are the samples' numbers in the source; `seed` draws the permutation that
+    orders them. Shards are
     written to a hidden folder inside `dest`, moved when all are complete, and indexed last.
 
     Returns:

@@ -27,9 +27,8 @@ def joined(inputs: Source, targets: Source, said: Sequence[str]) -> Source:
         DataError: a source's samples have no names, or are pairs already; or nothing has a partner.
     """
     if inputs.medium != targets.medium:
-        raise DataError(
-            f"{said[0]} and {said[1]}: hold {FORMATS[inputs.medium].plural} and {FORMATS[targets.medium].plural}, which make no pairs"
-        )
+        held = " and ".join(FORMATS[each.medium].plural for each in (inputs, targets))
+        raise DataError(f"{said[0]} and {said[1]}: hold {held}, which make no pairs")
     given, wanted = (
         _by_key(source, name, targets.left_out) for source, name in zip((inputs, targets), said, strict=True)
     )

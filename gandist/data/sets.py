@@ -19,7 +19,6 @@ from gandist.data.index import INPUT, Index
 from gandist.data.room import allocate, room_for, sweep_decoded
 from gandist.data.streamed import StreamedSet
 from gandist.errors import DataError, UnreachableError
-from gandist.media.formats import noun_of
 from gandist.media.medium import Medium
 from gandist.storage.remote import is_remote
 
@@ -160,7 +159,7 @@ class MappedSet:
             return damaged
 
         broken: list[int] = []
-        counter = Counter("decoding", index.n, f"{noun_of(index.extensions)}s")
+        counter = Counter("decoding", index.n, source.medium.nouns[1])
         try:
             scratch.mkdir()
             allocate(scratch / "rows", self.n * self.medium.row.n_bytes)

@@ -17,9 +17,11 @@ AT_TOP = PurePosixPath("frames")
 def folders_of_frames(
     names: Iterable[PurePosixPath], read: Callable[[PurePosixPath], bytes]
 ) -> dict[PurePosixPath, list[PurePosixPath]]:
-    """The folders that are a clip: without folders of their own, with two or more pictures, all of one format and with a
-    number in their names, the first of which is no animation, and with no other samples. Their pictures are in the
-    order of the numbers."""
+    """The folders that are a clip, with their pictures in the order of their numbers.
+
+    Such a folder has no folders of its own, and holds two or more pictures of one format with a number in their names,
+    of which the first is no animation, and no other samples.
+    """
     held: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
     for name in names:
         if name.suffix.lower() in APART:

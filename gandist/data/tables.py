@@ -18,7 +18,7 @@ from gandist.media.formats import FORMATS, one_medium
 COLUMNS = {
     "image": ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "image_bytes"),
     "audio": ("audio", "sound", "speech", "wav", "flac", "mp3", "ogg", "audio_bytes"),
-    "video": ("video", "clip", "film", "movie", "mp4", "webm", "gif", "video_bytes"),
+    "video": ("video", "film", "movie", "mp4", "webm", "gif", "video_bytes"),
 }
 """Usual names of the column of samples, by medium."""
 ANY = "bytes"
@@ -29,8 +29,8 @@ CAPTION_COLUMNS = ("caption", "text", "captions", "prompt", "txt", "description"
 
 
 def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None, medium: str | None = None) -> Source:
-    """Tables with a column of encoded images, sounds or clips (bytes, or a struct of `bytes`), and columns of labels and
-    captions if any.
+    """Tables with a column of encoded images, sounds or clips (bytes, or a struct of `bytes`), and columns of labels
+    and captions if any.
 
     Args:
         paths: the parts of one table, with the same columns in any order.

@@ -28,8 +28,8 @@ def folder(
     left_out: LeftOut | None = None,
     medium: str | None = None,
 ) -> Source:
-    """Images, sounds or clips in a folder. The class is the first subfolder, or comes from `dataset.json`; the caption is in a
-    `.txt` file beside the image. What is left out is added to `left_out`, if given.
+    """Images, sounds or clips in a folder. The class is the first subfolder, or comes from `dataset.json`; the caption
+    is in a `.txt` file beside the image. What is left out is added to `left_out`, if given.
 
     Args:
         medium: what to take of a folder that holds several; None refuses it. Of "video" a folder of numbered pictures

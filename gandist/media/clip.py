@@ -67,8 +67,8 @@ class Filled(NamedTuple):
 def frames_of(given: bytes | Frames) -> Iterator[Shown]:
     """The frames of a clip, upright; transparency becomes white.
 
-    An animation's frame that is shown n times as long as its shortest counts n times, since encoders merge equal frames;
-    it is the same object each time. Pictures that lie in a folder are shown at `FPS`.
+    An animation's frame that is shown n times as long as its shortest counts n times, since encoders merge equal
+    frames; it is the same object each time. Pictures that lie in a folder are shown at `FPS`.
 
     Raises:
         DataError: it is no whole clip; some faults are found on the way.
@@ -118,9 +118,7 @@ def decode(data: bytes, out: np.ndarray, *, stride: int = 1, fps: float = 0) -> 
             out[filled] = fitted(picture, resolution, channels)
             different, pixels = different + 1, pixels + picture.width * picture.height * stride
         if pixels > CLIP_PIXELS:
-            raise DataError(
-                f"decodes to more than {CLIP_PIXELS:,} pixels; make its frames smaller (gandist.pack --size)"
-            )
+            raise DataError(f"decodes to more than {CLIP_PIXELS:,} pixels; make it smaller: gandist.pack --size")
         before, filled = picture, filled + 1
     if not filled:
         raise DataError("holds no frame")
@@ -212,25 +210,28 @@ def _film(data: bytes, kind: str) -> Iterator[Shown]:
     """The frames of a film, each shown until the next one begins."""
     av = library()
     check_whole(data, kind)
-    first, before, rate = 0.0, None, float(FPS)
+    last: Image.Image | None = None
+    first = begins = ends = 0.0
     try:
         with av.open(io.BytesIO(data), format=kind) as file:
             stream = _stream(file)
-            rate = float(stream.average_rate or FPS)
+            rate, wide = float(stream.average_rate or FPS), float(stream.sample_aspect_ratio or 1)
             for frame in _frames(av, file, stream):
-                time = before[0] + 1 / rate if frame.time is None and before else float(frame.time or 0.0)
-                if before is None:
-                    first = time
+                time = ends if frame.time is None else float(frame.time)
+                if last is None:
+                    first = begins = time
                 else:
-                    yield Shown(before[0] - first, max(time, before[0]) - first, before[1])
+                    time = max(time, begins)
+                    yield Shown(begins - first, time - first, last)
+                    begins = time
                 lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 1 / rate
-                before = max(time, before[0] if before else time), _picture(av, frame), lasts
-            if before is not None:
-                _check_length(file, stream, before[0] + before[2], rate)
+                ends, last = begins + lasts, _picture(av, frame, wide)
+            if last is not None:
+                _check_length(file, stream, ends, rate, kind)
     except (av.FFmpegError, ValueError) as error:
         raise DataError(f"not a whole {kind} film: {error}") from error
-    if before is not None:
-        yield Shown(before[0] - first, before[0] - first + before[2], before[1])
+    if last is not None:
+        yield Shown(begins - first, ends - first, last)
 
 
 def _stream(file: Any) -> Any:
@@ -264,7 +265,7 @@ def _frames(av: Any, file: Any, stream: Any) -> Iterator[Any]:
             yield frame
 
 
-def _check_length(file: Any, stream: Any, ends: float, rate: float) -> None:
+def _check_length(file: Any, stream: Any, ends: float, rate: float, kind: str) -> None:
     """Refuse a film of which less was decoded than it announces.
 
     Args:
@@ -274,14 +275,20 @@ def _check_length(file: Any, stream: Any, ends: float, rate: float) -> None:
     said = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
     if said:
         announced = 3600 * int(said[1]) + 60 * int(said[2]) + float(said[3])
-    elif len(file.streams) == 1 and file.duration:
+    elif kind == "mp4" and stream.duration:  # of what its edit list takes; an AVI counts frames that it repeats
+        announced = float((stream.duration + min(0, stream.start_time or 0)) * stream.time_base)
+    elif kind == "matroska" and len(file.streams) == 1 and file.duration:
         announced = file.duration / 1e6 + max(0.0, (file.start_time or 0) / 1e6)
     if announced is not None and announced - ends > max(0.25, 2.5 / rate):
         raise DataError(f"is damaged: its frames last {ends:.2f} s, of {announced:.2f} s that it announces")
 
 
-def _picture(av: Any, frame: Any) -> Image.Image:
-    """A frame, turned as its display matrix says, on white."""
+def _picture(av: Any, frame: Any, wide: float) -> Image.Image:
+    """A frame, turned as its display matrix says, on white.
+
+    Args:
+        wide: a pixel's width, as a share of its height.
+    """
     kind = "rgb24"
     if frame.format.name.startswith("gray"):
         kind = "gray"
@@ -290,7 +297,8 @@ def _picture(av: Any, frame: Any) -> Image.Image:
     space = None
     if frame.colorspace == UNSPECIFIED and frame.height >= LARGE:
         space = av.video.reformatter.Colorspace.ITU709
-    pixels = frame.reformat(format=kind, src_colorspace=space).to_ndarray()
+    width = min(max(1, round(frame.width * wide)), FRAME_PIXELS // frame.height)
+    pixels = frame.reformat(width=width, format=kind, src_colorspace=space).to_ndarray()
     with suppress(KeyError):
         pixels = _turned(pixels, np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), np.int32))
     return plain(Image.fromarray(np.ascontiguousarray(pixels)))

@@ -1,4 +1,4 @@
-"""What files of frames say of themselves: their kind, whether they are whole, and how long an animation shows each frame.
+"""What files of frames say of themselves: their kind, whether they are whole, how long an animation shows each frame.
 
 Decoders read up to where a file is cut off. So its boxes, chunks and blocks are followed to its end first.
 """
@@ -142,8 +142,8 @@ def _end_of_chunks(data: bytes) -> int | None:
 def _of_png(data: bytes) -> Timing:
     """By the chunks of a PNG (W3C PNG, third edition)."""
     shown: list[float] = []
-    announced, hidden, at = None, False, 8
-    for at, kind, body in _png_chunks(data):
+    announced, hidden, end = None, False, 8
+    for kind, body, end in _png_chunks(data):  # noqa: B007 (told where the next one is not sound)
         if kind == b"acTL":
             announced = int.from_bytes(body[:4])
         elif kind == b"fcTL":
@@ -155,17 +155,17 @@ def _of_png(data: bytes) -> Timing:
             if announced not in (None, len(shown)):
                 raise DataError(f"not a whole png: holds {len(shown)} frames, of {announced} that it announces")
             return Timing((0.0,)) if announced is None else Timing(tuple(shown), hidden)
-    raise DataError(f"not a whole png: is cut off or damaged in the part at byte {at} of {len(data)}")
+    raise DataError(f"not a whole png: is cut off or damaged in the part at byte {end} of {len(data)}")
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Place, kind and content of each sound chunk; the last is followed by nothing, or by what is no whole chunk."""
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+    """Kind, content and end of each sound chunk; the last is followed by nothing, or by what is no whole chunk."""
     at = 8
     while at + 12 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4])
         if end > len(data) or zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
             return
-        yield end, data[at + 4 : at + 8], data[at + 8 : end - 4]
+        yield data[at + 4 : at + 8], data[at + 8 : end - 4], end
         at = end
 
 

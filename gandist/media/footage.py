@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +14,8 @@ from gandist.media.clip import Frames, frames_of, library, rate_of, taken
 ENCODINGS = ("apng", "webp", "mp4")
 MOST = 1 << 18
 """Frames of one file at most: three hours at 24 a second."""
+MOST_BYTES = 2 << 30
+"""Of the frames of one clip, which are held in memory."""
 RATES = (1 / 3600, 240.0)
 """Lowest and highest rate at which clips are written."""
 STILL = "of one frame, which stands still"
@@ -97,20 +99,20 @@ class Footage(NamedTuple):
     def _windows(self, clip: bytes | Frames, note: Callable[[str], None]) -> Iterator[list[np.ndarray]]:
         frames = self._prepared(clip)
         if self.frames is None:
-            yield self._whole(list(frames), note)
+            yield self._whole(_held_at_once(frames), note)
             return
         if isinstance(self.windows, int):
             starts, n = self._drawn(clip, self.windows, note)
             if n >= self.frames:
                 yield from _at(frames, starts, self.frames)
                 return
-        first = list(islice(frames, self.frames))
+        first = _held_at_once(islice(frames, self.frames))
         yield self._whole(first, note)
         if self.windows is None:
             if next(frames, None) is not None:
                 note(f"longer than {self.frames} frames and cut")
             return
-        while len(window := list(islice(frames, self.frames))) == self.frames:
+        while len(window := _held_at_once(islice(frames, self.frames))) == self.frames:
             yield window
         for _ in window:
             note("frames that fill no window left out")
@@ -188,7 +190,17 @@ def _at(frames: Iterable[np.ndarray], starts: list[int], n: int) -> Iterator[lis
             yield open_.pop(0)
 
 
+def _held_at_once(frames: Iterable[np.ndarray]) -> list[np.ndarray]:
+    held, n_bytes = [], 0
+    for frame in frames:
+        n_bytes += frame.nbytes
+        if n_bytes > MOST_BYTES:
+            raise DataError(f"decodes to more than {MOST_BYTES >> 30} GiB; pass --frames, or --size")
+        held.append(frame)
+    return held
+
+
 def _held(window: list[np.ndarray]) -> bool:
     """Whether each frame is followed or preceded by an equal one, so that all would be merged."""
-    same = [np.array_equal(one, other) for one, other in zip(window, window[1:], strict=False)]
+    same = [np.array_equal(one, other) for one, other in pairwise(window)]
     return len(window) > 1 and all(map(any, zip([False, *same], [*same, False], strict=True)))

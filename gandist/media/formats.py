@@ -59,7 +59,7 @@ def one_medium(where: str, held: Mapping[str, str]) -> str | None:
 
 
 def medium_by_suffix(suffix: str) -> str | None:
-    """The medium of a file with this suffix in what shards are packed from. GIF, WebP and PNG are taken for pictures."""
+    """The medium of a file in what shards are packed from, by its suffix. GIF, WebP and PNG are taken for pictures."""
     return next((medium for medium, formats in FORMATS.items() if suffix.lower() in formats.packed), None)
 
 

@@ -117,7 +117,7 @@ class Medium(Options):
     @property
     def kinds(self) -> tuple[str, ...]:
         """Suffixes of the single files, besides archives, that any number of samples can be drawn to: that of
-        `preview`; ".wav" if they can be heard; ".webp" and ".mp4" if they can be the frames of a film."""
+        `preview`; ".wav" if they can be heard; ".jsonl" if they are texts; ".webp" and ".mp4" if they can be the frames of a film."""
         return (".png",)
 
     @property

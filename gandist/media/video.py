@@ -97,9 +97,9 @@ class Video(Medium):
 
     @property
     def packing(self) -> str:
-        return (
-            f"--frames {(self.kept or self.frames) * self.stride} --size {self.resolution} --channels {self.channels}"
-        )
+        rate = f" --fps {self.fps:g}" if self.fps else ""
+        n = (self.kept or self.frames) * self.stride
+        return f"--frames {n} --size {self.resolution} --channels {self.channels}{rate}"
 
     @property
     def kinds(self) -> tuple[str, ...]:
