@@ -1,8 +1,8 @@
 """`python -m gandist.sample RUN --out PATH`: draw samples from the generator of a run, on all devices of the machine.
 
 The form of PATH selects the output: a folder of files, one grid (.png), an archive (.zip), shards for training (.tar);
-of images an interpolation (.webp, .mp4), of sounds all in a row (.wav). The same seed gives the same samples, bit for
-bit, for any number of them.
+of images an interpolation (.webp, .mp4), of clips a grid that plays (.webp, .mp4), of sounds all in a row (.wav),
+of texts all in one file (.txt, .jsonl). The same seed gives the same samples, bit for bit, for any number of them.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import functools
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +18,30 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gandist.cli.arguments import natural, positive, which
+from gandist.cli.arguments import above_zero, natural, positive, which
 from gandist.cli.command import command
 from gandist.conditions.condition import Wish, Written
 from gandist.conditions.sample import OfSample
+from gandist.config.sample import shapes
 from gandist.data import files
 from gandist.data.index import Index
 from gandist.data.text import with_vectors
 from gandist.errors import ConfigError
+from gandist.gan.networks import NETWORKS
 from gandist.media import film
+from gandist.media.animated import mp4_bytes, strips
 from gandist.media.gallery import circuit
-from gandist.media.medium import Preview
+from gandist.media.text import KINDS as TEXTS
+from gandist.media.text import jsonl_bytes
 from gandist.run.drawing import devices_of, drawn
 from gandist.run.examples import ExampleConditions
-from gandist.run.trained import BATCH, Conditions, Trained, open_trained
+from gandist.run.trained import BATCH, Conditions, Trained, open_trained, samples_of
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
 
 FILMS = (".webp", ".mp4")
 ARCHIVES = (".zip", ".tar")
-KINDS = (".png", ".zip", *FILMS, ".tar", ".wav")
+KINDS = (".png", ".zip", *FILMS, ".tar", ".wav", *TEXTS)
 N, N_FILM, STEPS, FPS = 100, 8, 30, 30
 
 
@@ -78,6 +82,29 @@ def check_kind(trained: Trained, out: str, kind: str) -> None:
         )
 
 
+def check_use(options: argparse.Namespace, kind: str, plays: bool) -> None:
+    """Refuse options that a kind of file has no use for; `plays`: whether the samples do.
+
+    Raises:
+        ConfigError: the message names the option.
+        GandistError: clips are to become MP4 files, and the library for them is not installed.
+    """
+    if plays:
+        if options.frames:
+            raise ConfigError("--frames: is of an interpolation of images; clips have the run's data.options.frames")
+        if options.fps and kind not in (*FILMS, ""):
+            raise ConfigError(f"--fps: is of what plays; let --out be a folder, or end in {' or '.join(FILMS)}")
+        if not kind:
+            film.need_video(Path(options.out), ".webp, .png, .zip or .tar")
+    elif (kind not in (*FILMS, ".txt") and options.frames) or (kind not in FILMS and options.fps):
+        ends = " or ".join(FILMS)
+        raise ConfigError(
+            f"--frames, --fps: are of an interpolation; let --out end in {ends}, or of texts in .txt with --frames"
+        )
+    elif (kind in FILMS or options.frames) and options.n == 1:
+        raise ConfigError("--n 1: an interpolation goes from one sample to another; give 2 or more")
+
+
 def condition_of(trained: Trained, wish: Wish, n: int, seed: int) -> Conditions | None:
     """The requested condition (n, ...); random if none is requested, None for an unconditional run.
 
@@ -88,42 +115,62 @@ def condition_of(trained: Trained, wish: Wish, n: int, seed: int) -> Conditions 
     return trained.random_conditions(n, seed) if asked is None else trained.told(asked)
 
 
-def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> str:
+def varied(trained: Trained, z: Tensor, y: Conditions | None, part: str) -> tuple[Tensor, Conditions | None]:
+    """Latents (N, latents) and conditions that are the first's for all, but for one part of the latents.
+
+    Raises:
+        ConfigError: the latents of the run's pair have no such part.
+    """
+    name = trained.config.model.name
+    of_pair = NETWORKS[name].parts
+    parts = {} if of_pair is None else of_pair(shapes(trained.config)[0])
+    if part not in parts:
+        able = ", ".join(other for other, pair in NETWORKS.items() if pair.parts is not None) or "none"
+        raise ConfigError(f"--vary {part}: the latents of {name} have no parts; those of these pairs do: {able}")
+    only = z[:1].repeat(len(z), 1)
+    only[:, parts[part]] = z[:, parts[part]]
+    return only, None if y is None else y[[0] * len(z)]
+
+
+def write(trained: Trained, options: argparse.Namespace, kind: str) -> str:
     """Draw the requested samples into `options.out`; return a description of them.
 
     Raises:
         GandistError: the samples cannot be drawn or written.
     """
+    medium, (_, many), differ = trained.medium, trained.medium.nouns, ""
+    interpolated = (kind in FILMS and medium.played_fps is None) or (kind == ".txt" and bool(options.frames))
+    n = options.n or (N_FILM if interpolated else N)
     wish = Wish(options.label, options.caption)
-    y, (_, many) = condition_of(trained, wish, n, options.seed), trained.medium.nouns
+    y = condition_of(trained, wish, n, options.seed)
     z = trained.latents(n, options.seed, options.truncation)
+    if options.vary:
+        (z, y), differ = varied(trained, z, y, options.vary), f" that differ in {options.vary} alone"
     draw = functools.partial(drawn, trained, devices=devices_of(options.device))
-    out = Path(options.out)
+    if interpolated:
+        return interpolation(trained, options, z, y, draw)
+    out, batches = Path(options.out), shown(draw(z, y), n, many)
+    fps = options.fps or medium.played_fps or FPS
     if kind in FILMS:
-        steps, fps, of_class = options.frames or STEPS, options.fps or FPS, ""
-        if isinstance(y, ExampleConditions):
-            raise ConfigError(
-                f"--out {options.out}: an interpolation goes from latent to latent, and G of this run is given "
-                "pictures; draw a .png, or use gandist.apply"
-            )
-        if y is not None and trained.condition.between():
-            y = circuit(y, steps)
-        elif y is not None:
-            of_class, y = f" of {trained.condition.titles(y[:1])[0]}", y[:1].expand(n * steps)
-        frames = shown(draw(circuit(z, steps), y), n * steps, many)
-        (film.write_mp4 if kind == ".mp4" else film.write_webp)(out, frames, fps)
-        return f"{n * steps} frames through {n} {many}{of_class}"
-    batches = shown(draw(z, y), n, many)
+        film.write_grid(out, np.concatenate(list(batches)), fps)
+        return f"{n} {many}{differ} in a grid"
     if kind == ".png":
-        write_atomically(out, grid(trained, np.concatenate(list(batches)), y).content)
-        return f"{n} pairs of input and output" if isinstance(y, ExampleConditions) else f"{n} {many}"
+        write_atomically(out, grid(trained, np.concatenate(list(batches)), y))
+        return f"{n} pairs of input and output" if isinstance(y, ExampleConditions) else f"{n} {many}{differ}"
     if kind == ".wav":
-        heard = trained.medium.heard(np.concatenate(list(batches)))
+        heard = medium.heard(np.concatenate(list(batches)))
         assert heard is not None, "a medium of this kind can be heard"
         write_atomically(out, heard)
         return f"{n} {many} in a row"
-    samples, extension = files.encoded(batches, trained.medium), trained.medium.extension
-    labels, captions = written(trained, y, wish, options.seed)
+    labels, captions = written(trained, y, wish, options.seed, alike=bool(options.vary))
+    if kind in TEXTS:
+        rows = np.concatenate(list(batches))
+        write_atomically(out, medium.preview(rows, 1).content if kind == ".txt" else jsonl_bytes(medium, rows, labels))
+        return f"{n} {many}"
+    encode, extension = medium.encode, medium.extension
+    if not kind and medium.played_fps is not None:
+        encode, extension = functools.partial(mp4_bytes, fps=fps), "mp4"
+    samples = files.encoded(batches, encode)
     if kind == ".zip":
         files.write_zip(out, samples, labels, captions, extension)
     elif kind == ".tar":
@@ -131,28 +178,66 @@ def write(trained: Trained, options: argparse.Namespace, kind: str, n: int) -> s
         files.write_shards(options.out, n, samples, labels, captions, extension=extension, embed=embed)
     else:
         files.write_folder(out, samples, extension)
-    return f"{n} {many}"
+    return f"{n} {many}{differ}"
 
 
-def grid(trained: Trained, rows: np.ndarray, y: Conditions | None) -> Preview:
-    """Samples in one picture, each beside what G was given for it, if that was a sample."""
+def interpolation(
+    trained: Trained,
+    options: argparse.Namespace,
+    z: Tensor,
+    y: Conditions | None,
+    draw: Callable[[Tensor, Conditions | None], Iterable[np.ndarray]],
+) -> str:
+    """Write a film, or the lines of texts, that go through the samples of latents z (N, latents) and conditions; return
+    a description of it.
+
+    Raises:
+        GandistError: G is given pictures, or the film cannot be written.
+    """
+    (n, _), (_, many), out = z.shape, trained.medium.nouns, Path(options.out)
+    steps, fps, of_class = options.frames or STEPS, options.fps or FPS, ""
+    if isinstance(y, ExampleConditions):
+        raise ConfigError(
+            f"--out {out}: an interpolation goes from latent to latent, and G of this run is given pictures; draw a "
+            ".png, or use gandist.apply"
+        )
+    if y is not None and trained.condition.between():
+        y = circuit(y, steps)
+    elif y is not None:
+        of_class, y = f" of {trained.condition.titles(y[:1])[0]}", y[:1].expand(n * steps)
+    frames = shown(draw(circuit(z, steps), y), n * steps, many)
+    if out.suffix.lower() in TEXTS:
+        write_atomically(out, trained.medium.preview(np.concatenate(list(frames)), 1).content)
+        return f"{n * steps} lines through {n} {many}{of_class}"
+    (film.write_mp4 if out.suffix.lower() == ".mp4" else film.write_webp)(out, frames, fps)
+    return f"{n * steps} frames through {n} {many}{of_class}"
+
+
+def grid(trained: Trained, rows: np.ndarray, y: Conditions | None) -> bytes:
+    """Samples in one picture, each beside what G was given for it, if that was a sample; clips as a line of frames."""
     medium, condition, n = trained.medium, trained.condition, len(rows)
+    if medium.played_fps is not None:
+        return strips(rows)
     if not isinstance(condition, OfSample) or not isinstance(y, ExampleConditions):
-        return medium.preview(rows, math.ceil(math.sqrt(n)))
+        return medium.preview(rows, math.ceil(math.sqrt(n))).content
     parts = [y[first : first + BATCH] for first in range(0, n, BATCH)]
     given = [medium.from_network(condition.maker.picture(part, medium.network_shape)) for part in parts]
     pairs = np.stack([torch.cat(given).cpu().numpy(), rows], axis=1).reshape(-1, *rows.shape[1:])
-    return medium.preview(pairs, 2 * math.ceil(math.sqrt(n / 2)))
+    return medium.preview(pairs, 2 * math.ceil(math.sqrt(n / 2))).content
 
 
-def written(trained: Trained, y: Conditions | None, wish: Wish, seed: int) -> Written:
-    """The labels or captions of samples, if the run has them."""
+def written(trained: Trained, y: Conditions | None, wish: Wish, seed: int, alike: bool = False) -> Written:
+    """The labels or captions of samples, if the run has them; `alike`: they are the first sample's for all."""
     if y is None or isinstance(y, ExampleConditions):
         return Written()
     n = len(y)
-    return trained.condition.written(
-        y, lambda: trained.captions(n, seed) if wish.caption is None else [wish.caption] * n
-    )
+
+    def captions() -> list[str]:
+        if wish.caption is not None:
+            return [wish.caption] * n
+        return trained.captions(1, seed) * n if alike else trained.captions(n, seed)
+
+    return trained.condition.written(y, captions)
 
 
 def with_captions(trained: Trained, captions: Sequence[str] | None, y: Conditions | None, index: Index) -> Index:
@@ -175,8 +260,8 @@ def shown(batches: Iterable[np.ndarray], n: int, many: str) -> Iterator[np.ndarr
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gandist sample",
-        description="Draw samples from the generator of a run: images, or sounds. The same seed gives the same ones, "
-        "however many.",
+        description="Draw samples from the generator of a run: images, clips, sounds, or texts. The same seed gives the "
+        "same ones, however many.",
         epilog="Examples: gandist sample runs/demo --n 36 --class 9 --out boots.png; gandist sample runs/demo --out "
         "walk.mp4; gandist sample runs/demo --n 10000 --out fakes/%06d.tar",
     )
@@ -186,10 +271,11 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         required=True,
         metavar="PATH",
-        help="an empty folder for a file a sample (PNG, WAV), or a file that ends in .png (one grid; of sounds their "
-        "spectrograms), .zip (such files, with labels in StyleGAN's dataset.json, or captions), .webp or .mp4 (an "
-        "endless interpolation of images), .wav (sounds in a row, a quarter of a second apart), or .tar (shards to "
-        "train from: fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them). Where G is given samples, these are "
+        help="an empty folder for a file a sample (PNG, MP4, WAV), or a file that ends in .png (one grid; of clips a "
+        "line of frames each; of sounds their spectrograms), .zip (a file a sample, with labels in StyleGAN's "
+        "dataset.json, or captions; clips without loss, as animated PNG), .webp or .mp4 (an endless interpolation of "
+        "images; clips in a grid that plays), .wav (sounds in a row, a quarter of a second apart), .txt (a text a "
+        "line), .jsonl (texts with their classes), or .tar (shards to train from: fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them). Where G is given samples, these are "
         "training samples here, which a .png shows beside the outputs; gandist.apply takes yours",
     )
     add("--n", type=positive, help=f"samples (default: {N}), or those that an interpolation goes through ({N_FILM})")
@@ -198,8 +284,25 @@ def _parser() -> argparse.ArgumentParser:
     wanted.add_argument("--class", type=natural, dest="label", metavar="K", help="of this class (default: any)")
     wanted.add_argument("--caption", metavar="TEXT", help="what the samples shall show (default: captions of the data)")
     add("--truncation", type=float, default=1.0, metavar="T", help="factor of z; below 1: less varied (default: 1)")
-    add("--frames", type=positive, metavar="F", help=f"of an interpolation, from image to image (default: {STEPS})")
-    add("--fps", type=positive, help=f"frames per second of an interpolation (default: {FPS})")
+    add(
+        "--vary",
+        choices=["content", "motion"],
+        help="of clips by a pair whose latents have these parts (mocogan): the samples differ in this part alone; the "
+        "other, and class or caption, are the first sample's for all",
+    )
+    add(
+        "--temperature",
+        type=above_zero,
+        metavar="T",
+        help="of a G that draws symbols one after the other; below 1: the more likely ones (default: 1)",
+    )
+    add(
+        "--frames",
+        type=positive,
+        metavar="F",
+        help=f"of an interpolation, from image to image (default: {STEPS}); makes a .txt one, a line a step",
+    )
+    add("--fps", type=positive, help=f"frames per second of an interpolation (default: {FPS}), or of clips (the run's)")
     add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: every GPU there is")
     return parser
@@ -210,18 +313,18 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Return 0, or 2 after one message if the run or the arguments cannot be used."""
     options = _parser().parse_args(argv)
     kind = kind_of(options.out)
-    n = options.n or (N_FILM if kind in FILMS else N)
-    if kind not in FILMS and (options.frames or options.fps):
-        raise ConfigError(f"--frames, --fps: are of an interpolation; let --out end in {' or '.join(FILMS)}")
-    if kind in FILMS and n < 2:
-        raise ConfigError(f"--n {n}: an interpolation goes from one image to another; give 2 or more")
     if kind == ".tar":
-        files.shard_names(options.out, n)
+        files.shard_names(options.out, options.n or N)
     if kind == ".mp4":
         film.need_video(Path(options.out))
+    if samples_of(options.run) == "image":
+        check_use(options, kind, plays=False)
     trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
     check_kind(trained, options.out, kind)
-    what = write(trained, options, kind, n)
+    check_use(options, kind, plays=trained.medium.played_fps is not None)
+    if options.temperature is not None:
+        trained.set_temperature(options.temperature)
+    what = write(trained, options, kind)
     seen = f"{trained.images_seen} {trained.medium.nouns[1]} seen"
     print(f"{what} of {options.run} at {seen}: {options.out}")  # noqa: T201
     return 0

@@ -22,6 +22,7 @@ from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.networks.tape import is_piecewise_linear
 from gandist.gan.networks.vae import ElboLoss
 from gandist.gan.penalties import Way, images_and_terms, judge, uniforms_of
+from gandist.gan.players import CHANNELS_LAST, in_channels_last
 from gandist.gan.scores import as_scores, of_sample
 
 BATCH = 8
@@ -29,6 +30,8 @@ CLASSES = 4
 TEXT_DIM = 7
 SOUND = 1, 1024
 """Channels and samples of the sounds that pairs for `audio` are built for."""
+CLIP = 3, 4, 32, 32
+"""Channels, frames, height and width of the clips that pairs for `video` are built for."""
 MEL = 10, 4
 """Bands and frames of their mel spectrograms."""
 
@@ -116,6 +119,8 @@ def cases(pair: Pair, shape: Shape | None = None) -> Iterator[Case]:
     small = Shape(resolution, channels=3, z_dim=6, width=8, norm=pair.norms_G[0], stage_1_resolution=stage_1)
     if pair.medium == "audio":
         small = small._replace(sample=SOUND, width=4)
+    if pair.medium == "video":
+        small = small._replace(sample=CLIP, width=4)
     for condition in pair.conditions:
         for conditioned in _conditioned(pair, small, condition):
             yield Case(pair, conditioned, pair.norms_D[0])
@@ -200,15 +205,12 @@ def check_slopes(case: Case) -> None:
     """|grad_x D|^2 and its gradient in D's weights: all ways that D has, and finite differences, agree."""
     if not case.has_slopes():
         return
-    for dtype, memory_format in (
-        (torch.float32, torch.contiguous_format),
-        (torch.float32, torch.channels_last),
-        (torch.float64, torch.channels_last),
-    ):
+    for dtype, last in ((torch.float32, False), (torch.float32, True), (torch.float64, True)):
         _, D = case.build(dtype)
-        D.to(memory_format=memory_format)  # type: ignore[call-overload]
         _, y, x = case.inputs(dtype, n=4)
-        x = x.to(memory_format=memory_format) if x.dim() == 4 else x
+        if last:
+            _in_channels_last(D)
+            x = in_channels_last(x)
         u = case.numbers(D, x)
         scores, slopes = judge(D, x, y, "double", u)
         assert float(slopes.detach().sum()) > 0, "D is flat"
@@ -219,7 +221,7 @@ def check_slopes(case: Case) -> None:
         ways: tuple[Way, ...] = ("jvp", "linear") if is_piecewise_linear(D) else ("jvp",)
         for way in ways:
             found, found_slopes = judge(D, x, y, way, u)
-            told = f"in {dtype}, {memory_format}, {way} and double backward disagree"
+            told = f"in {dtype}, {'channels_last' if last else 'contiguous'}, {way} and double backward disagree"
             for ours, theirs, atol in ((of_sample(found), of_sample(scores), tolerance), (found_slopes, slopes, 0)):
                 torch.testing.assert_close(
                     ours,
@@ -268,12 +270,11 @@ def check_channels_last(case: Case) -> None:
     z, y, x = case.inputs()
     plain, last = case.build(), case.build()
     for net in last:
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _in_channels_last(net)
         for name, layer in net.named_modules():
             if name and ".parametrizations" not in name:  # the network's own output may be a view
                 layer.register_forward_hook(check)
-    same, same_y = (t if t is None or t.dim() < 4 else t.to(memory_format=torch.channels_last) for t in (x, y))
-    assert same is not None
+    same, same_y = in_channels_last(x), None if y is None else in_channels_last(y)
     for name, expected, found in (
         ("G", plain[0](z, y), last[0](z, same_y)),
         ("D", case.results(plain[1], x, y), case.results(last[1], same, same_y)),
@@ -284,9 +285,14 @@ def check_channels_last(case: Case) -> None:
 
 def _is_last(features: object) -> bool:
     """Whether features have the channels_last layout; without height and width they have both."""
-    if not isinstance(features, Tensor) or features.dim() != 4 or features.shape[2:].numel() == 1:
+    if not isinstance(features, Tensor) or features.dim() not in CHANNELS_LAST or features.shape[2:].numel() == 1:
         return True
-    return features.is_contiguous(memory_format=torch.channels_last)
+    return features.is_contiguous(memory_format=CHANNELS_LAST[features.dim()])
+
+
+def _in_channels_last(net: nn.Module) -> None:
+    for weight in net.parameters():
+        weight.data = in_channels_last(weight.data)
 
 
 def check_autocast(case: Case) -> None:
@@ -298,7 +304,7 @@ def check_autocast(case: Case) -> None:
         exact = getattr(layer, "exact", False)
         if (
             isinstance(out, Tensor)
-            and out.dim() == 4
+            and out.dim() in CHANNELS_LAST
             and (taken or any(True for _ in layer.parameters()))
             and not exact
         ):

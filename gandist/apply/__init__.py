@@ -26,10 +26,9 @@ from gandist.apply.watch import arrivals
 from gandist.apply.work import Outcome, Task, outcomes
 from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import FAILED, command
-from gandist.config.run import parse
-from gandist.errors import ConfigError, GandistError
+from gandist.errors import ConfigError
 from gandist.run.drawing import devices_of
-from gandist.run.trained import open_run, open_trained
+from gandist.run.trained import open_trained, samples_of
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
 
@@ -199,24 +198,20 @@ def rounds(options: argparse.Namespace, out: Path) -> Iterable[list[Input]]:
     return arrivals(Path(options.inputs[0]), out)
 
 
-def samples_of(run: str) -> str:
-    """`data.medium` of a run; `image` if there is no such run: opening it then fails with the reason."""
-    try:
-        storage = open_run(run)
-        tree = parse(storage.read_bytes("config.yaml") or b"", run)
-    except GandistError:
-        return "image"
-    return str((tree.get("data") or {}).get("medium", "image"))
-
-
 @command()
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Return 0; 1 if pictures could not be used; 2 if the run or the arguments cannot, after one
     message."""
     options = _parser().parse_args(argv)
     out = check_out(options.out)
-    if samples_of(options.run) == "audio":
+    medium = samples_of(options.run)
+    if medium == "audio":
         return apply_to_sounds(options, out)
+    if medium == "video":
+        raise ConfigError(
+            f"{options.run}: its generator makes clips of noise and is given none: there is nothing to apply; use "
+            "python -m gandist.sample"
+        )
     if options.encode or options.decode:
         return code(options, out)
     there = rounds(options, out)

@@ -15,6 +15,7 @@ from typing import Any
 from gandist.bench.measure import Case, MeasurementTable, as_json
 from gandist.cli.command import command
 from gandist.config.run import DEMO, load
+from gandist.data.dataset import with_symbols
 
 COMMANDS = {
     "scaling": "what gradients cost to average, and what that makes of 8, 64 and 512 GPUs",

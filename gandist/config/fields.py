@@ -16,15 +16,15 @@ SHIPPED = {
     "model.name": (
         *("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),
         *("unet", "resnet", "rrdb", "ffc", "autoencoder"),
-        *("wavegan", "hifigan", "specgan", "vgan"),
+        *("wavegan", "hifigan", "specgan", "vgan", "mocogan"),
         *("textgan",),
     ),
     "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none"),
     "game.penalties": (
-        *("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl", "codebook"),
+        *("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl", "codebook", "mask"),
         *("l1", "charbonnier", "features", "perceptual", "mel", "stft"),
     ),
-    "augment.kind": ("none", "diffaugment", "color", "translation", "cutout", "ada", "shift", "sound"),
+    "augment.kind": ("none", "diffaugment", "color", "translation", "cutout", "ada", "shift", "sound", "clip"),
 }
 """The names in the tables of media and methods, before a file of `imports` adds to them."""
 

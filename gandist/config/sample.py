@@ -161,7 +161,9 @@ def _validated(path: str, kind: type[Kind], values: dict[str, object]) -> Kind:
             elsewhere = kind.fields_of_config if issubclass(kind, Medium) else {}
             there = ", ".join(name for name in kind.model_fields if name not in elsewhere) or "none"
             raise ConfigError(f"{key}: unknown key; there are: {there}") from error
-        raise ConfigError(f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {_short(fault['input'])}") from error
+        raise ConfigError(
+            f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {_short(fault['input'])}"
+        ) from error
 
 
 def _short(value: object) -> str:

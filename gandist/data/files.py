@@ -16,7 +16,6 @@ from gandist.data.index import Index
 from gandist.data.making import alone, making, members, write_shard
 from gandist.data.trees import LISTING
 from gandist.errors import ConfigError
-from gandist.media.medium import Medium
 from gandist.storage.atomic import written_atomically
 
 SHARD_SIZE = 1000
@@ -24,11 +23,11 @@ SHARD_SIZE = 1000
 COUNTED = re.compile(r"%0?\d*d")
 
 
-def encoded(batches: Iterable[np.ndarray], medium: Medium) -> Iterator[bytes]:
-    """The file of each row (any, *medium.row.shape), encoded on threads (encoders release the GIL)."""
+def encoded(batches: Iterable[np.ndarray], encode: Callable[[np.ndarray], bytes]) -> Iterator[bytes]:
+    """The file of each row of the batches, encoded on threads (encoders release the GIL)."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for batch in batches:
-            yield from pool.map(medium.encode, batch)
+            yield from pool.map(encode, batch)
 
 
 def check_empty(folder: Path) -> None:

@@ -12,68 +12,18 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from gandist.gan.augment_clip import CLIP
+from gandist.gan.augment_image import COLOR, cutout, moved, take, translation
 from gandist.gan.augment_sound import SOUND
-from gandist.gan.augmentation import Augmentation, all_or_none, each, in_full_precision, normal
-
-
-def _moved(size: int, u: Tensor) -> Tensor:
-    """Source index of each place for a shift by whole pixels, up to an eighth of the size each way: (N, size)."""
-    reach = int(size / 8 + 0.5)
-    return torch.arange(size, device=u.device) - ((u * (2 * reach + 1)).long()[:, None] - reach)
-
-
-def _take(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """x[n, :, rows[n], columns[n]] for rows (N, H) and columns (N, W)."""
-    _, channels, height, width = x.shape
-    x = x.gather(2, rows[:, None, :, None].expand(-1, channels, -1, width))
-    return x.gather(3, columns[:, None, None, :].expand(-1, channels, height, -1))
-
-
-def brightness(x: Tensor, u: Tensor) -> Tensor:
-    """Add a number from [-0.5, 0.5)."""
-    return x + each(u[:, 0] - 0.5, x)
-
-
-def saturation(x: Tensor, u: Tensor) -> Tensor:
-    """Scale each pixel's distance to its grey by a number from [0, 2); images of one channel stay unchanged."""
-    grey = x.mean(1, keepdim=True)
-    return grey + (x - grey) * each(2 * u[:, 0], x)
-
-
-def contrast(x: Tensor, u: Tensor) -> Tensor:
-    """Scale the distance to each image's mean by a number from [0.5, 1.5)."""
-    mean = x.mean((1, 2, 3), keepdim=True)
-    return mean + (x - mean) * each(u[:, 0] + 0.5, x)
-
-
-def translation(x: Tensor, u: Tensor) -> Tensor:
-    """Shift by whole pixels, up to an eighth of the size each way, and pad with zeros."""
-    sources = [_moved(size, u[:, axis]) for axis, size in enumerate(x.shape[2:])]
-    rows, columns = (source.clamp(0, size - 1) for source, size in zip(sources, x.shape[2:], strict=True))
-    inside = (rows == sources[0])[:, None, :, None] & (columns == sources[1])[:, None, None, :]
-    return _take(x, rows, columns) * inside
-
-
-def cutout(x: Tensor, u: Tensor) -> Tensor:
-    """Zero a square of half the image's size, centred anywhere in the image; it may extend past the border."""
-    rows, columns = (_covered(size, u[:, axis]) for axis, size in enumerate(x.shape[2:]))
-    return x * ~(rows[:, None, :, None] & columns[:, None, None, :])
-
-
-def _covered(size: int, u: Tensor) -> Tensor:
-    """Whether each place lies in an interval of half the size, (N, size)."""
-    side = int(size / 2 + 0.5)
-    first = (u * (size + 1 - side % 2)).long()[:, None] - side // 2
-    place = torch.arange(size, device=u.device)
-    return (place >= first) & (place < first + side)
+from gandist.gan.augmentation import Augmentation, all_or_none, in_full_precision, normal
 
 
 def flip_and_shift(x: Tensor, u: Tensor) -> Tensor:
     """Mirror left to right with probability one half; shift by up to 4 pixels in 32, with a reflected border."""
     height, width = x.shape[2:]
-    rows, columns = _moved(height, u[:, 1]), _moved(width, u[:, 2])
+    rows, columns = moved(height, u[:, 1]), moved(width, u[:, 2])
     columns = torch.where(u[:, :1] < 0.5, columns, width - 1 - columns)
-    return _take(x, _reflect(rows, height - 1), _reflect(columns, width - 1))
+    return take(x, _reflect(rows, height - 1), _reflect(columns, width - 1))
 
 
 def _reflect(position: Tensor, last: int) -> Tensor:
@@ -247,8 +197,6 @@ def ada(x: Tensor, u: Tensor, p: Tensor) -> Tensor:
     return recolour(x, 0.2 * brighter, 2 ** (0.5 * contrasted), negated, hue, 2**saturated)
 
 
-COLOR = ((1, brightness), (1, saturation), (1, contrast))
-
 AUGMENTATIONS: dict[str, Augmentation] = {
     "diffaugment": all_or_none(*COLOR, (2, translation), (2, cutout), axes=3),
     "color": all_or_none(*COLOR, axes=3),
@@ -257,6 +205,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "ada": Augmentation(28, ada, axes=3),
     "shift": all_or_none((3, flip_and_shift), axes=3),
     "sound": SOUND,
+    "clip": CLIP,
 }
 
 

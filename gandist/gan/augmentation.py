@@ -17,12 +17,13 @@ class Augmentation(NamedTuple):
     """Numbers that one sample needs: see `count`."""
     apply: Callable[[Tensor, Tensor, Tensor], Tensor]
     """(samples x in [-1, 1], uniforms u (N, count) in [0, 1), probability p ()) -> samples of x's shape: images
-    (N, C, H, W), with C 1 or 3, or sounds (N, C, T).
+    (N, C, H, W) or clips (N, C, F, H, W), with C 1 or 3, or sounds (N, C, T).
 
     The result is float64 if x is, else float32. Sample n depends on x[n], u[n] and p alone; at p = 0 it equals x[n].
     """
     axes: int = 0
-    """Axes of the samples that it takes: 2 for sounds (C, T), 3 for pictures (C, H, W), 0 for any."""
+    """Axes of the samples that it takes: 2 for sounds (C, T), 3 for pictures (C, H, W), 4 for clips (C, F, H, W), 0 for
+    any."""
 
     def count(self, sample: tuple[int, ...]) -> int:
         """Numbers in [0, 1) that a sample of this shape, without N, needs."""

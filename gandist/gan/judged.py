@@ -26,7 +26,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call
 
 from gandist.gan.networks.activation import gated
-from gandist.gan.networks.tape import PiecewiseLinear, Tape, unbiased
+from gandist.gan.networks.tape import Convolution, PiecewiseLinear, Tape, unbiased
 
 UNIT_FP16 = 256.0
 """Under fp16 autocast each delta is multiplied by this, and c divided: the deltas of a score are too small for fp16,
@@ -57,7 +57,7 @@ class Recording(Tape):
         self.edges.append(get_gradient_edge(y))
         return y
 
-    def activated(self, conv: nn.Conv2d, act: nn.LeakyReLU, x: Tensor) -> Tensor:
+    def activated(self, conv: Convolution, act: nn.LeakyReLU, x: Tensor) -> Tensor:
         y = super().activated(conv, act, x)
         self.gates.append(y.detach())
         return y
@@ -81,12 +81,12 @@ class Replay(Tape):
         self._add([y], [next(self.deltas)])
         return y.detach()
 
-    def activated(self, conv: nn.Conv2d, act: nn.LeakyReLU, x: Tensor) -> Tensor:
+    def activated(self, conv: Convolution, act: nn.LeakyReLU, x: Tensor) -> Tensor:
         assert conv.bias is not None
         delta = next(self.deltas)
         with torch.enable_grad():
             y, b = unbiased(conv, x), self.s[:, None] * conv.bias
-        self._add([y, b], [delta, delta.sum((2, 3), dtype=b.dtype)])
+        self._add([y, b], [delta, delta.sum(tuple(range(2, delta.dim())), dtype=b.dtype)])
         return gated(y.detach(), b.detach(), next(self.gates), act.negative_slope)
 
     def gate(self, act: nn.LeakyReLU, x: Tensor) -> Tensor:

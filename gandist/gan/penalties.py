@@ -95,7 +95,8 @@ class Penalty(NamedTuple):
     perceptual: bool = False
     """Whether it needs the network `game.perceptual`."""
     axes: int = 0
-    """Axes of the samples that it takes: 2 for sounds (C, T), 3 for pictures (C, H, W), 0 for any."""
+    """Axes of the samples that it takes: 2 for sounds (C, T), 3 for pictures (C, H, W), 4 for clips (C, F, H, W), 0 for
+    any."""
     mel: bool = False
     """Whether it needs `Update.mel`."""
 
@@ -271,6 +272,9 @@ PENALTIES: dict[str, Penalty] = {
     # Codes move towards what is encoded, and the encoder towards them (van den Oord et al. 2017, arXiv:1711.00937,
     # eq. 3).
     "codebook": Penalty("G", lambda update: update.terms["codebook"], method="codebook"),
+    # The mean of G's mask, so that what stands still is left to the background (Vondrick et al. 2016,
+    # arXiv:1609.02612, section 2.2).
+    "mask": Penalty("G", lambda update: update.terms["mask"], method="mask", axes=4),
     # The mean absolute error to the target (Isola et al. 2017, arXiv:1611.07004, eq. 3).
     "l1": Penalty("G", lambda update: _difference(update).abs().mean(), compares=True),
     # Its smooth form, sqrt(d^2 + epsilon^2) (Lai et al. 2017, arXiv:1704.03915, eq. 3).

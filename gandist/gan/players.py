@@ -18,6 +18,11 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 """The order in memory of weights of so many dimensions: convolutions' of pictures and of clips."""
 
 
+def in_channels_last(x: Tensor) -> Tensor:
+    """x, or a copy of it with its channels last in memory, if it has height and width."""
+    return x.contiguous(memory_format=CHANNELS_LAST[x.dim()]) if x.dim() in CHANNELS_LAST else x
+
+
 @dataclass
 class Player:
     """A network and its optimiser."""
@@ -211,8 +216,7 @@ def build_players(
             net = make()
         net = net.to(device, torch.float64 if precision == "fp64" else torch.float32)
         for weight in net.parameters():
-            if weight.dim() in CHANNELS_LAST:
-                weight.data = weight.data.contiguous(memory_format=CHANNELS_LAST[weight.dim()])
+            weight.data = in_channels_last(weight.data)
         return net
 
     def player(net: nn.Module) -> Player:

@@ -1,5 +1,6 @@
 """Films of images: animated WebP, and MP4 for browsers."""
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from gandist.errors import ConfigError, GandistError
-from gandist.media.gallery import enlarged
+from gandist.media.animated import durations, save_mp4, save_webp
+from gandist.media.gallery import enlarged, grid
 from gandist.storage.atomic import written_atomically
 
 FRAME_PX = 256
 """Smaller images are enlarged by the largest whole factor that stays within this size."""
+PLAYED_S = 8
+"""Clips in an MP4 are repeated for so many seconds at least."""
 WEBP_BYTES = 2 << 30
 """Limit of an animated WebP's pixels: Pillow holds all of them in memory."""
 
@@ -25,31 +29,50 @@ def frames_of(batches: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[
             yield np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))
 
 
-def write_webp(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) -> None:
-    """Write images uint8 (any, H, W, C) as an endless animation; lossless if they were enlarged.
+def played(clips: npt.NDArray[np.uint8], times: int = 1) -> Iterator[npt.NDArray[np.uint8]]:
+    """The frames (1, H', W', C) uint8 of a grid of clips (N, F, H, W, C), all of them `times` over."""
+    columns = math.ceil(math.sqrt(len(clips)))
+    for number in range(times * clips.shape[1]):
+        frame = np.asarray(grid(clips[:, number % clips.shape[1]], columns))
+        yield frame.reshape(1, *frame.shape[:2], -1)
+
+
+def write_grid(out: Path, clips: npt.NDArray[np.uint8], fps: float) -> None:
+    """Write clips (N, F, H, W, C) uint8 in one grid that plays: as WebP endless and without loss, or as MP4, repeated
+    for `PLAYED_S` at least, since that does not begin again by itself.
+
+    Raises:
+        ConfigError: they do not fit in memory.
+    """
+    if out.suffix.lower() == ".mp4":
+        write_mp4(out, played(clips, math.ceil(PLAYED_S * fps / clips.shape[1])), fps)
+    else:
+        write_webp(out, played(clips), fps, lossless=True)
+
+
+def write_webp(
+    out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: float, *, lossless: bool | None = None
+) -> None:
+    """Write images uint8 (any, H, W, C) as an endless animation; by default lossless if they were enlarged.
 
     Raises:
         ConfigError: they do not fit in memory.
     """
     images: list[Image.Image] = []
-    lossless, held = False, 0
+    large, held = False, 0
     for batch in batches:
         for frame in frames_of([batch]):
             images.append(Image.fromarray(frame))
-            lossless, held = frame.shape[1] > batch.shape[2], held + frame.size
+            large, held = frame.shape[1] == batch.shape[2], held + frame.size
             if held > WEBP_BYTES:
                 raise ConfigError(f"--out {out}: more than {len(images) - 1} frames for a .webp; write an .mp4")
-    # Whole milliseconds, as the format requires, without drift.
-    ends = np.round(np.arange(len(images) + 1) * 1000 / fps).astype(int)
-    options: dict[str, Any] = {"lossless": True} if lossless else {"quality": 90}
+    options: dict[str, Any] = {"quality": 90} if (large if lossless is None else not lossless) else {"lossless": True}
     with written_atomically(out) as scratch:
-        images[0].save(
-            scratch, "WEBP", save_all=True, append_images=images[1:], duration=np.diff(ends).tolist(), loop=0, **options
-        )
+        save_webp(scratch, images, durations(len(images), fps), **options)
 
 
-def need_video(out: Path) -> None:
-    """Check early that an MP4 can be written.
+def need_video(out: Path, instead: str = ".webp") -> None:
+    """Check early that MP4 files can be written; `instead`: the suffixes of what needs no library.
 
     Raises:
         GandistError: the library is not installed.
@@ -57,25 +80,12 @@ def need_video(out: Path) -> None:
     try:
         import av  # noqa: F401
     except ImportError as error:
-        raise GandistError(f"--out {out}: needs PyAV: {error}; pip install 'gandist[video]', or write .webp") from error
+        raise GandistError(
+            f"--out {out}: needs PyAV: {error}; pip install 'gandist[video]', or write {instead}"
+        ) from error
 
 
-def write_mp4(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) -> None:
+def write_mp4(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: float) -> None:
     """Write images uint8 (any, H, W, C) as H.264, frame by frame; odd sizes get an extra row or column."""
-    import av
-    from av.video.reformatter import ColorRange, Colorspace
-
-    fast = {"movflags": "+faststart"}  # plays while it downloads
-    with written_atomically(out) as scratch, av.open(str(scratch), "w", format="mp4", options=fast) as file:
-        stream = file.add_stream("libx264", rate=fps, options={"crf": "14"})
-        for number, frame in enumerate(frames_of(batches)):
-            # Colour is stored at half the resolution, so both sizes must be even.
-            pixels = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
-            if number == 0:
-                stream.height, stream.width, stream.pix_fmt = *pixels.shape[:2], "yuv420p"
-                context = stream.codec_context
-                context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-                context.color_primaries = context.color_trc = Colorspace.ITU709  # the same number for all three
-            picture = av.VideoFrame.from_ndarray(pixels, "rgb24")
-            file.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)))
-        file.mux(stream.encode(None))
+    with written_atomically(out) as scratch:
+        save_mp4(scratch, frames_of(batches), fps, crf=14)

@@ -1,7 +1,8 @@
 """Short texts of a fixed number of symbols."""
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from gandist.media.alphabets import (
 )
 from gandist.media.medium import Medium, Preview, Row
 
+KINDS = (".txt", ".jsonl")
 COARSE = 4
 """Parts of a text in which symbols are counted to compare texts."""
 SHOWN = str.maketrans({"\n": "⏎", "\r": None, "\x00": None})
@@ -121,7 +123,7 @@ class Text(Medium):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        return (".txt", ".jsonl")
+        return KINDS
 
     def decode(self, data: bytes, out: np.ndarray) -> str | None:
         """UTF-8, without the mark at its beginning and one end of a line behind it; characters outside the alphabet
@@ -162,3 +164,12 @@ class Text(Medium):
 
     def encode(self, row: np.ndarray) -> bytes:
         return file_of(self.letters.bytes_of(before_end(row)))
+
+
+def jsonl_bytes(medium: Medium, rows: np.ndarray, labels: Sequence[int] | None = None) -> bytes:
+    """Texts (N, *row.shape) as JSON, an object a line, with their classes if they have any."""
+    assert isinstance(medium, Text), "no other medium has this kind of file"
+    lines: list[dict[str, str | int]] = [{"text": text} for text in medium.texts(rows)]
+    for line, label in zip(lines, labels or (), strict=False):
+        line["class"] = label
+    return "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines).encode()

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from gandist.errors import DataError
-from gandist.media.animated import mp4_bytes, preview_of
+from gandist.media.animated import apng_bytes, preview_of
 from gandist.media.clip import EXTENSIONS, FPS, decode
 from gandist.media.gallery import as_uint8
 from gandist.media.medium import Medium, Preview, Row
@@ -63,7 +63,7 @@ class Video(Medium):
 
     @property
     def extension(self) -> str:
-        return "mp4"
+        return "apng"
 
     @property
     def row(self) -> Row:
@@ -107,7 +107,6 @@ class Video(Medium):
 
     @property
     def played_fps(self) -> float:
-        """Frames a second at which samples are played."""
         return self.fps / self.stride if self.fps else FPS
 
     def decode(self, data: bytes, out: np.ndarray) -> str | None:
@@ -156,4 +155,6 @@ class Video(Medium):
         return preview_of(rows, columns, self.played_fps)
 
     def encode(self, row: np.ndarray) -> bytes:
-        return mp4_bytes(row, self.played_fps)
+        """An animated PNG that decodes to this row: every frame `stride` times, if every `stride`-th is taken."""
+        times = 1 if self.fps else self.stride
+        return apng_bytes(row.repeat(times, axis=0), self.played_fps * times, merge=False)

@@ -22,7 +22,7 @@ from gandist.config.sample import condition_of, medium_of, shapes
 from gandist.data import dataset
 from gandist.distributed.captured import captured
 from gandist.distributed.randomness import philox
-from gandist.errors import CheckpointError, ConfigError
+from gandist.errors import CheckpointError, ConfigError, GandistError
 from gandist.gan.networks import NETWORKS
 from gandist.gan.players import Players, load_weights
 from gandist.media.medium import Medium
@@ -108,6 +108,19 @@ class Trained:
         numbers = philox(seed, "sample/y").integers(len(captions), size=n)
         return [captions[number] or "" for number in numbers]
 
+    def set_temperature(self, temperature: float) -> None:
+        """Let G draw its symbols at this temperature, before any sample is drawn.
+
+        Raises:
+            ConfigError: G draws none.
+        """
+        if not isinstance(getattr(self.G, "temperature", None), float):
+            raise ConfigError(
+                f"--temperature {temperature:g}: G of {self.config.model.name} draws no symbols, but has them from its "
+                "latents; leave it out"
+            )
+        self.G.temperature = temperature  # type: ignore[assignment]
+
     @torch.no_grad()
     def samples(self, z: Tensor, y: Conditions | None) -> np.ndarray:
         """G's samples for latents and conditions, as rows of the medium (n, *row.shape).
@@ -144,6 +157,16 @@ def open_run(run: str) -> Storage:
     if not storage.exists("config.yaml"):
         raise ConfigError(f"{run}: is no run: it has no config.yaml")
     return storage
+
+
+def samples_of(run: str) -> str:
+    """`data.medium` of a run; `image` if there is no such run: opening it then fails with the reason."""
+    try:
+        storage = open_run(run)
+        tree = parse(storage.read_bytes("config.yaml") or b"", run)
+    except GandistError:
+        return "image"
+    return str((tree.get("data") or {}).get("medium", "image"))
 
 
 def open_trained(run: str, device: torch.device, images_seen: int | str | None = None) -> Trained:

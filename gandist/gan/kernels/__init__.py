@@ -4,6 +4,7 @@ Each kernel has a plain-torch twin beside the function that calls it; `usable` c
 CUDA. The first kernel call imports it; a run without a GPU never does.
 """
 
+import math
 from functools import cache
 
 import torch
@@ -19,13 +20,15 @@ ROWS_MAX = 2**30
 
 
 def usable(x: Tensor) -> bool:
-    """Whether kernels accept x (N, C, H, W) and tensors of its size.
+    """Whether kernels accept x (N, C, H, W) and tensors of its size, or clips (N, C, F, H, W), which they take for
+    pictures of height F H.
 
     False while torch compiles: it fuses the plain operations itself.
     """
     if not (x.is_cuda or EVERYWHERE) or x.dtype not in DTYPES or torch.compiler.is_compiling():
         return False
-    N, C, H, W = x.shape
+    N, C, *rows, W = x.shape
+    H = math.prod(rows)
     return N * H * max(C, W) < ROWS_MAX and works()
 
 

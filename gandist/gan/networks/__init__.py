@@ -12,6 +12,7 @@ from gandist.gan.networks import (
     hifigan,
     image_d,
     mlp,
+    mocogan,
     r3gan,
     resnet,
     sngan,
@@ -39,10 +40,11 @@ def _any_size(shape: Shape) -> int:
 class Pair(NamedTuple):
     """Builders of the two players, and the options that they support.
 
-    A generator maps (z: (N, latents), y) to samples: images (N, C, H, W), black at -1 and white at 1, or sounds
-    (N, C, T). A discriminator maps (x: like these, y) to scores, higher for real: one tensor (N, ...), or a sequence of
-    tensors; a random one has an attribute `uniforms` and maps (x, y, u: (N, uniforms) in [0, 1) or None). y is (N,)
-    int64 classes, (N, text_dim) float32 caption vectors, (N, *shape.y) float32 samples, or None.
+    A generator maps (z: (N, latents), y) to samples: images (N, C, H, W), black at -1 and white at 1, clips
+    (N, C, F, H, W), or sounds (N, C, T). A discriminator maps (x: like these, y) to scores, higher for real: one tensor
+    (N, ...), or a sequence of tensors; a random one has an attribute `uniforms` and maps (x, y, u: (N, uniforms) in
+    [0, 1) or None). y is (N,) int64 classes, (N, text_dim) float32 caption vectors, (N, *shape.y) float32 samples, or
+    None.
     """
 
     generator: Callable[[Shape], nn.Module]
@@ -56,6 +58,8 @@ class Pair(NamedTuple):
     """Kinds of condition y that the pair supports."""
     latents: Callable[[Shape], int] = _z_dim
     """Random numbers that G takes for each image: z, and any further noise."""
+    parts: Callable[[Shape], dict[str, slice]] | None = None
+    """Which of these numbers mean what, by names such as `content` and `motion`; None where they mean all together."""
     levels: bool = False
     """Whether the pair takes the channels of each level, `Shape.widths`."""
     minibatch_std: bool = False
@@ -199,9 +203,26 @@ NETWORKS: dict[str, Pair] = {
     "vgan": Pair(
         vgan.Generator,
         vgan.Discriminator,
-        norms_D=("none", "spectral"),
+        norms_G=ALL,
+        norms_D=(*ALL, "spectral"),
         resolutions=(32, 64, 128),
+        conditions=("none", "class", "text"),
+        minibatch_std=True,
         medium="video",
+        options=vgan.VGANOptions,
+    ),
+    "mocogan": Pair(
+        mocogan.Generator,
+        mocogan.Discriminator,
+        norms_G=ALL,
+        norms_D=(*ALL, "spectral"),
+        resolutions=(32, 64, 128),
+        conditions=("none", "class", "text"),
+        latents=mocogan.latents,
+        parts=mocogan.parts,
+        minibatch_std=True,
+        medium="video",
+        options=mocogan.MoCoOptions,
     ),
     "specgan": Pair(
         specgan.Generator,

@@ -14,28 +14,36 @@ import torch
 from torch import Tensor
 
 from gandist.gan.kernels import usable
-from gandist.gan.networks.norms import at_least_float32
+from gandist.gan.networks.norms import at_least_float32, frame_by_frame
 
 Context = torch.autograd.function.FunctionCtx
 
 
 def bias_leaky_relu(x: Tensor, b: Tensor, slope: float) -> Tensor:
-    """x: (N, C, H, W), b: (C,) -> (N, C, H, W), in x's dtype and memory format; computed in float32 or wider.
+    """x: (N, C, H, W), b: (C,) -> (N, C, H, W), in x's dtype and memory format; computed in float32 or wider. Clips
+    (N, C, F, H, W) give clips.
 
     Raises:
         ValueError: slope < 0; the result would no longer show the sign of x + b.
     """
     if slope < 0:
         raise ValueError(f"a leaky ReLU's slope is not negative, as {slope} is")
-    y: Tensor = _Gated.apply(x, b, None, slope)  # type: ignore[no-untyped-call]
-    return y
+
+    def of_pictures(x: Tensor) -> Tensor:
+        y: Tensor = _Gated.apply(x, b, None, slope)  # type: ignore[no-untyped-call]
+        return y
+
+    return frame_by_frame(of_pictures, x)
 
 
 def gated(x: Tensor, b: Tensor | None, gate: Tensor | None, slope: float) -> Tensor:
     """x + b where gate > 0, else slope (x + b); without a gate, x + b is the gate. Without derivatives.
 
-    x, gate: (N, C, H, W), b: (C,), or (N, C) for a bias of each sample -> (N, C, H, W), in x's dtype.
+    x, gate: (N, C, H, W), b: (C,), or (N, C) for a bias of each sample -> (N, C, H, W), in x's dtype; or clips.
     """
+    if x.dim() == 5:
+        flat = None if gate is None else gate.flatten(2, 3)
+        return frame_by_frame(lambda x: gated(x, b, flat, slope), x)
     if usable(x):
         from gandist.gan.kernels import device
 

@@ -34,6 +34,12 @@ def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
     return nn.Identity()
 
 
+def frame_by_frame(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`function` of pictures x (N, C, H, W). Clips (N, C, F, H, W) are to it pictures whose frames lie one below the
+    other, which in either order of memory is a view."""
+    return function(x) if x.dim() < 5 else function(x.flatten(2, 3)).view(len(x), -1, *x.shape[2:])
+
+
 class OfBatch(nn.Module):
     """A layer that depends on the batch. Inside `in_parts` each part of the batch is a batch of its own."""
 
@@ -58,16 +64,19 @@ def in_parts(net: nn.Module, parts: int) -> Iterator[None]:
 
 
 class BatchNorm2d(OfBatch, nn.BatchNorm2d):
-    """PyTorch's, in parts."""
+    """PyTorch's, in parts, of pictures and of clips."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.of_parts(super().forward, x)
+        return frame_by_frame(functools.partial(self.of_parts, super().forward), x)
 
 
 class GroupNorm(nn.GroupNorm):
     """GroupNorm from plain operations: torch's fails in forward mode under autocast and in channels_last."""
 
     def forward(self, x: Tensor) -> Tensor:
+        return frame_by_frame(self._normalised, x)
+
+    def _normalised(self, x: Tensor) -> Tensor:
         x32 = at_least_float32(x)
         centred = x32 - self._over_groups(x32)
         out = centred * (self._over_groups(centred.square()) + self.eps).rsqrt()
@@ -118,7 +127,7 @@ def _sum_over_ranks(x: Tensor, group: dist.ProcessGroup) -> Tensor:
 
 
 class SyncBatchNorm(OfBatch, nn.BatchNorm2d):
-    """BatchNorm over the images of all ranks: the result is that of one process.
+    """BatchNorm over the images or clips of all ranks: the result is that of one process.
 
     Unlike torch's, it also runs on CPUs. Every rank must hold the same number of images.
     """
@@ -127,11 +136,13 @@ class SyncBatchNorm(OfBatch, nn.BatchNorm2d):
     """Ranks to average over, set by `synchronise`; None for this process alone."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.group is None:
-            return self.of_parts(super().forward, x)
-        return self.of_parts(functools.partial(self._synchronised, self.group), x)
+        alone = not self.training or self.group is None
+        normalised = super().forward if alone else self._synchronised
+        return frame_by_frame(functools.partial(self.of_parts, normalised), x)
 
-    def _synchronised(self, group: dist.ProcessGroup, x: Tensor) -> Tensor:
+    def _synchronised(self, x: Tensor) -> Tensor:
+        group = self.group
+        assert group is not None
         world = dist.get_world_size(group)
         x32 = at_least_float32(x)
         mean = _sum_over_ranks(x32.mean((0, 2, 3)), group) / world
@@ -277,8 +288,8 @@ def iterate(net: nn.Module) -> None:
 class MinibatchStd(OfBatch):
     """Append a feature map: the mean deviation within a group of images (Karras et al. 2018, arXiv:1710.10196, 3).
 
-    (N, C, H, W) -> (N, C + 1, H, W). Image i is in group i mod (N / group). If `group` does not divide N, the group
-    size is the largest smaller number that does.
+    (N, C, H, W) -> (N, C + 1, H, W), and of clips (N, C, F, H, W) -> (N, C + 1, F, H, W). Image i is in group
+    i mod (N / group). If `group` does not divide N, the group size is the largest smaller number that does.
     """
 
     def __init__(self, group: int) -> None:
@@ -286,7 +297,7 @@ class MinibatchStd(OfBatch):
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.of_parts(self._with_deviation, x)
+        return frame_by_frame(functools.partial(self.of_parts, self._with_deviation), x)
 
     def _with_deviation(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeGuard
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gandist.gan.kernels import usable
 from gandist.gan.networks.activation import bias_leaky_relu
+
+Convolution = nn.Conv2d | nn.Conv3d
 
 
 class Tape:
@@ -18,7 +19,7 @@ class Tape:
         """operation(x), which is linear in x (N, ...), without a constant, sample by sample; it may have parameters."""
         return operation(x)
 
-    def activated(self, conv: nn.Conv2d, act: nn.LeakyReLU, x: Tensor) -> Tensor:
+    def activated(self, conv: Convolution, act: nn.LeakyReLU, x: Tensor) -> Tensor:
         """act(conv(x)); conv has a bias. With kernels the activation adds it, and `forward` of both is bypassed."""
         if not usable(x):
             y: Tensor = act(self.linear(conv, x))
@@ -54,6 +55,7 @@ def is_piecewise_linear(D: nn.Module) -> TypeGuard[PiecewiseLinear]:
     return isinstance(D, PiecewiseLinear) and D.piecewise_linear
 
 
-def unbiased(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """The convolution without its bias, zero-padded."""
-    return F.conv2d(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+def unbiased(conv: Convolution, x: Tensor) -> Tensor:
+    """The convolution without its bias, by the layer's own way."""
+    found: Tensor = conv._conv_forward(x, conv.weight, None)
+    return found

@@ -1,67 +1,161 @@
-"""VGAN (Vondrick, Pirsiavash, Torralba 2016, arXiv:1609.02612): DCGAN with convolutions over time, height and width."""
+"""The VGAN pair (Vondrick, Pirsiavash, Torralba 2016, arXiv:1609.02612): DCGAN in time, height and width.
 
-import itertools
+At 64 pixels, 32 frames and width 64, G is z -> 512 -> 256 -> 128 -> 64 -> C: 2x4x4 features, then 4x4x4 transposed
+convolutions of stride 2, with BatchNorm and ReLU, the last with tanh (section 2.1). D is its mirror with
+LeakyReLU(0.2). Each doubling of the resolution adds a level. Shorter clips have their two frames sooner, seen from the
+whole clip: what is left of the levels keeps the frames, with kernels 3x4x4.
+
+With `streams: two` (section 2.1), G's last features make a foreground f and a mask m = sigmoid(.), and DCGAN's
+generator a background b of the same z, one picture for all frames: m f + (1 - m) b. The paper's prior of the mask, its
+mean with weight 0.1 (section 2.2), is the penalty `mask`.
+
+The initialisation is DCGAN's. Conditioned, G takes an embedding of y beside z (Mirza & Osindero 2014), and D adds the
+projection of its features on an embedding of y (Miyato & Koyama 2018, arXiv:1802.05637).
+"""
+
+from collections.abc import Mapping
+from itertools import count, pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from gandist.gan.networks.norms import at_least_float32, spectral
-from gandist.gan.networks.shape import Shape, condition, projection
+from gandist.gan.networks import dcgan
+from gandist.gan.networks.clip_conv import Doubling, Halving
+from gandist.gan.networks.dcgan import init_dcgan
+from gandist.gan.networks.norms import MinibatchStd, at_least_float32, norm, spectral
+from gandist.gan.networks.shape import Shape, condition, options_of, projection
+from gandist.gan.networks.tape import SILENT, PiecewiseLinear, Tape
+from gandist.options import Options
+
+FEWEST, MOST = 2, 8
+"""Frames of G's first features: halved no further than to the one, refused above the other."""
 
 
-def levels(shape: Shape) -> list[tuple[tuple[int, int, int], int]]:
-    """(frames, height, width) and channels of G's features, from the first."""
-    _, frames, height, width = shape.sample
-    sizes = [(frames, height, width)]
-    while min(sizes[-1][1:]) > 4:
-        f, h, w = sizes[-1]
-        sizes.append((f // 2 if f > 2 and f % 2 == 0 else f, h // 2, w // 2))
-    return [(size, shape.width * 2**k) for k, size in enumerate(sizes[1:])][::-1]
+class VGANOptions(Options):
+    """Options of VGAN."""
+
+    streams: Literal["one", "two"] = "one"
+    """What G is made of: `one`, clips; `two`, a moving foreground, a mask, and a background that stands still."""
 
 
-def _kernel(before: int, after: int) -> tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]:
-    return ((4, 4, 4), (2, 2, 2), (1, 1, 1)) if before != after else ((3, 4, 4), (1, 2, 2), (1, 1, 1))
+def frames_of(frames: int, halvings: int) -> list[int]:
+    """Frames of the features, from G's first to the clip: [2, 4, 8, 16, 32] for 32 frames and 4 halvings."""
+    found = [frames]
+    for _ in range(halvings):
+        last = found[-1]
+        found.append(last // 2 if last >= 2 * FEWEST and last % 2 == 0 else last)
+    return found[::-1]
+
+
+def levels(shape: Shape) -> tuple[list[int], list[int]]:
+    """Frames of G's features, from the first to the clip, and channels of all but the clip: [2, 4, 8, 16, 32] and
+    [512, 256, 128, 64].
+
+    Raises:
+        ValueError: the frames cannot be halved to 8 or fewer.
+    """
+    _, frames, _, width = shape.sample
+    halvings = width.bit_length() - 3
+    if frames_of(frames, halvings)[0] > MOST:
+        near = (frames + step for k in count(1) for step in (-k, k))
+        nearest = next(other for other in near if frames_of(other, halvings)[0] <= MOST)
+        raise ValueError(
+            f"{frames} frames of {width} px are halved {halvings} times or until they are odd, and then more than "
+            f"{MOST}; set data.options.frames={nearest}"
+        )
+    return frames_of(frames, halvings), [shape.width * 2**k for k in reversed(range(halvings))]
+
+
+def init_vgan(module: nn.Module) -> None:
+    """DCGAN's initialisation, and no biases."""
+    init_dcgan(module)
+    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d | nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 class Generator(nn.Module):
-    """z: (N, z_dim), y: (N,) -> clips (N, C, F, H, W) in [-1, 1]."""
+    """z: (N, z_dim), y: (N,) or (N, text_dim) -> clips (N, C, F, H, W) in [-1, 1]."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        sizes = levels(shape)
-        self.first, width = sizes[0]
+        frames, widths = levels(shape)
+        self.first = frames[0], 4, 4
+        self.channels, self.two = shape.sample[0], options_of(shape, VGANOptions).streams == "two"
+        self.terms = ("mask",) if self.two else ()
+        bias = shape.norm not in ("batch", "sync")
         self.embed = condition(shape, shape.z_dim)
-        self.dense = nn.Linear(shape.z_dim * (2 if self.embed else 1), width * self.first[0] * 16)
-        steps = [*sizes, (tuple(shape.sample[1:]), shape.sample[0])]
-        layers: list[nn.Module] = [nn.ReLU(inplace=True)]
-        for (before, wide), (after, narrow) in itertools.pairwise(steps):
-            layers += [nn.ConvTranspose3d(wide, narrow, *_kernel(before[0], after[0])), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers[:-1], nn.Tanh())
-        self.width = width
+        codes = shape.z_dim * (2 if self.embed else 1)
+        self.dense = nn.Linear(codes, widths[0] * frames[0] * 16, bias=bias)
+        layers = [norm(shape.norm, widths[0]), nn.ReLU(inplace=True)]
+        for (before, after), (wide, narrow) in zip(pairwise(frames), pairwise(widths), strict=False):
+            layers += [Doubling(wide, narrow, after // before, bias), norm(shape.norm, narrow), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers)
+        self.last = Doubling(widths[-1], self.channels + self.two, frames[-1] // frames[-2], True)
+        self.apply(init_vgan)
+        if isinstance(self.embed, nn.Embedding | nn.Linear):
+            nn.init.normal_(self.embed.weight)  # on z's scale: a smaller condition would drown in the noise
+        self.background = dcgan.Generator(_of_codes(shape, codes)) if self.two else None
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return self._made(z, y)[0]
+
+    def images_and_terms(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Clips, and with two streams the mean of the mask () as `mask`."""
+        clips, mask = self._made(z, y)
+        return clips, {} if mask is None else {"mask": at_least_float32(mask).mean()}
+
+    def _made(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if self.embed is not None:
             z = torch.cat([z, self.embed(y)], dim=1)
-        clips: Tensor = self.layers(self.dense(z).view(len(z), self.width, *self.first))
-        return clips
+        h = self.dense(z).view(len(z), *self.first, -1).permute(0, 4, 1, 2, 3)  # made in channels_last_3d order
+        clips = self.last(self.layers(h))
+        if self.background is None:
+            return torch.tanh(clips), None
+        mask = torch.sigmoid(clips[:, self.channels :])
+        still = self.background(z)[:, :, None]
+        return still + mask * (torch.tanh(clips[:, : self.channels]) - still), mask
 
 
-class Discriminator(nn.Module):
-    """x: (N, C, F, H, W), y: (N,) -> scores (N,)."""
+def _of_codes(shape: Shape, codes: int) -> Shape:
+    """The shape of DCGAN for pictures of so many numbers, in which the condition already is."""
+    resolution = shape.sample[-1]
+    return shape._replace(
+        resolution=resolution, channels=shape.sample[0], z_dim=codes, classes=0, text_dim=0, options=None
+    )
+
+
+class Discriminator(PiecewiseLinear):
+    """x: (N, C, F, H, W), y: (N,) or (N, text_dim) -> scores (N,), in float32 even under autocast."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        sizes = levels(shape)[::-1]
-        steps = [(tuple(shape.sample[1:]), shape.sample[0]), *sizes]
-        layers: list[nn.Module] = []
-        for (before, wide), (after, narrow) in itertools.pairwise(steps):
-            layers += [nn.Conv3d(wide, narrow, *_kernel(before[0], after[0])), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers)
-        size, width = sizes[-1]
-        self.score = nn.Linear(width * size[0] * 16, 1, bias=False)
-        self.embed = condition(shape, width)
+        frames, widths = (each[::-1] for each in levels(shape))
+        channels = [shape.sample[0], *widths]
+        self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
+        for k, ((before, after), (narrow, wide)) in enumerate(zip(pairwise(frames), pairwise(channels), strict=True)):
+            normed = shape.norm if k else "none"
+            bias = normed not in ("batch", "sync")
+            self.convolutions.append(Halving(narrow, wide, before // after, bias))
+            self.norms.append(norm(normed, wide))
+        self.act = nn.LeakyReLU(0.2)
+        self.deviation = MinibatchStd(shape.minibatch_std) if shape.minibatch_std else None
+        self.score = nn.Linear((widths[-1] + bool(shape.minibatch_std)) * frames[-1] * 16, 1, bias=False)
+        self.embed = condition(shape, widths[-1])
+        self.piecewise_linear = shape.norm in ("none", "spectral") and not shape.minibatch_std
+        self.apply(init_vgan)
         spectral(self, shape.norm)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.layers(x)
-        return at_least_float32(self.score(h.flatten(1)).squeeze(1) + projection(self.embed, y, h.mean((2, 3, 4))))
+    def forward(self, x: Tensor, y: Tensor | None = None, tape: Tape = SILENT) -> Tensor:
+        for convolution, normed in zip(self.convolutions, self.norms, strict=True):
+            assert isinstance(convolution, nn.Conv3d)
+            if isinstance(normed, nn.Identity):
+                x = tape.activated(convolution, self.act, x)
+            else:
+                x = self.act(normed(convolution(x)))
+        return tape.linear(lambda features: self._scores(features, y), x)
+
+    def _scores(self, features: Tensor, y: Tensor | None) -> Tensor:
+        spread = features if self.deviation is None else self.deviation(features)
+        scores = self.score(spread.permute(0, 2, 3, 4, 1).flatten(1)).squeeze(1)
+        return at_least_float32(scores + projection(self.embed, y, features.sum(dim=(2, 3, 4))))

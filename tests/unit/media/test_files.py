@@ -26,7 +26,7 @@ LABELS = [(5 * i) % 7 for i in range(N)]
 def images(n: int = N) -> Iterator[bytes]:
     """`pixels(0)` and so on, in parts of five."""
     stack = np.stack([pixels(i) for i in range(n)])
-    return encoded((stack[at : at + 5] for at in range(0, n, 5)), ImageMedium())
+    return encoded((stack[at : at + 5] for at in range(0, n, 5)), ImageMedium().encode)
 
 
 def found(index: Index) -> list[np.ndarray]:
@@ -43,7 +43,7 @@ def in_order(index: Index, column: str) -> list[object]:
 def test_pngs_keep_order_and_mode() -> None:
     for number, data in enumerate(images()):
         np.testing.assert_array_equal(decode(data, 32, 3), pixels(number))
-    (grey,) = encoded([pixels(0, channels=1)[None, :, :, None]], ImageMedium(channels=1))
+    (grey,) = encoded([pixels(0, channels=1)[None, :, :, None]], ImageMedium(channels=1).encode)
     np.testing.assert_array_equal(decode(grey, 32, 1)[:, :, 0], pixels(0, channels=1))
 
 
