@@ -212,11 +212,11 @@ class EvalSection(Section):
     """Real samples to measure with, a set as in `data.path`, such as held-out ones (default: `data.path`)."""
     best: str | None = None
     """Measure that selects the best checkpoint, such as `psnr` (default: the Fréchet distance)."""
-    extractor: Literal["inception", "effnet-lite0", "classifier", "bands", "torchscript"] | None = None
+    extractor: Literal["inception", "effnet-lite0", "classifier", "bands", "torchscript", "ngrams"] | None = None
     """What gives the features that are compared; `gandist.evaluate` uses it too. Of images: `inception`, `effnet-lite0`
     or `classifier` (default: `effnet-lite0` if `gandist[eval]` is installed, else `classifier`). Of sounds:
     `classifier`, trained on the run's own set, `bands`, which needs no training, or `torchscript` (default:
-    `classifier` in a run with classes, else `bands`)."""
+    `classifier` in a run with classes, else `bands`). Of texts: `ngrams`, which needs no training."""
     weights: str | None = None
     """File with the extractor's weights: of `inception` (not shipped), of your own classifier, or a TorchScript file
     that maps sounds (N, T) in [-1, 1] to features (N, F)."""
