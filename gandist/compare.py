@@ -1,7 +1,8 @@
 """`python -m gandist.compare COMPARISON.yaml [section.key=value ...]`: train variants and measure them side by side.
 
 Each variant is trained with several seeds, as ordinary runs; the same command resumes them. The command writes
-`comparisons/NAME/results.json`, `table.md` and `grids.png`, and of sounds a WAV file for each variant.
+`comparisons/NAME/results.json`, `table.md` and `grids.png`, of sounds a WAV file for each variant, and of clips
+`grids.webp`, which plays.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import math
 import re
 import statistics
 import sys
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -32,6 +34,7 @@ from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError
 from gandist.evaluation.measures import MEASURES, Measure, Sampled
 from gandist.launch.resumption import run_root
+from gandist.media.animated import played, played_bytes
 from gandist.media.gallery import png_bytes
 from gandist.media.medium import Medium
 from gandist.run.held_out import held_out
@@ -232,12 +235,38 @@ def _number(value: float) -> str:
 
 
 def side_by_side(examples: dict[str, np.ndarray], medium: Medium) -> Image.Image:
-    """A preview of each variant's rows (n, *row.shape) below its label."""
-    grids = [Image.open(io.BytesIO(medium.preview(rows, COLUMNS).content)) for rows in examples.values()]
-    width, height = grids[0].size
-    canvas = Image.new("RGB", (len(grids) * (width + LABEL_PX) - LABEL_PX, height + LABEL_PX), "white")
+    """A preview of each variant's rows (n, *row.shape) below its label; of clips some frame by frame."""
+    previews = {label: medium.preview(rows, COLUMNS) for label, rows in examples.items()}
+    return _labelled({label: Image.open(io.BytesIO(each.still or each.content)) for label, each in previews.items()})
+
+
+def playing(examples: dict[str, np.ndarray], medium: Medium) -> bytes | None:
+    """Previews that play, each below its label, as one animated WebP; None of samples that do not."""
+    previews = [medium.preview(rows, COLUMNS) for rows in examples.values()]
+    if not previews[0].plays:
+        return None
+    # Equal frames are stored as one, so that each variant has frames of its own lengths.
+    animations = [played(preview.content) for preview in previews]
+    times = sorted({begin for _, begins, _ in animations for begin in begins})
+    frames = [
+        _labelled(
+            {
+                label: shown[bisect_right(begins, time) - 1]
+                for label, (shown, begins, _) in zip(examples, animations, strict=True)
+            }
+        )
+        for time in times
+    ]
+    end = max(end for *_, end in animations)
+    return played_bytes(frames, np.diff([*times, end]).tolist())
+
+
+def _labelled(pictures: Mapping[str, Image.Image]) -> Image.Image:
+    """Pictures side by side, each below its label."""
+    width, height = (max(sizes) for sizes in zip(*(picture.size for picture in pictures.values()), strict=True))
+    canvas = Image.new("RGB", (len(pictures) * (width + LABEL_PX) - LABEL_PX, height + LABEL_PX), "white")
     draw = ImageDraw.Draw(canvas)
-    for i, (label, picture) in enumerate(zip(examples, grids, strict=True)):
+    for i, (label, picture) in enumerate(pictures.items()):
         left = i * (width + LABEL_PX)
         draw.text((left, LABEL_PX // 8), label, fill="black", font_size=LABEL_PX // 2)
         canvas.paste(picture, (left, LABEL_PX))
@@ -269,6 +298,8 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     medium = medium_of(runs[0].config)
     storage.write_bytes("table.md", table(results, real, baselines, medium.nouns[1]).encode())
     storage.write_bytes("grids.png", png_bytes(side_by_side(examples, medium)))
+    if (animation := playing(examples, medium)) is not None:
+        storage.write_bytes("grids.webp", animation)
     for label, rows in examples.items():
         if (heard := medium.heard(rows[:HEARD])) is not None:
             storage.write_bytes(f"{_in_a_name(label)}.wav", heard)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from gandist.errors import ConfigError, GandistError
+from gandist.media.animated import durations, save_mp4, save_webp
 from gandist.media.gallery import enlarged
 from gandist.storage.atomic import written_atomically
 
@@ -39,13 +40,9 @@ def write_webp(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) ->
             lossless, held = frame.shape[1] > batch.shape[2], held + frame.size
             if held > WEBP_BYTES:
                 raise ConfigError(f"--out {out}: more than {len(images) - 1} frames for a .webp; write an .mp4")
-    # Whole milliseconds, as the format requires, without drift.
-    ends = np.round(np.arange(len(images) + 1) * 1000 / fps).astype(int)
     options: dict[str, Any] = {"lossless": True} if lossless else {"quality": 90}
     with written_atomically(out) as scratch:
-        images[0].save(
-            scratch, "WEBP", save_all=True, append_images=images[1:], duration=np.diff(ends).tolist(), loop=0, **options
-        )
+        save_webp(scratch, images, durations(len(images), fps), **options)
 
 
 def need_video(out: Path) -> None:
@@ -62,20 +59,5 @@ def need_video(out: Path) -> None:
 
 def write_mp4(out: Path, batches: Iterable[npt.NDArray[np.uint8]], fps: int) -> None:
     """Write images uint8 (any, H, W, C) as H.264, frame by frame; odd sizes get an extra row or column."""
-    import av
-    from av.video.reformatter import ColorRange, Colorspace
-
-    fast = {"movflags": "+faststart"}  # plays while it downloads
-    with written_atomically(out) as scratch, av.open(str(scratch), "w", format="mp4", options=fast) as file:
-        stream = file.add_stream("libx264", rate=fps, options={"crf": "14"})
-        for number, frame in enumerate(frames_of(batches)):
-            # Colour is stored at half the resolution, so both sizes must be even.
-            pixels = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
-            if number == 0:
-                stream.height, stream.width, stream.pix_fmt = *pixels.shape[:2], "yuv420p"
-                context = stream.codec_context
-                context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-                context.color_primaries = context.color_trc = Colorspace.ITU709  # the same number for all three
-            picture = av.VideoFrame.from_ndarray(pixels, "rgb24")
-            file.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)))
-        file.mux(stream.encode(None))
+    with written_atomically(out) as scratch:
+        save_mp4(scratch, frames_of(batches), fps, crf=14)

@@ -44,9 +44,13 @@ class Preview(NamedTuple):
     """File name suffix with its dot: ".png"."""
     sounds: tuple[bytes, ...] = ()
     """WAV files of samples that can be heard: the first of each line, or of one line all; at most `SOUNDS`."""
-
     still: bytes = b""
-    """If the preview plays: a PNG file of its frames side by side."""
+    """If the preview plays: a PNG file, a sample a line, its frames from left to right."""
+
+    @property
+    def plays(self) -> bool:
+        """Whether it is an animation."""
+        return self.suffix == PLAYS
 
     @property
     def mime(self) -> str:
@@ -56,6 +60,8 @@ class Preview(NamedTuple):
 
 SOUNDS = 10
 """Sounds of a preview."""
+PLAYS, STILL = ".webp", "strip.png"
+"""The suffix of previews that play, and of no others; the name of the file of their frames."""
 
 
 class Medium(Options):

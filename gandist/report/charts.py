@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gandist.cli.text import number
-from gandist.report.measured import UNLEARNT
+from gandist.report.measured import baseline
 from gandist.report.recorded import Mark, RecordedRun
 
 WIDTH, HEIGHT = 360, 200
@@ -31,6 +31,7 @@ TITLES = {
     "quality/fid": FRECHET,
     "quality/fd-": FRECHET,
     "quality/fad-": FRECHET,
+    "quality/fvd-": FRECHET,
     "quality/fd_worst": "Fréchet distance within the worst class: lower is better",
     "quality/kid": "Kernel distance: lower is better",
     "quality/is": "Inception Score: higher is better",
@@ -58,6 +59,9 @@ TITLES = {
     "quality/self_bleu": "BLEU with real {many}, and with one another (self_bleu, lower is more varied)",
     "quality/length_distance": "Distance of lengths in symbols: lower is better",
     "quality/nll": "Negative log-likelihood of real {many} in nats a symbol: lower is better",
+    "quality/motion": "Motion over that of real {many}: 1 is right",
+    "quality/consistency": "Consistency from frame to frame: as that of real {many} is right",
+    "quality/frozen": "Share of {many} that stand still: as of real {many} is right",
     "quality/memorisation": "Memorisation: 1 as new {many}, near 0 copies",
     "quality/ppl": "Path length: lower is smoother",
     "signal/": "Signs of health",
@@ -81,6 +85,7 @@ LABELS = {
     "signal/faithful": "outputs beside their targets, 1: belong to them, 0: to any",
     "signal/change": "change from what needs no learning, 1: as large as the target's",
     "signal/drift": "distance of G from its average",
+    "signal/motion": "motion of {many}, 1: as real ones",
     "signal/nonfinite": "share of steps not finite",
 }
 NAMED_BY_TITLE = ("quality", "speed", "waiting", "workers")
@@ -211,7 +216,7 @@ def _baselines(runs: Sequence[RecordedRun], names: Sequence[str], keys: Sequence
         baselines = run.evaluations[-1].get("baselines", {}) if run.evaluations else {}
         for (what, measures), key in itertools.product(baselines.items(), keys):
             if isinstance(value := measures.get(key.removeprefix("quality/")), int | float):
-                found.setdefault(Level(value, f"{what} {number(value)}, {UNLEARNT}"), []).append(name)
+                found.setdefault(Level(value, baseline(what, value)), []).append(name)
     return [
         level if len(of) == len(runs) else level._replace(text=f"{', '.join(of)}: {level.text}")
         for level, of in found.items()

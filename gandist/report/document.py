@@ -16,7 +16,7 @@ from gandist.cli.text import number
 from gandist.media.medium import Preview
 
 SHARED = Path(__file__).parent
-"""Folder of `frame.html`, the base of all pages, of `players.html`, and of their common style."""
+"""Folder of `frame.html`, the base of all pages, of `players.html` and `clips.html`, and of their common style."""
 
 
 def document(folder: Path, **shown: Any) -> str:
@@ -31,9 +31,10 @@ def document(folder: Path, **shown: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"data_uri": _data_uri, "wav_uri": _wav_uri, "number": number}
+    environment.filters |= {"data_uri": _data_uri, "png_uri": _png_uri, "wav_uri": _wav_uri, "number": number}
     styles = dict.fromkeys(path for path in (SHARED / "page.css", folder / "page.css") if path.exists())
-    style, script = "".join(path.read_text() for path in styles), (folder / "page.js").read_text()
+    style = "".join(path.read_text() for path in styles)
+    script = "".join(path.read_text() for path in (folder / "page.js", SHARED / "clips.js"))
     return environment.get_template("page.html").render(
         **shown,
         style=style,
@@ -52,6 +53,10 @@ def duration(seconds: float) -> str:
 
 def _data_uri(preview: Preview) -> str:
     return f"data:{preview.mime};base64,{base64.b64encode(preview.content).decode()}"
+
+
+def _png_uri(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
 def _wav_uri(sound: bytes) -> str:

@@ -11,8 +11,8 @@ CellsByRow = dict[str, list[str]]
 """Cells by row."""
 
 
-UNLEARNT = "without learning"
-"""Said of baselines, such as bicubic enlargement."""
+REAL = "real "
+"""Names of baselines that are real samples begin so; others are what needs no learning, such as bicubic enlargement."""
 
 
 class MeasuredRuns(NamedTuple):
@@ -42,7 +42,7 @@ def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns 
         shown |= {
             f"{of}{which}, at {each['images_seen']:,} {many[name]}": each["measures"] for which, each in pairs.items()
         }
-        shown |= {f"{of}{which}, {UNLEARNT}": each for which, each in newest.get("baselines", {}).items()}
+        shown |= {f"{of}{baseline(which)}": each for which, each in newest.get("baselines", {}).items()}
     values = list(shown.values())
     measures = {key: [_value(key, each) for each in values] for key in _keys(values) if key != "kid_se"}
     protocols = [evaluations[-1]["protocol"] for evaluations in found.values()]
@@ -57,6 +57,12 @@ def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns 
         if differ
         else "",
     )
+
+
+def baseline(name: str, value: float | None = None) -> str:
+    """The name of a baseline, and its value, in words."""
+    said = name if value is None else f"{name} {number(value)}"
+    return said if name.startswith(REAL) else f"{said}, without learning"
 
 
 def standing(run: RecordedRun) -> dict[str, str]:

@@ -1,9 +1,9 @@
 "use strict";
 
 const slider = document.querySelector("#seen");
-const frames = [...document.querySelectorAll("img[data-seen]")];
+const times = (part) => [...part.querySelectorAll("[data-seen]")].map((each) => Number(each.dataset.seen));
 const many = slider.dataset.many;
-const steps = [...new Set(frames.map((image) => Number(image.dataset.seen)))].sort((a, b) => a - b);
+const steps = [...new Set(times(document))].sort((a, b) => a - b);
 const words = (number) => number.toLocaleString("en");
 
 // Runs are sampled at their own moments: each shows its newest grid up to then, or its first.
@@ -12,12 +12,12 @@ function show() {
   slider.setAttribute("aria-valuetext", `${words(seen)} ${many} seen`);
   slider.nextElementSibling.value = words(seen);
   for (const figure of document.querySelectorAll("figure.grid")) {
-    const images = [...figure.querySelectorAll("img[data-seen]")];
-    if (!images.length) continue;
-    const shown = images.findLast((image) => Number(image.dataset.seen) <= seen) ?? images[0];
-    for (const each of figure.querySelectorAll("[data-seen]")) each.hidden = each.dataset.seen !== shown.dataset.seen;
+    const drawn = times(figure).sort((a, b) => a - b);
+    if (!drawn.length) continue;
+    const shown = drawn.findLast((time) => time <= seen) ?? drawn[0];
+    for (const each of figure.querySelectorAll("[data-seen]")) each.hidden = Number(each.dataset.seen) !== shown;
     for (const sound of figure.querySelectorAll("[hidden] audio")) sound.pause();
-    figure.querySelector(".at").textContent = words(Number(shown.dataset.seen));
+    figure.querySelector(".at").textContent = words(shown);
   }
 }
 

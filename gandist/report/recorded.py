@@ -12,7 +12,7 @@ from gandist.conditions.kinds import AUTO
 from gandist.config.run import parse
 from gandist.errors import ConfigError
 from gandist.media.kinds import MEDIA
-from gandist.media.medium import SOUNDS, Preview
+from gandist.media.medium import PLAYS, SOUNDS, Preview
 from gandist.run import attempt, checkpoint, evaluations, previews
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_run
@@ -43,7 +43,7 @@ class RecordedRun:
     evaluations: list[evaluations.Evaluation]
     """Oldest first; the rows have their values too, the protocol is here alone."""
     samples: dict[int, Preview]
-    """By images seen, thinned out; the earlier ones with fewer of their sounds, or none."""
+    """By images seen, thinned out; the earlier ones with fewer of their sounds, or none, and only the newest plays."""
     n_samples: int
     n_sounds: int
     """Sounds of the newest grid, here or not."""
@@ -94,6 +94,10 @@ class RecordedRun:
         kind = condition.get("kind") if isinstance(condition, dict) else None
         return kind if isinstance(kind, str) and kind != AUTO else ""
 
+    @property
+    def newest(self) -> Preview | None:
+        return self.samples[max(self.samples)] if self.samples else None
+
     def total(self, key: str) -> float:
         return float(sum(row.get(key) or 0 for row in self.rows))
 
@@ -140,8 +144,9 @@ def read(run: str, samples_bytes: int, sounds_bytes: int = 0) -> RecordedRun:
     if not rows:
         raise ConfigError(f"{storage.uri(METRICS_FILE)}: no metrics yet; the first come after train.tick_kimg")
     there = previews.listed(storage)
-    seen = list(there)
-    shown = [seen[i] for i in thinned([there[each].size for each in seen], MOST_GRIDS, samples_bytes)]
+    sizes = _sizes(storage, there)
+    seen = list(sizes)
+    shown = [seen[i] for i in thinned(list(sizes.values()), MOST_GRIDS, samples_bytes)]
     samples, n_sounds = _samples(storage, {each: there[each].file for each in shown}, sounds_bytes)
     checkpoints = checkpoint.names(storage)
     manifest = f"{checkpoint.FOLDER}/{checkpoints[-1]}/{checkpoint.MANIFEST}" if checkpoints else checkpoint.MANIFEST
@@ -170,9 +175,18 @@ def _facts(data: bytes | None) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def _sizes(storage: Storage, there: Mapping[int, previews.Listed]) -> dict[int, int]:
+    """Bytes that each preview takes on a page: the newest plays, of earlier ones that do the strips are shown."""
+    if not any(Path(each.file).suffix == PLAYS for each in there.values()):
+        return {seen: each.size for seen, each in there.items()}
+    strips, newest = previews.strips(storage), max(there)
+    sizes = {seen: size for seen, size in strips.items() if seen in there}
+    return dict(sorted({**sizes, newest: there[newest].size + strips.get(newest, 0)}.items()))
+
+
 def _samples(storage: Storage, files: Mapping[int, str], sounds_bytes: int = 0) -> tuple[dict[int, Preview], int]:
     """Previews of these files by images seen, and how many sounds the newest has: with as many of them as fit, the
-    others with equally many of the rest."""
+    others with equally many of the rest. Of earlier previews that play, their strips."""
     if not files:
         return {}, 0
     *earlier, seen = files
@@ -180,7 +194,11 @@ def _samples(storage: Storage, files: Mapping[int, str], sounds_bytes: int = 0) 
     room = sounds_bytes // max((len(sound) for sound in newest.sounds), default=1)
     kept = newest._replace(sounds=newest.sounds[:room])
     each = min(len(newest.sounds), (room - len(kept.sounds)) // max(1, len(earlier)))
-    return {**{at: previews.read(storage, files[at], each) for at in earlier}, seen: kept}, len(newest.sounds)
+    before = {
+        at: previews.read_strip(storage, at) if newest.plays else previews.read(storage, files[at], each)
+        for at in earlier
+    }
+    return {**before, seen: kept}, len(newest.sounds)
 
 
 def thinned(sizes_bytes: Sequence[int], most: int, budget_bytes: int) -> list[int]:

@@ -1,6 +1,7 @@
-"""Samples that a run shows as it trains: `samples/NNNNNNNN.png`, and the sounds that are heard, in a folder beside it.
+"""Samples that a run shows as it trains: `samples/NNNNNNNN.png`, or `.webp` if they play, with more in a folder beside.
 
-NNNNNNNN is the number of images seen. `samples/NNNNNNNN/0.wav` and so on are the preview's sounds.
+NNNNNNNN is the number of images seen. `samples/NNNNNNNN/0.wav` and so on are the preview's sounds; of a preview that
+plays, `samples/NNNNNNNN/strip.png` has the frames side by side.
 """
 
 from pathlib import Path
@@ -8,13 +9,11 @@ from typing import NamedTuple
 
 import pyarrow.fs as pafs
 
-from gandist.media.medium import SOUNDS, Preview
+from gandist.media.medium import PLAYS, SOUNDS, STILL, Preview
 from gandist.storage.remote import filesystem
 from gandist.storage.storage import Storage
 
 FOLDER = "samples"
-STILL = "strip.png"
-"""The frames of a preview that plays, side by side."""
 
 
 class Listed(NamedTuple):
@@ -22,17 +21,16 @@ class Listed(NamedTuple):
 
     file: str
     size: int
-    """Bytes, without its sounds."""
+    """Bytes, without what lies in its folder."""
 
 
 def write(storage: Storage, images_seen: int, preview: Preview) -> None:
-    """Write a preview; its sounds first, so that whoever sees it finds them."""
+    """Write a preview; its sounds and its strip first, so that whoever sees it finds them."""
     name = f"{FOLDER}/{images_seen:08d}"
-    if preview.sounds:
-        sounds = {f"{number}.wav": sound for number, sound in enumerate(preview.sounds)}
-        storage.write_folder(name, sounds, last=f"{len(sounds) - 1}.wav")
-    if preview.still:
-        storage.write_folder(name, {STILL: preview.still}, last=STILL)
+    beside = {f"{number}.wav": sound for number, sound in enumerate(preview.sounds)}
+    beside |= {STILL: preview.still} if preview.still else {}
+    if beside:
+        storage.write_folder(name, beside, last=[*beside][-1])
     storage.write_bytes(f"{name}{preview.suffix}", preview.content)
 
 
@@ -44,8 +42,21 @@ def listed(storage: Storage) -> dict[int, Listed]:
     return {int(stem): found[stem] for stem in sorted(found) if stem.isdigit()}
 
 
+def strips(storage: Storage) -> dict[int, int]:
+    """Bytes of the strips of previews that play, by images seen."""
+    fs, path = filesystem(storage.root)
+    infos = fs.get_file_info(pafs.FileSelector(f"{path}/{FOLDER}", allow_not_found=True, recursive=True))
+    sizes = {Path(info.path).parent.name: info.size for info in infos if info.base_name == STILL}
+    return {int(stem): size for stem, size in sizes.items() if stem.isdigit()}
+
+
+def read_strip(storage: Storage, images_seen: int) -> Preview:
+    """The frames of a preview that plays, as a picture."""
+    return Preview(storage.read_bytes(f"{FOLDER}/{images_seen:08d}/{STILL}") or b"", ".png")
+
+
 def read(storage: Storage, file: str, most: int = SOUNDS) -> Preview:
-    """A preview by the name of its file, with `most` of its sounds."""
+    """A preview by the name of its file, with `most` of its sounds, and with its strip if it plays."""
     stem, suffix = Path(file).stem, Path(file).suffix
     folder = f"{FOLDER}/{stem}"
     names = storage.files(folder) if most else []
@@ -54,5 +65,5 @@ def read(storage: Storage, file: str, most: int = SOUNDS) -> Preview:
         storage.read_bytes(f"{FOLDER}/{file}") or b"",
         suffix,
         tuple(storage.read_bytes(f"{folder}/{name}") or b"" for name in heard),
-        (storage.read_bytes(f"{folder}/{STILL}") or b"") if suffix == ".webp" else b"",
+        (storage.read_bytes(f"{folder}/{STILL}") or b"") if suffix == PLAYS else b"",
     )

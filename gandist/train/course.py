@@ -79,22 +79,22 @@ def run(config: RunConfig, resume: Resume, source: str | None = None) -> int:
         nothing_new = storage.read_bytes(METRICS_FILE) == before
         # Not after a stop: the machine may disappear within seconds.
         has_report = outcome.status == "done" and ((nothing_new and storage.exists(REPORT)) or _report(storage))
-        for text in found(storage, has_report):
+        for text in found(storage, has_report, medium_of(config).nouns[1]):
             log.info("  %s", text)
         if nothing_new:
             messages.discard()
     return status
 
 
-def found(storage: Storage, has_report: bool) -> Iterator[str]:
-    """The results of a run and the places of its files, one line each."""
+def found(storage: Storage, has_report: bool, many: str = "images") -> Iterator[str]:
+    """The results of a run and the places of its files, one line each; `many`: what samples are called."""
     if measured := evaluations.read(storage):
         newest, best = measured[-1], evaluations.best(measured)
         name, value = evaluations.score(newest)
         at_best = next(evaluations.score(each)[1] for each in measured if each["images_seen"] == best)
-        since = "its best" if best == newest["images_seen"] else f"its best: {number(at_best)} at {best:,} images"
-        yield f"{name} {number(value)} at {newest['images_seen']:,} images ({since})"
-    names = {"pictures": "samples", "metrics": METRICS_FILE, "checkpoints": FOLDER}
+        since = "its best" if best == newest["images_seen"] else f"its best: {number(at_best)} at {best:,} {many}"
+        yield f"{name} {number(value)} at {newest['images_seen']:,} {many} ({since})"
+    names = {"pictures" if many == "images" else many: "samples", "metrics": METRICS_FILE, "checkpoints": FOLDER}
     names |= {"report": REPORT} if has_report else {}
     for what, name in names.items():
         yield f"{what:11} {storage.uri(name)}"
@@ -119,7 +119,7 @@ def next_steps(config_name: str, config: RunConfig) -> Iterator[str]:
         yield f"python -m gandist.train {config_name} run.name=mine data.path=data/mine{measured}"
         return
     chosen = f" {condition.example()}" if condition.example() else ""
-    n, suffix = (8, ".wav") if ".wav" in medium.kinds else (36, ".png")
+    n, suffix = (8, ".wav") if ".wav" in medium.kinds else (36, medium.kinds[0])
     yield f"python -m gandist.sample {root} --n {n}{chosen} --out {config.run.name}{suffix}"
     yield f"python -m gandist.pack FOLDER_OF_{many} data/mine {medium.packing}"
     unconditional = "" if condition.kind == "none" else f" {condition.key}=0"

@@ -7,9 +7,10 @@ import uuid
 
 from gandist.config.run import RunConfig, leaves
 from gandist.errors import ConfigError
-from gandist.media.medium import Preview
+from gandist.media.animated import gif_bytes
+from gandist.media.medium import STILL, Preview
 from gandist.monitoring.health import Row
-from gandist.monitoring.trackers.tracker import image_of, notes, scalars, sound_files
+from gandist.monitoring.trackers.tracker import files_of, image_of, notes, scalars, sound_files
 from gandist.storage.storage import Storage
 
 FINISH_S = 5.0
@@ -52,7 +53,8 @@ class Appending:
 class MLflow(Appending):
     """A run of the experiment `$MLFLOW_EXPERIMENT_NAME` (default `gandist`) on a tracking server.
 
-    The configuration becomes its parameters, verdicts its tags, grids and their sounds its artifacts in `samples/`.
+    The configuration becomes its parameters, verdicts its tags, and its artifacts in `samples/` are grids with their
+    sounds, or those that play with their strips.
     """
 
     def __init__(self, config: RunConfig, storage: Storage, written: int) -> None:
@@ -88,7 +90,12 @@ class MLflow(Appending):
 
     def preview(self, images_seen: int, preview: Preview) -> None:
         name = f"samples/{images_seen:08d}"
-        self._client.log_image(self.id, image_of(preview), f"{name}{preview.suffix}")
+        if preview.plays:
+            with files_of({f"{images_seen:08d}{preview.suffix}": preview.content, STILL: preview.still}) as files:
+                for file, folder in zip(files, ("samples", name), strict=True):
+                    self._client.log_artifact(self.id, str(file), folder)
+        else:
+            self._client.log_image(self.id, image_of(preview), f"{name}{preview.suffix}")
         with sound_files(preview.sounds) as files:
             for file in files:
                 self._client.log_artifact(self.id, str(file), name)
@@ -133,9 +140,11 @@ class WandB(Appending):
 
         if self.new(images_seen):
             logged = {"images_seen": images_seen, "samples": wandb.Image(image_of(preview))}
-            with sound_files(preview.sounds) as files:
-                sounds = {f"samples/{file.stem}": wandb.Audio(str(file)) for file in files}
-                self._run.log(logged | sounds)
+            playing = {"playing.gif": gif_bytes(preview)} if preview.plays else {}  # no other library makes it one
+            with sound_files(preview.sounds) as sounds, files_of(playing) as animations:
+                logged |= {f"samples/{file.stem}": wandb.Audio(str(file)) for file in sounds}
+                logged |= {f"samples/{file.stem}": wandb.Video(str(file)) for file in animations}
+                self._run.log(logged)
 
     def close(self) -> None:
         self._run.finish()

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from gandist.media.animated import gif_bytes
 from gandist.media.medium import Preview
 from gandist.monitoring.health import Row
 from gandist.monitoring.trackers.tracker import image_of, notes, scalars
@@ -62,8 +65,14 @@ class TensorBoard:
         from tensorboardX.proto.summary_pb2 import Summary
 
         width, height = image_of(preview).size
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=preview.content)
+        shown = preview.still if preview.plays else preview.content
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=shown)
         values = [Summary.Value(tag="samples", image=image)]
+        if preview.plays:
+            animation = gif_bytes(preview)  # the only kind that it plays
+            width, height = Image.open(io.BytesIO(animation)).size
+            image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=animation)
+            values.append(Summary.Value(tag="samples/playing", image=image))
         for number, sound in enumerate(preview.sounds):
             values.append(Summary.Value(tag=f"samples/{number}", audio=_audio(sound)))
         self._write(Event(wall_time=time.time(), step=images_seen, summary=Summary(value=values)))

@@ -3,8 +3,8 @@
 import io
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -46,24 +46,31 @@ class Tracker(Protocol):
 
 
 def image_of(preview: Preview) -> Image.Image:
-    """A preview that is an image.
+    """A preview that is an image; of one that plays its strip.
 
     Raises:
         ValueError: it is none.
     """
+    if preview.plays:
+        return Image.open(io.BytesIO(preview.still))
     if not preview.mime.startswith("image/"):
         raise ValueError(f"samples are {preview.mime} here, and images alone are shown; they lie in the run's samples/")
     return Image.open(io.BytesIO(preview.content))
 
 
 @contextmanager
-def sound_files(sounds: Sequence[bytes]) -> Iterator[list[Path]]:
-    """The sounds as files `0.wav` and so on, for libraries that take no bytes."""
+def files_of(contents: Mapping[str, bytes]) -> Iterator[list[Path]]:
+    """Files of these names and contents, for libraries that take no bytes."""
     with tempfile.TemporaryDirectory(prefix="gandist-") as folder:
-        files = [Path(folder) / f"{number}.wav" for number in range(len(sounds))]
-        for file, sound in zip(files, sounds, strict=True):
-            file.write_bytes(sound)
+        files = [Path(folder) / name for name in contents]
+        for file, content in zip(files, contents.values(), strict=True):
+            file.write_bytes(content)
         yield files
+
+
+def sound_files(sounds: Sequence[bytes]) -> AbstractContextManager[list[Path]]:
+    """The sounds as files `0.wav` and so on."""
+    return files_of({f"{number}.wav": sound for number, sound in enumerate(sounds)})
 
 
 def scalars(row: Row) -> dict[str, float]:
