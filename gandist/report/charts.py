@@ -216,7 +216,8 @@ def _baselines(runs: Sequence[RecordedRun], names: Sequence[str], keys: Sequence
         baselines = run.evaluations[-1].get("baselines", {}) if run.evaluations else {}
         for (what, measures), key in itertools.product(baselines.items(), keys):
             if isinstance(value := measures.get(key.removeprefix("quality/")), int | float):
-                found.setdefault(Level(value, baseline(what, value)), []).append(name)
+                of = f"{key.removeprefix('quality/')}, " if len(keys) > 1 else ""
+                found.setdefault(Level(value, of + baseline(what, value)), []).append(name)
     return [
         level if len(of) == len(runs) else level._replace(text=f"{', '.join(of)}: {level.text}")
         for level, of in found.items()
