@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from gandist.data.words import LETTERS
+
 WORDS: dict[str, Any] = {
     "data__path": "builtin:words-6k",
     "data__medium": "text",
-    "data__options": {"length": 12},
+    "data__options": {"length": 12, "symbols": LETTERS},
 }
 TEXTS: dict[str, dict[str, Any]] = {
     # A penalty between real and fake, differentiated step by step on D's tape
