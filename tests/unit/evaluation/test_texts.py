@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from gandist import evaluate
 from gandist.config.run import RunConfig, validate
 from gandist.data.dataset import with_symbols
-from gandist.data.making import making, members, write_shard
 from gandist.distributed.consensus import Host
 from gandist.distributed.ranks import Ranks
 from gandist.errors import ConfigError
@@ -27,22 +26,13 @@ from gandist.run.trained import Trained
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from gandist.tune.reported import reported_by
+from tests.helpers.text_sets import make_texts
 from tests.helpers.train_on_ranks import tiny
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 VOWELS, CONSONANTS = "aeiou", "bdfgklmnprst"
 TEXTS = sorted({f"{a}{b}{c}{d}" for a in CONSONANTS for b in VOWELS for c in CONSONANTS for d in VOWELS})
 LENGTH, N = 6, 60
-
-
-def make_texts(folder: Path, texts: list[str]) -> str:
-    """A set of texts in one shard; its folder."""
-    with making(str(folder)) as made:
-        path = made.work / "000000.tar"
-        write_shard(path, ((f"{i:06d}", members(text.encode(), "txt", -1, None)) for i, text in enumerate(texts)))
-        symbols = "".join(sorted({*"".join(texts)}))
-        made.finish([path], workers=1, extensions=("txt",), symbols=symbols)
-    return str(folder)
 
 
 class Written(nn.Module):
