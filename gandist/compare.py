@@ -2,7 +2,7 @@
 
 Each variant is trained with several seeds, as ordinary runs; the same command resumes them. The command writes
 `comparisons/NAME/results.json`, `table.md` and `grids.png`, of sounds a WAV file for each variant, and of clips
-`grids.webp`, which plays.
+`grids.webp`, which plays; of texts `texts.md` in place of the grids.
 """
 
 import argparse
@@ -24,12 +24,13 @@ from pydantic import Field, ValidationError
 
 from gandist.cli.arguments import natural
 from gandist.cli.command import command
-from gandist.cli.text import number
+from gandist.cli.text import markdown_columns, number
 from gandist.conditions.sample import OfSample
 from gandist.config.fields import choice, hint
 from gandist.config.run import RunConfig, find, load, tree_of
 from gandist.config.sample import medium_of
 from gandist.config.sections import Section
+from gandist.data.dataset import with_symbols
 from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError
 from gandist.evaluation.measures import MEASURES, Measure, Sampled
@@ -207,16 +208,17 @@ def table(
 ) -> str:
     """Markdown table: a row per variant with mean ± standard deviation over its seeds; scores of what needs no
     learning, and of real samples, which are called `many`; protocols."""
-    lines = [f"| variant | runs | kimg | {' | '.join(real)} | seconds |", "|---" * (len(real) + 4) + "|"]
+    names = [name for name in real if any(name in result["measures"] for result in results)]
+    lines = [f"| variant | runs | kimg | {' | '.join(names)} | seconds |", "|---" * (len(names) + 4) + "|"]
     for variant in dict.fromkeys(result["variant"] for result in results):
         of = [result for result in results if result["variant"] == variant]
         columns = [[result["images_seen"] / 1000 for result in of]]
-        columns += [[result["measures"][name] for result in of] for name in real]
+        columns += [[result["measures"][name] for result in of if name in result["measures"]] for name in names]
         columns += [[result["seconds"] for result in of]]
         lines.append(f"| {variant} | {len(of)} | {' | '.join(map(_spread, columns))} |")
     unlearnt = {f"{name}, without learning": scores for name, scores in (baselines or {}).items()}
     for name, found in {**unlearnt, f"real {many}": real}.items():
-        cells = ["" if (value := found.get(measure)) is None else _number(value) for measure in real]
+        cells = ["" if (value := found.get(measure)) is None else _number(value) for measure in names]
         lines.append(f"| {name} | | | {' | '.join(cells)} | |")
     notes = [
         f"{name}: {', '.join(f'{key} {value}' for key, value in protocol.items())}."
@@ -226,6 +228,8 @@ def table(
 
 
 def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
     spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
     return f"{_number(statistics.mean(values))}{spread}"
 
@@ -297,7 +301,10 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     storage.write_bytes("results.json", json.dumps(written, indent=1).encode())
     medium = medium_of(runs[0].config)
     storage.write_bytes("table.md", table(results, real, baselines, medium.nouns[1]).encode())
-    storage.write_bytes("grids.png", png_bytes(side_by_side(examples, medium)))
+    if texts := {label: lines for label, rows in examples.items() if (lines := medium.preview(rows, COLUMNS).lines)}:
+        storage.write_bytes("texts.md", markdown_columns(texts).encode())
+    else:
+        storage.write_bytes("grids.png", png_bytes(side_by_side(examples, medium)))
     if (animation := playing(examples, medium)) is not None:
         storage.write_bytes("grids.webp", animation)
     for label, rows in examples.items():
@@ -321,7 +328,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--measure-only", action="store_true", help="train nothing: measure the runs as they stand")
     options = parser.parse_intermixed_args(argv)
     comparison, source = read(options.comparison)
-    runs = plan(comparison, source, options.overrides, options.seeds)
+    planned = plan(comparison, source, options.overrides, options.seeds)
+    runs = [run._replace(config=with_symbols(run.config)) for run in planned]
     config, n_samples = runs[0].config, comparison.n_samples
     # Find out before hours of training what cannot be measured.
     measures = {name: MEASURES[name](config, n_samples, pick_device(config.device)) for name in comparison.measures}
@@ -330,7 +338,8 @@ def main(argv: list[str] | None = None) -> int:
             return status
     storage = write(comparison, runs, measures)
     print((storage.read_bytes("table.md") or b"").decode())  # noqa: T201
-    print(f"{storage.root}: table.md, results.json, grids.png")  # noqa: T201
+    shown_in = "texts.md" if storage.exists("texts.md") else "grids.png"
+    print(f"{storage.root}: table.md, results.json, {shown_in}")  # noqa: T201
     return 0
 
 

@@ -6,9 +6,11 @@ Each value is shown with its protocol: values are comparable only for the same e
 import argparse
 import json
 import logging
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,6 +44,31 @@ def checkpoints(run: str, device: torch.device, images_seen: int | str | None, e
             yield open_trained(run, device, int(name))
         except CheckpointError as error:
             log.warning("%s; left out", error)
+
+
+def temperatures(said: str) -> tuple[float, ...]:
+    """The temperatures of "0.5,1".
+
+    Raises:
+        ValueError: one is no positive number.
+    """
+    found = tuple(map(float, said.split(",")))
+    if not all(0 < each < math.inf for each in found):
+        raise ValueError(said)
+    return found
+
+
+def at_each(trained: Trained, wanted: tuple[float, ...]) -> Iterator[tuple[Trained, dict[str, Any]]]:
+    """The generator at each temperature, and what the protocol says of that; as it is if none is wanted (Caccia et al.
+    2018, arXiv:1811.02549, compare generators of texts by such curves of quality and variety).
+
+    Raises:
+        ConfigError: G has no temperature.
+    """
+    if not wanted:
+        yield trained, {}
+    for temperature in wanted:
+        yield trained.at(temperature), {"temperature": temperature}
 
 
 def shown(result: Result) -> str:
@@ -81,6 +108,8 @@ def main(argv: list[str] | None = None) -> int:
         "--images-seen", type=which, metavar="N", help="of this checkpoint, or `best` (default: the newest)"
     )
     one.add_argument("--all", action="store_true", help="of every checkpoint in turn")
+    said = "of a G that draws symbols: measure it at each; the lower, the likelier each text and the less varied all"
+    add("--temperatures", type=temperatures, default=(), metavar="T,...", help=f"{said} (default: 1)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--seed", type=natural, default=0, help="default: %(default)s")
     add("--json", action="store_true", help="print an object a checkpoint, each on a line")
@@ -95,7 +124,9 @@ def main(argv: list[str] | None = None) -> int:
             ranks = Ranks(0, 1, device)
             extractor = extractor_of(trained.config, device, options.weights, options.extractor)
             against = yardstick(trained.config, extractor, ranks, options.data)
-        print(show(against.evaluate(trained, options.n, options.seed)), flush=True)  # noqa: T201
+        for at, told in at_each(trained, options.temperatures):
+            result = against.evaluate(at, options.n, options.seed)
+            print(show(result._replace(protocol=told | result.protocol)), flush=True)  # noqa: T201
     return 0
 
 

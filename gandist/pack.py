@@ -1,9 +1,9 @@
-"""Images, sounds or clips -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
+"""Images, sounds, clips or texts -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
 
 import argparse
 import json
 import sys
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from gandist.cli.arguments import natural, positive
 from gandist.cli.command import command
@@ -11,8 +11,10 @@ from gandist.data.packed import report
 from gandist.data.packing import index_only, pack
 from gandist.data.sources import LABELS
 from gandist.media import footage, picture, recording
+from gandist.media.alphabets import Kind
 from gandist.media.footage import Windows
 from gandist.media.formats import FORMATS
+from gandist.media.passage import VOCABULARY
 from gandist.media.recording import SILENCE_DB
 
 Number = TypeVar("Number", int, float)
@@ -51,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         "src",
         metavar="SRC",
         help="folder (class = subfolder, or as StyleGAN's dataset.json lists them; caption = .txt beside the file), "
-        "zip of one, .tar(s) of WebDataset samples, Parquet table(s) with a column of images, sounds or clips, or IDX "
-        "files; "
+        "zip of one, .tar(s) of WebDataset samples, Parquet table(s) with a column of images, sounds, clips or texts, "
+        "IDX files, a .txt with a text a line, or a .csv or .jsonl with a column of texts; "
         "with --index-only: shards in a folder, at s3:// or gs://, or http://host/{000000..000009}.tar",
     )
     add(
@@ -177,6 +179,7 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
         "peak allows (default: leave them)",
     )
     _add_clips(parser.add_argument_group("clips"))
+    _add_texts(parser.add_argument_group("texts"))
 
 
 def _add_clips(clips: Any) -> None:
@@ -206,6 +209,42 @@ def _add_clips(clips: Any) -> None:
         "--short",
         choices=("loop", "refuse"),
         help="a file of fewer frames begins again, and is counted, or is a broken sample (default: loop)",
+    )
+
+
+def _add_texts(texts: Any) -> None:
+    texts.add_argument(
+        "--length",
+        type=positive,
+        metavar="N",
+        help="what is longer than N symbols is cut or left out, and counted (default: leave texts as they are)",
+    )
+    texts.add_argument("--long", choices=("cut", "drop"), help="with --length: cut it (the default), or leave it out")
+    texts.add_argument(
+        "--alphabet",
+        choices=get_args(Kind),
+        help="what --length counts: characters (the default), the bytes of UTF-8, or tokens, which bpe (byte pair "
+        "encoding) learns from the texts and leaves in the index (needs `pip install 'gandist[text]'`)",
+    )
+    texts.add_argument(
+        "--vocabulary", type=positive, metavar="N", help=f"of --alphabet bpe: tokens (default: {VOCABULARY})"
+    )
+    texts.add_argument(
+        "--symbols",
+        metavar="CHARACTERS|N",
+        help="keep these characters, or the N most frequent ones, and leave others out (digits alone are characters if "
+        "they begin with 0; default: all)",
+    )
+    texts.add_argument("--lower", action="store_true", default=None, help="make letters small")
+    texts.add_argument("--text-column", metavar="NAME", help="of a table: the column of texts (default: text)")
+    texts.add_argument(
+        "--lines",
+        action="store_true",
+        default=None,
+        help="of a folder or zip of .txt files: each line is a text (default: each file; of a single .txt each line)",
+    )
+    texts.add_argument(
+        "--chunks", type=positive, metavar="N", help="each file becomes consecutive pieces of N characters instead"
     )
 
 

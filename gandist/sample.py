@@ -1,8 +1,8 @@
 """`python -m gandist.sample RUN --out PATH`: draw samples from the generator of a run, on all devices of the machine.
 
 The form of PATH selects the output: a folder of files, one grid (.png), an archive (.zip), shards for training (.tar);
-of images an interpolation (.webp, .mp4), of clips a grid that plays (.webp, .mp4), of sounds all in a row (.wav). The
-same seed gives the same samples, bit for bit, for any number of them.
+of images an interpolation (.webp, .mp4), of clips a grid that plays (.webp, .mp4), of sounds all in a row (.wav),
+of texts all in one file (.txt, .jsonl). The same seed gives the same samples, bit for bit, for any number of them.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gandist.cli.arguments import natural, positive, which
+from gandist.cli.arguments import above_zero, natural, positive, which
 from gandist.cli.command import command
 from gandist.conditions.condition import Wish, Written
 from gandist.conditions.sample import OfSample
@@ -31,6 +31,8 @@ from gandist.gan.networks import NETWORKS
 from gandist.media import film
 from gandist.media.animated import mp4_bytes, strips
 from gandist.media.gallery import circuit
+from gandist.media.text import KINDS as TEXTS
+from gandist.media.text import jsonl_bytes
 from gandist.run.drawing import devices_of, drawn
 from gandist.run.examples import ExampleConditions
 from gandist.run.trained import BATCH, Conditions, Trained, open_trained, samples_of
@@ -39,7 +41,7 @@ from gandist.storage.remote import is_remote
 
 FILMS = (".webp", ".mp4")
 ARCHIVES = (".zip", ".tar")
-KINDS = (".png", ".zip", *FILMS, ".tar", ".wav")
+KINDS = (".png", ".zip", *FILMS, ".tar", ".wav", *TEXTS)
 N, N_FILM, STEPS, FPS = 100, 8, 30, 30
 
 
@@ -94,10 +96,13 @@ def check_use(options: argparse.Namespace, kind: str, plays: bool) -> None:
             raise ConfigError(f"--fps: is of what plays; let --out be a folder, or end in {' or '.join(FILMS)}")
         if not kind:
             film.need_video(Path(options.out), ".webp, .png, .zip or .tar")
-    elif kind not in FILMS and (options.frames or options.fps):
-        raise ConfigError(f"--frames, --fps: are of an interpolation; let --out end in {' or '.join(FILMS)}")
-    elif kind in FILMS and options.n == 1:
-        raise ConfigError("--n 1: an interpolation goes from one image to another; give 2 or more")
+    elif (kind not in (*FILMS, ".txt") and options.frames) or (kind not in FILMS and options.fps):
+        ends = " or ".join(FILMS)
+        raise ConfigError(
+            f"--frames, --fps: are of an interpolation; let --out end in {ends}, or of texts in .txt with --frames"
+        )
+    elif (kind in FILMS or options.frames) and options.n == 1:
+        raise ConfigError("--n 1: an interpolation goes from one sample to another; give 2 or more")
 
 
 def condition_of(trained: Trained, wish: Wish, n: int, seed: int) -> Conditions | None:
@@ -134,7 +139,7 @@ def write(trained: Trained, options: argparse.Namespace, kind: str) -> str:
         GandistError: the samples cannot be drawn or written.
     """
     medium, (_, many), differ = trained.medium, trained.medium.nouns, ""
-    interpolated = kind in FILMS and medium.played_fps is None
+    interpolated = (kind in FILMS and medium.played_fps is None) or (kind == ".txt" and bool(options.frames))
     n = options.n or (N_FILM if interpolated else N)
     wish = Wish(options.label, options.caption)
     y = condition_of(trained, wish, n, options.seed)
@@ -158,6 +163,10 @@ def write(trained: Trained, options: argparse.Namespace, kind: str) -> str:
         write_atomically(out, heard)
         return f"{n} {many} in a row"
     labels, captions = written(trained, y, wish, options.seed, alike=bool(options.vary))
+    if kind in TEXTS:
+        rows = np.concatenate(list(batches))
+        write_atomically(out, medium.preview(rows, 1).content if kind == ".txt" else jsonl_bytes(medium, rows, labels))
+        return f"{n} {many}"
     encode, extension = medium.encode, medium.extension
     if not kind and medium.played_fps is not None:
         encode, extension = functools.partial(mp4_bytes, fps=fps), "mp4"
@@ -179,7 +188,8 @@ def interpolation(
     y: Conditions | None,
     draw: Callable[[Tensor, Conditions | None], Iterable[np.ndarray]],
 ) -> str:
-    """Write a film that goes through the images of latents z (N, latents) and conditions; return a description of it.
+    """Write a film, or the lines of texts, that go through the samples of latents z (N, latents) and conditions; return
+    a description of it.
 
     Raises:
         GandistError: G is given pictures, or the film cannot be written.
@@ -196,6 +206,9 @@ def interpolation(
     elif y is not None:
         of_class, y = f" of {trained.condition.titles(y[:1])[0]}", y[:1].expand(n * steps)
     frames = shown(draw(circuit(z, steps), y), n * steps, many)
+    if out.suffix.lower() in TEXTS:
+        write_atomically(out, trained.medium.preview(np.concatenate(list(frames)), 1).content)
+        return f"{n * steps} lines through {n} {many}{of_class}"
     (film.write_mp4 if out.suffix.lower() == ".mp4" else film.write_webp)(out, frames, fps)
     return f"{n * steps} frames through {n} {many}{of_class}"
 
@@ -247,8 +260,8 @@ def shown(batches: Iterable[np.ndarray], n: int, many: str) -> Iterator[np.ndarr
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gandist sample",
-        description="Draw samples from the generator of a run: images, clips, or sounds. The same seed gives the same "
-        "ones, however many.",
+        description="Draw samples from the generator of a run: images, clips, sounds or texts. The same seed gives the "
+        "same ones, however many.",
         epilog="Examples: gandist sample runs/demo --n 36 --class 9 --out boots.png; gandist sample runs/demo --out "
         "walk.mp4; gandist sample runs/demo --n 10000 --out fakes/%06d.tar",
     )
@@ -258,11 +271,12 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         required=True,
         metavar="PATH",
-        help="an empty folder for a file a sample (PNG, MP4, WAV), or a file that ends in .png (one grid; of clips a "
-        "line of frames each; of sounds their spectrograms), .zip (a file a sample, with labels in StyleGAN's "
+        help="an empty folder for a file a sample (PNG, MP4, WAV, TXT), or a file that ends in .png (one grid; of "
+        "clips a line of frames each; of sounds their spectrograms), .zip (a file a sample, with labels in StyleGAN's "
         "dataset.json, or captions; clips without loss, as animated PNG), .webp or .mp4 (an endless interpolation of "
-        "images; clips in a grid that plays), .wav (sounds in a row, a quarter of a second apart), or .tar (shards to "
-        "train from: fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them). Where G is given samples, these are "
+        "images; clips in a grid that plays), .wav (sounds in a row, a quarter of a second apart), .txt (a text a "
+        "line), .jsonl (texts with their classes), or .tar (shards to train from: fakes-%%06d.tar, or "
+        "fakes-{0000..0009}.tar for ten of them). Where G is given samples, these are "
         "training samples here, which a .png shows beside the outputs; gandist.apply takes yours",
     )
     add("--n", type=positive, help=f"samples (default: {N}), or those that an interpolation goes through ({N_FILM})")
@@ -277,7 +291,18 @@ def _parser() -> argparse.ArgumentParser:
         help="of clips by a pair whose latents have these parts (mocogan): the samples differ in this part alone; the "
         "other, and class or caption, are the first sample's for all",
     )
-    add("--frames", type=positive, metavar="F", help=f"of an interpolation, from image to image (default: {STEPS})")
+    add(
+        "--temperature",
+        type=above_zero,
+        metavar="T",
+        help="of a G that draws symbols one after the other; below 1: the more likely ones (default: 1)",
+    )
+    add(
+        "--frames",
+        type=positive,
+        metavar="F",
+        help=f"of an interpolation, from image to image (default: {STEPS}); makes a .txt one, a line a step",
+    )
     add("--fps", type=positive, help=f"frames per second of an interpolation (default: {FPS}), or of clips (the run's)")
     add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: every GPU there is")
@@ -298,6 +323,10 @@ def main(argv: list[str] | None = None) -> int:
     trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
     check_kind(trained, options.out, kind)
     check_use(options, kind, plays=trained.medium.played_fps is not None)
+    if options.temperature is not None:
+        if not hasattr(trained.G, "temperature"):
+            raise ConfigError(f"--temperature: G of {trained.config.model.name} draws no symbols; leave it out")
+        trained = trained.at(options.temperature)
     what = write(trained, options, kind)
     seen = f"{trained.images_seen} {trained.medium.nouns[1]} seen"
     print(f"{what} of {options.run} at {seen}: {options.out}")  # noqa: T201

@@ -32,6 +32,8 @@ SOUND = 1, 1024
 """Channels and samples of the sounds that pairs for `audio` are built for."""
 CLIP = 3, 4, 32, 32
 """Channels, frames, height and width of the clips that pairs for `video` are built for."""
+TEXT = 5, 8
+"""Symbols and places of the texts that pairs for `text` are built for."""
 MEL = 10, 4
 """Bands and frames of their mel spectrograms."""
 
@@ -56,10 +58,11 @@ class Case(NamedTuple):
         return nets[0].to(dtype), nets[1].to(dtype)
 
     def inputs(self, dtype: torch.dtype = torch.float32, n: int = BATCH) -> tuple[Tensor, Tensor | None, Tensor]:
-        """z (n, latents), conditions y, and samples x in [-1, 1], such as images (n, C, H, W)."""
+        """z (n, latents), conditions y, and samples x: in [-1, 1], such as images (n, C, H, W), or texts in shares."""
         generator = torch.Generator().manual_seed(1)
         z = torch.randn(n, self.pair.latents(self.shape), generator=generator).to(dtype)
         x = torch.rand(n, *self.sample, generator=generator).to(dtype) * 2 - 1
+        x = (2 * x).softmax(1) if self.pair.medium == "text" else x
         if self.shape.classes:
             return z, torch.arange(n) % self.shape.classes, x
         if self.shape.text_dim:
@@ -121,6 +124,8 @@ def cases(pair: Pair, shape: Shape | None = None) -> Iterator[Case]:
         small = small._replace(sample=SOUND, width=4)
     if pair.medium == "video":
         small = small._replace(sample=CLIP, width=4)
+    if pair.medium == "text":
+        small = small._replace(sample=TEXT)
     for condition in pair.conditions:
         for conditioned in _conditioned(pair, small, condition):
             yield Case(pair, conditioned, pair.norms_D[0])
@@ -147,12 +152,16 @@ def _conditioned(pair: Pair, small: Shape, condition: str) -> Iterator[Shape]:
 
 
 def check_shapes(case: Case) -> None:
-    """z (N, latents) -> images (N, C, H, W) -> scores (N, ...), or two moments (N, z_dim) each; all finite."""
+    """z (N, latents) -> images (N, C, H, W) -> scores (N, ...), or two moments (N, z_dim) each; all finite. Texts in
+    shares, (N, V, L)."""
     G, D = case.build(moved=False)
     z, y, x = case.inputs()
     made = G(z, y)
     assert made.shape == x.shape, f"G makes {tuple(made.shape)} of {tuple(z.shape)}, not {tuple(x.shape)}"
     assert bool(made.isfinite().all()), "G makes numbers that are not finite"
+    if case.pair.medium == "text":
+        whole = bool((made >= 0).all()) and float((made.detach().sum(1) - 1).abs().max()) < 1e-5
+        assert whole, "G makes texts whose symbols do not share each place"
     for found in as_scores(D(made, y)):
         assert found.shape[:1] == (BATCH,), f"D gives {tuple(found.shape)}, not ({BATCH}, ...)"
         moments = (BATCH, case.shape.z_dim)
@@ -188,10 +197,11 @@ def check_images_are_independent(case: Case) -> None:
 
 
 def check_heeds_condition(case: Case) -> None:
-    """Different conditions give different results for the same z, and for the same image if D sees y."""
+    """Different conditions give different results for the same z, and for the same image if D sees y. (Texts in shares,
+    as in training: their most likely symbols may be the same.)"""
     if not (case.shape.condition_dim or case.shape.y):
         return
-    G, D = (net.eval() for net in case.build())
+    G, D = (net.train(case.pair.medium == "text") for net in case.build())
     z, y, x = case.inputs(n=3)
     for name, results in (
         ("G", G(z[:1].expand(3, -1), y).flatten(1)),

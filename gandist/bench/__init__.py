@@ -15,6 +15,7 @@ from typing import Any
 from gandist.bench.measure import Case, MeasurementTable, as_json
 from gandist.cli.command import command
 from gandist.config.run import DEMO, load
+from gandist.data.dataset import with_symbols
 
 COMMANDS = {
     "scaling": "what gradients cost to average, and what that makes of 8, 64 and 512 GPUs",
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args([word for word in words if word not in overrides])
     module = modules[options.command]
     if options.command == "scaling":
-        module.run(load(options.config, overrides), options)
+        module.run(with_symbols(load(options.config, overrides)), options)
         return 0
     if options.overrides:
         parser.error(f"{options.overrides[0]}: configurations are named by --config, fields as section.key=value")
@@ -86,4 +87,4 @@ def _cases(options: argparse.Namespace, overrides: list[str], module: Any) -> It
         asked = {"train.batch": batch, "precision": precision, "step": mode, "device": options.device}
         changes = [f"{path}={value}" for path, value in asked.items() if value is not None]
         # A benchmark is one process; the configured workers may not divide the requested batch.
-        yield Case(name, load(name, ["launch.kind=local", "launch.workers=1", *overrides, *changes]))
+        yield Case(name, with_symbols(load(name, ["launch.kind=local", "launch.workers=1", *overrides, *changes])))

@@ -9,6 +9,12 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def above_zero(text: str) -> float:
+    if not 0 < float(text) < float("inf"):
+        raise ValueError
+    return float(text)
+
+
 def natural(text: str) -> int:
     if int(text) < 0:
         raise ValueError

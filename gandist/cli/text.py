@@ -1,7 +1,8 @@
 """Numbers and tables as text."""
 
 import math
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 GAP = "  "
 
@@ -35,3 +36,10 @@ def text_row(cells: Sequence[str], widths: Sequence[int], right: Collection[int]
         for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return GAP.join(padded).rstrip()
+
+
+def markdown_columns(columns: Mapping[str, Sequence[str]]) -> str:
+    """Markdown table of columns of equal lengths by their headings; nothing in the cells is read as Markdown."""
+    rows = [[*columns], *zip(*columns.values(), strict=True)]
+    heading, *others = [[re.sub(r"[!-/:-@\[-`{-~]", r"\\\g<0>", cell) for cell in row] for row in rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [heading, ["---"] * len(heading), *others])

@@ -10,7 +10,7 @@ class Making(Options):
     """A maker of y from x (`gandist.conditions.sample.Maker`), whose fields are `condition.options`."""
 
     axes: ClassVar[int] = 0
-    """Axes of the samples that it takes: 2 for sounds (C, T), 3 for pictures (C, H, W), 0 for any."""
+    """Axes of the samples' rows: 1 for texts, 2 for sounds, 3 for pictures, 0 for any samples."""
 
     def fitted(self, medium: Medium) -> Self:
         """The maker for samples of this medium.

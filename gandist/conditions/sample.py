@@ -20,7 +20,7 @@ class Maker(Protocol):
     """Makes y of samples x (N, C, H, W) or (N, C, T) in [-1, 1], on their device, inside the step."""
 
     axes: ClassVar[int]
-    """Axes of the samples that it takes; 0 for any."""
+    """Axes of the rows of the samples that it takes; 0 for any."""
 
     def fitted(self, medium: Medium) -> Self:
         """The maker for samples of this medium."""

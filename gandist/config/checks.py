@@ -6,11 +6,12 @@ from torch import nn
 
 from gandist.config.fields import choice
 from gandist.config.sample import check_axes, condition_of, medium_of, mel_of_loss, shapes
-from gandist.config.schedule import peak
+from gandist.config.schedule import least, peak
 from gandist.config.sections import Tree
 from gandist.errors import ConfigError
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.elbo import ELBO
+from gandist.gan.likelihood import LIKELIHOOD, METHOD
 from gandist.gan.networks import NETWORKS, Pair
 from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.networks.sketch import sketched
@@ -73,9 +74,9 @@ def _shape(config: Tree, pair: Pair) -> None:
         )
     if condition.kind == "sample":
         _of_sample(config, pair)
-    elif not model.z_dim:
-        raise ConfigError("model.z_dim: without latents a G that is given no sample makes one result; set it above 0")
     G, D = shapes(config)
+    if condition.kind != "sample" and not pair.latents(G):
+        raise ConfigError("model.z_dim: without latents a G that is given no sample makes one result; set it above 0")
     if G.norm not in pair.norms_G:
         fix = "; set model.norm_D=spectral" if G.norm == "spectral" else ""
         raise ConfigError(f"model.norm: the generator of {name} has {_one_of(pair.norms_G)}, not {G.norm!r}{fix}")
@@ -123,26 +124,55 @@ def _supervised(config: Tree) -> None:
         raise ConfigError(f"game.penalties: {NONE} learns from them alone; set one that is due in every update, as l1")
 
 
+def _likelihood(config: Tree) -> None:
+    """Refuse what a G that learns from its likelihood alone cannot have."""
+    game = config.game
+    of_games = game.n_critic > 1 or config.augment.kind != "none" or peak(game.clip) > 0 or game.temperature != 1
+    if game.penalties or of_games:
+        raise ConfigError(
+            f"game.objective: {LIKELIHOOD} is no game: leave out game.n_critic, game.clip, game.temperature, augment "
+            "and every penalty"
+        )
+
+
+def _temperature(config: Tree, G: nn.Module) -> None:
+    """Refuse a temperature that nothing would have, or that is 0 in some step."""
+    if (temperature := config.game.temperature) == 1:
+        return
+    if not hasattr(G, "softness"):
+        raise ConfigError(
+            f"game.temperature: G of {config.model.name} draws no symbols; leave it out, or set model.name=relgan"
+        )
+    if least(temperature) <= 0:
+        raise ConfigError(f"game.temperature: must be positive in every step, got {temperature}")
+
+
+ALONE = (ELBO, NONE, LIKELIHOOD)
+"""Objectives without a critic."""
+
+
 def _game(config: Tree, pair: Pair) -> None:
     game, model = config.game, config.model
-    choice("game.objective", game.objective, [*OBJECTIVES, ELBO, NONE])
+    choice("game.objective", game.objective, [*OBJECTIVES, *ALONE])
     if pair.encodes != (game.objective == ELBO):
         raise ConfigError(
             f"game.objective: {model.name} has an encoder in D's seat: set game.objective={ELBO}"
             if pair.encodes
             else f"game.objective: {ELBO} needs an encoder in D's seat: set model.name=vae"
         )
-    if game.label_smoothing and (game.objective in (ELBO, NONE) or OBJECTIVES[game.objective].smoothing is None):
+    if game.label_smoothing and (game.objective in ALONE or OBJECTIVES[game.objective].smoothing is None):
         labelled = [name for name, objective in OBJECTIVES.items() if objective.smoothing]
         raise ConfigError(f"game.label_smoothing: {game.objective} has no labels; one of {', '.join(labelled)} has")
     for name in game.penalties:
         choice("game.penalties", name, PENALTIES)
-    if game.objective in (ELBO, NONE) and (game.adaptive or game.weight_G != 1):
+    if game.objective in ALONE and (game.adaptive or game.weight_G != 1):
         raise ConfigError(f"game.adaptive, game.weight_G: {game.objective} has no critic to weigh; leave them out")
     if game.objective == ELBO:
         _elbo(config)
     if game.objective == NONE:
         _supervised(config)
+    if game.objective == LIKELIHOOD:
+        _likelihood(config)
     of_G, of_D = shapes(config)
     with sketched():
         try:
@@ -156,6 +186,12 @@ def _game(config: Tree, pair: Pair) -> None:
             "augment.kind: D would see an augmented sample beside the condition it was made from; set "
             "model.options.sees_y=false, or augment.kind=none"
         )
+    if game.objective == LIKELIHOOD and not hasattr(G, METHOD):
+        raise ConfigError(
+            f"game.objective: {LIKELIHOOD} needs a G that knows how likely a sample is (method {METHOD!r}), which that "
+            f"of {model.name} does not; set model.name=relgan"
+        )
+    _temperature(config, G)
     if game.adaptive:
         _adaptive(config, G)
     for name in getattr(G, "needs", ()):

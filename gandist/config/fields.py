@@ -11,14 +11,15 @@ from gandist.errors import ConfigError
 from gandist.storage.remote import is_remote
 
 SHIPPED = {
-    "data.medium": ("image", "audio", "video"),
+    "data.medium": ("image", "audio", "video", "text"),
     "condition.kind": ("auto", "degraded", "masked", "paired", "itself", "mel"),
     "model.name": (
         *("mlp", "dcgan", "sngan", "r3gan", "stackgan-1", "stackgan-2", "vae"),
         *("unet", "resnet", "rrdb", "ffc", "autoencoder"),
         *("wavegan", "hifigan", "specgan", "vgan", "mocogan"),
+        *("textgan", "relgan"),
     ),
-    "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none"),
+    "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none", "likelihood"),
     "game.penalties": (
         *("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl", "codebook", "mask"),
         *("l1", "charbonnier", "features", "perceptual", "mel", "stft"),

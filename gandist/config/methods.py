@@ -14,6 +14,7 @@ from gandist.errors import GandistError
 from gandist.gan.adversarial import Game, Rules
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.elbo import ELBO, Elbo
+from gandist.gan.likelihood import LIKELIHOOD, Likelihood
 from gandist.gan.networks import NETWORKS
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES
@@ -49,7 +50,7 @@ def new_players(config: RunConfig, device: torch.device, on_device: bool | None 
     )
 
 
-AnyGame = Game | Elbo | Supervised
+AnyGame = Game | Elbo | Supervised | Likelihood
 
 
 def new_game(config: RunConfig, players: Players, ranks: Ranks) -> AnyGame:
@@ -60,8 +61,9 @@ def new_game(config: RunConfig, players: Players, ranks: Ranks) -> AnyGame:
     """
     game, augment, precision = config.game, config.augment, ranks.precision(config.precision)
     averaging = Averaging(config.launch.bucket_mib, config.optim.gradients == "bf16")
-    if game.objective == ELBO:
-        return Elbo(players, ranks, precision, config.train.accumulate, averaging)
+    if game.objective in (ELBO, LIKELIHOOD):
+        alone = Elbo if game.objective == ELBO else Likelihood
+        return alone(players, ranks, precision, config.train.accumulate, averaging)
     supervised = game.objective == NONE
     rules = Rules(
         OBJECTIVES["ns" if supervised else game.objective],

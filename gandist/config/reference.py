@@ -8,12 +8,13 @@ from gandist.conditions.kinds import AUTO, MAKERS
 from gandist.config.run import RunConfig, may_change
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.elbo import ELBO
+from gandist.gan.likelihood import LIKELIHOOD
 from gandist.gan.networks import NETWORKS
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.supervised import NONE
 
 CHOICES: dict[str, Any] = {
-    "game.objective": [*OBJECTIVES, ELBO, NONE],
+    "game.objective": [*OBJECTIVES, ELBO, NONE, LIKELIHOOD],
     "model.name": NETWORKS,
     "condition.kind": [AUTO, *MAKERS],
     "augment.kind": ["none", *AUGMENTATIONS],

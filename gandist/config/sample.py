@@ -24,6 +24,8 @@ from gandist.media.paired import Paired
 from gandist.options import Options
 
 Kind = TypeVar("Kind", bound=Options)
+SAID = 400
+"""Characters of a value that messages show."""
 
 
 def medium_of(config: Tree) -> Medium:
@@ -82,11 +84,12 @@ def mel_of_loss(config: Tree) -> MelScale:
 
 
 FORMS = {
+    1: "texts (symbols)",
     2: "sounds (channels, samples)",
     3: "pictures (channels, height, width)",
     4: "clips (channels, frames, height, width)",
 }
-"""Samples as networks see them, by their axes."""
+"""Samples by the axes of their rows."""
 
 
 class Form(Protocol):
@@ -102,7 +105,7 @@ def check_axes(named: str, axes: int, config: Tree, others: Mapping[str, Form]) 
     Raises:
         ConfigError: `named`, a field and its value, takes samples with another number of axes.
     """
-    there = len(medium_of(config).network_shape)
+    there = len(medium_of(config).row.shape)
     if axes not in (0, there):
         fit = ", ".join(name for name, other in others.items() if other.axes in (0, there)) or "none"
         raise ConfigError(
@@ -159,4 +162,11 @@ def _validated(path: str, kind: type[Kind], values: dict[str, object]) -> Kind:
             elsewhere = kind.fields_of_config if issubclass(kind, Medium) else {}
             there = ", ".join(name for name in kind.model_fields if name not in elsewhere) or "none"
             raise ConfigError(f"{key}: unknown key; there are: {there}") from error
-        raise ConfigError(f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}") from error
+        raise ConfigError(
+            f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {_short(fault['input'])}"
+        ) from error
+
+
+def _short(value: object) -> str:
+    said = repr(value)
+    return said if len(said) <= SAID else f"{said[:SAID]}..."

@@ -41,6 +41,11 @@ def peak(schedule: Schedule) -> float:
     return max(schedule.start, schedule.end) if isinstance(schedule, Ramp) else schedule
 
 
+def least(schedule: Schedule) -> float:
+    """The smallest value of the schedule."""
+    return min(schedule.start, schedule.end) if isinstance(schedule, Ramp) else schedule
+
+
 def ema_beta(half_life_kimg: float, batch: int, images_seen: int = 0, rampup: float | None = None) -> float:
     """Weight that a running average keeps of itself per update of `batch` images, for a half-life of `half_life_kimg`.
 

@@ -127,8 +127,9 @@ def _penalties(value: object) -> object:
 
 class GameSection(Section):
     objective: str = "ns"
-    """The two players' losses: one of the names in `gandist.gan.objectives.OBJECTIVES`, `elbo` for a VAE, or `none` for
-    a G that learns from its penalties alone, such as `l1`; a run `--from` it can go on with a D."""
+    """The two players' losses: one of the names in `gandist.gan.objectives.OBJECTIVES`, `elbo` for a VAE, `none` for
+    a G that learns from its penalties alone, such as `l1`, or `likelihood` for one that learns from how likely it makes
+    the real samples (`relgan`); a run `--from` the last two can go on with a D."""
     n_critic: int = Field(1, ge=1)
     """Updates of D for each update of G; each takes a fresh global batch."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -148,6 +149,9 @@ class GameSection(Section):
     adaptive: bool = False
     """Also multiply the objective in G's loss by the ratio of two gradient norms at G's last layer, that of the
     penalties that compare over that of the objective (VQGAN), at most 10,000. For `autoencoder`."""
+    temperature: Schedule = 1.0
+    """Of a G that draws symbols (`relgan`), in training: the temperature of the softmax whose shares D sees; the lower,
+    the nearer to single symbols. A number or a schedule. Samples are drawn at 1 in any case."""
     clip: Schedule = 0.0
     """WGAN's weight clipping: after each update, clip every weight of D to [-clip, clip]; 0 for none."""
 
@@ -212,12 +216,15 @@ class EvalSection(Section):
     """Real samples to measure with, a set as in `data.path`, such as held-out ones (default: `data.path`)."""
     best: str | None = None
     """Measure that selects the best checkpoint, such as `psnr` (default: the Fréchet distance)."""
-    extractor: Literal["inception", "effnet-lite0", "classifier", "bands", "torchscript", "frames"] | None = None
+    extractor: Literal["inception", "effnet-lite0", "classifier", "bands", "torchscript", "frames", "ngrams"] | None = (
+        None
+    )
     """What gives the features that are compared; `gandist.evaluate` uses it too. Of images: `inception`, `effnet-lite0`
     or `classifier` (default: `effnet-lite0` if `gandist[eval]` is installed, else `classifier`). Of sounds:
     `classifier`, trained on the run's own set, `bands`, which needs no training, or `torchscript` (default:
     `classifier` in a run with classes, else `bands`). Of clips: `classifier`, likewise, `frames`, which sees single
-    frames as images, or `torchscript` (default: `classifier` in a run with classes, else `frames`)."""
+    frames as images, or `torchscript` (default: `classifier` in a run with classes, else `frames`). Of texts:
+    `ngrams`, which needs no training."""
     weights: str | None = None
     """File with the extractor's weights: of `inception` (not shipped), of your own classifier, or a TorchScript file
     that maps sounds (N, T), or clips (N, 3, F, H, W), in [-1, 1] to features (N, features)."""

@@ -20,12 +20,14 @@ from gandist.data.packing import pack
 from gandist.data.room import room_for
 from gandist.data.sources import open_source
 from gandist.data.tones import VERSION, make_tones
+from gandist.data.words import make_words
 from gandist.distributed.randomness import philox
 from gandist.errors import DataError
 
 log = logging.getLogger("gandist")
 
 DATA = Path(__file__).parents[1] / "assets"
+GARMENTS, WORDS = "fashion-10k", "words"
 FASHION = (
     "T-shirt/top",
     "Trouser",
@@ -81,6 +83,9 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
     "tones": lambda source, dest: make_tones(dest),
     "moving-fashion": partial(make_moving, size=32),
     "moving-fashion-64": partial(make_moving, size=64),
+    "words": make_words,
+    "words-54k": partial(make_words, held_out=False),
+    "words-6k": partial(make_words, held_out=True),
 }
 """The function that packs each set into a new folder, from the embedded files or from nothing."""
 MADE = {"tones": f"tones-{VERSION}"}
@@ -100,6 +105,8 @@ def builtin(name: str, cache_dir: Path) -> str:
             2017, arXiv:1611.02163).
         `moving-fashion` and `moving-fashion-64`, 5,000 grey clips of 16 frames of 32 or 64 pixels: a garment that moves
             left and right, up and down, in a circle, that spins, or that zooms, 1,000 of each.
+        `words`, the 60,540 English words of 3 to 12 small letters of SCOWL, by their length; `words-54k` and
+            `words-6k`, parts of them to train on and to hold out.
         `tones`, 2,400 sounds of 4,096 samples at 8,000 Hz: 200 of each of the 12 semitones from A3 (220 Hz) up.
 
     Args:
@@ -112,7 +119,7 @@ def builtin(name: str, cache_dir: Path) -> str:
     name = name.removeprefix("builtin:")
     if name not in SETS:
         raise DataError(f"data.path: no embedded set {name!r}; there are: {', '.join(SETS)}")
-    source = DATA / "fashion-10k"
+    source = DATA / (WORDS if name.startswith(WORDS) else GARMENTS)
     sums = "" if name in MADE else (source / "SHA256SUMS").read_text()
     version = hashlib.sha256(f"{FORMAT_VERSION}\n{MADE.get(name, sums)}{MOVED.get(name, '')}".encode()).hexdigest()[:12]
     folder = cache_dir / "builtin" / f"{name}-{version}"

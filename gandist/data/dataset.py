@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gandist.config.run import RunConfig
-from gandist.config.sample import condition_of, rows_of
+from gandist.config.sample import condition_of, medium_of, rows_of
 from gandist.data.builtin import builtin
 from gandist.data.cache import default_cache_dir
 from gandist.data.index import Index, NoIndexError, index_command, read_index
@@ -83,6 +83,49 @@ def open_index(config: RunConfig) -> Index:
         DataError: the set does not exist; it has too few samples for a global batch; its classes or caption vectors
             do not fit the network; a local shard is missing or truncated.
     """
+    index = _read_index(config)
+    said = f"data.path: {config.data.path}"
+    medium = _check_medium(index, config, said)
+    if index.n < config.train.batch:
+        what = medium.nouns[1]
+        raise DataError(f"{said}: holds {index.n} {what}, fewer than one global batch; set train.batch <= {index.n}")
+    condition_of(config).check(index, said, index_command(index.base))
+    if config.data.on_damage == "stop":
+        _check_sizes(index)
+    return index
+
+
+def with_symbols(config: RunConfig) -> RunConfig:
+    """The configuration of a run of texts with the characters or the tokenizer of its set, if it names none.
+
+    Raises:
+        DataError: the set cannot be read, or lists no characters, or has no tokenizer.
+        ConfigError: its characters are too many.
+    """
+    options = config.data.options
+    kind = config.data.medium == "text" and options["alphabet"]
+    field = {"characters": "symbols", "bpe": "tokenizer"}.get(kind or "")
+    if field is None or options[field]:
+        return config
+    found: str = getattr(_read_index(config), field)
+    if not found:
+        raise DataError(
+            f"data.path: {config.data.path}: its index "
+            + (
+                "lists no characters; set data.options.symbols to those of the texts, or data.options.alphabet=bytes"
+                if field == "symbols"
+                else "has no tokenizer; pack the set with --alphabet bpe, or set data.options.alphabet=characters"
+            )
+        )
+    if options["lower"] and field == "symbols":
+        found = "".join(sorted(set(found.lower())))
+    data = config.data.model_copy(update={"options": {**options, field: found}})
+    filled = config.model_copy(update={"data": data})
+    medium_of(filled)
+    return filled
+
+
+def _read_index(config: RunConfig) -> Index:
     path = config.data.path
     if path.startswith("builtin:"):
         folder = cache_dir(config)
@@ -98,14 +141,6 @@ def open_index(config: RunConfig) -> Index:
         raise type(error)(f"data.path: {error}") from error
     except OSError as error:
         raise DataError(f"data.path: {config.data.path}: cannot be read: {error.strerror}") from error
-    said = f"data.path: {config.data.path}"
-    medium = _check_medium(index, config, said)
-    if index.n < config.train.batch:
-        what = medium.nouns[1]
-        raise DataError(f"{said}: holds {index.n} {what}, fewer than one global batch; set train.batch <= {index.n}")
-    condition_of(config).check(index, said, index_command(index.base))
-    if config.data.on_damage == "stop":
-        _check_sizes(index)
     return index
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gandist.errors import DataError
-from gandist.media import footage, picture, recording
+from gandist.media import footage, passage, picture, recording
 from gandist.media.formats import FORMATS
 
 
@@ -32,18 +32,20 @@ class Form(Protocol):
         """Both files of a pair, made alike; raises as `encoded` does."""
 
 
-FORMS: dict[str, type[picture.Picture] | type[recording.Recording] | type[footage.Footage]] = {
+FORMS: dict[str, type[picture.Picture] | type[recording.Recording] | type[footage.Footage] | type[passage.Passage]] = {
     "image": picture.Picture,
     "audio": recording.Recording,
     "video": footage.Footage,
+    "text": passage.Passage,
 }
 CHOICES: dict[str, dict[str, tuple[object, ...]]] = {
     "image": {"channels": (1, 3), "format": tuple(picture.ENCODINGS), "crop": ("center", "none")},
     "audio": {"channels": (1, 2), "format": tuple(recording.ENCODINGS)},
     "video": {"channels": (1, 3), "format": footage.ENCODINGS, "crop": ("center", "none")},
+    "text": {},
 }
-OF_PAIRS = ("pairs", "pairs_halves")
-"""Options for images that are no field of their form."""
+OF_SOURCES = {"image": ("pairs", "pairs_halves"), "text": ("text_column", "lines", "chunks")}
+"""Options for a medium that are no field of its form."""
 OF_CLIPS = ("frames", "stride", "fps", "windows", "short")
 """Options that say by themselves that samples are clips."""
 
@@ -62,11 +64,11 @@ def form_of(medium: str, src: str, options: Mapping[str, Any]) -> Form:
     """
     form, fields = FORMS[medium], {}
     for name, value in options.items():
-        if value is None or (medium == "image" and name in OF_PAIRS):
+        if value is None or name in OF_SOURCES.get(medium, ()):
             continue
         flag = f"--{name.replace('_', '-')}"
         if name not in form._fields:
-            other = next(each for each, kind in FORMS.items() if name in (*kind._fields, *OF_PAIRS) and each != medium)
+            other = next(each for each, kind in FORMS.items() if name in (*kind._fields, *OF_SOURCES.get(each, ())))
             raise DataError(
                 f"{src}: holds {FORMATS[medium].plural}, and {flag} is for {FORMATS[other].plural}; leave it out"
             )
@@ -79,4 +81,6 @@ def form_of(medium: str, src: str, options: Mapping[str, Any]) -> Form:
     made = form(**fields)
     if isinstance(made, footage.Footage) and (fault := footage.check(made)):
         raise DataError(f"{src}: {fault}")
+    if isinstance(made, passage.Passage) and (wrong := passage.check(made)):
+        raise DataError(f"{src}: {wrong}")
     return made

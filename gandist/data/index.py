@@ -23,6 +23,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from gandist.data.cache import ShardCache
+from gandist.data.characters import characters_in
 from gandist.data.samples import LeftOut
 from gandist.data.tars import class_counts, most_classes, scan_tar
 from gandist.errors import DataError
@@ -72,6 +73,8 @@ TARGET, INPUT = "target", "input"
 """The files of a pair."""
 
 
+TEXTS = ("symbols", "tokenizer")
+"""What an index notes of a set of texts."""
 COLUMNS = {
     SHARDS_FILE: [set(SHARDS_SCHEMA.names)],
     SAMPLES_FILE: [set(SAMPLES_SCHEMA.names), set(PAIRS_SCHEMA.names)],
@@ -99,6 +102,8 @@ class Index:
         embedded: one row per distinct caption: caption, vector (a list of float32 of fixed size). None if captions
             are not embedded (`gandist.data.text.embed`).
         encoder: name and sha256 of the text encoder that computed the vectors.
+        symbols: the characters of a set of texts, each once; empty of other sets.
+        tokenizer: the JSON of the tokenizer that a set of texts was packed with; empty of others.
     """
 
     base: str
@@ -107,6 +112,8 @@ class Index:
     class_names: tuple[str, ...] = ()
     embedded: pa.Table | None = None
     encoder: str = ""
+    symbols: str = ""
+    tokenizer: str = ""
 
     @property
     def n(self) -> int:
@@ -231,11 +238,16 @@ def index_shards(
             None.
     """
 
+    characters: set[str] = set()
+
     def scan(url: str) -> tuple[dict[str, Any], dict[str, list[Any]], LeftOut]:
         lost = LeftOut()
         taken = None if left_out is None else lost
         path = cache.fetch(url, None, None)
         shard, samples = scan_tar(path, url, labelled=labelled, left_out=taken, extensions=extensions)
+        there, unreadable = characters_in(path, samples)
+        characters.update(there)
+        lost.note("texts are not UTF-8", (f"{url}: {key}" for key in unreadable))
         progress(shard["n"])
         return shard, samples, lost
 
@@ -265,6 +277,7 @@ def index_shards(
         pa.Table.from_pylist(shards, schema=SHARDS_SCHEMA),
         pa.concat_tables(tables).select(schema.names),
         tuple(class_names),
+        symbols="".join(sorted(characters)),
     )
 
 
@@ -337,6 +350,7 @@ def write_index(index: Index, dest: str) -> None:
         "samples_sha256": hashlib.sha256(files[SAMPLES_FILE]).hexdigest(),
         "class_names": list(index.class_names),
     }
+    notes |= {name: text for name in TEXTS if (text := getattr(index, name))}
     if index.embedded is not None:
         # Vectors of floats neither repeat nor compress: a dictionary would only cost time.
         files[CAPTIONS_FILE] = _parquet(index.embedded, use_dictionary=False)
@@ -431,7 +445,15 @@ def read_index(path: str) -> Index:
             raise DataError(f"{path}: the sha256 of {name} is {actual}, {SHARDS_FILE} expects {expected}; {fix}")
         tables.append(_table(content))
     samples, embedded = tables if encoder else (*tables, None)
-    return Index(path, shards.replace_schema_metadata(None), samples, tuple(names), embedded, encoder)
+    return Index(
+        path,
+        shards.replace_schema_metadata(None),
+        samples,
+        tuple(names),
+        embedded,
+        encoder,
+        **{name: notes.get(name, "") for name in TEXTS},
+    )
 
 
 def _fetched(path: str, name: str, fix: str) -> bytes:

@@ -58,9 +58,12 @@ class Making:
         workers: int | None = None,
         extensions: Sequence[str] | None = None,
         embed: Callable[[Index], Index] = lambda index: index,
+        symbols: str = "",
+        tokenizer: str = "",
     ) -> Index:
         """Index the shards in this order and move them to DEST, the index last. `embed` adds captions' vectors.
-        `extensions` are those of the sample files (`Medium.extensions`), None if they are plain."""
+        `extensions` are those of the sample files (`Medium.extensions`), None if they are plain; `symbols` the
+        characters of a set of texts, empty for those that there are, `tokenizer` the one that it was packed with."""
         urls = [str(path) for path in written]
         nowhere = ShardCache(Path(), 0)  # local files bypass a cache
         index = embed(index_shards(urls, nowhere, str(self.work), class_names, workers, extensions=extensions))
@@ -72,7 +75,7 @@ class Making:
             path.unlink(missing_ok=True)
         for path in written:
             path.rename(Path(self.dest) / path.name)
-        index = replace(index, base=self.dest)
+        index = replace(index, base=self.dest, symbols=symbols or index.symbols, tokenizer=tokenizer)
         write_index(index, self.dest)
         self.unfinished = False
         return index

@@ -43,7 +43,8 @@ class Report:
         skipped: files and members of other kinds, by extension.
         broken: samples that were left out because they cannot be used, by reason.
         fitted: samples by what was done to them, such as "longer than 1 s and cut".
-        noun: what a sample is called: "image", "sound" or "clip".
+        noun: what a sample is called: "image", "sound", "clip" or "text".
+        characters: different ones, in a set of texts; 0 in others.
     """
 
     dest: str
@@ -63,6 +64,7 @@ class Report:
     broken: dict[str, int]
     fitted: dict[str, int]
     noun: str
+    characters: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The report as an object for `json.dumps`."""
@@ -86,6 +88,8 @@ class Report:
             lines.append(f"labels: {self.unlabelled:,} of {self.images:,} {self.noun}s have none")
         if self.captions:
             lines.append(f"captions: {self.captions:,} of {self.images:,} {self.noun}s have one")
+        if self.characters:
+            lines.append(f"alphabet: {self.characters:,} characters")
         if self.fitted:
             lines.append(f"of {self.images:,} {self.noun}s: {counts(self.fitted)}")
         for what, numbers in (("not taken", self.lost), ("skipped", self.skipped), ("broken", self.broken)):
@@ -125,4 +129,5 @@ def report(index: Index, left_out: LeftOut) -> Report:
         broken=dict(Counter(re.sub(r"\b\d+\b", "N", each.why) for each in left_out.broken)),
         fitted=dict(left_out.fitted),
         noun=noun_of(index.extensions) if left_out.medium is None else FORMATS[left_out.medium].noun,
+        characters=len(index.symbols),
     )

@@ -1,9 +1,9 @@
-"""Images, sounds or clips -> indexed WebDataset shards; or existing shards, indexed."""
+"""Images, sounds, clips or texts -> indexed WebDataset shards; or existing shards, indexed."""
 
 import logging
 import os
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,12 @@ from gandist.data.samples import LeftOut, Source
 from gandist.data.sources import open_source
 from gandist.data.tars import list_shards
 from gandist.data.text import embed
+from gandist.data.texts import in_pieces
 from gandist.data.writing import check_broken, permutation, write_shards
 from gandist.errors import DataError
 from gandist.media.footage import Windows
 from gandist.media.formats import FORMATS, noun_of
+from gandist.media.passage import Passage
 from gandist.storage.remote import is_remote
 
 log = logging.getLogger("gandist")
@@ -49,6 +51,15 @@ def pack(
     fps: float | None = None,
     windows: Windows | None = None,
     short: str | None = None,
+    length: int | None = None,
+    lower: bool | None = None,
+    alphabet: str | None = None,
+    symbols: str | None = None,
+    vocabulary: int | None = None,
+    long: str | None = None,
+    text_column: str | None = None,
+    lines: bool | None = None,
+    chunks: int | None = None,
     shard_size: int = 1000,
     n: int | None = None,
     skip: int = 0,
@@ -64,7 +75,7 @@ def pack(
     halves: Half | None = None,
     progress: bool = False,
 ) -> tuple[Index, LeftOut]:
-    """Pack the images, sounds or clips of `src` into shards and an index in the folder `dest`.
+    """Pack the images, sounds, clips or texts of `src` into shards and an index in the folder `dest`.
 
     Equal input gives equal bytes. Keys are the samples' numbers in the source; `seed` draws the permutation that
     orders them. Shards are
@@ -84,6 +95,8 @@ def pack(
         channels: 1 (grey) or 3 (RGB), of sounds 1 or 2; None keeps them.
         sample_rate, seconds, split_silence, loudness: of sounds, see `media.recording.Recording`.
         frames, stride, fps, windows, short: of clips, see `media.footage.Footage`.
+        length, lower, alphabet, symbols, vocabulary, long: of texts, see `media.passage.Passage`.
+        text_column, lines, chunks: of texts, see `data.texts`.
         shard_size: samples per shard.
         n: number of files to take, the first of the permutation; None takes all.
         skip: number of files at the start of the permutation to leave to another set, before `n` are taken.
@@ -109,16 +122,24 @@ def pack(
         "size": size, "crop": crop, "format": format, "quality": quality, "channels": channels,
         "sample_rate": sample_rate, "seconds": seconds, "split_silence": split_silence, "loudness": loudness,
         "frames": frames, "stride": stride, "fps": fps, "windows": windows, "short": short,
+        "length": length, "lower": lower, "alphabet": alphabet, "symbols": symbols, "vocabulary": vocabulary,
+        "long": long, "text_column": text_column, "lines": lines, "chunks": chunks,
         "pairs": targets, "pairs_halves": halves,
     }  # fmt: skip
     medium = medium or medium_meant(options)
     with making(dest, overwrite=overwrite, sources=sources, fix=fix) as made:
-        source = _opened(sources, halves, made.work, labels=labels, split=split, medium=medium)
+        taken = {"labels": labels, "split": split, "medium": medium, "text_column": text_column}
+        source = _opened(sources, halves, made.work, taken)
         drawn = {"seed": seed} if source.medium == "video" else {}
         form, formats = form_of(source.medium, src, options | drawn), FORMATS[source.medium]
         source.left_out.medium = source.medium
+        if source.medium == "text":
+            _no_captions(src, captions)
+            source = _pieces(src, source, lines, chunks)
         told = _tell(src, source.left_out)
         order = _part(src, permutation(source.n, seed), skip, n, formats.plural)
+        if isinstance(form, Passage):
+            form = form.learnt(lambda: _read(source, order))
         written = write_shards(
             source,
             made.work,
@@ -136,27 +157,42 @@ def pack(
             workers=workers,
             extensions=formats.in_shards,
             embed=(lambda index: embed(index, src, progress)) if captions else lambda index: index,
+            **({"symbols": form.symbols, "tokenizer": form.tokenizer} if isinstance(form, Passage) else {}),
         )
         _tell(src, source.left_out, told)
     return index, source.left_out
 
 
-def _opened(
-    sources: Sequence[str],
-    halves: Half | None,
-    scratch: Path,
-    *,
-    labels: str | None,
-    split: str | None,
-    medium: str | None,
-) -> Source:
+def _opened(sources: Sequence[str], halves: Half | None, scratch: Path, taken: Mapping[str, str | None]) -> Source:
     left_out = LeftOut()
-    opened = [
-        open_source(src, scratch, labels=labels, split=split, left_out=left_out, medium=medium) for src in sources
-    ]
+    opened = [open_source(src, scratch, left_out=left_out, **taken) for src in sources]
     if len(opened) == 2:
         return joined(opened[0], opened[1], sources)
     return opened[0] if halves is None else halved(opened[0], halves, sources[0])
+
+
+def _pieces(src: str, source: Source, lines: bool | None, chunks: int | None) -> Source:
+    """The source, or its lines or chunks as samples; a `.txt` file is taken by lines."""
+    if lines and chunks is not None:
+        raise DataError(f"{src}: --lines and --chunks exclude each other; leave one out")
+    if lines or chunks is not None or (Path(src).suffix.lower() == ".txt" and Path(src).is_file()):
+        return in_pieces(source, chunks)
+    return source
+
+
+def _read(source: Source, order: np.ndarray) -> Iterator[bytes]:
+    """The texts of a source, without those that cannot be read: these are told when they are written."""
+    for i in order.tolist():
+        text: object = None
+        with suppress(Exception):
+            text = source.read(i).image
+        if isinstance(text, bytes):
+            yield text
+
+
+def _no_captions(src: str, captions: bool) -> None:
+    if captions:
+        raise DataError(f"{src}: holds texts, and --captions is for what texts describe; leave it out")
 
 
 def _part(src: str, order: np.ndarray, skip: int, n: int | None, what: str) -> np.ndarray:
@@ -231,6 +267,8 @@ def index_only(
         left_out.medium = medium
         check_broken(left_out.broken, max_broken, f"{noun_of(index.extensions)}s")
         _tell(src, left_out)
+        if noun_of(index.extensions) == FORMATS["text"].noun:
+            _no_captions(src, captions)
         if captions:
             index = embed(index, src, progress)
         write_index(index, dest)

@@ -8,9 +8,8 @@ from pathlib import PurePosixPath
 from gandist.errors import DataError
 from gandist.media.clip import ANIMATIONS
 from gandist.media.containers import kind_of, timing
-from gandist.media.formats import FORMATS
+from gandist.media.formats import APART, FORMATS
 
-SAMPLES = {suffix for formats in FORMATS.values() for suffix in formats.packed}
 AT_TOP = PurePosixPath("frames")
 """The name of the clip whose pictures lie in the source itself."""
 
@@ -25,7 +24,7 @@ def folders_of_frames(
     """
     held: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
     for name in names:
-        if name.suffix.lower() in SAMPLES:
+        if name.suffix.lower() in APART:
             held[name.parent].append(name)
     around = {parent for folder in held for parent in folder.parents}
     found = {}

@@ -1,4 +1,4 @@
-"""Inputs of `gandist.pack`: a folder or zip of images, sounds or clips, WebDataset tars, a Parquet table, IDX files.
+"""Inputs of `gandist.pack`: a folder or zip of images, sounds, clips or texts, WebDataset tars, tables, IDX files.
 
 Every reader returns a `Source`: samples that any thread may read in any order.
 """
@@ -16,10 +16,11 @@ from gandist.data.index import CAPTIONS_FILE, INPUT, SAMPLES_FILE, SHARDS_FILE, 
 from gandist.data.samples import LeftOut, Sample, Source
 from gandist.data.tables import holds_samples, parquet
 from gandist.data.tars import list_shards
+from gandist.data.texts import TABLES, holds_texts, read_file, text_table
 from gandist.data.trees import check_labels, folder, is_of_another_set, zipped
 from gandist.data.walk import files_below
 from gandist.errors import DataError
-from gandist.media.formats import FORMATS, media_of
+from gandist.media.formats import APART, FORMATS, media_of
 from gandist.storage.remote import is_remote
 
 INDEX = (SHARDS_FILE, SAMPLES_FILE, CAPTIONS_FILE)
@@ -40,6 +41,7 @@ def open_source(
     split: str | None = None,
     left_out: LeftOut | None = None,
     medium: str | None = None,
+    text_column: str | None = None,
 ) -> Source:
     """The samples at `src`, by the kind of the file or folder.
 
@@ -49,6 +51,7 @@ def open_source(
         split: the split to take ("train", "val", ...), if the source holds several; "all" takes every one.
         left_out: where images in folders, zips and tars note what is not taken; None for an account of their own.
         medium: a key of `media.formats.FORMATS`: what to take of a source that holds several.
+        text_column: name of the column of texts in a table, by default "text".
 
     Raises:
         DataError: `src` is missing, of an unknown kind, or damaged as a whole; it holds several splits and `split` is
@@ -63,20 +66,24 @@ def open_source(
     if path.suffix == ".zip":
         return zipped(path, labels, split, left_out, medium)
     if path.suffix == ".parquet":
-        return _tables(src, [path], scratch, labels, split, medium)
+        return _tables(src, [path], scratch, labels, split, medium, text_column)
     if path.name.endswith(IDX_IMAGES) and path.is_file():
         splits.files_of_split(src, [src], split)  # raises if the file belongs to another split
         return _idx(path, labels)
     if not path.exists():
         raise DataError(f"{src}: no such file or folder")
+    if path.suffix.lower() in (".txt", *TABLES) and path.is_file():
+        return _texts(path, labels, medium, text_column)
     if not path.is_dir():
-        raise DataError(f"{src}: not a folder, .zip, .tar, .parquet or *-images-idx3-ubyte[.gz] file")
+        raise DataError(
+            f"{src}: not a folder, .zip, .tar, .parquet, .txt, .jsonl, .csv or *-images-idx3-ubyte[.gz] file"
+        )
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if taken := _set_in(path, entries):
         if taken[0].suffix == ".tar":
             source = tars(src, labels, split, left_out, medium)
         elif taken[0].suffix == ".parquet":
-            source = _tables(src, taken, scratch, labels, split, medium)
+            source = _tables(src, taken, scratch, labels, split, medium, text_column)
         else:
             source = _idx(_one_idx(src, taken, split), labels)
         _passed_by(path, entries, taken, source)
@@ -88,7 +95,9 @@ def open_source(
                 and splits.of_folder(entry.name) == splits.same(split)
                 and any(map(is_of_another_set, entry.iterdir()))
             ):
-                return open_source(str(entry), scratch, labels=labels, left_out=left_out, medium=medium)
+                return open_source(
+                    str(entry), scratch, labels=labels, left_out=left_out, medium=medium, text_column=text_column
+                )
     return folder(path, labels, split, left_out, medium)
 
 
@@ -118,8 +127,7 @@ def _of_index(path: Path) -> bool:
 
 
 def _sample_in(folder: Path) -> bool:
-    suffixes = {suffix for formats in FORMATS.values() for suffix in formats.packed}
-    return any(path.suffix.lower() in suffixes for path in files_below(folder) if not path.name.startswith("."))
+    return any(path.suffix.lower() in APART for path in files_below(folder) if not path.name.startswith("."))
 
 
 def _passed_by(folder: Path, entries: Sequence[Path], taken: Sequence[Path], source: Source) -> None:
@@ -185,9 +193,28 @@ def _idx(path: Path, labels: str | None) -> Source:
     return idx(path, labels != "none")
 
 
+def _texts(path: Path, labels: str | None, medium: str | None, column: str | None) -> Source:
+    """The only sample of a text file, or the rows of a table of texts."""
+    if medium not in (None, "text"):
+        raise DataError(f"{path}: holds texts, and no {FORMATS[medium].plural}")
+    if path.suffix.lower() in TABLES:
+        check_labels(path, "tables", labels, ("column", "none"))
+        return text_table([path], labels, column)
+    check_labels(path, "a text file", labels, ("none",))
+    return read_file(path)
+
+
 def _tables(
-    src: str, paths: list[Path], scratch: Path, labels: str | None, split: str | None, medium: str | None
+    src: str,
+    paths: list[Path],
+    scratch: Path,
+    labels: str | None,
+    split: str | None,
+    medium: str | None,
+    text_column: str | None,
 ) -> Source:
     check_labels(src, "Parquet tables", labels, ("column", "none"))
-    taken = splits.files_of_split(src, list(map(str, paths)), split)
-    return parquet(list(map(Path, taken)), scratch, labels, medium)
+    taken = list(map(Path, splits.files_of_split(src, list(map(str, paths)), split)))
+    if medium == "text" or (medium is None and holds_texts(taken[0], text_column)):
+        return text_table(taken, labels, text_column)
+    return parquet(taken, scratch, labels, medium)

@@ -1,7 +1,7 @@
 """Parquet tables of images, sounds or clips, labels and captions, as Hugging Face's and other tools write them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,11 @@ def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None, med
     Raises:
         DataError: a part cannot be read, or has other columns than the first; a label cannot be used.
     """
-    files = [_opened(path) for path in paths]
+    files = opened_tables(paths)
     schema = files[0].schema_arrow
     medium, column = _sample_column(schema, files[0], str(paths[0]), medium)
-    label = _named(schema, LABEL_COLUMNS) if labels != "none" else None
-    caption = _named(schema, CAPTION_COLUMNS)
+    label = named(schema.names, LABEL_COLUMNS) if labels != "none" else None
+    caption = named(schema.names, CAPTION_COLUMNS)
     if labels == "column" and label is None:
         raise DataError(
             f"{paths[0]}: no column of labels among {', '.join(schema.names)}; name it 'label', or leave out --labels"
@@ -58,8 +58,10 @@ def parquet(paths: Sequence[Path], scratch: Path, labels: str | None = None, med
             )
     left_out = LeftOut()
     left_out.note("columns were not taken", (name for name in schema.names if name not in (column, label, caption)))
-    numbers, class_names = _labels(paths, files, label, left_out)
-    captions = [_column(path, file, caption) for path, file in zip(paths, files, strict=True)] if caption else []
+    numbers, class_names = np.full(sum(file.metadata.num_rows for file in files), -1), tuple[str, ...]()
+    if label is not None:
+        numbers, class_names = labels_of_tables(paths, files, label, left_out)
+    captions = [column_of(path, file, caption) for path, file in zip(paths, files, strict=True)] if caption else []
     encoded = _encoded(paths, files, column, scratch)
     starts = np.cumsum([0, *(file.metadata.num_rows for file in files)])
     if not starts[-1]:
@@ -93,17 +95,22 @@ def holds_samples(path: Path) -> bool:
     except (OSError, pa.ArrowException):
         return True
     candidates = _of_bytes(schema)
-    return len(candidates) == 1 or any(_named(schema, (*names, ANY), candidates) for names in COLUMNS.values())
+    return len(candidates) == 1 or any(named(candidates, (*names, ANY)) for names in COLUMNS.values())
 
 
-def _opened(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as a Parquet table: {error}") from error
+def opened_tables(paths: Sequence[Path]) -> list[pq.ParquetFile]:
+    """The tables at these paths; raises DataError if one cannot be read."""
+    files = []
+    for path in paths:
+        try:
+            files.append(pq.ParquetFile(path))
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path}: cannot be read as a Parquet table: {error}") from error
+    return files
 
 
-def _column(path: Path, file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
+def column_of(path: Path, file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
+    """The values of a column, without a dictionary; raises DataError if it cannot be read."""
     try:
         values = file.read([name])[name]
     except (OSError, KeyError, pa.ArrowException) as error:
@@ -111,10 +118,10 @@ def _column(path: Path, file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
     return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
 
 
-def _named(schema: pa.Schema, names: Sequence[str], among: Sequence[str] | None = None) -> str | None:
-    """The first of the usual names that a column has, ignoring case."""
-    found = {str(name).lower(): str(name) for name in reversed(schema.names if among is None else among)}
-    return next((found[name] for name in names if name in found), None)
+def named(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that has the first of the usual `names`, ignoring case; None if none has one."""
+    found = {str(name).lower(): str(name) for name in reversed(columns)}
+    return next((found[name.lower()] for name in names if name.lower() in found), None)
 
 
 def _of_bytes(schema: pa.Schema) -> list[str]:
@@ -131,11 +138,11 @@ def _of_bytes(schema: pa.Schema) -> list[str]:
 def _sample_column(schema: pa.Schema, file: pq.ParquetFile, where: str, medium: str | None) -> tuple[str, str]:
     """The medium and the column of the samples: by its name, or the only one of bytes, by their beginning."""
     candidates = _of_bytes(schema)
-    named = {each: _named(schema, names, candidates) for each, names in COLUMNS.items() if medium in (None, each)}
-    found = {each: name for each, name in named.items() if name is not None}
+    by_name = {each: named(candidates, names) for each, names in COLUMNS.items() if medium in (None, each)}
+    found = {each: name for each, name in by_name.items() if name is not None}
     if chosen := one_medium(where, found):
         return chosen, found[chosen]
-    column = _named(schema, (ANY,), candidates) or (candidates[0] if len(candidates) == 1 else None)
+    column = named(candidates, (ANY,)) or (candidates[0] if len(candidates) == 1 else None)
     if column is None:
         name = "image" if medium is None else medium
         what = f"{FORMATS[name].noun} bytes"
@@ -176,13 +183,27 @@ def _encoded(paths: Sequence[Path], files: Sequence[pq.ParquetFile], column: str
     return encoded
 
 
-def _labels(
-    paths: Sequence[Path], files: Sequence[pq.ParquetFile], name: str | None, left_out: LeftOut
+def labels_of_tables(
+    paths: Sequence[Path], files: Sequence[pq.ParquetFile], name: str, left_out: LeftOut
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Label of each row of all parts (n,) int64, -1 for none, and the names of the classes if they have any."""
-    if name is None:
-        return np.full(sum(file.metadata.num_rows for file in files), -1), ()
-    parts = [_column(path, file, name) for path, file in zip(paths, files, strict=True)]
+    """Label of each row of all parts of a Parquet table, as `labels_of` gives them."""
+    parts = [column_of(path, file, name) for path, file in zip(paths, files, strict=True)]
+    return labels_of(paths, parts, name, left_out, lambda: _hugging_face_names(paths, files, name))
+
+
+def labels_of(
+    paths: Sequence[Path],
+    parts: Sequence[pa.ChunkedArray],
+    name: str,
+    left_out: LeftOut,
+    names: Callable[[], Sequence[str]] = tuple,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Label of each row (n,) int64 of the parts of a column, -1 for none, and the names of the classes: the values, if
+    these are texts, or else `names()`.
+
+    Raises:
+        DataError: the values are neither class numbers nor texts, or parts differ in this.
+    """
     as_names = [_is_text(part.type) for part in parts if not pa.types.is_null(part.type)]
     others = "names" if any(as_names[:1]) else "numbers"
     for path, part in zip(paths, parts, strict=True):
@@ -197,7 +218,7 @@ def _labels(
         known = pa.array(class_names, pa.large_string())
         numbers = [pc.fill_null(pc.index_in(part, known), -1).to_numpy().astype(np.int64) for part in texts]
     else:
-        class_names = _hugging_face_names(paths, files, name)
+        class_names = list(names())
         numbers = [_whole(part, f"{path}: column {name!r}") for path, part in zip(paths, parts, strict=True)]
     if any((part >= 0).any() for part in numbers):
         for path, part in zip(paths, numbers, strict=True):

@@ -230,7 +230,7 @@ def _row(
     """
     pair = _pair_of(members, extensions)
     given, image = pair or (None, _sample_of(members, extensions))
-    text = _member(members, image, "txt", where, left_out)
+    text = None if image == "txt" else _member(members, image, "txt", where, left_out)
     label, named = _label(members, image, data, where, left_out) if labelled else (-1, None)
     left_out.skip(ext if "." in ext else f"a.{ext}" for ext in members if ext not in (image, given, text, named))
     return {

@@ -1,4 +1,4 @@
-"""A folder or a zip of images, sounds or clips as a source: finds them, their splits and their labels.
+"""A folder or a zip of images, sounds, clips or texts as a source: finds them, their splits and their labels.
 
 `images` are the samples here, of any medium.
 """
@@ -103,7 +103,7 @@ def _tree(
         if depth is not None and labels is None:
             raise DataError(_are_splits(root, images, depth))
         depth = None
-    beside = captions_beside(files, images, left_out, formats.noun)
+    beside = {} if medium == "text" else captions_beside(files, images, left_out, formats.noun)
     if split is not None:
         images, depth = _taken(root, images, depth, split, left_out, formats.plural)
     # Read their labels.
@@ -166,6 +166,8 @@ def _medium(root: str, files: Iterable[PurePosixPath]) -> str:
     for name in sorted(files):
         if medium := medium_by_suffix(name.suffix):
             first.setdefault(medium, name)
+    if len(first) > 1:
+        first.pop("text", None)  # texts beside something else are its captions
     return one_medium(root, {medium: str(name) for medium, name in first.items()}) or "image"
 
 

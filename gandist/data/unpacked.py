@@ -11,6 +11,7 @@ from gandist.data import tars
 from gandist.data.idx import IDX_IMAGES
 from gandist.data.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_command
 from gandist.errors import DataError
+from gandist.media.formats import APART
 from gandist.media.formats import FORMATS as MEDIA
 from gandist.storage.remote import is_remote
 
@@ -19,7 +20,8 @@ LOOKED_AT = 100_000
 """Maximum number of files of a folder searched for an image, and ..."""
 MEMBERS = 200
 """... of members of a tar."""
-PACKED = tuple(suffix for formats in MEDIA.values() for suffix in formats.packed)
+PACKED = tuple(APART)
+TEXTS = (".txt", ".jsonl", ".csv")
 IN_SHARDS = tuple(extension for formats in MEDIA.values() for extension in formats.in_shards)
 DEEP = 3
 """Maximum depth of folders searched for a set."""
@@ -39,7 +41,7 @@ def unpacked(path: str) -> str:
 
 def _far(path: str) -> str:
     name = path.partition("?")[0]
-    if name.endswith((".zip", ".parquet", *COMPRESSED, *IDX_IMAGES, *PACKED)):
+    if name.endswith((".zip", ".parquet", *COMPRESSED, *IDX_IMAGES, *PACKED, *TEXTS)):
         return (
             ": holds no index, and only shards are read from afar; fetch it to this machine, pack it: python -m "
             "gandist.pack FILE FOLDER, and set data.path=FOLDER"
@@ -74,12 +76,14 @@ def _file(file: Path) -> str:
     if name.endswith((".zip", ".parquet", *IDX_IMAGES)):
         kind = {".zip": "a zip", ".parquet": "a Parquet table"}.get(file.suffix.lower(), "a file of images (IDX)")
         return f": is {kind}, which is not packed yet; {_packed(file)}"
+    if name.endswith(TEXTS):
+        return f": is a file of texts, which is not packed yet; {_packed(file)}"
     if name.endswith(PACKED):
         return f": is one {_noun(name)}, where a packed set is expected; {_packed(file.parent)}"
     return f": is no packed set, nor what one is made of ({FORMATS})"
 
 
-FORMATS = "a folder of images, sounds or clips, a zip, WebDataset tars, Parquet tables, IDX files"
+FORMATS = "a folder of images, sounds, clips or texts, a zip, WebDataset tars, tables, a file of texts, IDX files"
 
 
 def _folder(folder: Path) -> str:
@@ -115,6 +119,8 @@ def _folder(folder: Path) -> str:
         advice = _folder(deeper)
         itself = "" if "data.path=" in advice else f", and set data.path={_said(deeper)}"
         return f": holds nothing itself, but a folder in it does: {deeper}{advice}{itself}"
+    if text := next((each for each in _found(folder, 99) if each.suffix.lower() == ".txt"), None):
+        return f": holds texts that are not packed yet ({text.relative_to(folder)}, ...); {_packed(folder)}"
     return f": holds no packed set, nor what one is made of ({FORMATS})"
 
 

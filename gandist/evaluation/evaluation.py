@@ -37,6 +37,8 @@ from gandist.evaluation.paths import EPSILON, path_lengths
 from gandist.evaluation.recognition import chance, known, share_recognised
 from gandist.evaluation.restoration import Restoration
 from gandist.evaluation.statistics import Moments, distance_of
+from gandist.evaluation.texts import NLL, Texts, texts_of, told_by
+from gandist.media.text import Text
 from gandist.media.video import Video
 from gandist.monitoring.health import WORST_DISTANCE
 from gandist.run.evaluations import Result
@@ -74,6 +76,8 @@ class Yardstick:
     """Compares outputs with their targets, if G is given samples."""
     best_by: str | None = None
     """Measure that selects the best checkpoint (`eval.best`)."""
+    texts: Texts | None = None
+    """Real texts, if samples are texts: the features' nearest neighbours and paths say less of these."""
     moments: Moments = field(init=False)
     floor: float = field(init=False)
     """The Fréchet distance between the two halves of the real samples."""
@@ -105,14 +109,15 @@ class Yardstick:
             return self._restored(self.restoration, trained, min(n, len(self.real.numbers)), seed)
         stored = self._conditions(n, seed)
         y = trained.told(stored)
-        fake = self._look(trained, y, n, seed)
+        fake, rows = self._look(trained, y, n, seed)
         looked = time.perf_counter()
-        n_paths = min(n, N_PATHS)
-        ppl = self._path_length(trained, y, n_paths, seed)
+        n_paths = 0 if self.texts else min(n, N_PATHS)
+        ppl = {"ppl": self._path_length(trained, y, n_paths, seed)} if n_paths else {}
+        nll = self.texts.nll(trained, self.ranks) if self.texts else None
         result = None
         if self.ranks.is_main:
             labels = trained.condition.labels(stored)
-            measures = self._compare(fake, labels) | {"ppl": ppl}
+            measures = self._compare(fake, labels, memorises=self.texts is None) | ppl
             baselines = {}
             if labels is not None and (recogniser := known(self.extractor, self.real)):
                 measures["recognised"] = share_recognised(recogniser, fake.h, labels)
@@ -121,6 +126,10 @@ class Yardstick:
                 measures |= measures_of_motion(fake.moves, self.motion, self.frames)
                 baselines = {**baselines, f"real {self.nouns[1]}": self.motion.baseline}
             protocol = self._protocol(n, n_paths, seed, start, looked)
+            if self.texts is not None:
+                measures |= self.texts.measures(rows) | ({} if nll is None else {NLL: nll})
+                baselines[f"real {self.nouns[1]}"] = self.texts.of_real(n)
+                protocol["texts"] = self.texts.protocol(n)
             result = Result(measures, trained.images_seen, protocol, baselines)
         found = self.ranks.gather(result)[0]
         assert found is not None
@@ -172,10 +181,7 @@ class Yardstick:
             "floor_is": f"{self.extractor.distance} of one half of the real {self.nouns[1]} to the other",
             "real_fingerprint": self.real.fingerprint,
             "manifold": {"n": self._compared(n), "k_precision_recall": K_MANIFOLD, "k_density_coverage": K_DENSITY},
-            "memorisation_is": f"nearest training {self.nouns[0]} of generated ones, over that of "
-            + (f"held out {self.nouns[1]}" if self.held_out else f"training {self.nouns[1]} to one another")
-            + " (medians)",
-            "ppl": {"n": n_paths, "epsilon": EPSILON, "distance": "squared Euclidean, of features"},
+            **({} if self.texts else self._of_neighbours_and_paths(n_paths)),
             **({} if self.motion is None else {"motion": self.motion.protocol}),
             "seed": seed,
             "device": self.ranks.device.type,
@@ -184,18 +190,33 @@ class Yardstick:
             "seconds_looking": round(looked - start, 3),
         }
 
+    def _of_neighbours_and_paths(self, n_paths: int) -> dict[str, Any]:
+        return {
+            "memorisation_is": f"nearest training {self.nouns[0]} of generated ones, over that of "
+            + (f"held out {self.nouns[1]}" if self.held_out else f"training {self.nouns[1]} to one another")
+            + " (medians)",
+            "ppl": {"n": n_paths, "epsilon": EPSILON, "distance": "squared Euclidean, of features"},
+        }
+
     def _conditions(self, n: int, seed: int) -> np.ndarray:
         """Stored conditions (n, ...), drawn from those of the real samples, to keep the class frequencies."""
         there = self.real.conditions
         return there[philox(seed, "evaluate/y").integers(len(there), size=n)]
 
-    def _look(self, trained: Trained, y: Tensor | None, n: int, seed: int) -> Seen:
+    def _look(self, trained: Trained, y: Tensor | None, n: int, seed: int) -> tuple[Seen, np.ndarray]:
+        """The extractor's view of n samples, and their rows if they are texts; on the main rank."""
         z = trained.latents(n, seed)
+        kept = [np.empty((0, *trained.medium.row.shape), trained.medium.row.dtype)]
 
         def rows_of(numbers: np.ndarray) -> np.ndarray:
-            return trained.samples(z[numbers], None if y is None else y[numbers])
+            rows = trained.samples(z[numbers], None if y is None else y[numbers])
+            if self.texts is not None:
+                kept.append(rows)
+            return rows
 
-        return look_together(self.extractor, trained.medium, rows_of, n, self.ranks)
+        seen = look_together(self.extractor, trained.medium, rows_of, n, self.ranks)
+        mine = np.concatenate(kept)
+        return seen, mine if self.texts is None else self.ranks.interleave(torch.from_numpy(mine), n).numpy()
 
     def _compared(self, n: int) -> int:
         """The number of generated samples, out of n, to compare with as many real ones."""
@@ -287,7 +308,8 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
             log.warning("memorisation is not measured: %s", error)
             training = None
     frames = medium.frames if isinstance(medium, Video) else 0
-    return Yardstick(extractor, ranks, real, training, *told, frames, best_by=config.eval.best)
+    texts = texts_of(config, measured, real, training)
+    return Yardstick(extractor, ranks, real, training, *told, frames, best_by=config.eval.best, texts=texts)
 
 
 def names_of_measures(config: RunConfig, extractor: str) -> list[str]:
@@ -295,6 +317,8 @@ def names_of_measures(config: RunConfig, extractor: str) -> list[str]:
     medium, condition = medium_of(config), condition_of(config)
     kind = kind_of(extractor, medium)
     names = [kind.distance, "kid", *(["is"] if kind.has_classes else ()), "precision", "recall", "density", "coverage"]
+    if isinstance(medium, Text):
+        return [*names, *told_by(config)]
     if not isinstance(condition, OfSample):
         return [*names, "memorisation", "ppl", *(["recognised"] if kind.learn and config.model.classes else ())]
     return [*names, *restored_by(extractor, condition, medium)]

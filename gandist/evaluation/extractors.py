@@ -16,12 +16,14 @@ from gandist.errors import ConfigError, DataError
 from gandist.evaluation import clip_classifier, sound_classifier
 from gandist.evaluation import clip_extractors as clips
 from gandist.evaluation import sound_extractors as sounds
+from gandist.evaluation import text_extractors as texts
 from gandist.evaluation.extractor import Extractor, Kind
 from gandist.gan.networks.classifier import RESOLUTION, SHIPPED, Classifier, Facts, load
 from gandist.gan.perceptual import load_effnet, sha256_of
 from gandist.media.audio import Audio
 from gandist.media.image import Image
 from gandist.media.medium import Medium
+from gandist.media.text import Text
 from gandist.media.video import Video
 
 EFFNET_PX = 128
@@ -181,7 +183,13 @@ OF_CLIPS = {
     "frames": Kind(clips.frames_by(OF_IMAGES[of_images()].open), f"fd-frames-{of_images()}", has_classes=False),
     "torchscript": Kind(clips.torchscript, "fvd-torchscript", has_classes=False),
 }
-EXTRACTORS: dict[type[Medium], dict[str, Kind]] = {Image: OF_IMAGES, Audio: OF_SOUNDS, Video: OF_CLIPS}
+OF_TEXTS = {"ngrams": Kind(texts.ngrams, "fd-ngrams", has_classes=False)}
+EXTRACTORS: dict[type[Medium], dict[str, Kind]] = {
+    Image: OF_IMAGES,
+    Audio: OF_SOUNDS,
+    Video: OF_CLIPS,
+    Text: OF_TEXTS,
+}
 """The kinds of extractors of each medium."""
 
 
@@ -191,9 +199,11 @@ def kinds_of(medium: Medium) -> dict[str, Kind]:
 
 
 def default_extractor(config: RunConfig) -> str:
-    """Of images: `effnet-lite0` if its packages are installed, otherwise `classifier`. Of others: `classifier` in a run
-    with classes, otherwise `bands` of sounds, `frames` of clips."""
+    """Of images: `effnet-lite0` if its packages are installed, otherwise `classifier`. Of texts: `ngrams`. Of others:
+    `classifier` in a run with classes, otherwise `bands` of sounds, `frames` of clips."""
     kinds = kinds_of(medium_of(config))
+    if kinds is OF_TEXTS:
+        return "ngrams"
     own = next((name for name, kind in kinds.items() if kind.learn), None)
     if own is None:
         return of_images()

@@ -1,5 +1,6 @@
 """Measures by name: a generator's samples -> scores, with the scores of real samples and the protocol."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ from gandist.evaluation.motion import measures_of_motion, moves_of, real_motion
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.gan.networks.classifier import RESOLUTION, Facts
 from gandist.media.video import Video
+from gandist.monitoring.metrics import TEXTS
 from gandist.run.trained import Trained
 
 STACKED = "builtin:stacked-fashion"
@@ -190,6 +192,30 @@ def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Meas
     return Measure(scores, {name: perfect.get(name, 0.0) for name in names}, protocol, baselines)
 
 
+def texts(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
+    """Generated texts beside those of `eval.data`, or of the training set: Fréchet distance, n-grams, novelty, BLEU,
+    lengths; of a G that has it, the likelihood of the real ones.
+
+    Raises:
+        ConfigError: the run's samples are no texts.
+        GandistError: the texts cannot be read, or the extractor is not available.
+    """
+    extractor = extractor_of(config, device)
+    against = yardstick(config, extractor, Ranks(0, 1, device))
+    if against.texts is None:
+        raise ConfigError("measures: texts compares texts; set data.medium=text, or leave it out")
+
+    def scores(sampled: Sampled) -> dict[str, float]:
+        found = against.evaluate(sampled.trained, n_samples, sampled.seed).measures
+        return {name: found[name] for name in real if math.isfinite(found.get(name, math.nan))}
+
+    real: dict[str, float | None] = {extractor.distance: against.floor, **dict.fromkeys(TEXTS)}
+    real |= against.texts.of_real(n_samples)
+    told = against.texts.protocol(n_samples)
+    protocol = {"extractor": extractor.name, "data": config.eval.data or config.data.path, "n_fake": n_samples, **told}
+    return Measure(scores, real, protocol | {"n_real": len(against.real.numbers)})
+
+
 def _extractor(path: str, facts: Facts, resolution: int) -> dict[str, Any]:
     return {
         "extractor": f"classifier of {path}",
@@ -204,4 +230,5 @@ MEASURES: dict[str, Callable[[RunConfig, int, torch.device], Measure]] = {
     "fd-classifier": classifier_distance,
     "motion": motion,
     "restoration": restoration,
+    "texts": texts,
 }

@@ -22,8 +22,7 @@ class Augmentation(NamedTuple):
     The result is float64 if x is, else float32. Sample n depends on x[n], u[n] and p alone; at p = 0 it equals x[n].
     """
     axes: int = 0
-    """Axes of the samples that it takes: 2 for sounds (C, T), 3 for pictures (C, H, W), 4 for clips (C, F, H, W), 0 for
-    any."""
+    """Axes of the samples' rows: 1 for texts, 2 for sounds, 3 for pictures, 4 for clips, 0 for any samples."""
 
     def count(self, sample: tuple[int, ...]) -> int:
         """Numbers in [0, 1) that a sample of this shape, without N, needs."""

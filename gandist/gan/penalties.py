@@ -95,8 +95,7 @@ class Penalty(NamedTuple):
     perceptual: bool = False
     """Whether it needs the network `game.perceptual`."""
     axes: int = 0
-    """Axes of the samples that it takes: 2 for sounds (C, T), 3 for pictures (C, H, W), 4 for clips (C, F, H, W), 0 for
-    any."""
+    """Axes of the samples' rows: 1 for texts, 2 for sounds, 3 for pictures, 4 for clips, 0 for any samples."""
     mel: bool = False
     """Whether it needs `Update.mel`."""
 

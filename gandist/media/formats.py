@@ -33,6 +33,7 @@ FORMATS = {
         sound.EXTENSIONS,
         (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"),
     ),
+    "text": Formats("text", ("txt",), (".txt",)),
     "video": Formats(
         "clip",
         clip.EXTENSIONS,
@@ -40,6 +41,8 @@ FORMATS = {
     ),
 }
 """By the names that `data.medium` takes. Plug-ins' media are not among them: their shards are indexed by code."""
+APART = frozenset(suffix for medium, each in FORMATS.items() if medium != "text" for suffix in each.packed)
+"""Suffixes of files that are samples wherever they lie. (A text beside one of them is its caption.)"""
 
 
 def one_medium(where: str, held: Mapping[str, str]) -> str | None:
@@ -61,9 +64,13 @@ def medium_by_suffix(suffix: str) -> str | None:
 
 
 def media_of(extensions: Iterable[str]) -> list[str]:
-    """The media whose shards hold files of these extensions. WebP and PNG are taken for pictures."""
+    """The media whose shards hold files of these extensions. WebP and PNG are taken for pictures, a text beside
+    something else for its caption."""
     held = set(extensions)
     clips = held - set(decode.EXTENSIONS)
+    text = FORMATS["text"].in_shards
+    if any(held.intersection(each.in_shards) for each in FORMATS.values() if each.in_shards != text):
+        held -= set(text)
     return [
         medium
         for medium, formats in FORMATS.items()

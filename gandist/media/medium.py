@@ -53,6 +53,11 @@ class Preview(NamedTuple):
         return self.suffix == PLAYS
 
     @property
+    def lines(self) -> tuple[str, ...]:
+        """The samples, if they are texts, a line each; else none."""
+        return tuple(self.content.decode(errors="replace").split("\n")[:-1]) if self.suffix == ".txt" else ()
+
+    @property
     def mime(self) -> str:
         """Its media type, such as "image/png"."""
         return mimetypes.types_map.get(self.suffix) or mimetypes.common_types[self.suffix]
@@ -123,7 +128,8 @@ class Medium(Options):
     @property
     def kinds(self) -> tuple[str, ...]:
         """Suffixes of the single files, besides archives, that any number of samples can be drawn to: that of
-        `preview`; ".wav" if they can be heard; ".webp" and ".mp4" if they play, or can be the frames of a film."""
+        `preview`; ".wav" if they can be heard; ".jsonl" if they are texts; ".webp" and ".mp4" if they play, or can be
+        the frames of a film."""
         return (".png",)
 
     @property

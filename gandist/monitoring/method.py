@@ -6,6 +6,7 @@ from gandist.config.methods import latents_of
 from gandist.config.run import RunConfig
 from gandist.config.sample import medium_of
 from gandist.gan.elbo import ELBO
+from gandist.gan.likelihood import LIKELIHOOD
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.supervised import NONE
 from gandist.monitoring.health import LIMITS, Method
@@ -17,7 +18,11 @@ TUNED_AT = 32 * 32
 def method_of(config: RunConfig) -> Method:
     """The facts about the method that health needs, for the run's sample size."""
     medium = medium_of(config)
-    return _of_game(config, math.prod(medium.network_shape) / TUNED_AT)._replace(samples=medium.nouns[1])
+    if config.game.objective == LIKELIHOOD:  # a sum over the places of a text
+        facts = Method(centred=False, units=dict.fromkeys(("loss/G", "grad_norm/G"), float(medium.row.values)))
+    else:
+        facts = _of_game(config, math.prod(medium.network_shape) / TUNED_AT)
+    return facts._replace(samples=medium.nouns[1])
 
 
 def _of_game(config: RunConfig, values: float) -> Method:

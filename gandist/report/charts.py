@@ -50,6 +50,15 @@ TITLES = {
     "quality/stoi": "Intelligibility beside the target: higher is better",
     "quality/recognised": "Share recognised as their class: higher is better",
     "quality/variety": "Perceptual distance of two outputs for one input: higher is more varied",
+    "quality/js_": "Divergence of n-grams in bits: lower is better",
+    "quality/novel": "Share of {many} that are not in the training set",
+    "quality/dictionary": "Share of {many} that are real ones: higher is better",
+    "quality/unique": "Variety, as shares of what is different: higher is more varied",
+    "quality/distinct": "Variety, as shares of what is different: higher is more varied",
+    "quality/bleu": "BLEU with real {many}, and with one another (self_bleu, lower is more varied)",
+    "quality/self_bleu": "BLEU with real {many}, and with one another (self_bleu, lower is more varied)",
+    "quality/length_distance": "Distance of lengths in symbols: lower is better",
+    "quality/nll": "Negative log-likelihood of real {many} in nats a symbol: lower is better",
     "quality/motion": "Motion over that of real {many}: 1 is right",
     "quality/consistency": "Consistency from frame to frame: as that of real {many} is right",
     "quality/frozen": "Share of {many} that stand still: as of real {many} is right",
@@ -207,7 +216,8 @@ def _baselines(runs: Sequence[RecordedRun], names: Sequence[str], keys: Sequence
         baselines = run.evaluations[-1].get("baselines", {}) if run.evaluations else {}
         for (what, measures), key in itertools.product(baselines.items(), keys):
             if isinstance(value := measures.get(key.removeprefix("quality/")), int | float):
-                found.setdefault(Level(value, baseline(what, value)), {})[name] = None
+                of = f"{key.removeprefix('quality/')}, " if len(keys) > 1 else ""
+                found.setdefault(Level(value, of + baseline(what, value)), {})[name] = None
     return [
         level if len(of) == len(runs) else level._replace(text=f"{', '.join(of)}: {level.text}")
         for level, of in found.items()

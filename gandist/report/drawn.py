@@ -40,6 +40,15 @@ class DrawnPicture(NamedTuple):
     """Its sounds are the rows', each from left to right."""
     heard: str = ""
     """What of the rows can be heard."""
+    columns: int = 1
+    """Samples of a row."""
+
+    @property
+    def lines(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The texts of each row, by its label; none if samples are no texts."""
+        told = self.preview.lines
+        rows = [told[at : at + self.columns] for at in range(0, len(told), self.columns)]
+        return list(zip(self.labels or map(str, range(1, 1 + len(rows))), rows, strict=True))
 
 
 class Drawn(NamedTuple):
@@ -132,7 +141,8 @@ def _picture(
     title: str, text: str, labels: list[str], trained: Trained, rows: np.ndarray, columns: int
 ) -> DrawnPicture:
     sounds, heard = _heard(trained.medium, rows, columns)
-    return DrawnPicture(title, text, labels, trained.medium.preview(rows, columns)._replace(sounds=sounds), heard)
+    preview = trained.medium.preview(rows, columns)._replace(sounds=sounds)
+    return DrawnPicture(title, text, labels, preview, heard, columns)
 
 
 def _heard(medium: Medium, rows: np.ndarray, columns: int) -> tuple[tuple[bytes, ...], str]:

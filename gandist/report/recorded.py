@@ -24,6 +24,21 @@ GAP_S = 2.0
 """Seconds between two rows that the later tick's time may leave unexplained; a longer gap means a new process."""
 
 
+TEXT_ROWS = 20
+"""Texts of a grid on the page."""
+LONG_TEXT, LONG_TEXTS = 40, 6
+"""Characters of the newest texts, in the mean, from which on so many grids are shown."""
+
+
+class TextsOverTime(NamedTuple):
+    """What the same latents became, as a table."""
+
+    columns: list[str]
+    """Images seen."""
+    rows: list[tuple[str, list[str]]]
+    """Texts by what the row shows: a class, or its number."""
+
+
 class Mark(NamedTuple):
     """An event between two rows."""
 
@@ -93,6 +108,22 @@ class RecordedRun:
         condition = self.config.get("condition")
         kind = condition.get("kind") if isinstance(condition, dict) else None
         return kind if isinstance(kind, str) and kind != AUTO else ""
+
+    @property
+    def texts(self) -> TextsOverTime | None:
+        """The sample grids as a table, if samples are texts: every so many of their lines."""
+        lines = {seen: preview.lines for seen, preview in self.samples.items()}
+        n = min(map(len, lines.values()), default=0)
+        if not n:
+            return None
+        chosen = np.unique(np.linspace(0, n, min(n, TEXT_ROWS), endpoint=False).astype(int)).tolist()
+        seen = list(lines)
+        if sum(len(lines[seen[-1]][at]) for at in chosen) > LONG_TEXT * len(chosen):
+            seen = [seen[at] for at in np.unique(np.linspace(0, len(seen) - 1, min(len(seen), LONG_TEXTS)).astype(int))]
+        labels = {at: self.labels[at * len(self.labels) // n] if self.labels else str(at + 1) for at in chosen}
+        return TextsOverTime(
+            [f"{each:,}" for each in seen], [(labels[at], [lines[each][at] for each in seen]) for at in chosen]
+        )
 
     @property
     def newest(self) -> Preview | None:

@@ -42,7 +42,10 @@ def read(storage: Storage) -> list[Evaluation]:
     return decode(storage.read_bytes(FILE) or b"")
 
 
-HIGHER = ("psnr", "ssim", "stoi", "is", "precision", "recall", "density", "coverage", "variety", "recognised")
+HIGHER = (
+    *("psnr", "ssim", "stoi", "is", "precision", "recall", "density", "coverage", "variety", "recognised"),
+    *("novel", "dictionary", "unique", "distinct", "bleu"),
+)
 """Measures of which higher values are better; the first word of their names."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -126,6 +126,18 @@ class Trained:
     def draw(self, n: int, seed: int = 0) -> np.ndarray:
         """n random samples, as rows of the medium (n, *row.shape)."""
         return self.samples(self.latents(n, seed), self.random_conditions(n, seed))
+
+    def at(self, temperature: float) -> Self:
+        """A copy whose G draws symbols at a temperature: below 1 likely ones are drawn more often.
+
+        Raises:
+            ConfigError: G draws none.
+        """
+        G: Any = copy.deepcopy(self.G)
+        if not hasattr(G, "temperature"):
+            raise ConfigError(f"--temperatures: G of {self.config.model.name} draws no symbols; leave it out")
+        G.temperature = temperature
+        return replace(self, G=G)
 
     def on(self, device: torch.device) -> Self:
         """A copy on another device."""

@@ -42,8 +42,10 @@ def main(argv: list[str] | None = None) -> int:
         config_name, overrides = DEMO, [config_name, *overrides]
     with importing():  # torch, once the fields have been checked that need no network
         config = load(config_name, overrides)
+        from gandist.data.dataset import with_symbols
         from gandist.train import course
 
+    config = with_symbols(config)
     if options.dry_run:
         course.show(config)
         return 0

@@ -62,6 +62,7 @@ class Inputs:
             ema_beta(half_life_kimg, self.config.train.batch * game.n_critic, seen, optim.ema_rampup),
             value_at(game.clip, seen) or math.inf,
             value_at(game.weight_G, seen),
+            value_at(game.temperature, seen),
             *(term.interval * value_at(term.weight, seen) for term in game.penalties.values()),
         ]
 
@@ -75,8 +76,10 @@ class Inputs:
             seen: images seen, (), int64.
             scheduled: the result of `scheduled`, (K,), float64.
         """
-        lr_G, lr_D, beta2, p, beta, clip, weight_G, *weights = scheduled.unbind()
+        lr_G, lr_D, beta2, p, beta, clip, weight_G, temperature, *weights = scheduled.unbind()
         self._schedule(players, lr_G, lr_D, beta2, p)
+        if isinstance(softness := getattr(players.G.net, "softness", None), Tensor):
+            softness.copy_(temperature)
         weight_of = dict(zip(self.config.game.penalties, (weight.to(self.dtype) for weight in weights), strict=True))
         *of_D, of_G = ({name: weight_of[name] for name in names} for names in due)
         reals = [self._reals(part, due[sub], seen, sub) for sub, part in enumerate(raw)]

@@ -64,7 +64,7 @@ def drive(plan: Plan, resume: Resume) -> int:
         GandistError: data, storage or room for trials is missing.
         RunError: no trial produced a measurement.
     """
-    base = plan.base
+    base = dataset.with_symbols(plan.base)
     check_evaluation(base, dataset.open_index(base))
     check_perceptual(base)
     storage, started = prepare(plan, resume)

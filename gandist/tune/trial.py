@@ -12,6 +12,7 @@ from ray import tune
 from gandist.config import extensions
 from gandist.config.run import RunConfig
 from gandist.config.schedule import images_of
+from gandist.data.dataset import with_symbols
 from gandist.distributed.consensus import Outcome
 from gandist.errors import GandistError
 from gandist.launch.driver import launch
@@ -61,7 +62,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self.every_kimg: float = job["config"]["eval"]["every_kimg"]
         extensions.run(job["imports"])
         try:
-            self.run = trial_config(job["config"], values, f"{job['root']}/{TRIALS}", self.name)
+            self.run = with_symbols(trial_config(job["config"], values, f"{job['root']}/{TRIALS}", self.name))
         except GandistError as error:
             self.error = error
 

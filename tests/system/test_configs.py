@@ -89,6 +89,7 @@ LEARN_ALWAYS = (
     *("autoencoder-fashion", "superres-fashion-psnr", "inpaint-fashion", "real-esrgan-x4", "lama-256"),
     *("wavegan-tones", "specgan-digits", "hifigan-digits"),
     *("video-fashion", "mocogan-64"),
+    *("words", "words-lm"),
 )
 """One configuration a network, which learns in every run of the tests; the others by night."""
 
@@ -269,7 +270,7 @@ def test_learns(config: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) 
     if config.stem == "stackgan-2" and not (workspace / "runs/stackgan-1").exists():
         first = load("configs/stackgan-1.yaml")
         run(workspace, ["-m", "gandist.train", "configs/stackgan-1.yaml", *brief(first, 2)])
-    plan = load(str(config), small)
+    plan = dataset.with_symbols(load(str(config), small))
     overrides = [*small, *brief(plan, 200 // plan.game.n_critic)]
     run(workspace, ["-m", "gandist.train", f"configs/{config.name}", "--resume", "never", *overrides])
     cpu = torch.device("cpu")

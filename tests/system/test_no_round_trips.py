@@ -20,6 +20,7 @@ from tests.helpers.graph_on_cpu import draw_by_torch
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.no_host_sync import Blind
 from tests.helpers.sound_games import SOUNDS
+from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import tiny
 
 CASES: dict[str, dict[str, Any]] = {
@@ -41,6 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     **GAMES,
     **SOUNDS,
     **CLIPS,
+    **TEXTS,
 }
 
 

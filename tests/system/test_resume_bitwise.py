@@ -26,6 +26,7 @@ from gandist.training.worker import train
 from tests.helpers.clip_games import CLIPS
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.sound_games import SOUNDS
+from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import final_digests, tiny
 
 KIMG = {"train__total_kimg": 8, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}
@@ -84,8 +85,9 @@ def end_all(processes: list[psutil.Process]) -> None:
         ("fp32", GAMES["filling"]),
         *[("fp32", {**SOUNDS[name], "train__total_kimg": 1.5}) for name in ("sounding", "vocoding")],
         ("bf16", {**CLIPS["motion"], "train__total_kimg": 1.5}),
+        ("fp32", {**TEXTS["writing"], "train__total_kimg": 1.5}),
     ],
-    ids=["bf16", "fp16", "filling", "sounding", "vocoding", "motion"],
+    ids=["bf16", "fp16", "filling", "sounding", "vocoding", "motion", "writing"],
 )
 def test_resume_bitwise_alone(tmp_path: Path, precision: str, game: dict[str, Any]) -> None:
     """One process, killed twice at random moments; in fp16 the gradient scalers' state is part of it.
@@ -160,6 +162,7 @@ MEMORY: dict[str, dict[str, Any]] = {
     "vae": {"model__name": "vae", "game__objective": "elbo"},
     **SOUNDS,
     **CLIPS,
+    **TEXTS,
 }
 """What a method keeps between steps, and numbers that change during a run."""
 

@@ -14,11 +14,14 @@ from gandist.gan.networks import (
     mlp,
     mocogan,
     r3gan,
+    recurrent,
     resnet,
     sngan,
     sound_d,
     specgan,
     stackgan,
+    text_d,
+    textgan,
     unet,
     vae,
     vgan,
@@ -40,10 +43,10 @@ class Pair(NamedTuple):
     """Builders of the two players, and the options that they support.
 
     A generator maps (z: (N, latents), y) to samples: images (N, C, H, W), black at -1 and white at 1, clips
-    (N, C, F, H, W), or sounds (N, C, T). A discriminator maps (x: like these, y) to scores, higher for real: one tensor
-    (N, ...), or a sequence of tensors; a random one has an attribute `uniforms` and maps (x, y, u: (N, uniforms) in
-    [0, 1) or None). y is (N,) int64 classes, (N, text_dim) float32 caption vectors, (N, *shape.y) float32 samples, or
-    None.
+    (N, C, F, H, W), sounds (N, C, T), or texts (N, V, L), for each place the share of each symbol. A discriminator maps
+    (x: like these, y) to scores, higher for real: one tensor (N, ...), or a sequence of tensors; a random one has an
+    attribute `uniforms` and maps (x, y, u: (N, uniforms) in [0, 1) or None). y is (N,) int64 classes, (N, text_dim)
+    float32 caption vectors, (N, *shape.y) float32 samples, or None.
     """
 
     generator: Callable[[Shape], nn.Module]
@@ -191,6 +194,15 @@ NETWORKS: dict[str, Pair] = {
         medium="audio",
         options=hifigan.HiFiOptions,
     ),
+    "specgan": Pair(
+        specgan.Generator,
+        specgan.Discriminator,
+        norms_G=("none", "batch", "sync", "group"),
+        norms_D=("none", "spectral", "group"),
+        conditions=("none", "class", "text"),
+        medium="audio",
+        options=specgan.SpecOptions,
+    ),
     "vgan": Pair(
         vgan.Generator,
         vgan.Discriminator,
@@ -215,14 +227,23 @@ NETWORKS: dict[str, Pair] = {
         medium="video",
         options=mocogan.MoCoOptions,
     ),
-    "specgan": Pair(
-        specgan.Generator,
-        specgan.Discriminator,
+    "textgan": Pair(
+        textgan.Generator,
+        textgan.Discriminator,
         norms_G=("none", "batch", "sync", "group"),
-        norms_D=("none", "spectral", "group"),
+        norms_D=("none", "spectral"),
         conditions=("none", "class", "text"),
-        medium="audio",
-        options=specgan.SpecOptions,
+        medium="text",
+        options=textgan.TextOptions,
+    ),
+    "relgan": Pair(
+        recurrent.Generator,
+        text_d.Discriminator,
+        norms_D=("none", "spectral"),
+        conditions=("none", "class", "text"),
+        latents=recurrent.latents,
+        medium="text",
+        options=recurrent.RecurrentOptions,
     ),
 }
 

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import uuid
+from typing import Any
 
 from gandist.config.run import RunConfig, leaves
 from gandist.errors import ConfigError
@@ -90,7 +91,9 @@ class MLflow(Appending):
 
     def preview(self, images_seen: int, preview: Preview) -> None:
         name = f"samples/{images_seen:08d}"
-        if preview.plays:
+        if preview.lines:
+            self._client.log_text(self.id, preview.content.decode(), f"{name}{preview.suffix}")
+        elif preview.plays:
             with files_of({f"{images_seen:08d}{preview.suffix}": preview.content, STILL: preview.still}) as files:
                 for file, folder in zip(files, ("samples", name), strict=True):
                     self._client.log_artifact(self.id, str(file), folder)
@@ -139,7 +142,8 @@ class WandB(Appending):
         import wandb
 
         if self.new(images_seen):
-            logged = {"images_seen": images_seen, "samples": wandb.Image(image_of(preview))}
+            told = wandb.Table(["text"], [[line] for line in preview.lines]) if preview.lines else None
+            logged: dict[str, Any] = {"images_seen": images_seen, "samples": told or wandb.Image(image_of(preview))}
             playing = {"playing.gif": gif_bytes(preview)} if preview.plays else {}  # no other library makes it one
             with sound_files(preview.sounds) as sounds, files_of(playing) as animations:
                 logged |= {f"samples/{file.stem}": wandb.Audio(str(file)) for file in sounds}

@@ -63,7 +63,12 @@ class TensorBoard:
     def preview(self, images_seen: int, preview: Preview) -> None:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.summary import text
 
+        if preview.lines:
+            as_code = "".join(f"    {line}\n" for line in preview.lines)  # or it would be read as Markdown
+            self._write(Event(wall_time=time.time(), step=images_seen, summary=text("samples", as_code)))
+            return
         width, height = image_of(preview).size
         shown = preview.still if preview.plays else preview.content
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=shown)

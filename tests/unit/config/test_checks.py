@@ -29,6 +29,9 @@ ADAPTIVE: Fields = {**AUTOENCODER, "game.adaptive": True}
 SOUNDS: Fields = {"data.medium": "audio", "data.options.samples": 4096}
 WAVEGAN: Fields = {**SOUNDS, "model.name": "wavegan"}
 VOCODER: Fields = {**SOUNDS, "model.name": "hifigan", "condition.kind": "mel", "model.z_dim": 0}
+TEXTS: Fields = {"data.medium": "text", "data.options.symbols": "abc", "data.options.length": 8}
+LIKELY: Fields = {**TEXTS, "model.name": "relgan", "game.objective": "likelihood"}
+COOLING: Fields = {"game.temperature": {"start": 1, "end": 0.1, "over_kimg": 5}}
 BATCH_WISE: Fields = {"model.norm": "none", "model.minibatch_std": 4}
 
 
@@ -359,6 +362,48 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
         {"condition.options.hop": 256},
     ),
     ({**VOCODER, **CLASSES}, ["model.classes", "set both to 0 with condition.kind=mel"], {"model.classes": 0}),
+    # Texts
+    (
+        {**LIKELY, "model.name": "textgan"},
+        ["game.objective: likelihood needs a G", "that of textgan does not", "set model.name=relgan"],
+        {"model.name": "relgan"},
+    ),
+    *[
+        ({**LIKELY, **fields}, [f"likelihood {words}"], mended)
+        for fields, words, mended in (
+            ({"game.penalties.r1": 1}, "is no game: leave out", {"game.penalties": {}}),
+            ({"game.n_critic": 2}, "is no game: leave out game.n_critic", {"game.n_critic": 1}),
+            (COOLING, "is no game: leave out", {"game.temperature": 1}),
+            ({"game.label_smoothing": 0.1}, "has no labels", {"game.label_smoothing": 0}),
+        )
+    ],
+    (
+        {**TEXTS, "model.name": "textgan", **COOLING},
+        ["game.temperature: G of textgan draws no symbols", "set model.name=relgan"],
+        {"model.name": "relgan"},
+    ),
+    (
+        {**TEXTS, "model.name": "relgan", "game.temperature": 0},
+        ["game.temperature: must be positive in every step"],
+        COOLING,
+    ),
+    ({**LIKELY, "data.options.length": 4}, ["options.kernels: are from 1 to 4"], {"model.options.kernels": [2, 4]}),
+    (
+        {**TEXTS, "model.name": "textgan", "augment.kind": "sound"},
+        ["augment.kind: sound takes sounds", "data.medium=text", "these fit: none"],
+        {"augment.kind": "none"},
+    ),
+    (
+        {**TEXTS, "model.name": "textgan", "game.penalties": {"stft": 1}},
+        ["game.penalties.stft takes sounds", "data.medium=text", "these fit: r1, r2, gp"],
+        {"game.penalties": {"gp": 10}},
+    ),
+    (
+        {**TEXTS, "model.name": "textgan", "condition.kind": "mel"},
+        ["condition.kind: mel takes sounds", "these fit: paired, itself"],
+        {"condition.kind": "auto"},
+    ),
+    ({**TEXTS, "model.name": "textgan", "model.z_dim": 0}, ["model.z_dim: without latents"], {"model.z_dim": 1}),
 ]
 
 
@@ -396,6 +441,8 @@ def test_refused_in_one_line_and_mended(fields: Fields, words: list[str], mended
         {**VOCODER, "augment.kind": "sound", "game.penalties": {"mel": 45, "features": 2, "stft": 1, "l1": 1}},
         {**VOCODER, "game.objective": "none", "game.penalties": {"stft": 1}},
         {**WAVEGAN, "game.penalties": {"gp": 10, "dragan": 1, "r1": 1, "lecam": 1}, "augment.kind": "sound"},
+        # The noise of symbols is all that a G that draws them needs.
+        {**LIKELY, "model.z_dim": 0, **CLASSES},
     ],
     ids=lambda fields: str(fields)[:60],
 )

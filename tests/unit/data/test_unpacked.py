@@ -113,7 +113,7 @@ SOURCES: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 def other(path: Path) -> Path:
     with tarfile.open(path, "w") as tar:
-        tar.add(__file__, "notes.txt")
+        tar.add(__file__, "notes.py")
     return path
 
 

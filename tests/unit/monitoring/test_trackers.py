@@ -444,3 +444,33 @@ for on in (False, True):
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == ["[]", "['tensorboardX']"]
+
+
+TOLD = Preview("אבג <b>\n# no heading\n\n".encode(), ".txt")
+
+
+def test_texts_are_texts_in_every_tracker(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, said: pytest.LogCaptureFixture
+) -> None:
+    """As they stand, whatever Markdown would make of them."""
+    from mlflow.tracking import MlflowClient
+
+    board = TensorBoard(tmp_path / "board", 0)
+    board.preview(8, TOLD)
+    board.close()
+    ((step, text),) = shown(tmp_path / "board")["samples/text_summary"]
+    assert (step, text) == (8, "    אבג <b>\n    # no heading\n    \n")
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setattr(servers, "FINISH_S", 60.0)
+    monkeypatch.setattr(trackers, "CLOSE_S", 90.0)
+    config = config_of(tmp_path, mlflow=store, wandb="words")
+    storage = tracked(config, 0, lambda tick, to: to.preview(8, lambda: TOLD))
+    client = MlflowClient(tracking_uri=store)
+    identity = json.loads(storage.read_bytes("mlflow.json") or b"")["id"]
+    artifact = client.download_artifacts(identity, "samples/00000008.txt", str(tmp_path))
+    assert Path(artifact).read_bytes() == TOLD.content
+    (table,) = Path(storage.root).glob("wandb/offline-run-*/files/media/table/*.json")
+    assert json.loads(table.read_text())["data"] == [["אבג <b>"], ["# no heading"], [""]]
+    assert not said.records

@@ -27,6 +27,7 @@ from tests.helpers.graph_on_cpu import Tape, draw_by_torch, taped
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.small_datasets import make_set
 from tests.helpers.sound_games import SOUNDS
+from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import tiny
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -61,6 +62,7 @@ CASES: dict[str, dict[str, Any]] = {
     **GAMES,
     **SOUNDS,
     **CLIPS,
+    **TEXTS,
 }
 
 

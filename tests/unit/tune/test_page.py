@@ -103,6 +103,16 @@ def test_the_clips_of_trials_play(ten: Findings) -> None:
     assert 'alt="Samples of the best trial, frame by frame"' in text
 
 
+def test_the_texts_of_trials_are_listed(ten: Findings) -> None:
+    best = ten.best()
+    assert best is not None
+    file = Path(best.run) / "samples/00009000.txt"
+    file.write_text("<b>one\nאבג\n")
+    text = page(ten)
+    assert '<li dir="auto">&lt;b&gt;one</li><li dir="auto">אבג</li></ul>' in text
+    file.unlink()
+
+
 def test_what_is_conditional_is_drawn_where_it_is(ten: Findings) -> None:
     lines = {shape.trial: shape.d for shape in parallel(ten).shapes if shape.kind == "line"}
     assert lines["00001"].count("M") == 1
