@@ -65,7 +65,7 @@ def started(watched: tuple[str, ...], *arguments: str) -> tuple[int, str, list[s
         (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of autoencoder, dcgan, ffc, "),
         (["game.objective=hing"], 2, "game.objective: unknown value 'hing'; one of elbo, hinge, "),
         (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, charbonnier, "),
-        (["augment.kind=adda"], 2, "augment.kind: unknown value 'adda'; one of ada, color, "),
+        (["augment.kind=adda"], 2, "augment.kind: unknown value 'adda'; one of ada, clip, color, "),
         (["data.medium=sound"], 2, "data.medium: unknown value 'sound'; one of audio, image"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
