@@ -140,6 +140,8 @@ for name, pair in NETWORKS.items():
         fields = {"model.name": name, "model.norm_D": norm, "model.resolution": 64, **CONDITIONS[condition]}
         if pair.medium == "audio":
             fields |= {"data.medium": "audio", **({"condition.kind": "mel"} if condition == "sample" else {})}
+        if pair.medium == "video":
+            fields |= {"data.medium": "video"}
         if pair.second_stage:
             fields |= {"model.stage_1": "runs/first", "model.stage_1_resolution": 32}
         if pair.encodes:

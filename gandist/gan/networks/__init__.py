@@ -191,6 +191,15 @@ NETWORKS: dict[str, Pair] = {
         medium="audio",
         options=hifigan.HiFiOptions,
     ),
+    "specgan": Pair(
+        specgan.Generator,
+        specgan.Discriminator,
+        norms_G=("none", "batch", "sync", "group"),
+        norms_D=("none", "spectral", "group"),
+        conditions=("none", "class", "text"),
+        medium="audio",
+        options=specgan.SpecOptions,
+    ),
     "vgan": Pair(
         vgan.Generator,
         vgan.Discriminator,
@@ -214,15 +223,6 @@ NETWORKS: dict[str, Pair] = {
         minibatch_std=True,
         medium="video",
         options=mocogan.MoCoOptions,
-    ),
-    "specgan": Pair(
-        specgan.Generator,
-        specgan.Discriminator,
-        norms_G=("none", "batch", "sync", "group"),
-        norms_D=("none", "spectral", "group"),
-        conditions=("none", "class", "text"),
-        medium="audio",
-        options=specgan.SpecOptions,
     ),
 }
 
