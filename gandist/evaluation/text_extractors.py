@@ -12,8 +12,9 @@ from torch import Tensor
 from gandist.distributed.randomness import philox
 from gandist.errors import ConfigError
 from gandist.evaluation.extractor import Extractor
+from gandist.media.alphabets import END
 from gandist.media.medium import Medium
-from gandist.media.text import END, Text
+from gandist.media.text import Text
 
 LONGEST = 3
 """Symbols of the longest n-grams."""

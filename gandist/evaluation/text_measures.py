@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gandist.media.text import END
+from gandist.media.alphabets import END
 
 NONE = -1
 BLEU_ORDERS = 4

@@ -24,7 +24,8 @@ from gandist.evaluation.text_measures import (
     words_of,
 )
 from gandist.gan.networks import NETWORKS
-from gandist.media.text import END, Text
+from gandist.media.alphabets import END
+from gandist.media.text import Text
 from gandist.monitoring.metrics import TEXTS
 from gandist.run.trained import BATCH, Trained
 
@@ -119,7 +120,7 @@ class Texts:
 
     def protocol(self, n: int) -> dict[str, Any]:
         """What has to be known of the measures beside their names."""
-        symbols = "bytes" if self.medium.alphabet == "bytes" else "characters"
+        symbols = self.medium.letters.unit
         of_real = "of training ones" if self.training is not None else "of one half beside the other"
         return {
             "js": f"of n-grams of {symbols}, the end counted as one, in bits",
