@@ -113,7 +113,8 @@ def test_small_letters() -> None:
 def test_tokens_are_of_several_characters() -> None:
     medium = Text(length=4, alphabet="bpe", tokenizer=TOKENIZER)
     row, how = decoded(medium, b"hello hello")
-    assert (how, np.count_nonzero(row)) == (None, 2)
+    assert how is None
+    assert np.count_nonzero(row) == 2
     assert medium.texts(row[None]) == ["hello hello"]
     assert decoded(medium, b"helloZ")[1] == "with characters that no token has, which are left out"
     assert trained([*SCRIPTS, "hello hello hello"], 60) == TOKENIZER
