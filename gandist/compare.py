@@ -59,6 +59,8 @@ class Variant(Section, extra="allow"):
     config: str
     """A configuration file, or the name of a shipped one. The other keys of the variant, `section.key: value`,
     override its fields."""
+    begun_from: str | None = None
+    """An earlier variant, with whose run of the same seed this one's begins, as by `gandist.train --from`."""
 
 
 class Comparison(Section):
@@ -86,6 +88,8 @@ class Planned(NamedTuple):
     variant: str
     seed: int
     config: RunConfig
+    source: str | None = None
+    """Folder or address of the run that it begins with."""
 
 
 def read(file: str) -> tuple[Comparison, Path]:
@@ -131,8 +135,12 @@ def plan(
             ]
             # All runs are measured once, at the end.
             unmeasured, ours = ["eval.every_kimg=null"], [f"run.name={name}", f"run.seed={seed}", "launch.kind=local"]
+            before = {run.variant: run_root(run.config) for run in runs if run.seed == seed}
             try:
-                runs.append(Planned(label, seed, load(variant.config, [*unmeasured, *own, *overrides, *ours])))
+                if variant.begun_from and variant.begun_from not in before:
+                    raise ConfigError(f"begun_from: {variant.begun_from} is no variant above this one; put it there")
+                config = load(variant.config, [*unmeasured, *own, *overrides, *ours])
+                runs.append(Planned(label, seed, config, before.get(variant.begun_from or "")))
             except ConfigError as error:
                 raise ConfigError(f"{source}: variants.{label}: {error}") from error
     if len({run.config.run.name for run in runs}) < len(runs):
@@ -296,8 +304,12 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     real = {name: score for measure in measures.values() for name, score in measure.real.items()}
     baselines = {name: scores for measure in measures.values() for name, scores in measure.baselines.items()}
     storage = Storage(f"{FOLDER}/{comparison.name}")
-    written = {"name": comparison.name, "real": real, "runs": results}
-    written |= {"baselines": baselines} if baselines else {}
+    written = {
+        "name": comparison.name,
+        "real": real,
+        "runs": results,
+        **({"baselines": baselines} if baselines else {}),
+    }
     storage.write_bytes("results.json", json.dumps(written, indent=1).encode())
     medium = medium_of(runs[0].config)
     storage.write_bytes("table.md", table(results, real, baselines, medium.nouns[1]).encode())
@@ -328,13 +340,13 @@ def main(argv: list[str] | None = None) -> int:
     add("--measure-only", action="store_true", help="train nothing: measure the runs as they stand")
     options = parser.parse_intermixed_args(argv)
     comparison, source = read(options.comparison)
-    planned = plan(comparison, source, options.overrides, options.seeds)
-    runs = [run._replace(config=with_symbols(run.config)) for run in planned]
+    runs = plan(comparison, source, options.overrides, options.seeds)
+    runs = [run._replace(config=with_symbols(run.config)) for run in runs]
     config, n_samples = runs[0].config, comparison.n_samples
     # Find out before hours of training what cannot be measured.
     measures = {name: MEASURES[name](config, n_samples, pick_device(config.device)) for name in comparison.measures}
     for run in () if options.measure_only else runs:
-        if status := course.run(run.config, "auto"):
+        if status := course.run(run.config, "auto", run.source):
             return status
     storage = write(comparison, runs, measures)
     print((storage.read_bytes("table.md") or b"").decode())  # noqa: T201
