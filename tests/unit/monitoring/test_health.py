@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gandist.config.run import load
+from gandist.config.run import load, validate
 from gandist.config.sections import HealthSection
 from gandist.monitoring.health import LOGITS, Action, Method, Verdict, decide, judge
 from gandist.monitoring.method import method_of
@@ -180,6 +180,15 @@ def test_limits_are_in_the_units_of_the_method(
     assert verdict([{**HEALTHY, key: 0.99 * most}], of).state == "healthy"
     found = verdict([{**HEALTHY, key: 1.01 * most}] * of.ticks, of)
     assert (found.state, f"above {most:.3g}" in found.reason) == ("diverged", True), found
+
+
+def test_a_likelihood_is_a_sum_over_a_texts_places() -> None:
+    texts = {"medium": "text", "options": {"length": 100, "symbols": "ab"}}
+    tree = {"data": texts, "model": {"name": "relgan"}, "game": {"objective": "likelihood"}}
+    of = method_of(validate(tree))
+    assert of.samples == "texts"
+    for loss, state in ((9e4, "healthy"), (1.1e5, "diverged")):
+        assert judge([{"images_seen": 100, "loss/G": loss, "grad_norm/G": 1.0}], of).state == state
 
 
 def test_one_leap_of_a_vae_is_no_divergence() -> None:
