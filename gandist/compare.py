@@ -223,7 +223,9 @@ def table(
         columns = [[result["images_seen"] / 1000 for result in of]]
         columns += [[result["measures"][name] for result in of if name in result["measures"]] for name in names]
         columns += [[result["seconds"] for result in of]]
-        lines.append(f"| {variant} | {len(of)} | {' | '.join(map(_spread, columns))} |")
+        lines.append(
+            f"| {variant} | {len(of)} | {' | '.join(_spread(column) if column else '' for column in columns)} |"
+        )
     unlearnt = {f"{name}, without learning": scores for name, scores in (baselines or {}).items()}
     for name, found in {**unlearnt, f"real {many}": real}.items():
         cells = ["" if (value := found.get(measure)) is None else _number(value) for measure in names]
@@ -236,8 +238,6 @@ def table(
 
 
 def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return ""
     spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
     return f"{_number(statistics.mean(values))}{spread}"
 
@@ -304,12 +304,8 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     real = {name: score for measure in measures.values() for name, score in measure.real.items()}
     baselines = {name: scores for measure in measures.values() for name, scores in measure.baselines.items()}
     storage = Storage(f"{FOLDER}/{comparison.name}")
-    written = {
-        "name": comparison.name,
-        "real": real,
-        "runs": results,
-        **({"baselines": baselines} if baselines else {}),
-    }
+    written = {"name": comparison.name, "real": real, "runs": results}
+    written |= {"baselines": baselines} if baselines else {}
     storage.write_bytes("results.json", json.dumps(written, indent=1).encode())
     medium = medium_of(runs[0].config)
     storage.write_bytes("table.md", table(results, real, baselines, medium.nouns[1]).encode())
