@@ -116,10 +116,12 @@ def _diverged(rows: Sequence[Row], method: Method) -> str:
             usual = statistics.median(before)
             if min(now) > EXPLOSION * max(unit, usual):
                 return f"{key} is {now[-1]:.3g}, and was {usual:.3g}"
-    return _grown(rows, WORSE)
+    return _grown(rows, WORSE, samples=method.samples)
 
 
-def _grown(rows: Sequence[Row], times: float, share: float = 0.0, worst_class: bool = False) -> str:
+def _grown(
+    rows: Sequence[Row], times: float, share: float = 0.0, worst_class: bool = False, *, samples: str = "images"
+) -> str:
     """A message if a Fréchet distance, or that of the worst class, is `times` its best: in the last two evaluations and
     in all evaluations of the last `share` of the run."""
     distances = tuple(f"quality/{start}" for start in FRECHET)
@@ -132,7 +134,7 @@ def _grown(rows: Sequence[Row], times: float, share: float = 0.0, worst_class: b
     if not before or not min(now) > times * min(before):
         return ""
     best = measured[before.index(min(before))]["images_seen"]
-    return f"{said} is {now[-1]:.3g}, and was {min(before):.3g} at {best:,} images"
+    return f"{said} is {now[-1]:.3g}, and was {min(before):.3g} at {best:,} {samples}"
 
 
 RECENT, RECENT_STEPS = 3, 50
@@ -251,9 +253,14 @@ def _overfitting(rows: Sequence[Row], method: Method) -> str:
     if repeats and repeats[-1] < REPEATED:
         return f"G's {samples} lie {repeats[-1]:.2f} times as far from training {samples} as other real {samples} do"
     signs = _values(rows, "sign/real")[-RECENT:]
-    if method.centred and (grown := _grown(rows, STALE)) and (sign := statistics.median(signs)) > CERTAIN:
+    if (
+        method.centred
+        and (grown := _grown(rows, STALE, samples=samples))
+        and (sign := statistics.median(signs)) > CERTAIN
+    ):
         return f"D knows the training {samples} (their scores' mean sign is {sign:.2f}), and {grown}"
-    return _grown(rows, RISEN, RISEN_SHARE) or _grown(rows, RISEN, RISEN_SHARE, worst_class=True)
+    risen = (_grown(rows, RISEN, RISEN_SHARE, worst_class=each, samples=samples) for each in (False, True))
+    return next(filter(None, risen), "")
 
 
 class Action(NamedTuple):
