@@ -10,8 +10,9 @@ of its mean features on an embedding of y (Miyato & Koyama 2018, arXiv:1802.0563
 each of a block's activations, as the paper's does not.
 
 The paper does not give the initialisation. Convolutions behind a ReLU begin with He's (2015, arXiv:1502.01852), the
-first of D, whose input is one symbol, as an embedding, the others with Glorot's (2010); biases start at 0. In one run of
-49,000 English words half of G's samples were repetitions where all began with torch's own, and one in twenty with these.
+first of D, whose input is one symbol, as an embedding, the others with Glorot's (2010); biases start at 0. After 49,000
+English words half of G's samples were repetitions if all began with torch's own, and one in twenty if with these (one
+run each).
 
 Features are (N, C, 1, L) with channels last, as fast as torch's convolutions of (N, C, L), so that D can be a
 `PiecewiseLinear` one: its penalties then cost half.
