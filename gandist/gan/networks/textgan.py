@@ -9,6 +9,11 @@ gives a gradient. Conditioned, G takes an embedding of y beside z (Mirza & Osind
 of its mean features on an embedding of y (Miyato & Koyama 2018, arXiv:1802.05637). G may normalise the features before
 each of a block's activations, as the paper's does not.
 
+The paper does not give the initialisation. Convolutions behind a ReLU begin with He's (2015, arXiv:1502.01852), the
+first of D, whose input is one symbol, as an embedding, the others with Glorot's (2010); biases start at 0. After 49,000
+English words half of G's samples were repetitions if all began with torch's own, and one in twenty if with these (one
+run each).
+
 Features are (N, C, 1, L) with channels last, as fast as torch's convolutions of (N, C, L), so that D can be a
 `PiecewiseLinear` one: its penalties then cost half.
 """
@@ -38,6 +43,15 @@ def _convolution(width: int, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(width, width, KERNEL, padding=PADDING, bias=bias)
 
 
+def _initialise(net: nn.Module) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            behind_relu = isinstance(module, nn.Conv2d) and module.kernel_size == KERNEL
+            (nn.init.kaiming_uniform_ if behind_relu else nn.init.xavier_uniform_)(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 class Generator(nn.Module):
     """z: (N, z_dim), y: (N,) or (N, text_dim) -> (N, V, L), for each place the share of each symbol, in float32."""
 
@@ -49,6 +63,9 @@ class Generator(nn.Module):
         blocks = options_of(shape, TextOptions).blocks
         self.blocks = nn.Sequential(*(Block(shape.width, shape.norm) for _ in range(blocks)))
         self.out = nn.Conv2d(shape.width, symbols, 1)
+        _initialise(self)
+        if isinstance(self.embed, nn.Linear):
+            nn.init.normal_(self.embed.weight)  # on z's scale, as an embedding's is
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.embed is not None:
@@ -89,6 +106,8 @@ class Discriminator(PiecewiseLinear):
         self.act, self.pass_on = nn.LeakyReLU(0.0), nn.LeakyReLU(1.0)
         self.score = nn.Linear(shape.width * length, 1, bias=False)
         self.embed = condition(shape, shape.width)
+        _initialise(self)
+        nn.init.normal_(self.into.weight)
         spectral(self, shape.norm)
 
     def forward(self, x: Tensor, y: Tensor | None = None, tape: Tape = SILENT) -> Tensor:
