@@ -6,6 +6,7 @@ INSTALLED := .venv/installed
 INSTALLED_DEV := .venv/installed-dev
 DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver wget espeak-ng hydrogen-data sonic-pi-samples
 EMOJI := emoji-datasource-twitter emoji-datasource-google
+MOVING := @lobehub/fluent-emoji-anim-1
 
 .PHONY: demo cluster-local test test-fast test-nightly lint format docs clean debian emoji
 
@@ -61,9 +62,10 @@ debian:
 	     apt-get -qq install -y --no-install-recommends $(DEBIAN) >/dev/null; \
 	} || echo "not installed: $(DEBIAN) (needs root and apt); the tests that need them are skipped"
 
-# Emoji with captions (configs/emoji.py), 150 MB; no root needed.
+# Emoji with captions (configs/emoji.py), 150 MB, and emoji that move (configs/clips.py), 160 MB; no root needed.
 emoji:
-	@ls $(EMOJI:%=data/emoji/node_modules/%/package.json) >/dev/null 2>&1 \
+	@ls $(patsubst %,data/emoji/node_modules/%/package.json,$(EMOJI) $(MOVING)) >/dev/null 2>&1 \
 	  || { command -v npm >/dev/null && mkdir -p data/emoji \
-	       && npm install --prefix data/emoji --no-audit --no-fund --loglevel=error $(EMOJI:%=%@16.0.0) >/dev/null; } \
-	  || echo "not installed: $(EMOJI) (needs npm); the tests that need them are skipped"
+	       && npm install --prefix data/emoji --no-audit --no-fund --loglevel=error \
+	            $(EMOJI:%=%@16.0.0) $(MOVING)@1.0.0 >/dev/null; } \
+	  || echo "not installed: $(EMOJI) $(MOVING) (needs npm); the tests that need them are skipped"

@@ -59,6 +59,8 @@ class Variant(Section, extra="allow"):
     config: str
     """A configuration file, or the name of a shipped one. The other keys of the variant, `section.key: value`,
     override its fields."""
+    begun_from: str | None = None
+    """An earlier variant, with whose run of the same seed this one's begins, as by `gandist.train --from`."""
 
 
 class Comparison(Section):
@@ -86,6 +88,8 @@ class Planned(NamedTuple):
     variant: str
     seed: int
     config: RunConfig
+    source: str | None = None
+    """Folder or address of the run that it begins with."""
 
 
 def read(file: str) -> tuple[Comparison, Path]:
@@ -131,8 +135,12 @@ def plan(
             ]
             # All runs are measured once, at the end.
             unmeasured, ours = ["eval.every_kimg=null"], [f"run.name={name}", f"run.seed={seed}", "launch.kind=local"]
+            before = {run.variant: run_root(run.config) for run in runs if run.seed == seed}
             try:
-                runs.append(Planned(label, seed, load(variant.config, [*unmeasured, *own, *overrides, *ours])))
+                if variant.begun_from and variant.begun_from not in before:
+                    raise ConfigError(f"begun_from: {variant.begun_from} is no variant above this one; put it there")
+                config = load(variant.config, [*unmeasured, *own, *overrides, *ours])
+                runs.append(Planned(label, seed, config, before.get(variant.begun_from or "")))
             except ConfigError as error:
                 raise ConfigError(f"{source}: variants.{label}: {error}") from error
     if len({run.config.run.name for run in runs}) < len(runs):
@@ -215,7 +223,9 @@ def table(
         columns = [[result["images_seen"] / 1000 for result in of]]
         columns += [[result["measures"][name] for result in of if name in result["measures"]] for name in names]
         columns += [[result["seconds"] for result in of]]
-        lines.append(f"| {variant} | {len(of)} | {' | '.join(map(_spread, columns))} |")
+        lines.append(
+            f"| {variant} | {len(of)} | {' | '.join(_spread(column) if column else '' for column in columns)} |"
+        )
     unlearnt = {f"{name}, without learning": scores for name, scores in (baselines or {}).items()}
     for name, found in {**unlearnt, f"real {many}": real}.items():
         cells = ["" if (value := found.get(measure)) is None else _number(value) for measure in names]
@@ -228,8 +238,6 @@ def table(
 
 
 def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return ""
     spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
     return f"{_number(statistics.mean(values))}{spread}"
 
@@ -328,13 +336,13 @@ def main(argv: list[str] | None = None) -> int:
     add("--measure-only", action="store_true", help="train nothing: measure the runs as they stand")
     options = parser.parse_intermixed_args(argv)
     comparison, source = read(options.comparison)
-    planned = plan(comparison, source, options.overrides, options.seeds)
-    runs = [run._replace(config=with_symbols(run.config)) for run in planned]
+    runs = plan(comparison, source, options.overrides, options.seeds)
+    runs = [run._replace(config=with_symbols(run.config)) for run in runs]
     config, n_samples = runs[0].config, comparison.n_samples
     # Find out before hours of training what cannot be measured.
     measures = {name: MEASURES[name](config, n_samples, pick_device(config.device)) for name in comparison.measures}
     for run in () if options.measure_only else runs:
-        if status := course.run(run.config, "auto"):
+        if status := course.run(run.config, "auto", run.source):
             return status
     storage = write(comparison, runs, measures)
     print((storage.read_bytes("table.md") or b"").decode())  # noqa: T201

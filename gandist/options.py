@@ -1,5 +1,7 @@
 """The class that all options are declared with: of a configuration's sections, of media and of networks."""
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -17,3 +19,6 @@ class Options(BaseModel):
         validate_default=True,
         protected_namespaces=(),
     )
+
+    beside_weights: ClassVar[tuple[str, ...]] = ()
+    """Options of a network that leave its weights as they are: a run begins from another with other values."""

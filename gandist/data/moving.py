@@ -17,7 +17,7 @@ NAMES = ("left-right", "up-down", "circle", "spin", "zoom")
 FRAMES = 16
 """One period of every motion, so that a clip can be repeated without a jump."""
 PER_CLASS = 1000
-SCALE = 0.5
+SCALE = 0.6
 """Height and width of a garment's picture, as a share of the frame's."""
 REACH = 0.2
 """How far a garment moves from the middle, as a share of the frame's size."""
@@ -32,18 +32,17 @@ def clip(garment: np.ndarray, label: int, drawn: np.ndarray, size: int) -> np.nd
     """A clip (FRAMES, size, size) uint8 of a garment (H, W) uint8 that moves by a class.
 
     Args:
-        drawn: (5,) in [0, 1): where in its period the motion begins, its direction, its reach, and the place around
-            which the garment moves, right and down.
+        drawn: (2,) in [0, 1): the motion's direction, and its reach. It begins in the middle of the frame, or at the
+            bottom of a circle.
     """
-    begin, direction, reach, right, down = drawn.tolist()
-    t = 2 * np.pi * (begin + np.arange(FRAMES) / FRAMES) * (1 if direction < 0.5 else -1)
+    direction, reach = drawn.tolist()
+    t = 2 * np.pi * np.arange(FRAMES) / FRAMES * (1 if direction < 0.5 else -1)
     still, far = np.zeros(FRAMES), REACH * size * (0.7 + 0.3 * reach)
     moves = NAMES[label]
     x = far * np.sin(t) if moves in ("left-right", "circle") else still
     y = far * (np.cos(t) if moves == "circle" else np.sin(t)) if moves in ("up-down", "circle") else still
     angle = t if moves == "spin" else still
     grown = ZOOM ** (0.5 * (0.7 + 0.3 * reach) * np.sin(t)) if moves == "zoom" else still + 1
-    x, y = x + size * 0.1 * (right - 0.5), y + size * 0.1 * (down - 0.5)
     picture = Image.fromarray(garment)
     return np.stack([_placed(picture, size, *at) for at in zip(x, y, angle, grown, strict=True)])
 
@@ -65,7 +64,7 @@ def make_moving(source: Path, dest: Path, size: int) -> None:
     garments = open_source(str(source), dest.parent)
     n = PER_CLASS * len(NAMES)
     # The raw stream, which numpy keeps stable (unlike the methods of `Generator`).
-    words = np.asarray(philox(0, "moving-fashion").bit_generator.random_raw(n * 6)).reshape(n, 6)
+    words = np.asarray(philox(0, "moving-fashion").bit_generator.random_raw(n * 3)).reshape(n, 3)
     drawn = (words[:, 1:] >> 11) * 2.0**-53
     which = (words[:, 0] % garments.n).astype(np.int64)
     order = permutation(philox(0, "moving-fashion-order").bit_generator, n)

@@ -1,12 +1,14 @@
 """A small classifier of images, trained where it is needed: it counts modes, and its features compare sets.
 
-`python -m gandist.classifier DATA OUT` trains one on any labelled set of shards, of images or of sounds.
+`python -m gandist.classifier DATA OUT` trains one on any labelled set of shards, of images, sounds or
+clips.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,14 +17,15 @@ from torch import Tensor
 
 from gandist.cli.arguments import positive
 from gandist.cli.command import command
-from gandist.config.sections import DataSection
+from gandist.config.sections import DataSection, ModelSection
 from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
 from gandist.errors import ConfigError
-from gandist.evaluation import sound_classifier
+from gandist.evaluation import clip_classifier, sound_classifier
 from gandist.evaluation.learning import config_of, kept, labelled, one_thread
 from gandist.gan.networks.classifier import RESOLUTION, Classifier, Facts, load, save
+from gandist.gan.networks.clip_classifier import ClipClassifier
 from gandist.gan.networks.sound_classifier import SoundClassifier
 from gandist.media.decode import DECODER
 from gandist.media.image import Image
@@ -118,18 +121,31 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add("data", metavar="DATA", help="folder or URL of indexed, labelled shards, or builtin:NAME")
     add("out", metavar="OUT", type=Path, help="file to write (.safetensors)")
-    add("--channels", type=int, choices=(1, 3), default=3, help="of images: 1: grey, 3: RGB (default: 3)")
+    add("--channels", type=int, choices=(1, 3), default=3, help="of images and clips: 1: grey, 3: RGB (default: 3)")
     add("--sample-rate", type=positive, metavar="HZ", help="DATA holds sounds: their rate, as data.options.sample_rate")
     add("--samples", type=positive, metavar="N", help="of sounds: their length, as data.options.samples")
-    default = f"{KIMG:g}; of sounds {sound_classifier.EPOCHS} times each, at least {sound_classifier.KIMG[0]:g}"
-    add("--kimg", type=float, help=f"thousands of samples shown (default: {default})")
+    add("--frames", type=positive, metavar="N", help="DATA holds clips: their frames, as data.options.frames")
+    add("--stride", type=positive, metavar="N", default=1, help="of clips: as data.options.stride (default: 1)")
+    sizes = get_args(ModelSection.model_fields["resolution"].annotation)
+    add("--resolution", type=int, choices=sizes, help=f"of clips: as model.resolution (default: {RESOLUTION})")
+    each = {"sounds": sound_classifier, "clips": clip_classifier}
+    default = "".join(f"; of {many} {of.EPOCHS} times each, at least {of.KIMG[0]:g}" for many, of in each.items())
+    add("--kimg", type=float, help=f"thousands of samples shown (default: {KIMG:g}{default})")
     add("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(argv)
     if (options.sample_rate is None) != (options.samples is None):
         raise ConfigError("--sample-rate, --samples: sounds need both; give both, or for images neither")
-    classifier: Classifier | SoundClassifier
+    if options.frames and options.samples:
+        raise ConfigError("--frames, --samples: DATA holds clips or sounds; give one of them")
+    if not options.frames and (options.stride != 1 or options.resolution):
+        raise ConfigError("--stride, --resolution: are for clips; give --frames too, or leave them out")
+    classifier: Classifier | SoundClassifier | ClipClassifier
     with dataset.told_as("DATA"):
-        if options.samples is None:
+        if options.frames:
+            data = clip_classifier.data_of(options.data, options.channels, options.frames, options.stride)
+            config = config_of(data, options.resolution or RESOLUTION)
+            classifier, facts = clip_classifier.fit(config, seed=options.seed, kimg=options.kimg)
+        elif options.samples is None:
             data = DataSection(path=options.data, channels=options.channels)
             classifier, facts = fit(data, seed=options.seed, kimg=options.kimg or KIMG)
         else:
@@ -137,8 +153,8 @@ def main(argv: list[str] | None = None) -> int:
             data = DataSection(path=options.data, medium="audio", options=sounds)
             classifier, facts = sound_classifier.fit(data, seed=options.seed, kimg=options.kimg)
     save(options.out, classifier, facts)
-    kind = "images" if facts.medium == "image" else "sounds"
-    print(f"{options.out}: {facts.classes} classes, accuracy {facts.accuracy:.3f} on {facts.n_test} held out {kind}")  # noqa: T201
+    many = {"image": "images", "audio": "sounds", "video": "clips"}[facts.medium]
+    print(f"{options.out}: {facts.classes} classes, accuracy {facts.accuracy:.3f} on {facts.n_test} held out {many}")  # noqa: T201
     return 0
 
 

@@ -24,6 +24,7 @@ from gandist.evaluation.extractors import kind_of
 from gandist.evaluation.features import RealFeatures, Seen, look_together, moments_of, real_features
 from gandist.evaluation.kernel import kernel_distance
 from gandist.evaluation.likeness import likeness_of, restored_by
+from gandist.evaluation.motion import RealMotion, measures_of_motion, real_motion
 from gandist.evaluation.neighbours import (
     K_DENSITY,
     K_MANIFOLD,
@@ -38,6 +39,7 @@ from gandist.evaluation.restoration import Restoration
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.evaluation.texts import NLL, Texts, texts_of, told_by
 from gandist.media.text import Text
+from gandist.media.video import Video
 from gandist.monitoring.health import WORST_DISTANCE
 from gandist.run.evaluations import Result
 from gandist.run.examples import open_examples
@@ -68,6 +70,8 @@ class Yardstick:
     """The preparation of the real samples, in words (`Medium.prepared`)."""
     nouns: tuple[str, str]
     """What a sample is called, and several (`Medium.nouns`)."""
+    frames: int = 0
+    """Of a clip; 0 of samples without frames."""
     restoration: Restoration | None = None
     """Compares outputs with their targets, if G is given samples."""
     best_by: str | None = None
@@ -77,6 +81,8 @@ class Yardstick:
     moments: Moments = field(init=False)
     floor: float = field(init=False)
     """The Fréchet distance between the two halves of the real samples."""
+    motion: RealMotion | None = field(init=False, default=None)
+    """How the real samples move, if they are clips."""
     _of_real: dict[int, Tensor] = field(default_factory=dict)
     """Distances between neighbours among the first n real samples, by n; the same in every evaluation."""
     _new: dict[int, float] = field(default_factory=dict)
@@ -84,8 +90,9 @@ class Yardstick:
 
     def __post_init__(self) -> None:
         if self.ranks.is_main:
-            halves = [moments_of(half) for half in self.real.seen.h.chunk(2)]
+            halves = [moments_of(half, self.extractor.parts) for half in self.real.seen.h.chunk(2)]
             self.moments, self.floor = halves[0] + halves[1], distance_of(*halves)
+            self.motion = real_motion(self.real.seen.moves, self.frames) if self.frames else None
 
     @property
     def held_out(self) -> bool:
@@ -115,6 +122,9 @@ class Yardstick:
             if labels is not None and (recogniser := known(self.extractor, self.real)):
                 measures["recognised"] = share_recognised(recogniser, fake.h, labels)
                 baselines = self._recognised(recogniser)
+            if self.motion is not None:
+                measures |= measures_of_motion(fake.moves, self.motion, self.frames)
+                baselines = {**baselines, f"real {self.nouns[1]}": self.motion.baseline}
             protocol = self._protocol(n, n_paths, seed, start, looked)
             if self.texts is not None:
                 measures |= self.texts.measures(rows) | ({} if nll is None else {NLL: nll})
@@ -172,6 +182,7 @@ class Yardstick:
             "real_fingerprint": self.real.fingerprint,
             "manifold": {"n": self._compared(n), "k_precision_recall": K_MANIFOLD, "k_density_coverage": K_DENSITY},
             **({} if self.texts else self._of_neighbours_and_paths(n_paths)),
+            **({} if self.motion is None else {"motion": self.motion.protocol}),
             "seed": seed,
             "device": self.ranks.device.type,
             "workers": self.ranks.world_size,
@@ -237,7 +248,8 @@ class Yardstick:
             for label in range(int(of_real.max()) + 1):
                 real_h, fake_h = self.real.seen.h[of_real == label], fake.h[of_fake == label]
                 if min(len(real_h), len(fake_h)) >= CLASS_MIN:
-                    by_class[f"{name}/class-{label}"] = distance_of(moments_of(real_h), moments_of(fake_h))
+                    pair = (moments_of(h, self.extractor.parts) for h in (real_h, fake_h))
+                    by_class[f"{name}/class-{label}"] = distance_of(*pair)
             found |= by_class
             if by_class:
                 found[WORST_DISTANCE] = max(by_class.values())
@@ -287,7 +299,7 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         examples = open_examples(measured, ranks.device)
         likeness = likeness_of(medium, condition, extractor.name, ranks.device)
         restoration = Restoration(examples, real, extractor, likeness, ranks)
-        return Yardstick(extractor, ranks, real, None, *told, restoration, config.eval.best)
+        return Yardstick(extractor, ranks, real, None, *told, restoration=restoration, best_by=config.eval.best)
     training: RealFeatures | None = real
     if path is not None:
         try:
@@ -295,8 +307,9 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         except DataError as error:
             log.warning("memorisation is not measured: %s", error)
             training = None
+    frames = medium.frames if isinstance(medium, Video) else 0
     texts = texts_of(config, measured, real, training)
-    return Yardstick(extractor, ranks, real, training, *told, best_by=config.eval.best, texts=texts)
+    return Yardstick(extractor, ranks, real, training, *told, frames, best_by=config.eval.best, texts=texts)
 
 
 def names_of_measures(config: RunConfig, extractor: str) -> list[str]:

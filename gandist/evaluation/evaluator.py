@@ -38,9 +38,10 @@ def extractor_of(
     with _told_as("" if name else "eval.extractor: "):
         medium = medium_of(config)
         name = name or config.eval.extractor or default_extractor(config)
-        if weights is None and (learn := kind_of(name, medium).learn):
-            with _told_as(f"{name}: ", "; set eval.weights, or eval.extractor=bands"):
-                weights = learn(config.data)
+        kind = kind_of(name, medium)
+        if weights is None and kind.learn:
+            with _told_as(f"{name}: ", f"; set eval.weights, or eval.extractor={kind.unlearnt}"):
+                weights = kind.learn(config)
         return open_extractor(name, weights, medium, device)
 
 
@@ -66,16 +67,18 @@ def check_evaluation(config: RunConfig, index: Index) -> None:
         return
     name = config.eval.extractor or default_extractor(config)
     with _told_as("eval.extractor: "):
-        learns = kind_of(name, medium_of(config)).learn is not None and _weights(config) is None
+        kind = kind_of(name, medium_of(config))
+        learns = kind.learn is not None and _weights(config) is None
     if not learns:
         extractor_of(config, torch.device("cpu"))
     elif not is_labelled(index):
         raise DataError(
             f"eval.extractor: {name}: data.path: {config.data.path}: has no labels to learn from; set eval.weights, or "
-            "eval.extractor=bands"
+            f"eval.extractor={kind.unlearnt}"
         )
+    names = names_of_measures(config, name)
     if config.eval.best is not None:
-        choice("eval.best", config.eval.best, names_of_measures(config, name))
+        choice("eval.best", config.eval.best, names)
     if config.eval.data is not None:
         with dataset.told_as("eval.data:"):
             index = dataset.open_index(dataset.with_images_at(config, config.eval.data))

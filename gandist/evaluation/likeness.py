@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from gandist.conditions.sample import OfSample
+from gandist.errors import ConfigError
 from gandist.evaluation.fidelity import l1_within, psnr, ssim, ssim_within, variety
 from gandist.evaluation.sound_fidelity import has_stoi, mel_l1, stft, stoi
 from gandist.gan.perceptual import Features, open_features
 from gandist.gan.spectra import scale_for
 from gandist.media.audio import Audio
 from gandist.media.medium import Medium
+from gandist.media.video import Video
 
 N_STOI = 500
 """Number of sounds whose intelligibility is measured: one takes some milliseconds of a core."""
@@ -87,19 +89,33 @@ def likeness_of(medium: Medium, condition: OfSample, extractor: str, device: tor
     """What outputs of a G that is given samples are compared with their targets by.
 
     Raises:
-        GandistError: a network is not available.
+        GandistError: a network is not available, or outputs are clips.
     """
+    _check(medium)
     if isinstance(medium, Audio):
         return OfSounds(medium)
     return OfPictures(open_features(perceptual_of(extractor), device), condition.masked)
 
 
 def restored_by(extractor: str, condition: OfSample, medium: Medium) -> list[str]:
-    """Names of the measures of outputs beside their targets, in a run with the extractor of this name."""
+    """Names of the measures of outputs beside their targets, in a run with the extractor of this name.
+
+    Raises:
+        ConfigError: outputs are clips.
+    """
+    _check(medium)
     if isinstance(medium, Audio):
         return ["mel_l1", "stft", *(["stoi"] if has_stoi(medium.samples, medium.sample_rate) else ())]
     names = ["psnr", "ssim", f"pd-{perceptual_of(extractor)}", "l1"]
     return [*names, "l1_hole", "ssim_hole"] if condition.masked else names
+
+
+def _check(medium: Medium) -> None:
+    if isinstance(medium, Video):
+        raise ConfigError(
+            "condition.kind: G is given a sample, and no measure compares clips with their targets; set "
+            "eval.every_kimg=null"
+        )
 
 
 def perceptual_of(extractor: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gandist.conditions.sample import OfSample
 from gandist.config.run import RunConfig
@@ -19,13 +20,15 @@ from gandist.evaluation.classifier import classifier_of
 from gandist.evaluation.evaluation import yardstick
 from gandist.evaluation.evaluator import extractor_of
 from gandist.evaluation.extractor import Extractor
-from gandist.evaluation.extractors import of_classifier
-from gandist.evaluation.features import look_together
+from gandist.evaluation.extractors import kind_of, of_classifier
+from gandist.evaluation.features import N_REAL, at_a_time, look_together
+from gandist.evaluation.learning import batches
 from gandist.evaluation.likeness import PERFECT, restored_by
 from gandist.evaluation.modes import covered, kl_from_uniform, mode_counts
+from gandist.evaluation.motion import measures_of_motion, moves_of, real_motion
 from gandist.evaluation.statistics import Moments, distance_of
 from gandist.gan.networks.classifier import RESOLUTION, Facts
-from gandist.media.audio import Audio
+from gandist.media.video import Video
 from gandist.monitoring.metrics import TEXTS
 from gandist.run.trained import Trained
 
@@ -112,7 +115,7 @@ def classifier_distance(config: RunConfig, n_samples: int, device: torch.device)
 
 def _own_classifier(config: RunConfig, device: torch.device) -> tuple[Extractor, dict[str, Any]]:
     """The classifier of the run's own set, with its protocol."""
-    if isinstance(medium_of(config), Audio):
+    if kind_of("classifier", medium_of(config)).learn:
         extractor = extractor_of(config, device, name="classifier")
         assert extractor.recogniser is not None
         said = {"extractor": f"classifier of {config.data.path}", "accuracy": extractor.recogniser.accuracy}
@@ -120,6 +123,35 @@ def _own_classifier(config: RunConfig, device: torch.device) -> tuple[Extractor,
     classifier, facts = classifier_of(config.data, config.model.resolution)
     said = _extractor(config.data.path, facts, config.model.resolution)
     return of_classifier(classifier, facts, config.data.channels, device), said
+
+
+def motion(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
+    """How generated clips move beside real ones, and what of them stays.
+
+    Raises:
+        ConfigError: the run makes no clips.
+    """
+    medium = medium_of(config)
+    if not isinstance(medium, Video):
+        raise ConfigError(f"measures: motion is of clips, and data.medium={config.data.medium} has none; leave it out")
+    index = dataset.open_index(config)
+    clips, order = dataset.open_set(config, index, medium), dataset.order_of(config, index)
+    at = order.take(0, min(index.n, N_REAL))
+    of_real = real_motion(_moves(lambda part: clips.gather(at[part])[0], len(at), medium, device), medium.frames)
+
+    def scores(sampled: Sampled) -> dict[str, float]:
+        fakes = sampled.samples
+        return measures_of_motion(_moves(lambda part: fakes[part], len(fakes), medium, device), of_real, medium.frames)
+
+    protocol = {**of_real.protocol, "n_real": len(at), "n_fake": n_samples, "real": "the training clips"}
+    return Measure(scores, {**of_real.baseline}, protocol)
+
+
+@torch.no_grad()
+def _moves(rows_of: Callable[[slice], np.ndarray], n: int, medium: Video, device: torch.device) -> Tensor:
+    size = at_a_time(medium)
+    parts = (rows_of(slice(at, at + size)) for at in range(0, n, size))
+    return torch.cat([moves_of(medium, x) for part in parts for x in batches(part, medium, device, size)])
 
 
 def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
@@ -196,6 +228,7 @@ def _extractor(path: str, facts: Facts, resolution: int) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[RunConfig, int, torch.device], Measure]] = {
     "modes": mode_coverage,
     "fd-classifier": classifier_distance,
+    "motion": motion,
     "restoration": restoration,
     "texts": texts,
 }

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,10 @@ from gandist.data import dataset
 from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
 from gandist.errors import ConfigError
-from gandist.evaluation.learning import config_of, kept, labelled, one_thread
+from gandist.evaluation.learning import batches, classify, config_of, kept, labelled, one_thread
 from gandist.gan.networks.classifier import Facts, save
 from gandist.gan.networks.sound_classifier import SoundClassifier
 from gandist.media.audio import Audio
-from gandist.media.medium import Medium
 
 BATCH = 128
 LR = 3e-3
@@ -85,18 +83,6 @@ def noisy(x: Tensor, generator: np.random.Generator) -> Tensor:
 def shifted(x: Tensor, later: int) -> Tensor:
     """Sounds (N, C, T) that begin `later` samples later, or earlier if that is below 0; silence fills the gap."""
     return F.pad(x, (later, -later))
-
-
-def batches(rows: np.ndarray, medium: Medium, device: torch.device, size: int = 250) -> Iterator[Tensor]:
-    """Rows (n, *medium.row.shape) as networks see them, `size` at a time, on the device."""
-    for at in range(0, len(rows), size):
-        yield medium.to_network(torch.from_numpy(np.ascontiguousarray(rows[at : at + size])).to(device))
-
-
-@torch.inference_mode()
-def classify(classifier: SoundClassifier, rows: np.ndarray, medium: Medium, device: torch.device) -> np.ndarray:
-    """The most likely class (n,) int64 of each sound (n, *medium.row.shape)."""
-    return torch.cat([classifier(x).argmax(1) for x in batches(rows, medium, device)]).cpu().numpy()
 
 
 def fit(data: DataSection, *, seed: int = 0, kimg: float | None = None) -> tuple[SoundClassifier, Facts]:

@@ -1,14 +1,13 @@
 """What turns sounds into features. A stereo sound's channels are averaged."""
 
-import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gandist.errors import ConfigError, DataError
-from gandist.evaluation.extractor import Extractor, Recogniser
+from gandist.evaluation.extractor import Extractor, Recogniser, no_classes
+from gandist.evaluation.scripted import open_scripted
 from gandist.gan.networks.classifier import load_sounds
 from gandist.gan.networks.sound_classifier import bands_of, frames_of, loudness
 from gandist.gan.perceptual import sha256_of
@@ -83,7 +82,7 @@ def bands(weights: Path | None, medium: Medium, device: torch.device) -> Extract
         resize=f"loudness in {count} bands a semitone apart, in frames of {frames.n_fft} samples",
         sha256="",
         features=features,
-        probabilities=_none,
+        probabilities=no_classes,
         distance="fad-bands",
     )
 
@@ -100,35 +99,15 @@ def torchscript(weights: Path | None, medium: Medium, device: torch.device) -> E
         ConfigError: no file is given.
         DataError: the file cannot be read, or has another signature.
     """
-    if weights is None:
-        raise ConfigError("torchscript: give the file of a network as --weights, or eval.weights")
-    sha256 = sha256_of(weights)
-    length = medium.network_shape[-1]
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)
-            net: Any = torch.jit.load(weights, map_location=device).eval()  # type: ignore[no-untyped-call]
-        for parameter in net.parameters():
-            parameter.requires_grad_(False)
-        with torch.no_grad():
-            found = net(torch.zeros(2, length, device=device))
-    except (RuntimeError, ValueError, TypeError) as error:
-        said = (str(error).splitlines() or [""])[0]
-        raise DataError(f"{weights}: does not take sounds (2, {length}) as TorchScript: {said}") from error
-    if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != 2:
-        raise DataError(f"{weights}: must return features (N, F) for sounds (N, T)")
+    shape = (2, medium.network_shape[-1])
+    net, dim, sha256 = open_scripted(weights, shape, device, many="sounds", form="(N, T)")
     return Extractor(
         name="torchscript",
-        dim=found.shape[1],
+        dim=dim,
         classes=0,
         resize="the network's own",
         sha256=sha256,
         features=lambda x: net(x.mean(1)).float(),
-        probabilities=_none,
+        probabilities=no_classes,
         distance="fad-torchscript",
     )
-
-
-def _none(x: Tensor, h: Tensor) -> Tensor:
-    """The probabilities of no classes: (N, 0)."""
-    return h.new_zeros(len(h), 0)

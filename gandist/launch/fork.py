@@ -10,6 +10,7 @@ from gandist.config.methods import new_players
 from gandist.config.run import RunConfig, completed, leaves
 from gandist.data import dataset
 from gandist.errors import CheckpointError, ConfigError
+from gandist.gan.networks import NETWORKS
 from gandist.run import checkpoint
 from gandist.run.checkpoint import FOLDER, FORMAT_VERSION, MANIFEST
 from gandist.run.trained import open_run
@@ -43,7 +44,8 @@ def fork(config: RunConfig, storage: Storage, source: str, images_seen: int | No
     before, now = (
         dict(leaves({"model": tree["model"]})) for tree in (completed(found.manifest["config"]), config.resolved())
     )
-    free = ("model.stage_1",)
+    beside = NETWORKS[config.model.name].options.beside_weights
+    free = ("model.stage_1", *(f"model.options.{name}" for name in beside))
     differing = [f"{k}: {before.get(k)!r} -> {v!r}" for k, v in now.items() if before.get(k) != v and k not in free]
     if differing:
         raise ConfigError(f"{source}: its networks are others: {'; '.join(differing)}")

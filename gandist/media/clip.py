@@ -108,17 +108,15 @@ def decode(data: bytes, out: np.ndarray, *, stride: int = 1, fps: float = 0) -> 
         DataError: the bytes are not a whole clip, hold no frame, or too many and too large ones.
     """
     _, resolution, _, channels = out.shape
-    filled, before, pixels, different = 0, None, 0, 0
-    for picture in taken(frames_of(data), stride, fps):
+    filled, before, different = 0, None, 0
+    for picture in taken(_bounded(frames_of(data)), stride, fps):
         if filled == len(out):
             return Filled(filled, True, different == 1)
         if picture is before:
             out[filled] = out[filled - 1]
         else:
             out[filled] = fitted(picture, resolution, channels)
-            different, pixels = different + 1, pixels + picture.width * picture.height * stride
-        if pixels > CLIP_PIXELS:
-            raise DataError(f"decodes to more than {CLIP_PIXELS:,} pixels; make it smaller: gandist.pack --size")
+            different += 1
         before, filled = picture, filled + 1
     if not filled:
         raise DataError("holds no frame")
@@ -137,6 +135,17 @@ def taken(frames: Iterator[Shown], stride: int = 1, fps: float = 0) -> Iterator[
         while count * stride / fps < ends - 1e-6:
             yield picture
             count += 1
+
+
+def _bounded(frames: Iterator[Shown]) -> Iterator[Shown]:
+    pixels, before = 0, None
+    for shown in frames:
+        if shown.picture is not before:
+            pixels += shown.picture.width * shown.picture.height
+        if pixels > CLIP_PIXELS:
+            raise DataError(f"decodes to more than {CLIP_PIXELS:,} pixels; make it smaller: gandist.pack --size")
+        before = shown.picture
+        yield shown
 
 
 def _pictures(given: Frames) -> Iterator[Shown]:

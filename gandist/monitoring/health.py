@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 WORST, WORST_CLASS = "signal/diversity_worst", "worst_class"
 """Keys of the smallest diversity within a class, and of that class."""
-FRECHET = ("fid", "fd-", "fad-")
+FRECHET = ("fid", "fd-", "fad-", "fvd-")
 """Starts of the names of Fréchet distances."""
 WORST_DISTANCE = "fd_worst_class"
 """Measure of an evaluation: the largest Fréchet distance within a class."""
@@ -26,6 +26,8 @@ SIGNALS = ("signal/diversity", "signal/drift", "signal/nonfinite", "signal/diver
 run with classes), and the share of steps in which a loss or a gradient was not finite."""
 FAITHFUL, CHANGE = SIGNALS_OF_SAMPLES = ("signal/faithful", "signal/change")
 """Keys of the values of `Targets`, in a run whose G is given samples; the second if anything needs no learning."""
+MOTION = "signal/motion"
+"""Key of the motion of G's clips, over that of real ones (a `Probe`'s), in a run that makes clips."""
 
 
 class Method(NamedTuple):
@@ -114,10 +116,12 @@ def _diverged(rows: Sequence[Row], method: Method) -> str:
             usual = statistics.median(before)
             if min(now) > EXPLOSION * max(unit, usual):
                 return f"{key} is {now[-1]:.3g}, and was {usual:.3g}"
-    return _grown(rows, WORSE)
+    return _grown(rows, WORSE, samples=method.samples)
 
 
-def _grown(rows: Sequence[Row], times: float, share: float = 0.0, worst_class: bool = False) -> str:
+def _grown(
+    rows: Sequence[Row], times: float, share: float = 0.0, worst_class: bool = False, *, samples: str = "images"
+) -> str:
     """A message if a Fréchet distance, or that of the worst class, is `times` its best: in the last two evaluations and
     in all evaluations of the last `share` of the run."""
     distances = tuple(f"quality/{start}" for start in FRECHET)
@@ -130,7 +134,7 @@ def _grown(rows: Sequence[Row], times: float, share: float = 0.0, worst_class: b
     if not before or not min(now) > times * min(before):
         return ""
     best = measured[before.index(min(before))]["images_seen"]
-    return f"{said} is {now[-1]:.3g}, and was {min(before):.3g} at {best:,} images"
+    return f"{said} is {now[-1]:.3g}, and was {min(before):.3g} at {best:,} {samples}"
 
 
 RECENT, RECENT_STEPS = 3, 50
@@ -155,6 +159,8 @@ def _collapsing(rows: Sequence[Row], samples: str) -> str:
     ):
         if key in rows[-1] and (reason := _alike([row for row in rows if key in row], key, f"two {which} of G")):
             return reason
+    if MOTION in rows[-1] and (reason := _still([row for row in rows if MOTION in row], samples)):
+        return reason
     diversity, recent = _values(rows, "signal/diversity"), _window(rows, RECENT, RECENT_STEPS)
     gradients = _finite(rows, "grad_norm/G")
     alike = len(diversity) >= recent and max(diversity[-recent:]) < VARIED
@@ -182,6 +188,23 @@ def _alike(rows: Sequence[Row], key: str, what: str) -> str:
     if len(diversity) >= one and max(diversity[-one:]) < ONE:
         return f"{said}: they are one"
     return ""
+
+
+STILL = 0.1
+"""Motion below which G's clips stand still."""
+
+
+def _still(rows: Sequence[Row], samples: str) -> str:
+    """A message if G's clips do not move. All rows have their motion.
+
+    Only after patience, even of clips that have moved: those of a G that has learnt nothing flicker, and come to rest
+    before they begin to move as real ones do.
+    """
+    motion = _finite(rows, MOTION)
+    recent, patience = _window(rows, RECENT, RECENT_STEPS), _window(rows, PATIENCE_TICKS, PATIENCE_STEPS)
+    if len(motion) < max(recent, patience) or max(motion[-recent:]) >= STILL:
+        return ""
+    return f"G's {samples} stand still: they move {motion[-1]:.2f} times as much as real ones"
 
 
 ANYONES = 0.1
@@ -230,9 +253,14 @@ def _overfitting(rows: Sequence[Row], method: Method) -> str:
     if repeats and repeats[-1] < REPEATED:
         return f"G's {samples} lie {repeats[-1]:.2f} times as far from training {samples} as other real {samples} do"
     signs = _values(rows, "sign/real")[-RECENT:]
-    if method.centred and (grown := _grown(rows, STALE)) and (sign := statistics.median(signs)) > CERTAIN:
+    if (
+        method.centred
+        and (grown := _grown(rows, STALE, samples=samples))
+        and (sign := statistics.median(signs)) > CERTAIN
+    ):
         return f"D knows the training {samples} (their scores' mean sign is {sign:.2f}), and {grown}"
-    return _grown(rows, RISEN, RISEN_SHARE) or _grown(rows, RISEN, RISEN_SHARE, worst_class=True)
+    risen = (_grown(rows, RISEN, RISEN_SHARE, worst_class=each, samples=samples) for each in (False, True))
+    return next(filter(None, risen), "")
 
 
 class Action(NamedTuple):

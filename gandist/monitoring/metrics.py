@@ -17,7 +17,7 @@ A process takes its series with it. Values set after the last scrape are lost.
 
 from typing import Any, Literal, NamedTuple, get_args
 
-from gandist.monitoring.health import SIGNALS, SIGNALS_OF_SAMPLES, State
+from gandist.monitoring.health import MOTION, SIGNALS, SIGNALS_OF_SAMPLES, State
 
 STEP_BUCKETS_S = (0.001, 0.003, 0.006, 0.01, 0.02, 0.03, 0.06, 0.1, 0.2, 0.3, 0.6, 1, 2, 3, 6, 10, 30)
 WAIT_BUCKETS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
@@ -55,20 +55,24 @@ RESTORED = (
     *("mel_l1", "stft", "stoi"),
 )
 """Measures of outputs beside their targets, of a run whose G is given samples."""
+OF_MOTION = ("motion", "motion_spread", "consistency", "frozen")
+"""Measures of clips, of which none is better the higher, or the lower: real clips' values are right."""
 TEXTS = (
     *("js_1", "js_2", "js_3", "js_4", "novel", "dictionary", "unique", "distinct_2"),
     *("bleu", "self_bleu", "length_distance", "nll_held_out"),
 )
 """Measures of texts."""
 MEASURES = (
-    *("fid", "fd-effnet-lite0", "fd-classifier", "fad-classifier", "fad-bands", "fad-torchscript", "fd-ngrams"),
+    *("fid", "fd-effnet-lite0", "fd-classifier", "fad-classifier", "fad-bands", "fad-torchscript"),
+    *("fvd-classifier", "fvd-torchscript", "fd-frames-effnet-lite0", "fd-frames-classifier", "fd-ngrams"),
     *("kid", "kid_se", "is"),
     *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class", "recognised"),
+    *OF_MOTION,
     *RESTORED,
     *TEXTS,
 )
 """Measures of an evaluation, without those of single classes."""
-SIGNAL_NAMES = tuple(name.partition("/")[2] for name in (*SIGNALS, *SIGNALS_OF_SAMPLES))
+SIGNAL_NAMES = tuple(name.partition("/")[2] for name in (*SIGNALS, *SIGNALS_OF_SAMPLES, MOTION))
 PHASES = ("starting", "training", "evaluating", "ended")
 """Phases of a rank. `ended`: its loop is over, and only the last checkpoint remains to be written."""
 PLAYERS: dict[str, Any] = {"label": "player", "values": ("D", "G")}

@@ -11,7 +11,7 @@ from gandist.conditions.condition import Condition
 from gandist.conditions.sample import OfSample
 from gandist.gan.players import Players
 from gandist.media.medium import Medium
-from gandist.monitoring.health import CHANGE, FAITHFUL, SIGNALS, SIGNALS_OF_SAMPLES, WORST, WORST_CLASS
+from gandist.monitoring.health import CHANGE, FAITHFUL, MOTION, SIGNALS, SIGNALS_OF_SAMPLES, WORST, WORST_CLASS
 
 N = 64
 """Images compared with one another; with classes, as many as the chosen classes have."""
@@ -90,10 +90,11 @@ class Probe:
         y: Tensor | None,
         coarse: Callable[[Tensor], Tensor],
         targets: Targets | None = None,
+        motion: Callable[[Tensor], Tensor | None] = lambda x: None,
     ) -> None:
         """x (n, ...): real samples as D sees them; y: their conditions, also used with the latents z (n, latents);
         `coarse`: maps samples to the features that are compared (`Medium.coarse`); `targets`: x again, if y is made of
-        it."""
+        it; `motion`: how much each sample moves, None if they have no frames (`Medium.motion`)."""
         self.z, self.y, self._coarse, self._targets = z, y, coarse, targets
         i, j = torch.triu_indices(len(x), len(x), 1, device=x.device)
         groups, names = [torch.ones_like(i, dtype=torch.bool)], ["signal/diversity"]
@@ -109,6 +110,9 @@ class Probe:
         kept[0] = True
         self._weights, self._real = (weights / pairs)[kept], real[kept]
         self._names = [name for name, there in zip(names, kept.tolist(), strict=True) if there]
+        # Real samples that stand still give nothing to compare with, either.
+        self._motion, moves = motion, motion(x)
+        self._real_motion = None if moves is None or not moves.any() else moves.double().mean()
 
     @staticmethod
     def _distances(h: Tensor) -> Tensor:
@@ -121,7 +125,8 @@ class Probe:
 
         Diversity is the mean distance between two samples of G, divided by that between two real ones; also within
         classes, and within each class with enough samples. It uses G itself, not its average, which would show a
-        collapse late. Drift is |G - G_ema| / |G_ema| over the weights. The values of `Targets` come last.
+        collapse late. Drift is |G - G_ema| / |G_ema| over the weights. Motion is the mean over G's samples, divided by
+        that over real ones. The values of `Targets` come last.
         """
         G, G_ema = players.G.net, players.G_ema.eval()
         # Run G's weights and statistics in the average's modules, which are in evaluation mode: G keeps training.
@@ -134,16 +139,20 @@ class Probe:
         drift = norm(torch._foreach_sub(ours, theirs)) / norm(theirs)
         values = [torch.stack([drift.double(), nonfinite.double()])]
         values.append(self._weights @ self._distances(coarse) / self._real)
+        if self._real_motion is not None:
+            moves = [found.double() for each in outputs if (found := self._motion(each)) is not None]
+            values.append((torch.cat(moves).mean() / self._real_motion)[None])
         if self._targets is not None:
             values.append(self._targets.look(torch.cat(outputs), coarse))
         return torch.cat(values)
 
     def named(self, values: list[float]) -> dict[str, float]:
         """The entries of a row from a look's values: of single classes, only the least diverse one and its number."""
-        of_targets = [] if self._targets is None else self._targets.names
-        seen = dict(zip(["signal/drift", "signal/nonfinite", *self._names, *of_targets], values, strict=True))
+        others = [MOTION] if self._real_motion is not None else []
+        others += [] if self._targets is None else self._targets.names
+        seen = dict(zip(["signal/drift", "signal/nonfinite", *self._names, *others], values, strict=True))
         by_class = {int(name): seen.pop(name) for name in self._names if name.isdigit()}
-        row = {name: seen[name] for name in (*SIGNALS, *SIGNALS_OF_SAMPLES) if name in seen}
+        row = {name: seen[name] for name in (*SIGNALS, MOTION, *SIGNALS_OF_SAMPLES) if name in seen}
         if by_class:
             worst = min(by_class, key=lambda label: by_class[label])
             row |= {WORST: by_class[worst], WORST_CLASS: worst}

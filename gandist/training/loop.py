@@ -288,7 +288,8 @@ def build(config: RunConfig, storage: Storage, ranks: Ranks, loaded: Loaded, sta
     closing.callback(rounds.close)
     x, y = loaded.examples.of(loaded.probed)
     targets = signals.targets_of(condition, inputs.medium, x, y)
-    probe = signals.Probe(x, inputs.fixed_latents("probe", len(x)), y, inputs.medium.coarse, targets)
+    medium = inputs.medium
+    probe = signals.Probe(x, inputs.fixed_latents("probe", len(x)), y, medium.coarse, targets, medium.motion)
     if ranks.is_main:
         log.info(
             "training run=%s images_seen=%d world_size=%d device=%s precision=%s step=%s threads=%d",

@@ -8,8 +8,9 @@ from gandist.evaluation.extractors import default_extractor, kind_of
 from gandist.evaluation.likeness import restored_by
 from gandist.evaluation.texts import told_by
 from gandist.media.text import Text
+from gandist.media.video import Video
 from gandist.monitoring.health import FRECHET
-from gandist.monitoring.metrics import MEASURES, RESTORED, TEXTS
+from gandist.monitoring.metrics import MEASURES, OF_MOTION, RESTORED, TEXTS
 from gandist.tune.trials import TRAIN_S
 
 
@@ -20,6 +21,7 @@ def reported_by(config: RunConfig) -> list[str]:
     kind = kind_of(extractor, medium)
     left_out = set(RESTORED) | (set() if kind.has_classes else {"is"})
     left_out |= set() if kind.learn and config.model.classes else {"recognised"}
+    left_out |= set() if isinstance(medium, Video) else {*OF_MOTION}
     if isinstance(medium, Text):
         left_out |= {"memorisation", "ppl", *TEXTS} - {*told_by(config)}
     else:

@@ -18,6 +18,7 @@ from gandist.config.sections import Section
 from gandist.config.typed import Kind, Paths
 from gandist.errors import ConfigError
 from gandist.launch.resumption import run_root
+from gandist.monitoring.metrics import OF_MOTION
 from gandist.run.evaluations import is_higher_better
 from gandist.tune.reported import reported_by
 from gandist.tune.space import Domain, Values, draw, grid, outskirts
@@ -123,6 +124,11 @@ class Sweep(Section):
     def _by_name(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
+        if value.removeprefix("quality/") in OF_MOTION:
+            raise ValueError(
+                f"{value} is right where it is as of real clips, neither at its most nor at its least; name "
+                f"another metric, or say where to seek it, as {{{value}: min}}"
+            )
         return {value: "max" if is_higher_better(value.removeprefix("quality/")) else "min"}
 
     @model_validator(mode="after")

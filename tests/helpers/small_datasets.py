@@ -14,6 +14,8 @@ from gandist.data.packing import pack
 
 EMOJI = Path(__file__).parents[2] / "data/emoji/node_modules"
 """Where `make emoji` lays the npm packages of `configs/emoji.py`."""
+EMOJI_CLIPS = EMOJI / "@lobehub/fluent-emoji-anim-1"
+"""The one of `configs/clips.py`."""
 CAPTIONS = ("a red apple", "flag: egypt", "waving hand, medium skin tone")
 
 

@@ -9,6 +9,7 @@ import torch
 from gandist.config.run import RunConfig
 from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES
+from tests.helpers.clip_games import CLIPS
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.sound_games import SOUNDS
 from tests.helpers.text_games import TEXTS
@@ -43,11 +44,12 @@ CASES: dict[str, dict[str, Any]] = {
     "kl": {"model__name": "stackgan-1", "game__penalties": {"kl": 1.0, "mismatch": 1.0}},
     **GAMES,
     **SOUNDS,
+    **CLIPS,
     **TEXTS,
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
 WORLDS = (1, 2, 3)
-LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES, *SOUNDS, *TEXTS)
+LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES, *SOUNDS, *CLIPS, *TEXTS)
 """Whose D begins alike, since the losses are, or are where scores are near 0; or whose weights have other names."""
 
 

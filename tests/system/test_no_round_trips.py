@@ -15,6 +15,7 @@ from gandist.training import loading
 from gandist.training.inputs import Inputs
 from gandist.training.loading import load
 from gandist.training.rounds import Rounds
+from tests.helpers.clip_games import CLIPS
 from tests.helpers.graph_on_cpu import draw_by_torch
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.no_host_sync import Blind
@@ -40,6 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
     "vae": {"model__name": "vae", "game__objective": "elbo", "model__norm": "group"},
     **GAMES,
     **SOUNDS,
+    **CLIPS,
     **TEXTS,
 }
 

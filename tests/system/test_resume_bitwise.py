@@ -23,6 +23,7 @@ from gandist.run import checkpoint
 from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
+from tests.helpers.clip_games import CLIPS
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.sound_games import SOUNDS
 from tests.helpers.text_games import TEXTS
@@ -83,9 +84,10 @@ def end_all(processes: list[psutil.Process]) -> None:
         ("fp16", {"model__norm": "batch"}),
         ("fp32", GAMES["filling"]),
         *[("fp32", {**SOUNDS[name], "train__total_kimg": 1.5}) for name in ("sounding", "vocoding")],
+        ("bf16", {**CLIPS["motion"], "train__total_kimg": 1.5}),
         ("fp32", {**TEXTS["writing"], "train__total_kimg": 1.5}),
     ],
-    ids=["bf16", "fp16", "filling", "sounding", "vocoding", "writing"],
+    ids=["bf16", "fp16", "filling", "sounding", "vocoding", "motion", "writing"],
 )
 def test_resume_bitwise_alone(tmp_path: Path, precision: str, game: dict[str, Any]) -> None:
     """One process, killed twice at random moments; in fp16 the gradient scalers' state is part of it.
@@ -159,6 +161,7 @@ MEMORY: dict[str, dict[str, Any]] = {
     "spectral": {"model__norm_D": "spectral", "game__objective": "hinge", "game__penalties": {"dragan": 1.0}},
     "vae": {"model__name": "vae", "game__objective": "elbo"},
     **SOUNDS,
+    **CLIPS,
     **TEXTS,
 }
 """What a method keeps between steps, and numbers that change during a run."""

@@ -65,7 +65,7 @@ def started(watched: tuple[str, ...], *arguments: str) -> tuple[int, str, list[s
         (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of autoencoder, dcgan, ffc, "),
         (["game.objective=hing"], 2, "game.objective: unknown value 'hing'; one of elbo, hinge, "),
         (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, charbonnier, "),
-        (["augment.kind=adda"], 2, "augment.kind: unknown value 'adda'; one of ada, color, "),
+        (["augment.kind=adda"], 2, "augment.kind: unknown value 'adda'; one of ada, clip, color, "),
         (["data.medium=sound"], 2, "data.medium: unknown value 'sound'; one of audio, image"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -81,13 +81,14 @@ import json
 from gandist.gan import AUGMENTATIONS, NETWORKS, OBJECTIVES, PENALTIES
 from gandist.conditions.kinds import AUTO, MAKERS
 from gandist.gan.elbo import ELBO
+from gandist.gan.likelihood import LIKELIHOOD
 from gandist.gan.supervised import NONE
 from gandist.media.kinds import MEDIA
 print(json.dumps({
     "data.medium": [*MEDIA],
     "condition.kind": [AUTO, *MAKERS],
     "model.name": [*NETWORKS],
-    "game.objective": [*OBJECTIVES, ELBO, NONE],
+    "game.objective": [*OBJECTIVES, ELBO, NONE, LIKELIHOOD],
     "game.penalties": [*PENALTIES],
     "augment.kind": ["none", *AUGMENTATIONS],
 }))
@@ -107,7 +108,7 @@ def test_names_of_a_users_file_are_known(tmp_path: Path) -> None:
     assert started(("torch",), *added, "game.objective=mine")[::2] == (0, ["torch"])
     status, messages, _ = started((), *added, "game.objective=mime")
     assert status == 2
-    assert "game.objective: unknown value 'mime'; one of elbo, hinge, ls, mine, " in messages
+    assert "game.objective: unknown value 'mime'; one of elbo, hinge, likelihood, ls, mine, " in messages
 
 
 @pytest.mark.parametrize("norm_D", ["none", "spectral"])
@@ -138,8 +139,9 @@ for name, pair in NETWORKS.items():
     conditions = [each for each in pair.conditions if each in CONDITIONS]
     for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in conditions]:
         fields = {"model.name": name, "model.norm_D": norm, "model.resolution": 64, **CONDITIONS[condition]}
-        if pair.medium == "audio":
-            fields |= {"data.medium": "audio", **({"condition.kind": "mel"} if condition == "sample" else {})}
+        fields["data.medium"] = pair.medium
+        if pair.medium == "audio" and condition == "sample":
+            fields["condition.kind"] = "mel"
         if pair.second_stage:
             fields |= {"model.stage_1": "runs/first", "model.stage_1_resolution": 32}
         if pair.encodes:

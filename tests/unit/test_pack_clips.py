@@ -170,6 +170,14 @@ def test_others_shards_are_indexed_as_they_are(tmp_path: Path, capsys: pytest.Ca
         assert np.abs(rows[int(key)].astype(int) - frames(data)).max() <= 1, "both resize"
 
 
+def test_webps_are_clips_if_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack(str(clips(tmp_path / "in")), str(tmp_path / "out"), format="webp", **OPTIONS)
+    (tmp_path / "out/shards.parquet").unlink()
+    for said, medium in (("images", []), ("clips", ["--medium", "video"])):
+        assert main([str(tmp_path / "out"), "--index-only", *medium]) == 0
+        assert f"{tmp_path / 'out'}: 8 {said}, 2 classes" in capsys.readouterr().out
+
+
 def test_what_webdataset_reads(tmp_path: Path) -> None:
     for format, begins in (("webp", b"RIFF"), ("mp4", b"\0\0\0"), ("apng", b"\x89PNG")):
         index, _ = pack(str(clips(tmp_path / "in")), str(tmp_path / format), format=format, **OPTIONS)
@@ -249,18 +257,21 @@ def test_clips_are_left_as_they_are(tmp_path: Path) -> None:
 
 def test_frames_that_are_held_stay_apart(tmp_path: Path) -> None:
     """An animated PNG keeps equal frames, of which the reader would else count too few; WebP cannot, which is told."""
-    src = one(tmp_path / "in", film(np.repeat(clip(4), 2, 0)))
+    apart = animation(np.repeat(clip(4), 2, 0), "PNG", blend=[0, 1] * 4)
+    src = one(tmp_path / "in", apart, "a.apng")
     index, _ = pack(src, str(tmp_path / "out"))
     (data,) = read(index).values()
     assert levels(frames(data)) == [0, 0, 1, 1, 2, 2, 3, 3]
-    _, left_out = pack(src, str(tmp_path / "webp"), format="webp", medium="video")
-    assert sum("WebP merges" in how for how in left_out.fitted) <= 1
+    merged = "of frames that are all held, which WebP merges (--format apng keeps them)"
+    index, left_out = pack(src, str(tmp_path / "webp"), format="webp")
+    assert left_out.fitted == {merged: 1}
+    assert len(frames(*read(index).values())) == 4
     still = one(tmp_path / "still", animation(np.repeat(clip(1), 8, 0), "GIF"), "a.gif")
     index, left_out = pack(still, str(tmp_path / "stills"), frames=8)
     assert left_out.fitted == {"of one frame, which stands still": 1}
     assert len(frames(*read(index).values())) == 8
     _, left_out = pack(still, str(tmp_path / "webps"), frames=8, format="webp")
-    assert left_out.fitted["of frames that are all held, which WebP merges (--format apng keeps them)"] == 1
+    assert left_out.fitted[merged] == 1
 
 
 def pictures(root: Path, n: int, suffix: str = ".png") -> None:

@@ -1,4 +1,4 @@
-"""A small classifier of images, and the file of a classifier, of sounds too. `gandist.evaluation` trains them."""
+"""A small classifier of images, and the file of one, of sounds and clips too. `gandist.evaluation` trains them."""
 
 import hashlib
 import json
@@ -11,6 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from gandist.errors import DataError
+from gandist.gan.networks.clip_classifier import ClipClassifier
 from gandist.gan.networks.sound_classifier import SoundClassifier
 from gandist.storage.storage import Storage
 
@@ -60,14 +61,20 @@ class Facts(NamedTuple):
     data_fingerprint: str
     """Fingerprint of its training set's index."""
     medium: str = "image"
-    """Kind of its samples: `image` or `audio`."""
+    """Kind of its samples: `image`, `audio` or `video`."""
     sample_rate: int = 0
     """Of sounds: samples per second."""
     samples: int = 0
     """Of sounds: samples in each."""
+    frames: int = 0
+    """Of clips: frames in each."""
+    stride: int = 0
+    """Of clips: one frame is taken of so many."""
+    fps: float = 0
+    """Of clips: frames a second, of which these are taken; 0: those of the files."""
 
 
-def save(path: Path, classifier: Classifier | SoundClassifier, facts: Facts) -> None:
+def save(path: Path, classifier: Classifier | SoundClassifier | ClipClassifier, facts: Facts) -> None:
     """Write the classifier as safetensors, atomically, with its facts and the sha256 of both."""
     tensors = {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
     notes = {"facts": json.dumps(facts._asdict())}
@@ -93,6 +100,16 @@ def load_sounds(path: Path) -> tuple[SoundClassifier, Facts]:
     """
     facts, tensors = _read(path, "audio")
     return _filled(path, SoundClassifier(facts.sample_rate, facts.samples, facts.classes), tensors), facts
+
+
+def load_clips(path: Path) -> tuple[ClipClassifier, Facts]:
+    """Read a classifier of clips that `save` wrote; it is in evaluation mode.
+
+    Raises:
+        DataError: the file does not exist, is damaged, or holds something else.
+    """
+    facts, tensors = _read(path, "video")
+    return _filled(path, ClipClassifier(facts.channels, facts.classes), tensors), facts
 
 
 def _read(path: Path, medium: str) -> tuple[Facts, dict[str, Tensor]]:

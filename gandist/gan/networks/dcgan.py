@@ -12,7 +12,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from gandist.gan.networks.norms import MinibatchStd, at_least_float32, norm, spectral
 from gandist.gan.networks.shape import Shape, condition, projection
@@ -27,7 +26,7 @@ def levels(shape: Shape) -> list[int]:
 
 def init_dcgan(module: nn.Module) -> None:
     """The paper's initialisation: weights from N(0, 0.02), BatchNorm gains from N(1, 0.02)."""
-    if isinstance(module, _ConvNd | nn.Embedding | nn.Linear):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Embedding | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
         nn.init.normal_(module.weight, 1.0, 0.02)

@@ -12,6 +12,8 @@ by half, half of the shares are the end's.
 Unlike RelGAN's, G is a GRU (Cho et al. 2014, arXiv:1406.1078) instead of a relational memory.
 """
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -26,6 +28,8 @@ END = 0
 
 class RecurrentOptions(Options):
     """Options of the recurrent pair."""
+
+    beside_weights: ClassVar[tuple[str, ...]] = ("straight_through",)
 
     layers: int = Field(1, ge=1, le=4)
     """GRUs of G, one upon the other."""

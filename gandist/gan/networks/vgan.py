@@ -2,19 +2,21 @@
 
 At 64 pixels, 32 frames and width 64, G is z -> 512 -> 256 -> 128 -> 64 -> C: 2x4x4 features, then 4x4x4 transposed
 convolutions of stride 2, with BatchNorm and ReLU, the last with tanh (section 2.1). D is its mirror with
-LeakyReLU(0.2). Each doubling of the resolution adds a level. Shorter clips have their two frames sooner, seen from the
-whole clip: what is left of the levels keeps the frames, with kernels 3x4x4.
+LeakyReLU(0.2). Each doubling of the resolution adds a level. Seen from the clip, frames are halved as often as height
+and width, or until they are two or odd; the levels that are left make each frame for itself.
 
 With `streams: two` (section 2.1), G's last features make a foreground f and a mask m = sigmoid(.), and DCGAN's
 generator a background b of the same z, one picture for all frames: m f + (1 - m) b. The paper's prior of the mask, its
 mean with weight 0.1 (section 2.2), is the penalty `mask`.
 
-The initialisation is DCGAN's. Conditioned, G takes an embedding of y beside z (Mirza & Osindero 2014), and D adds the
-projection of its features on an embedding of y (Miyato & Koyama 2018, arXiv:1802.05637).
+The weights begin as He's: at width 64 deviations of 0.01 to 0.1, where the paper has 0.01. Conditioned, G takes an
+embedding of y beside z (Mirza & Osindero 2014), and D adds the projection of its features' mean on an embedding of y
+(Miyato & Koyama 2018, arXiv:1802.05637).
 """
 
 from collections.abc import Mapping
 from itertools import count, pairwise
+from math import prod
 from typing import Literal
 
 import torch
@@ -22,12 +24,12 @@ from torch import Tensor, nn
 
 from gandist.gan.networks import dcgan
 from gandist.gan.networks.clip_conv import Doubling, Halving
-from gandist.gan.networks.dcgan import init_dcgan
 from gandist.gan.networks.norms import MinibatchStd, at_least_float32, norm, spectral
 from gandist.gan.networks.shape import Shape, condition, options_of, projection
 from gandist.gan.networks.tape import SILENT, PiecewiseLinear, Tape
 from gandist.options import Options
 
+SLOPE = 0.2
 FEWEST, MOST = 2, 8
 """Frames of G's first features: halved no further than to the one, refused above the other."""
 
@@ -67,10 +69,15 @@ def levels(shape: Shape) -> tuple[list[int], list[int]]:
     return frames_of(frames, halvings), [shape.width * 2**k for k in reversed(range(halvings))]
 
 
-def init_vgan(module: nn.Module) -> None:
-    """DCGAN's initialisation, and no biases."""
-    init_dcgan(module)
-    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d | nn.Linear) and module.bias is not None:
+def init_he(module: nn.Module) -> None:
+    """Features keep their size from layer to layer, and there are no biases (He et al. 2015, arXiv:1502.01852)."""
+    if isinstance(module, Doubling):
+        nn.init.normal_(module.weight, 0.0, (2 * prod(module.stride) / module.weight[:, 0].numel()) ** 0.5)
+    elif isinstance(module, Halving):
+        nn.init.kaiming_normal_(module.weight, SLOPE)
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, 0.0, module.in_features**-0.5)
+    if isinstance(module, Doubling | Halving | nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
 
 
@@ -92,9 +99,9 @@ class Generator(nn.Module):
             layers += [Doubling(wide, narrow, after // before, bias), norm(shape.norm, narrow), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)
         self.last = Doubling(widths[-1], self.channels + self.two, frames[-1] // frames[-2], True)
-        self.apply(init_vgan)
-        if isinstance(self.embed, nn.Embedding | nn.Linear):
-            nn.init.normal_(self.embed.weight)  # on z's scale: a smaller condition would drown in the noise
+        self.apply(init_he)
+        if isinstance(self.embed, nn.Linear):
+            nn.init.normal_(self.embed.weight)  # on z's scale, as an embedding's is
         self.background = dcgan.Generator(_of_codes(shape, codes)) if self.two else None
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -138,12 +145,14 @@ class Discriminator(PiecewiseLinear):
             bias = normed not in ("batch", "sync")
             self.convolutions.append(Halving(narrow, wide, before // after, bias))
             self.norms.append(norm(normed, wide))
-        self.act = nn.LeakyReLU(0.2)
+        self.act = nn.LeakyReLU(SLOPE)
         self.deviation = MinibatchStd(shape.minibatch_std) if shape.minibatch_std else None
         self.score = nn.Linear((widths[-1] + bool(shape.minibatch_std)) * frames[-1] * 16, 1, bias=False)
         self.embed = condition(shape, widths[-1])
         self.piecewise_linear = shape.norm in ("none", "spectral") and not shape.minibatch_std
-        self.apply(init_vgan)
+        self.apply(init_he)
+        if isinstance(self.embed, nn.Embedding | nn.Linear):
+            nn.init.normal_(self.embed.weight, 0.0, 0.1)
         spectral(self, shape.norm)
 
     def forward(self, x: Tensor, y: Tensor | None = None, tape: Tape = SILENT) -> Tensor:
@@ -158,4 +167,4 @@ class Discriminator(PiecewiseLinear):
     def _scores(self, features: Tensor, y: Tensor | None) -> Tensor:
         spread = features if self.deviation is None else self.deviation(features)
         scores = self.score(spread.permute(0, 2, 3, 4, 1).flatten(1)).squeeze(1)
-        return at_least_float32(scores + projection(self.embed, y, features.sum(dim=(2, 3, 4))))
+        return at_least_float32(scores + projection(self.embed, y, features.mean(dim=(2, 3, 4))))

@@ -10,7 +10,8 @@ from gandist.config.sections import DataSection
 from gandist.errors import ConfigError, DataError
 from gandist.evaluation import sound_classifier as module
 from gandist.evaluation.classifier import main
-from gandist.evaluation.sound_classifier import classifier_of, classify, fit, shifted, sounds_of, train
+from gandist.evaluation.learning import classify
+from gandist.evaluation.sound_classifier import classifier_of, fit, shifted, sounds_of, train
 from gandist.gan.networks.classifier import load_sounds
 from tests.helpers.tones import RATE, SAMPLES, SOUNDS, make_tones, tone
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from gandist import evaluate
 from gandist.config.run import RunConfig, validate
 from gandist.data.dataset import with_symbols
-from gandist.data.making import making, members, write_shard
 from gandist.distributed.consensus import Host
 from gandist.distributed.ranks import Ranks
 from gandist.errors import ConfigError
@@ -27,22 +26,13 @@ from gandist.run.trained import Trained
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from gandist.tune.reported import reported_by
+from tests.helpers.text_sets import make_texts
 from tests.helpers.train_on_ranks import tiny
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 VOWELS, CONSONANTS = "aeiou", "bdfgklmnprst"
 TEXTS = sorted({f"{a}{b}{c}{d}" for a in CONSONANTS for b in VOWELS for c in CONSONANTS for d in VOWELS})
 LENGTH, N = 6, 60
-
-
-def make_texts(folder: Path, texts: list[str]) -> str:
-    """A set of texts in one shard; its folder."""
-    with making(str(folder)) as made:
-        path = made.work / "000000.tar"
-        write_shard(path, ((f"{i:06d}", members(text.encode(), "txt", -1, None)) for i, text in enumerate(texts)))
-        symbols = "".join(sorted({*"".join(texts)}))
-        made.finish([path], workers=1, extensions=("txt",), symbols=symbols)
-    return str(folder)
 
 
 class Written(nn.Module):
@@ -191,3 +181,23 @@ def test_a_run_is_measured(config: RunConfig, tmp_path: Path, capsys: pytest.Cap
     for name in ("fd-ngrams", "js_1", "js_2", "js_3", "js_4", "novel", "dictionary"):
         assert found[name] == pytest.approx(recorded[-1]["measures"][name], rel=1e-6)
     assert found["baseline"]["name"] == "real texts"
+
+
+def test_several_temperatures(config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a G that draws symbols: the lower, the less varied. Others are refused."""
+    drawing = {"name": "relgan", "width": 8}
+    of = {"data": config.resolved()["data"], "precision": "fp32"}
+    run = tiny(tmp_path, "drawn", model=drawing, game={"objective": "likelihood"}, **of)
+    other = tiny(tmp_path, "other", model={"name": "textgan", "width": 4, "z_dim": 4}, train__total_kimg=0.012, **of)
+    for each in (run, other):
+        train(each, prepare(each, "auto"), Host())
+    at = ["--n", "60", "--device", "cpu", "--json", "--temperatures"]
+    assert evaluate.main([run_root(run), *at, "0.2,1"]) == 0
+    cold, usual = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [each["protocol"]["temperature"] for each in (cold, usual)] == [0.2, 1.0]
+    assert cold["self_bleu"] > usual["self_bleu"]
+    assert cold["nll_held_out"] == usual["nll_held_out"] > 0
+    assert evaluate.main([run_root(other), *at, "1"]) == 2
+    assert "--temperatures: G of textgan draws no symbols" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate.main([run_root(run), *at, "0,1"])

@@ -91,14 +91,20 @@ def test_they_are_applied_in_turn_to_all_or_none() -> None:
 
 
 def test_what_does_not_fit_a_medium_is_refused() -> None:
-    audio = Tree.model_validate({"data": {"medium": "audio"}})
+    image, audio, video = (Tree.model_validate({"data": {"medium": each}}) for each in ("image", "audio", "video"))
     for kind, row in AUGMENTATIONS.items():
-        fits = audio if kind == "sound" else Tree()
+        fits = {"sound": audio, "clip": video}.get(kind, image)
         check_axes(f"augment.kind: {kind}", row.axes, fits, AUGMENTATIONS)
-        with pytest.raises(ConfigError, match=rf"^augment\.kind: {kind} takes .* which samples of data\.medium="):
-            check_axes(f"augment.kind: {kind}", row.axes, Tree() if fits is audio else audio, AUGMENTATIONS)
+        for other in (image, audio, video):
+            if other is not fits:
+                with pytest.raises(
+                    ConfigError, match=rf"^augment\.kind: {kind} takes .* which samples of data\.medium="
+                ):
+                    check_axes(f"augment.kind: {kind}", row.axes, other, AUGMENTATIONS)
     with pytest.raises(ConfigError, match=r"these fit: sound$"):
         check_axes("augment.kind: ada", 3, audio, AUGMENTATIONS)
+    with pytest.raises(ConfigError, match=r"these fit: clip$"):
+        check_axes("augment.kind: ada", 3, video, AUGMENTATIONS)
 
 
 def test_a_penalty_behind_it_has_one_gradient_in_every_way() -> None:

@@ -62,7 +62,8 @@ def test_one_step_descends_the_mean(accumulate: int) -> None:
 def test_a_run_learns_and_begins_a_game(tmp_path: Path, precision: str) -> None:
     """In mixed precision too; D is as it was until the game, in which both move."""
     game: dict[str, Any] = {**TEXTS["writing"], "precision": precision, "model__classes": 0, "optim__lr_D": 1e-3}
-    likely = {**game, "game__objective": "likelihood", "game__temperature": 1.0, "train__accumulate": 1}
+    options = {**game["model__options"], "straight_through": False}  # which leaves the weights as they are
+    likely = {**game, "model__options": options, "game__objective": "likelihood", "game__temperature": 1.0}
     first = tiny(tmp_path, "first", **{**likely, "optim__lr_G": 1e-2, "train__total_kimg": 0.36})
     assert train(first, Checkpoints(Storage(run_root(first))), Host()).status == "done"
     rows = [json.loads(line) for line in (Path(run_root(first)) / "metrics.jsonl").read_text().splitlines()]

@@ -291,6 +291,8 @@ def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
         assert decoded(made(kind, clip(N)), 4)[1].more
         with pytest.raises(DataError, match=r"decodes to more than 5,120 pixels; make it smaller"):
             decoded(made(kind, clip(N)))
+        with pytest.raises(DataError, match="decodes to more than"):
+            decoded(made(kind, clip(N)), 3, stride=5)
 
 
 def test_threads_decode_beside_one_another() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gandist.config.run import load
+from gandist.config.run import load, validate
 from gandist.config.sections import HealthSection
 from gandist.monitoring.health import LOGITS, Action, Method, Verdict, decide, judge
 from gandist.monitoring.method import method_of
@@ -143,6 +143,14 @@ def of_picture(faithful: float | None, change: float | None = None, steps: int =
     ([of_picture(0.7, 0.5)] * 25, "healthy", ""),
     ([of_picture(0.05)] * 25 + [HEALTHY], "healthy", ""),
     ([{**of_picture(0.0), "signal/diversity": 0.0}] * 5, "collapsing", "they are one"),
+    # What clips move.
+    ([{**HEALTHY, "signal/motion": 0.09}] * 24, "healthy", ""),
+    ([{**HEALTHY, "signal/motion": 0.09}] * 25, "collapsing", "G's images stand still: they move 0.09 times as much"),
+    ([{**HEALTHY, "signal/motion": 0.09}] * 24 + [{**HEALTHY, "signal/motion": 0.11}], "healthy", ""),
+    ([{**HEALTHY, "signal/motion": 1.0}] + [{**HEALTHY, "signal/motion": 0.05}] * 9, "healthy", ""),
+    ([{**HEALTHY, "signal/motion": 1.0}] * 23 + [{**HEALTHY, "signal/motion": 0.05}] * 2, "healthy", ""),
+    ([{**HEALTHY, "signal/motion": 1.0}] * 23 + [{**HEALTHY, "signal/motion": 0.05}] * 3, "collapsing", "move 0.05"),
+    ([{**HEALTHY, "signal/motion": 0.0}] * 25 + [HEALTHY], "healthy", ""),
     # A large batch has few steps a tick.
     ([{**worst(0.01), "steps": 5}] * 5, "healthy", ""),
     ([{**HEALTHY, "signal/diversity": 0.2, "steps": 5}] * 60, "healthy", ""),
@@ -180,6 +188,15 @@ def test_limits_are_in_the_units_of_the_method(
     assert verdict([{**HEALTHY, key: 0.99 * most}], of).state == "healthy"
     found = verdict([{**HEALTHY, key: 1.01 * most}] * of.ticks, of)
     assert (found.state, f"above {most:.3g}" in found.reason) == ("diverged", True), found
+
+
+def test_a_likelihood_is_a_sum_over_a_texts_places() -> None:
+    texts = {"medium": "text", "options": {"length": 100, "symbols": "ab"}}
+    tree = {"data": texts, "model": {"name": "relgan"}, "game": {"objective": "likelihood"}}
+    of = method_of(validate(tree))
+    assert of.samples == "texts"
+    for loss, state in ((9e4, "healthy"), (1.1e5, "diverged")):
+        assert judge([{"images_seen": 100, "loss/G": loss, "grad_norm/G": 1.0}], of).state == state
 
 
 def test_one_leap_of_a_vae_is_no_divergence() -> None:

@@ -13,7 +13,7 @@ from typing import IO
 import pytest
 
 from gandist.errors import ConfigError
-from gandist.monitoring.health import SIGNALS, SIGNALS_OF_SAMPLES
+from gandist.monitoring.health import MOTION, SIGNALS, SIGNALS_OF_SAMPLES
 from gandist.monitoring.metrics import MEASURES, METRICS, PHASES, Metric
 from gandist.monitoring.telemetry import Silent, SweepTelemetry, Telemetry, open_telemetry, target, write_targets
 from tests.helpers.prometheus_server import needs_prometheus, prometheus
@@ -43,7 +43,7 @@ ROW = {
     "rollbacks": 1,
     "verdict": "collapsing",
     "eval_s": 4.5,
-    **dict.fromkeys((*SIGNALS, *SIGNALS_OF_SAMPLES), 0.5),
+    **dict.fromkeys((*SIGNALS, *SIGNALS_OF_SAMPLES, MOTION), 0.5),
     **{f"quality/{name}": 0.5 for name in MEASURES},
 }
 

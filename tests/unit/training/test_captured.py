@@ -22,6 +22,7 @@ from gandist.training.inputs import Inputs
 from gandist.training.loading import Batches
 from gandist.training.rounds import Rounds
 from gandist.training.stepper import stepper
+from tests.helpers.clip_games import CLIPS
 from tests.helpers.graph_on_cpu import Tape, draw_by_torch, taped
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.small_datasets import make_set
@@ -60,6 +61,7 @@ CASES: dict[str, dict[str, Any]] = {
     "jvp": {"game__penalties": {"r1": UP, "r2": UP}, "game__differentiate": "jvp"},
     **GAMES,
     **SOUNDS,
+    **CLIPS,
     **TEXTS,
 }
 

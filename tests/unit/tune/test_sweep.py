@@ -150,6 +150,16 @@ def test_what_a_run_does_not_measure_is_refused(tmp_path: Path, metric: str) -> 
     assert "quality/psnr" not in reported_by(read(written(tmp_path)).base)
 
 
+def test_clips_are_sought_by_their_distance_or_where_one_says(tmp_path: Path) -> None:
+    clips = {"config": "video-fashion", "space": lr(loguniform=[1e-4, 1e-2])}
+    assert read(written(tmp_path, **clips)).metrics == {"quality/fvd-classifier": "min"}
+    assert read(written(tmp_path, **clips, metric="quality/recognised")).metrics == {"quality/recognised": "max"}
+    sought = {"quality/frozen": "min"}
+    assert read(written(tmp_path, **clips, metric=sought)).metrics == sought
+    with pytest.raises(ConfigError, match="metric: unknown value 'quality/motion'"):
+        read(written(tmp_path, metric={"quality/motion": "max"}))
+
+
 def lr(**domain: Any) -> dict[str, Any]:
     return {"optim.lr_G": domain}
 
@@ -163,6 +173,10 @@ def lr(**domain: Any) -> dict[str, Any]:
         ),
         ({"space": {"lr_G": {"uniform": [0, 1]}}}, r"did you mean 'optim\.lr_G'"),
         ({"space": {"optim": {"uniform": [0, 1]}}}, r"space\.optim: is a section; name a field"),
+        (
+            {"metric": "quality/motion"},
+            r"metric: quality/motion is right where .*{quality/motion: min}",
+        ),
         ({"set": {"train.totalkimg": 3}}, r"set\.train\.totalkimg: is no field; did you mean 'train\.total_kimg'"),
         ({"space": lr(loguniform=[0, 1])}, r"space\.optim\.lr_G: loguniform: the bounds must be positive"),
         ({"space": lr(choice=[-1])}, r"optim\.lr_G=-1: optim\.lr_G: .*greater than or equal to 0"),

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gandist.gan.networks.activation import bias_leaky_relu
+from gandist.gan.networks.activation import bias_leaky_relu, gated
 
 # The first forward-mode derivative of a process imports parts of torch that use its own deprecated jit.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
@@ -91,3 +91,16 @@ def test_precision_and_layout_stay(dtype: torch.dtype, memory_format: torch.memo
 def test_a_negative_slope_is_refused() -> None:
     with pytest.raises(ValueError, match="not negative, as -1 is"):
         bias_leaky_relu(torch.zeros(1, 1, 1, 1), torch.zeros(1), -1)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last_3d])
+def test_clips_are_pictures_whose_frames_lie_one_below_the_other(order: torch.memory_format) -> None:
+    x, gate = (torch.randn(2, 6, 3, 4, 5).contiguous(memory_format=order) for _ in range(2))
+    b, flat = torch.randn(6, requires_grad=True), x.flatten(2, 3)
+    for ours, theirs in (
+        (fused(x, b), fused(flat, b)),
+        (gated(x, None, gate, 0.2), gated(flat, None, gate.flatten(2, 3), 0.2)),
+        (gated(x, b, None, 0.2), gated(flat, b, None, 0.2)),
+    ):
+        assert torch.equal(ours.flatten(2, 3), theirs)
+        assert ours.is_contiguous(memory_format=order)

@@ -24,6 +24,7 @@ from gandist.gan.networks.norms import (
     norm,
     spectral,
     synchronise,
+    weight_norm,
 )
 
 
@@ -371,3 +372,45 @@ def test_a_batch_in_parts(layer: str) -> None:
         apart(given)  # as `together` has seen it above
     for a, b in zip(together.buffers(), apart.buffers(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["batch", "sync", "group"])
+def test_norms_of_clips_are_torchs(name: str) -> None:
+    """In value, gradients and running statistics, and in either order of memory, which they keep."""
+    torch.manual_seed(0)
+    ours = norm(name, 8).double()
+    theirs = (nn.GroupNorm(2, 8) if name == "group" else nn.BatchNorm3d(8)).double()
+    for layer in (ours, theirs):
+        torch.manual_seed(1)
+        for p in layer.parameters():
+            nn.init.normal_(p)
+    for order in (torch.contiguous_format, torch.channels_last_3d):
+        x = (2 + 3 * torch.randn(4, 8, 2, 3, 5)).double().contiguous(memory_format=order)
+        weigh = torch.randn_like(x)
+        # In channels_last_3d torch's own GroupNorm ends the process
+        mine, expected = derivatives(ours, x, weigh), derivatives(theirs, x.contiguous(), weigh.contiguous())
+        for key, value in expected.items():
+            torch.testing.assert_close(mine[key], value, rtol=1e-9, atol=1e-9, msg=key)
+        assert ours(x).is_contiguous(memory_format=order)
+        theirs(x.contiguous())
+        torch.testing.assert_close(ours.eval()(x), theirs.eval()(x.contiguous()), check_stride=False)
+        ours.train()
+        theirs.train()
+
+
+def test_the_deviation_of_clips_is_of_all_frames() -> None:
+    x = torch.randn(6, 3, 2, 4, 4).contiguous(memory_format=torch.channels_last_3d)
+    found = MinibatchStd(3)(x)
+    assert found.is_contiguous(memory_format=torch.channels_last_3d)
+    assert torch.equal(found[:, :3], x)
+    deviation = (x.view(3, 2, 3, 2, 4, 4).var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3, 4))
+    torch.testing.assert_close(found[:, 3], deviation.repeat(3).view(6, 1, 1, 1).expand(-1, 2, 4, 4))
+
+
+def test_the_lengths_of_a_clips_weights() -> None:
+    net = nn.Conv3d(3, 4, 2)
+    weight = net.weight.detach().clone()
+    weight_norm(net, "weight")
+    torch.testing.assert_close(net.weight, weight)
+    lengths = dict(net.named_parameters())["parametrizations.weight.original0"]
+    torch.testing.assert_close(lengths.flatten(), weight.flatten(1).norm(dim=1))

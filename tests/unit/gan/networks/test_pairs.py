@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gandist.gan.networks import NETWORKS, Pair, Shape, mlp
+from gandist.gan.networks import NETWORKS, Pair, Shape, mlp, textgan
 from gandist.testing import (
     CHECKS,
     Case,
@@ -166,6 +166,10 @@ def coarse(self: nn.Module, inputs: Tensor, y: Tensor | None) -> Tensor:
     return self.net(inputs + (large - large.round()), y)  # type: ignore[no-any-return, operator]
 
 
+def doubled(self: nn.Module, inputs: Tensor, y: Tensor | None) -> Tensor:
+    return 2 * self.net(inputs, y)  # type: ignore[no-any-return, operator]
+
+
 def player_D(change: Callable[[nn.Module, Tensor, Tensor | None], Tensor]) -> Pair:
     return Pair(mlp.Generator, lambda shape: Changed(mlp.Discriminator(shape), change), conditions=("class",))
 
@@ -178,6 +182,11 @@ def player_G(change: Callable[[nn.Module, Tensor, Tensor | None], Tensor]) -> Pa
     ("pair", "check", "words"),
     [
         (player_D(sideways), check_shapes, "D gives"),
+        (
+            Pair(lambda shape: Changed(textgan.Generator(shape), doubled), textgan.Discriminator, medium="text"),
+            check_shapes,
+            "G makes texts whose symbols do not share each place",
+        ),
         (player_D(noisy), check_nothing_random, "D gives other results"),
         (player_G(noisy), check_nothing_random, "G gives other results"),
         (player_D(counting), check_nothing_random, "D changes its buffer calls"),
