@@ -102,7 +102,8 @@ def check_use(options: argparse.Namespace, kind: str, plays: bool) -> None:
             f"--frames, --fps: are of an interpolation; let --out end in {ends}, or of texts in .txt with --frames"
         )
     elif (kind in FILMS or options.frames) and options.n == 1:
-        raise ConfigError("--n 1: an interpolation goes from one sample to another; give 2 or more")
+        what = "image" if kind in FILMS else "text"
+        raise ConfigError(f"--n 1: an interpolation goes from one {what} to another; give 2 or more")
 
 
 def condition_of(trained: Trained, wish: Wish, n: int, seed: int) -> Conditions | None:

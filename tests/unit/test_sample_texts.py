@@ -113,7 +113,7 @@ def test_a_runs_folder_alone_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyP
             "--frames, --fps: are of an interpolation; let --out end in .webp or .mp4, or of",
         ),
         ("a.txt", ["--frames", "3", "--fps", "3"], "--frames, --fps: are of an interpolation"),
-        ("a.txt", ["--frames", "3", "--n", "1"], "an interpolation goes from one sample to another; give 2 or more"),
+        ("a.txt", ["--frames", "3", "--n", "1"], "an interpolation goes from one text to another; give 2 or more"),
         ("a.txt", ["--temperature", "0.5"], "--temperature: G of textgan draws no symbols; leave it out"),
     ],
 )
