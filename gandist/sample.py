@@ -271,13 +271,13 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         required=True,
         metavar="PATH",
-        help="an empty folder for a file a sample (PNG, MP4, WAV, TXT), or a file that ends in .png (one grid; of clips a "
-        "line of frames each; of sounds their spectrograms), .zip (a file a sample, with labels in StyleGAN's "
+        help="an empty folder for a file a sample (PNG, MP4, WAV, TXT), or a file that ends in .png (one grid; of "
+        "clips a line of frames each; of sounds their spectrograms), .zip (a file a sample, with labels in StyleGAN's "
         "dataset.json, or captions; clips without loss, as animated PNG), .webp or .mp4 (an endless interpolation of "
         "images; clips in a grid that plays), .wav (sounds in a row, a quarter of a second apart), .txt (a text a "
         "line), .jsonl (texts with their classes), or .tar (shards to train from: fakes-%%06d.tar, or "
-        "fakes-{0000..0009}.tar for ten of them). Where G is given samples, these are "
-        "training samples here, which a .png shows beside the outputs; gandist.apply takes yours",
+        "fakes-{0000..0009}.tar for ten of them). Where G is given samples, these are training samples here, which a "
+        ".png shows beside the outputs; gandist.apply takes yours",
     )
     add("--n", type=positive, help=f"samples (default: {N}), or those that an interpolation goes through ({N_FILM})")
     add("--seed", type=natural, default=0, help="default: %(default)s")

@@ -23,6 +23,7 @@ from gandist.data.tables import (
     opened_tables,
 )
 from gandist.errors import DataError
+from gandist.media.alphabets import file_of
 
 COLUMN = "text"
 """The usual name of the column of texts."""
@@ -86,7 +87,7 @@ def in_pieces(source: Source, chunks: int | None = None) -> Source:
     def read(i: int) -> Sample:
         file, piece = place(i)
         found = files[file]
-        return Sample(found.data[found.starts[piece] : found.stops[piece]], label[file], None)
+        return Sample(file_of(found.data[found.starts[piece] : found.stops[piece]]), label[file], None)
 
     def name(i: int) -> str:
         file, piece = place(i)
@@ -153,7 +154,7 @@ def text_table(
             raise text
         if not isinstance(text, str):
             raise ValueError(f"column {table.column!r} holds {'nothing' if text is None else 'no text'} there")
-        return Sample(text.encode(), int(numbers[i]), None)
+        return Sample(file_of(text.encode()), int(numbers[i]), None)
 
     return Source(len(table.texts), sample, table.where, class_names, left_out, medium="text")
 

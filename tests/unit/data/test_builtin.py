@@ -18,9 +18,11 @@ from gandist.data import tones
 from gandist.data.builtin import DATA, builtin
 from gandist.data.index import Index, read_index
 from gandist.data.sets import open_samples
+from gandist.data.words import LETTERS, words
 from gandist.errors import DataError
 from gandist.media.audio import Audio
 from gandist.media.sound import FULL_SCALE
+from tests.helpers.texts import contents
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
@@ -130,6 +132,34 @@ def test_damaged_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(module, "DATA", tmp_path / "data")
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: damaged.*sha256"):
         builtin("fashion-10k", tmp_path / "cache")
+
+
+def test_words_that_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(DATA / "words", tmp_path / "data/words")
+    (tmp_path / "data/words/words.txt.xz").write_bytes(b"no words")
+    monkeypatch.setattr(module, "DATA", tmp_path / "data")
+    with pytest.raises(DataError, match=r"words\.txt\.xz: damaged.*sha256"):
+        builtin("words-6k", tmp_path / "cache")
+
+
+def test_words(cache: Path) -> None:
+    """English words, once each, by their length; every one of them is of small letters, and none is lost."""
+    folder = DATA / "words"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 200_000
+    assert "Kevin Atkinson" in (folder / "LICENSE").read_text()
+    found = words(folder)
+    assert found == sorted(set(found))
+    assert len(found) == 60_540
+    index = read_index(builtin("builtin:words-6k", cache))
+    assert (index.n, index.symbols, set(index.extensions)) == (6_000, LETTERS, {"txt"})
+    assert index.class_names == tuple(f"{length} letters" for length in range(3, 13))
+    held = contents(index)
+    assert len(set(held)) == 6_000
+    assert set(held) <= set(found)
+    row = index.samples.to_pylist()[7]
+    with Path(index.url(row["shard"])).open("rb") as shard:
+        shard.seek(row["offset"])
+        assert len(shard.read(row["size"])) == row["label"] + 3
 
 
 def test_package_data_is_small_licensed_and_what_debian_ships() -> None:
