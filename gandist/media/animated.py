@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageSequence
 
 from gandist.media.clip import library
-from gandist.media.gallery import grid, png_bytes
+from gandist.media.gallery import CELL_PX, grid, png_bytes
 from gandist.media.medium import PLAYS, Preview
 
 Clips = npt.NDArray[np.uint8]
@@ -24,7 +24,8 @@ STRIP_CLIPS, STRIP_FRAMES = 20, 16
 PLAYED_BYTES = 2_000_000
 """A preview that plays is at most as large."""
 PLAYED_FRAMES, PLAYED_PX = 32, 128
-"""A preview plays at most so many frames, the first, and shows larger clips smaller by a whole factor."""
+"""A preview plays at most so many frames, the first, and shows larger clips smaller by a whole factor; so does its
+strip, those larger than `CELL_PX`."""
 COARSER: tuple[tuple[int, dict[str, Any]], ...] = (
     (1, {"lossless": True}),
     (1, {"quality": 80}),
@@ -119,9 +120,10 @@ def preview_of(rows: Clips, columns: int, fps: float) -> Preview:
     The strip has the first clip of each line of the grid, or those of the first if it has one line.
     """
     n, length = rows.shape[:2]
-    plays = [grid(_smaller(rows[:, at]), columns) for at in range(min(length, PLAYED_FRAMES))]
+    plays = [grid(_smaller(rows[:, at], PLAYED_PX), columns) for at in range(min(length, PLAYED_FRAMES))]
     some = rows[:: columns if n > columns else 1][:STRIP_CLIPS]
-    return Preview(played_bytes(plays, durations(len(plays), fps)), PLAYS, still=strips(some))
+    small = np.stack([_smaller(clip, CELL_PX) for clip in some])
+    return Preview(played_bytes(plays, durations(len(plays), fps)), PLAYS, still=strips(small))
 
 
 def strips(clips: Clips) -> bytes:
@@ -131,10 +133,10 @@ def strips(clips: Clips) -> bytes:
     return png_bytes(grid(clips[:, at].reshape(-1, *clips.shape[2:]), len(at)))
 
 
-def _smaller(images: Clips) -> Clips:
-    """Images (N, H, W, C) of at most `PLAYED_PX`: the means of square fields."""
+def _smaller(images: Clips, within_px: int) -> Clips:
+    """Images (N, H, W, C) of at most `within_px`: the means of square fields."""
     n, height, width, channels = images.shape
-    factor = -(-max(height, width) // PLAYED_PX)
+    factor = -(-max(height, width) // within_px)
     if factor == 1:
         return images
     high, wide = height // factor, width // factor

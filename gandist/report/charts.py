@@ -4,7 +4,6 @@ This is own code, because a page must hold its charts without a network, and plo
 megabytes of script.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -211,13 +210,15 @@ def _floors(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Level]:
 
 def _baselines(runs: Sequence[RecordedRun], names: Sequence[str], keys: Sequence[str]) -> list[Level]:
     """The values of what needs no learning, for these keys of rows; runs with equal values share one."""
-    found: dict[Level, list[str]] = {}
+    found: dict[Level, dict[str, None]] = {}
     for name, run in zip(names, runs, strict=True):
         baselines = run.evaluations[-1].get("baselines", {}) if run.evaluations else {}
-        for (what, measures), key in itertools.product(baselines.items(), keys):
-            if isinstance(value := measures.get(key.removeprefix("quality/")), int | float):
-                of = f"{key.removeprefix('quality/')}, " if len(keys) > 1 else ""
-                found.setdefault(Level(value, of + baseline(what, value)), []).append(name)
+        for what, measures in baselines.items():
+            here = {key.removeprefix("quality/") for key in keys} & measures.keys()
+            for measure in sorted(here):
+                if isinstance(value := measures[measure], int | float):
+                    of = f"{measure}, " if len(here) > 1 else ""
+                    found.setdefault(Level(value, of + baseline(what, value)), {})[name] = None
     return [
         level if len(of) == len(runs) else level._replace(text=f"{', '.join(of)}: {level.text}")
         for level, of in found.items()

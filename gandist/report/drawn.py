@@ -176,9 +176,11 @@ def nearest(trained: Trained) -> DrawnPicture:
     reals = torch.cat([_coarse(trained.medium, samples.gather(part)[0]) for part in parts])
     k = min(NEAREST, len(numbers))
     found = torch.cdist(_coarse(trained.medium, fakes), reals).topk(k, largest=False).indices
-    # One gather per fake: a damaged sample gets the same replacement here as above.
+    # One gather per fake: a damaged sample gets the same replacement here as above. More of a real sample may be kept
+    # than G makes, to cut from.
     rows = [
-        np.stack([fake, *samples.gather(numbers[near])[0]]) for fake, near in zip(fakes, found.numpy(), strict=True)
+        np.stack([fake, *samples.gather(numbers[near])[0][:, : len(fake)]])
+        for fake, near in zip(fakes, found.numpy(), strict=True)
     ]
     one, many = trained.medium.nouns
     text = (

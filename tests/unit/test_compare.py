@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from gandist.compare import main, plan, read, side_by_side, table
+from gandist.compare import main, plan, playing, read, side_by_side, table
 from gandist.config.sections import DataSection
 from gandist.data import builtin
 from gandist.errors import ConfigError
@@ -20,6 +20,8 @@ from gandist.gan.networks.classifier import Classifier, Facts
 from gandist.media.audio import Audio
 from gandist.media.gallery import grid
 from gandist.media.image import Image as PictureMedium
+from gandist.media.video import Video
+from tests.helpers.animated import decoded, moving
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import TINY
@@ -278,6 +280,22 @@ def test_sounds_stand_side_by_side_as_their_spectrograms() -> None:
     assert (silence < 20).mean() > 0.5
     assert (noise < 20).mean() < 0.2
     assert (picture[:40, width // 2 :] < 128).any(), "a label"
+
+
+def test_clips_play_side_by_side() -> None:
+    """A variant whose clips move, beside one whose frames are all equal, which is stored as one."""
+    medium = Video(resolution=16, channels=1, frames=4)
+    examples = {"moves": moving(12, 4, 16), "stands": np.full((12, 4, 16, 16, 1), 128, np.uint8)}
+    still = side_by_side(examples, medium)
+    assert still.size == (2 * (4 * 96 + 3 * 2) + 40, 40 + 2 * 96 + 2), "the first clip of two lines, frame by frame"
+    animation = playing(examples, medium)
+    assert animation is not None
+    frames, lengths_ms, _ = decoded(animation)
+    assert lengths_ms == [125] * 4
+    left, right = (np.stack([np.array_split(frame[60:], 2, axis=1)[side] for frame in frames]) for side in (0, 1))
+    assert len(np.unique(left.reshape(4, -1), axis=0)) == 4
+    assert len(np.unique(right[..., 40:, :].reshape(4, -1), axis=0)) == 1
+    assert playing({"a": moving(4, 4, 16)[:, 0]}, PictureMedium(channels=1)) is None
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/compare-*.yaml")), ids=lambda path: path.stem)

@@ -75,6 +75,7 @@ def test_previews_stay_small() -> None:
     assert image.size == grid(rows[:, 0], columns).size
     large = preview_of(np.zeros((1, 2, 300, 300, 1), np.uint8), 1, 8)
     assert Image.open(io.BytesIO(large.content)).size == (100, 100)
+    assert Image.open(io.BytesIO(large.still)).size == (2 * 75 + 2, 75)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -23,6 +23,7 @@ from gandist.config.run import RunConfig, leaves, validate
 from gandist.distributed.consensus import Host
 from gandist.errors import ConfigError
 from gandist.launch.resumption import prepare, run_root
+from gandist.media.animated import gif_bytes, preview_of
 from gandist.media.medium import Preview
 from gandist.media.sound import wav_bytes
 from gandist.monitoring import trackers
@@ -33,6 +34,7 @@ from gandist.monitoring.trackers.tracker import Start
 from gandist.run.progress import METRICS_FILE, RunLog, decode, last_images_seen
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
+from tests.helpers.animated import decoded, moving
 from tests.helpers.train_on_ranks import tiny
 
 EVERY_STEP = {"train__tick_kimg": 0.012, "train__sample_kimg": 0.024, "train__checkpoint_kimg": 0.024}
@@ -77,6 +79,10 @@ def png() -> bytes:
 
 def wav() -> bytes:
     return wav_bytes(np.zeros((400, 2), np.int16), 8000)
+
+
+def clips() -> Preview:
+    return preview_of(moving(4, 5, 16, 3), 2, 8)
 
 
 def config_of(folder: Path, **track: Any) -> RunConfig:
@@ -141,6 +147,20 @@ def test_what_is_not_a_number_is_text_or_left_out(tmp_path: Path) -> None:
     assert not found
 
 
+def test_clips_play_in_tensorboard(tmp_path: Path) -> None:
+    """As a GIF, for it shows no animated WebP; their frames lie beside as a picture."""
+    board, preview = TensorBoard(tmp_path, 0), clips()
+    board.preview(8, preview)
+    board.close()
+    found = shown(tmp_path)
+    ((step, animation),) = found["samples/playing"]
+    assert (step, animation[:6]) == (8, b"GIF89a")
+    frames, _, _ = decoded(animation)
+    assert np.array_equal(np.stack(frames), np.stack(decoded(preview.content)[0]))
+    assert len(frames) == 5
+    assert found["samples"] == [(8, preview.still)]
+
+
 def test_tensorboard_goes_on_where_the_run_does(tmp_path: Path) -> None:
     def attempt(images_seen: int, *ticks: int) -> TensorBoard:
         board = TensorBoard(tmp_path, images_seen)
@@ -203,6 +223,7 @@ def test_mlflow(tmp_path: Path, store: str, said: pytest.LogCaptureFixture) -> N
 
     def first(tick: Callable[..., None], to: Trackers) -> None:
         to.preview(0, lambda: Preview(png(), ".png", (wav(), wav())))
+        to.preview(4, clips)
         for images_seen in (8, 16, 24):
             tick(images_seen, nan=math.nan)
 
@@ -229,10 +250,13 @@ def test_mlflow(tmp_path: Path, store: str, said: pytest.LogCaptureFixture) -> N
     assert run.data.tags["health"] == "healthy"
     assert run.data.tags["rollback"] == "from 32"
     in_samples = sorted(file.path for file in client.list_artifacts(run.info.run_id, "samples"))
-    assert in_samples == ["samples/00000000", "samples/00000000.png"]
+    both = ["samples/00000004", "samples/00000004.webp"]
+    assert in_samples == ["samples/00000000", "samples/00000000.png", *both]
     sounds = sorted(file.path for file in client.list_artifacts(run.info.run_id, in_samples[0]))
     assert sounds == ["samples/00000000/0.wav", "samples/00000000/1.wav"]
-    assert Path(client.download_artifacts(run.info.run_id, sounds[1], str(tmp_path))).read_bytes() == wav()
+    kept_files = {sounds[1]: wav(), both[1]: clips().content, f"{both[0]}/strip.png": clips().still}
+    for name, content in kept_files.items():
+        assert Path(client.download_artifacts(run.info.run_id, name, str(tmp_path))).read_bytes() == content
     assert not said.records
 
 
@@ -279,12 +303,19 @@ def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.Log
 
     def first(tick: Callable[..., None], to: Trackers) -> None:
         to.preview(0, lambda: Preview(png(), ".png", (wav(),)))
+        to.preview(4, clips)
         tick(8)
         tick(16, reason="too few", verdict="collapsing")
 
     tracked(config, 0, first)
     storage = tracked(config, 8, ticks(16, 24))
-    records = wandb_records(tmp_path / "run/wandb")
+    # Its process may write the last records after it has said that a run is finished.
+    until = time.monotonic() + 60
+    while True:
+        records = wandb_records(tmp_path / "run/wandb")
+        if sum(each.HasField("exit") for each in records) == 2 or time.monotonic() > until:
+            break
+        time.sleep(0.1)
     runs = [each.run for each in records if each.HasField("run")]
     identity = json.loads(storage.read_bytes("wandb.json") or b"")["id"]
     assert {(run.entity, run.project, run.run_id, run.display_name) for run in runs} == {
@@ -295,13 +326,15 @@ def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: pytest.Log
         for each in records
         if each.HasField("history")
     ]
-    assert [json.loads(each["images_seen"]) for each in logged] == [0, 8, 16, 24]
-    assert [json.loads(each["loss/D"]) for each in logged[1:]] == [0.8, 1.6, 2.4]
-    assert json.loads(logged[2]["health"]) == "collapsing: too few"
+    assert [json.loads(each["images_seen"]) for each in logged] == [0, 4, 8, 16, 24]
+    assert [json.loads(each["loss/D"]) for each in logged[2:]] == [0.8, 1.6, 2.4]
+    assert json.loads(logged[3]["health"]) == "collapsing: too few"
     assert {key.partition("/")[0] for key in logged[0]} >= {"samples"}
     media = sorted((tmp_path / "run/wandb").glob("offline-run-*/files/media/*/*"))
     (sound,) = (tmp_path / "run/wandb").glob("offline-run-*/files/media/audio/**/*.wav")
     assert sound.read_bytes() == wav(), media
+    (animation,) = (tmp_path / "run/wandb").glob("offline-run-*/files/media/videos/**/*.gif")
+    assert animation.read_bytes() == gif_bytes(clips())
     assert not said.records
 
 

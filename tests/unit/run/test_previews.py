@@ -78,11 +78,26 @@ def stored(storage: Storage) -> None:
     assert previews.read(storage, "00000008.png").sounds[0] == b"new"
 
 
+def stored_that_play(storage: Storage) -> None:
+    """With their strips, and with sounds in the same folder."""
+    assert previews.strips(storage) == {}
+    clips = Preview(b"plays", ".webp", still=b"still")
+    heard = clips._replace(sounds=(b"heard",))
+    for seen, preview in ((24, clips), (32, heard)):
+        previews.write(storage, seen, preview)
+        assert previews.read(storage, f"{seen:08d}.webp") == preview
+    assert previews.strips(storage) == {24: 5, 32: 5}
+    assert previews.listed(storage)[24] == ("00000024.webp", 5)
+    assert previews.read_strip(storage, 24) == Preview(b"still", ".png")
+
+
 def test_they_are_found_again_in_a_folder(tmp_path: Path) -> None:
     assert previews.listed(Storage(str(tmp_path))) == {}
     stored(Storage(str(tmp_path)))
+    stored_that_play(Storage(str(tmp_path)))
 
 
 def test_they_are_found_again_in_an_object_store() -> None:
     with serve_bucket("runs") as address:
         stored(Storage(address.replace("runs", "runs/run", 1)))
+        stored_that_play(Storage(address.replace("runs", "runs/clips", 1)))

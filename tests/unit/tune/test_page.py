@@ -13,11 +13,15 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
+from gandist.media.animated import preview_of
 from gandist.media.sound import wav_bytes
+from gandist.run import previews
+from gandist.storage.storage import Storage
 from gandist.tune.importance import importance
 from gandist.tune.page import page
 from gandist.tune.plots import by_parameter, curves, parallel
 from gandist.tune.trials import Direction, Findings, Point, Taken, TrialRecord, TrialState
+from tests.helpers.animated import moving
 from tests.unit.report.test_report import EVIL, browser, check, open_page  # noqa: F401
 
 METRIC = "quality/fd-classifier"
@@ -97,6 +101,16 @@ def test_the_texts_of_trials_are_listed(ten: Findings) -> None:
     text = page(ten)
     assert '<li dir="auto">&lt;b&gt;one</li><li dir="auto">אבג</li></ul>' in text
     file.unlink()
+
+
+def test_the_clips_of_trials_play(ten: Findings) -> None:
+    best = ten.best()
+    assert best is not None
+    previews.write(Storage(best.run), 9000, preview_of(moving(4, 3, 8), 2, 8))
+    text = page(ten)
+    assert text.count('class="playing"') == text.count("data:image/webp") == 1
+    assert text.count("data:image/png") == 3, "the strip, and two grids"
+    assert 'alt="Samples of the best trial, frame by frame"' in text
 
 
 def test_what_is_conditional_is_drawn_where_it_is(ten: Findings) -> None:
