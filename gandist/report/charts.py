@@ -214,10 +214,10 @@ def _baselines(runs: Sequence[RecordedRun], names: Sequence[str], keys: Sequence
     for name, run in zip(names, runs, strict=True):
         baselines = run.evaluations[-1].get("baselines", {}) if run.evaluations else {}
         for what, measures in baselines.items():
-            here = {key.removeprefix("quality/") for key in keys} & measures.keys()
-            for measure in sorted(here):
-                if isinstance(value := measures[measure], int | float):
-                    of = f"{measure}, " if len(here) > 1 else ""
+            here = {measure: measures[measure] for key in keys if (measure := key.removeprefix("quality/")) in measures}
+            for measure, value in here.items():
+                if isinstance(value, int | float):
+                    of = f"{measure}, " if len({*here.values()}) > 1 else ""
                     found.setdefault(Level(value, of + baseline(what, value)), {})[name] = None
     return [
         level if len(of) == len(runs) else level._replace(text=f"{', '.join(of)}: {level.text}")
