@@ -4,7 +4,6 @@ This is own code, because a page must hold its charts without a network, and plo
 megabytes of script.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -214,10 +213,12 @@ def _baselines(runs: Sequence[RecordedRun], names: Sequence[str], keys: Sequence
     found: dict[Level, dict[str, None]] = {}
     for name, run in zip(names, runs, strict=True):
         baselines = run.evaluations[-1].get("baselines", {}) if run.evaluations else {}
-        for (what, measures), key in itertools.product(baselines.items(), keys):
-            if isinstance(value := measures.get(key.removeprefix("quality/")), int | float):
-                of = f"{key.removeprefix('quality/')}, " if len(keys) > 1 else ""
-                found.setdefault(Level(value, of + baseline(what, value)), {})[name] = None
+        for what, measures in baselines.items():
+            here = {measure: measures[measure] for key in keys if (measure := key.removeprefix("quality/")) in measures}
+            for measure, value in here.items():
+                if isinstance(value, int | float):
+                    of = f"{measure}, " if len({*here.values()}) > 1 else ""
+                    found.setdefault(Level(value, of + baseline(what, value)), {})[name] = None
     return [
         level if len(of) == len(runs) else level._replace(text=f"{', '.join(of)}: {level.text}")
         for level, of in found.items()
