@@ -22,7 +22,7 @@ from gandist.gan.networks.norms import has_batch_norm
 from gandist.gan.networks.tape import is_piecewise_linear
 from gandist.gan.networks.vae import ElboLoss
 from gandist.gan.penalties import Way, images_and_terms, judge, uniforms_of
-from gandist.gan.players import CHANNELS_LAST, in_channels_last
+from gandist.gan.players import CHANNELS_LAST, in_channels_last, lay_channels_last
 from gandist.gan.scores import as_scores, of_sample
 
 BATCH = 8
@@ -219,7 +219,7 @@ def check_slopes(case: Case) -> None:
         _, D = case.build(dtype)
         _, y, x = case.inputs(dtype, n=4)
         if last:
-            _in_channels_last(D)
+            lay_channels_last(D)
             x = in_channels_last(x)
         u = case.numbers(D, x)
         scores, slopes = judge(D, x, y, "double", u)
@@ -280,7 +280,7 @@ def check_channels_last(case: Case) -> None:
     z, y, x = case.inputs()
     plain, last = case.build(), case.build()
     for net in last:
-        _in_channels_last(net)
+        lay_channels_last(net)
         for name, layer in net.named_modules():
             if name and ".parametrizations" not in name:  # the network's own output may be a view
                 layer.register_forward_hook(check)
@@ -298,11 +298,6 @@ def _is_last(features: object) -> bool:
     if not isinstance(features, Tensor) or features.dim() not in CHANNELS_LAST or features.shape[2:].numel() == 1:
         return True
     return features.is_contiguous(memory_format=CHANNELS_LAST[features.dim()])
-
-
-def _in_channels_last(net: nn.Module) -> None:
-    for weight in net.parameters():
-        weight.data = in_channels_last(weight.data)
 
 
 def check_autocast(case: Case) -> None:

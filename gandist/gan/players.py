@@ -20,7 +20,14 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 def in_channels_last(x: Tensor) -> Tensor:
     """x, or a copy of it with its channels last in memory, if it has height and width."""
-    return x.contiguous(memory_format=CHANNELS_LAST[x.dim()]) if x.dim() in CHANNELS_LAST else x
+    # Unlike `contiguous`, `to` also lays out a single channel last, whose layout convolutions then give their results
+    return x.to(memory_format=CHANNELS_LAST[x.dim()]) if x.dim() in CHANNELS_LAST else x
+
+
+def lay_channels_last(net: nn.Module) -> None:
+    """Lay the weights and buffers of `net` out with their channels last, in place."""
+    for tensor in (*net.parameters(), *net.buffers()):
+        tensor.data = in_channels_last(tensor.data)
 
 
 @dataclass
@@ -215,8 +222,7 @@ def build_players(
             torch.default_generator.manual_seed(key(seed, purpose) % 2**63)
             net = make()
         net = net.to(device, torch.float64 if precision == "fp64" else torch.float32)
-        for weight in net.parameters():
-            weight.data = in_channels_last(weight.data)
+        lay_channels_last(net)
         return net
 
     def player(net: nn.Module) -> Player:

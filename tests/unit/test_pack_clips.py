@@ -432,7 +432,7 @@ def test_what_is_said_of_clips_that_are_not_packed(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parents[2] / "docs/data.md").read_text().partition("### Pack clips")[2]
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text().partition("### Pack clips")[2].partition("\n## ")[0]
     clips(tmp_path / "FOLDER")
     pictures(tmp_path / "FOLDER_OF_PICTURES/one", 5)
     monkeypatch.chdir(tmp_path)

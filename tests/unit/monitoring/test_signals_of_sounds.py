@@ -97,5 +97,5 @@ def test_a_distance_of_sounds_that_grows_is_seen(method: Method) -> None:
         {"images_seen": 1000 * (i + 1), "loss/D": 1.0, "loss/G": 1.0, "sign/real": 0.5, "quality/fad-bands": value}
         for i, value in enumerate((5.0, 4.0, 13.0, 14.0))
     ]
-    assert judge(rows, method).reason == "quality/fad-bands is 14, and was 4 at 2,000 images"
+    assert judge(rows, method).reason == "quality/fad-bands is 14, and was 4 at 2,000 sounds"
     assert judge(rows, method).state == "diverged"
