@@ -181,7 +181,7 @@ def _pieces(src: str, source: Source, lines: bool | None, chunks: int | None) ->
 
 
 def _read(source: Source, order: np.ndarray) -> Iterator[bytes]:
-    """The texts of a source, without those that cannot be read: these are told when they are written."""
+    """The texts of a source, without those that cannot be read: `pack` reports these as it writes."""
     for i in order.tolist():
         text: object = None
         with suppress(Exception):

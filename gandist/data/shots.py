@@ -19,8 +19,8 @@ def folders_of_frames(
 ) -> dict[PurePosixPath, list[PurePosixPath]]:
     """The folders that are a clip, with their pictures in the order of their numbers.
 
-    Such a folder has no folders of its own, and holds two or more pictures of one format with a number in their names,
-    of which the first is no animation, and no other samples.
+    Such a folder has no folders of its own, and holds two or more pictures of one format with a number in their names
+    and no other samples. The first picture is no animation.
     """
     held: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
     for name in names:
