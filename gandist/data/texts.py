@@ -58,8 +58,8 @@ class _File(NamedTuple):
 
 
 def in_pieces(source: Source, chunks: int | None = None) -> Source:
-    """The source with each line of its texts as a sample, empty ones left out, or with `chunks` each piece of
-    `chunks` characters, the last one perhaps shorter. A piece has the label of its file. All files are held in memory."""
+    """The source with each line of its texts as a sample, empty ones left out, or with `chunks` each piece of that many
+    characters, the last one perhaps shorter. A piece has the label of its file. All files are held in memory."""
     files, numbers = [], []
     for i in range(source.n):
         data = _plain(source.read(i).image)
