@@ -125,7 +125,7 @@ def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Pat
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sizes:
             archive.write(upload / name, name)
-    assert len(zipped.getvalue()) < 6_000_000, sorted(sizes, key=lambda name: -sizes[name])[:10]  # as docs/train.md says
+    assert len(zipped.getvalue()) < 6_000_000, sorted(sizes, key=lambda name: -sizes[name])[:10]  # docs/train.md
 
 
 def test_a_sweep_as_a_job(checkout: Path, head: dict[str, str], tmp_path: Path) -> None:
