@@ -43,6 +43,7 @@ format: $(INSTALLED_DEV)
 docs: $(INSTALLED_DEV)
 	$(BIN)/python -m gandist.config.reference > docs/configuration.md
 	$(BIN)/python -m cluster.monitoring
+	$(BIN)/python -m gandist.schemas
 
 clean:
 	rm -rf .venv .tools build dist .mypy_cache .pytest_cache .ruff_cache
