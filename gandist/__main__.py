@@ -10,6 +10,7 @@ COMMANDS = {
     "sample": "draw images from the generator of a run",
     "apply": "apply the generator of an image-to-image run to pictures",
     "evaluate": "measure the generator of a run against real images",
+    "export": "write the generator of a run as ONNX, pt2, TorchScript or safetensors",
     "usefulness": "tell whether a run's images help a classifier of real ones",
     "report": "write one HTML page of a run, or of several side by side",
     "compare": "train variants of a configuration and measure them side by side",
