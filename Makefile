@@ -8,7 +8,7 @@ DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver wget espeak-
 EMOJI := emoji-datasource-twitter emoji-datasource-google
 MOVING := @lobehub/fluent-emoji-anim-1
 
-.PHONY: demo cluster-local test test-fast test-nightly lint format docs clean debian emoji
+.PHONY: demo cluster-local test test-fast test-nightly lint format docs docs-site clean debian emoji
 
 # A GAN learns to draw clothes. ARGS="train.total_kimg=50" changes what it trains.
 demo: $(INSTALLED)
@@ -42,11 +42,16 @@ format: $(INSTALLED_DEV)
 
 docs: $(INSTALLED_DEV)
 	$(BIN)/python -m gandist.config.reference > docs/configuration.md
+	$(BIN)/python -m gandist.manual > docs/commands.md
 	$(BIN)/python -m cluster.monitoring
 	$(BIN)/python -m gandist.schemas
 
+# The documentation as a site, docs/_build/html/index.html, which needs no network. Any warning is an error.
+docs-site: $(INSTALLED_DEV)
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/_build/html
+
 clean:
-	rm -rf .venv .tools build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools build dist docs/_build .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt cluster/install.py
