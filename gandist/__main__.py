@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": "train variants of a configuration and measure them side by side",
     "tune": "search learning rates, losses, any field, with Ray Tune",
     "bench": "measure this machine, and model what more of them would do",
+    "push": "publish a run's players on the Hugging Face Hub, with a card",
     "pack": "pack images into indexed WebDataset shards",
 }
 

@@ -24,22 +24,27 @@ from gandist.evaluation.evaluator import extractor_of
 from gandist.evaluation.extractors import EXTRACTORS
 from gandist.run import checkpoint
 from gandist.run.evaluations import Result
+from gandist.run.published import TRUST
 from gandist.run.trained import Trained, open_run, open_trained
 
 log = logging.getLogger("gandist")
 
 
-def checkpoints(run: str, device: torch.device, images_seen: int | str | None, every: bool) -> Iterator[Trained]:
-    """The requested generators: of the newest checkpoint, of a given one, or of each sound checkpoint in turn.
+def checkpoints(
+    run: str, device: torch.device, images_seen: int | str | None, every: bool, trust: bool = False
+) -> Iterator[Trained]:
+    """The requested generators: of the newest checkpoint, of a given one, or of each sound checkpoint in turn; of a
+    published model the only one.
 
     Raises:
         GandistError: the run or the checkpoint does not exist.
     """
-    first = open_trained(run, device, images_seen)
-    if not every:
+    first = open_trained(run, device, images_seen, trust)
+    names = checkpoint.names(open_run(run)) if every else []
+    if not names:
         yield first
         return
-    for name in checkpoint.names(open_run(run)):
+    for name in names:
         try:
             yield open_trained(run, device, int(name))
         except CheckpointError as error:
@@ -97,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Return 0, or 2 after one message if the run or the arguments cannot be used."""
     parser = argparse.ArgumentParser(prog="gandist evaluate", description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder or address of a run")
+    add("run", metavar="RUN", help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION])")
     add("--n", type=positive, default=10_000, help="generated samples (default: %(default)s)")
     names = "; ".join(f"of {kind.__name__.lower()}: {', '.join(kinds)}" for kind, kinds in EXTRACTORS.items())
     add("--extractor", metavar="NAME", help=f"{names} (default: as in the run's own evaluations)")
@@ -111,6 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     said = "of a G that draws symbols: measure it at each; the lower, the likelier each text and the less varied all"
     add("--temperatures", type=temperatures, default=(), metavar="T,...", help=f"{said} (default: 1)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add("--trust", action="store_true", help=TRUST)
     add("--seed", type=natural, default=0, help="default: %(default)s")
     add("--json", action="store_true", help="print an object a checkpoint, each on a line")
     options = parser.parse_args(argv)
@@ -119,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ConfigError(f"--n {options.n}: measures need {N_MIN}")
     device = pick_device(options.device)
     against: Yardstick | None = None
-    for trained in checkpoints(options.run, device, options.images_seen, options.all):
+    for trained in checkpoints(options.run, device, options.images_seen, options.all, options.trust):
         if against is None:
             ranks = Ranks(0, 1, device)
             extractor = extractor_of(trained.config, device, options.weights, options.extractor)

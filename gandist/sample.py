@@ -35,6 +35,7 @@ from gandist.media.text import KINDS as TEXTS
 from gandist.media.text import jsonl_bytes
 from gandist.run.drawing import devices_of, drawn
 from gandist.run.examples import ExampleConditions
+from gandist.run.published import TRUST
 from gandist.run.trained import BATCH, Conditions, Trained, open_trained, samples_of
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
@@ -267,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
         "walk.mp4; gandist sample runs/demo --n 10000 --out fakes/%06d.tar",
     )
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder or address of a run")
+    add("run", metavar="RUN", help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION])")
     add(
         "--out",
         required=True,
@@ -307,6 +308,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--fps", type=positive, help=f"frames per second of an interpolation (default: {FPS}), or of clips (the run's)")
     add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: every GPU there is")
+    add("--trust", action="store_true", help=TRUST)
     return parser
 
 
@@ -321,7 +323,7 @@ def main(argv: list[str] | None = None) -> int:
         film.need_video(Path(options.out))
     if samples_of(options.run) == "image":
         check_use(options, kind, plays=False)
-    trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
+    trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen, options.trust)
     check_kind(trained, options.out, kind)
     check_use(options, kind, plays=trained.medium.played_fps is not None)
     if options.temperature is not None:

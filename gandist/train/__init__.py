@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
         "--from",
         dest="source",
         metavar="RUN[@IMAGES_SEEN]",
-        help="begin with the players of another run's checkpoint (the newest, or the one at this number of images)",
+        help="begin with the players of another run's checkpoint (the newest, or the one at this number of images), or "
+        "with those of a published model: its folder, or hf://OWNER/NAME[@REVISION] on the Hugging Face Hub",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and start nothing")
     parser.add_argument("-v", "--verbose", action="store_true", help="show every row whole, and all that Ray prints")
