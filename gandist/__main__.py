@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train, or go on with, a run",
     "sample": "draw images from the generator of a run",
     "apply": "apply the generator of an image-to-image run to pictures",
+    "explore": "play with the generator of a run on a page of this machine",
     "evaluate": "measure the generator of a run against real images",
     "export": "write the generator of a run as ONNX, pt2, TorchScript or safetensors",
     "usefulness": "tell whether a run's images help a classifier of real ones",
