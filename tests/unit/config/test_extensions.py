@@ -20,9 +20,11 @@ from tests.helpers.checkout_copy import ROOT
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the two files of docs/methods.md, under the names they begin with."""
+    """A folder with the two files of docs/own-network.md, under the names they begin with."""
     folder = tmp_path_factory.mktemp("mine")
-    for text in re.findall(r"```(?:python|yaml)\n(# \S+\n.*?)```", (ROOT / "docs/methods.md").read_text(), re.DOTALL):
+    for text in re.findall(
+        r"```(?:python|yaml)\n(# \S+\n.*?)```", (ROOT / "docs/own-network.md").read_text(), re.DOTALL
+    ):
         (folder / text.split()[1]).write_text(text)
     assert {path.name for path in folder.iterdir()} == {"my_methods.py", "mine.yaml"}
     return folder
