@@ -44,6 +44,7 @@ docs: $(INSTALLED_DEV)
 	$(BIN)/python -m gandist.config.reference > docs/configuration.md
 	$(BIN)/python -m cluster.monitoring
 	$(BIN)/python -m gandist.schemas
+	$(BIN)/python -m gandist.completion.commands
 
 clean:
 	rm -rf .venv .tools build dist .mypy_cache .pytest_cache .ruff_cache
