@@ -3,6 +3,7 @@
 import sys
 from importlib import import_module
 
+from gandist import __version__
 from gandist.cli.interrupts import interruptible
 
 COMMANDS = {
@@ -19,12 +20,16 @@ COMMANDS = {
     "bench": "measure this machine, and model what more of them would do",
     "push": "publish a run's players on the Hugging Face Hub, with a card",
     "pack": "pack images into indexed WebDataset shards",
+    "completion": "print what completes these commands in bash, zsh or fish",
 }
 
 
 @interruptible
 def main() -> int:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command == "--version":
+        print(f"gandist {__version__}")  # noqa: T201
+        return 0
     if command not in COMMANDS:
         listing = "\n".join(f"  gandist {name:10} {what}" for name, what in COMMANDS.items())
         print(f"usage: gandist COMMAND ... (--help for each)\n{listing}", file=sys.stderr)  # noqa: T201
