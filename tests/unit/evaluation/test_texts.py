@@ -26,6 +26,7 @@ from gandist.evaluation.texts import Texts, nats_by_oracle, told_by
 from gandist.launch.resumption import prepare, run_root
 from gandist.media.text import Text
 from gandist.monitoring.metrics import MEASURES
+from gandist.report.page import page
 from gandist.run import evaluations
 from gandist.run.evaluations import Result, is_higher_better
 from gandist.run.trained import Trained
@@ -207,7 +208,7 @@ def test_a_run_is_measured(config: RunConfig, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_several_temperatures(config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a G that draws symbols: the lower, the less varied. Others are refused."""
+    """Of a G that draws symbols: the lower, the less varied. Others are refused. The report shows what was kept."""
     drawing = {"name": "relgan", "width": 8}
     of = {"data": config.resolved()["data"], "precision": "fp32"}
     run = tiny(tmp_path, "drawn", model=drawing, game={"objective": "likelihood"}, **of)
@@ -215,8 +216,16 @@ def test_several_temperatures(config: RunConfig, tmp_path: Path, capsys: pytest.
     for each in (run, other):
         train(each, prepare(each, "auto"), Host())
     at = ["--n", "60", "--device", "cpu", "--json", "--temperatures"]
-    assert evaluate.main([run_root(run), *at, "0.2,1"]) == 0
+    assert evaluate.main([run_root(run), *at, "0.2,1", "--keep"]) == 0
     cold, usual = map(json.loads, capsys.readouterr().out.splitlines())
+    kept = evaluations.read_temperatures(Storage(run_root(run)))
+    assert [each["measures"]["bleu"] for each in kept] == [cold["bleu"], usual["bleu"]]
+    shown = page([run_root(run)], neighbours=False)
+    assert "Quality against variety" in shown
+    assert "real texts" in shown.partition("Quality against variety")[2].partition("</figure>")[0]
+    assert "Quality against variety" not in page([run_root(other)], neighbours=False)
+    assert evaluate.main([run_root(run), "--n", "60", "--keep"]) == 2
+    assert "--keep: keeps what one checkpoint has at --temperatures" in capsys.readouterr().err
     assert [each["protocol"]["temperature"] for each in (cold, usual)] == [0.2, 1.0]
     assert cold["self_bleu"] > usual["self_bleu"]
     assert cold["nll_held_out"] == usual["nll_held_out"] > 0
