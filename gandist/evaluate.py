@@ -22,7 +22,7 @@ from gandist.errors import CheckpointError, ConfigError
 from gandist.evaluation.evaluation import N_MIN, Yardstick, yardstick
 from gandist.evaluation.evaluator import extractor_of
 from gandist.evaluation.extractors import EXTRACTORS
-from gandist.run import checkpoint
+from gandist.run import checkpoint, evaluations
 from gandist.run.evaluations import Result
 from gandist.run.published import TRUST
 from gandist.run.trained import Trained, open_run, open_trained
@@ -115,6 +115,9 @@ def main(argv: list[str] | None = None) -> int:
     one.add_argument("--all", action="store_true", help="of every checkpoint in turn")
     said = "of a G that draws symbols: measure it at each; the lower, the likelier each text and the less varied all"
     add("--temperatures", type=temperatures, default=(), metavar="T,...", help=f"{said} (default: 1)")
+    add(
+        "--keep", action="store_true", help="with --temperatures: keep the measures in the run, whose report draws them"
+    )
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--trust", action="store_true", help=TRUST)
     add("--seed", type=natural, default=0, help="default: %(default)s")
@@ -123,7 +126,10 @@ def main(argv: list[str] | None = None) -> int:
     show = as_json if options.json else shown
     if options.n < N_MIN:
         raise ConfigError(f"--n {options.n}: measures need {N_MIN}")
+    if options.keep and (options.all or not options.temperatures):
+        raise ConfigError("--keep: keeps what one checkpoint has at --temperatures; give them, and leave out --all")
     device = pick_device(options.device)
+    results: list[Result] = []
     against: Yardstick | None = None
     for trained in checkpoints(options.run, device, options.images_seen, options.all, options.trust):
         if against is None:
@@ -132,7 +138,10 @@ def main(argv: list[str] | None = None) -> int:
             against = yardstick(trained.config, extractor, ranks, options.data)
         for at, told in at_each(trained, options.temperatures):
             result = against.evaluate(at, options.n, options.seed)
-            print(show(result._replace(protocol=told | result.protocol)), flush=True)  # noqa: T201
+            results.append(result._replace(protocol=told | result.protocol))
+            print(show(results[-1]), flush=True)  # noqa: T201
+    if options.keep:
+        evaluations.keep_temperatures(open_run(options.run), results)
     return 0
 
 

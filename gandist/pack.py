@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from gandist.cli.arguments import natural, positive
 from gandist.cli.command import command
@@ -11,7 +11,7 @@ from gandist.data.packed import report
 from gandist.data.packing import index_only, pack
 from gandist.data.sources import LABELS
 from gandist.media import footage, picture, recording
-from gandist.media.alphabets import Kind
+from gandist.media.alphabets import PACKED
 from gandist.media.footage import Windows
 from gandist.media.formats import FORMATS
 from gandist.media.passage import VOCABULARY
@@ -222,7 +222,7 @@ def _add_texts(texts: Any) -> None:
     texts.add_argument("--long", choices=("cut", "drop"), help="with --length: cut it (the default), or leave it out")
     texts.add_argument(
         "--alphabet",
-        choices=get_args(Kind),
+        choices=PACKED,
         help="what --length counts: characters (the default), the bytes of UTF-8, or tokens, which bpe (byte pair "
         "encoding) learns from the texts and leaves in the index (needs `pip install 'gandist[text]'`)",
     )
