@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="leave the first N of that order to another set, packed with --n N: one to train on, one held out",
     )
-    add("--seed", type=natural, default=0, help="of the order of the samples (default: %(default)s)")
+    add("--seed", type=natural, default=0, help="seed of the order of the samples (default: %(default)s)")
     add(
         "--max-broken",
         type=natural,
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="files that cannot be read are left out and "
         "listed; more than N of them fail the command, and nothing is packed (default: %(default)s)",
     )
-    add("--workers", type=positive, metavar="N", help="threads (default: one a core)")
+    add("--workers", type=positive, metavar="N", help="threads (default: one per core)")
     add(
         "--overwrite",
         action="store_true",
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--split", metavar="NAME", help="of a source that holds several (train, val, test): take this one, or all")
     add("--index-only", action="store_true", help="index existing WebDataset shards, written by anyone")
-    add("--json", action="store_true", help="print what came of it as one JSON object")
+    add("--json", action="store_true", help="print the result as one JSON object")
     return parser
 
 

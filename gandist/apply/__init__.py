@@ -73,8 +73,8 @@ class Work:
             )
         if not (self.task.cut is None or self.task.cut.exact) and any(each.tiles > 1 for each in self.done.values()):
             log.info(
-                "the network sees more of a picture than a tile overlaps the next: results differ from those of whole "
-                "pictures; if there is memory, give a larger --tile, or --tile 0"
+                "the network sees further than tiles overlap: results differ from those of whole pictures; if there is "
+                "memory, give a larger --tile, or --tile 0"
             )
         if self.broken:
             listing = "\n".join(f"  {outcome.error}" for outcome in self.broken)
