@@ -44,6 +44,8 @@ docs: $(INSTALLED_DEV)
 	$(BIN)/python -m gandist.config.reference > docs/configuration.md
 	$(BIN)/python -m gandist.manual > docs/commands.md
 	$(BIN)/python -m cluster.monitoring
+	$(BIN)/python -m gandist.schemas
+	$(BIN)/python -m gandist.completion.commands
 
 # The documentation as a site, docs/_build/html/index.html, which needs no network. Any warning is an error.
 docs-site: $(INSTALLED_DEV)

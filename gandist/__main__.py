@@ -3,25 +3,33 @@
 import sys
 from importlib import import_module
 
+from gandist import __version__
 from gandist.cli.interrupts import interruptible
 
 COMMANDS = {
     "train": "train, or go on with, a run",
     "sample": "draw images from the generator of a run",
     "apply": "apply the generator of an image-to-image run to pictures",
+    "explore": "play with the generator of a run on a page of this machine",
     "evaluate": "measure the generator of a run against real images",
+    "export": "write the generator of a run as ONNX, pt2, TorchScript or safetensors",
     "usefulness": "tell whether a run's images help a classifier of real ones",
     "report": "write one HTML page of a run, or of several side by side",
     "compare": "train variants of a configuration and measure them side by side",
     "tune": "search learning rates, losses, any field, with Ray Tune",
     "bench": "measure this machine, and model what more of them would do",
+    "push": "publish a run's players on the Hugging Face Hub, with a card",
     "pack": "pack images into indexed WebDataset shards",
+    "completion": "print what completes these commands in bash, zsh or fish",
 }
 
 
 @interruptible
 def main() -> int:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command == "--version":
+        print(f"gandist {__version__}")  # noqa: T201
+        return 0
     if command not in COMMANDS:
         listing = "\n".join(f"  gandist {name:10} {what}" for name, what in COMMANDS.items())
         print(f"usage: gandist COMMAND ... (--help for each)\n{listing}", file=sys.stderr)  # noqa: T201

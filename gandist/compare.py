@@ -2,24 +2,22 @@
 
 Each variant is trained with several seeds, as ordinary runs; the same command resumes them. The command writes
 `comparisons/NAME/results.json`, `table.md` and `grids.png`, of sounds a WAV file for each variant, and of clips
-`grids.webp`, which plays; of texts `texts.md` in place of the grids.
+`grids.webp`, which plays; of texts `texts.md` in place of the grids, and with `temperatures` the measures at each
+of them, `temperatures.md` and, as curves of quality against variety, `temperatures.svg`.
 """
 
 import argparse
-import io
 import json
 import logging
 import math
 import re
 import statistics
 import sys
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
 from pydantic import Field, ValidationError
 
 from gandist.cli.arguments import natural
@@ -35,9 +33,9 @@ from gandist.distributed.ranks import pick_device
 from gandist.errors import ConfigError
 from gandist.evaluation.measures import MEASURES, Measure, Sampled
 from gandist.launch.resumption import run_root
-from gandist.media.animated import played, played_bytes
 from gandist.media.gallery import png_bytes
-from gandist.media.medium import Medium
+from gandist.report import temperatures
+from gandist.report.side_by_side import COLUMNS, playing, side_by_side
 from gandist.run.held_out import held_out
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_trained
@@ -47,7 +45,7 @@ from gandist.train import course
 log = logging.getLogger("gandist")
 
 FOLDER = "comparisons"
-ROWS, COLUMNS, LABEL_PX = 8, 6, 40
+ROWS = 8
 INPUT, TARGET = "input", "target"
 """Labels of the grids of what G is given, and of the targets."""
 HEARD = 2 * COLUMNS
@@ -76,6 +74,8 @@ class Comparison(Section):
     """Names of measures in `MEASURES`."""
     n_samples: int = Field(26_000, ge=ROWS * COLUMNS)
     """Number of samples drawn from each run and measured; of `restoration`, at most those of `eval.data`."""
+    temperatures: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
+    """At which each G that draws symbols is measured besides, for its curve of quality against variety."""
 
 
 RunScores = dict[str, Any]
@@ -246,45 +246,6 @@ def _number(value: float) -> str:
     return number(value, 4, thousands="", power_from=math.inf)
 
 
-def side_by_side(examples: dict[str, np.ndarray], medium: Medium) -> Image.Image:
-    """A preview of each variant's rows (n, *row.shape) below its label; of clips some frame by frame."""
-    previews = {label: medium.preview(rows, COLUMNS) for label, rows in examples.items()}
-    return _labelled({label: Image.open(io.BytesIO(each.still or each.content)) for label, each in previews.items()})
-
-
-def playing(examples: dict[str, np.ndarray], medium: Medium) -> bytes | None:
-    """Previews that play, each below its label, as one animated WebP; None of samples that do not."""
-    previews = [medium.preview(rows, COLUMNS) for rows in examples.values()]
-    if not previews[0].plays:
-        return None
-    # Equal frames are stored as one, so that each variant has frames of its own lengths.
-    animations = [played(preview.content) for preview in previews]
-    times = sorted({begin for _, begins, _ in animations for begin in begins})
-    frames = [
-        _labelled(
-            {
-                label: shown[bisect_right(begins, time) - 1]
-                for label, (shown, begins, _) in zip(examples, animations, strict=True)
-            }
-        )
-        for time in times
-    ]
-    end = max(end for *_, end in animations)
-    return played_bytes(frames, np.diff([*times, end]).tolist())
-
-
-def _labelled(pictures: Mapping[str, Image.Image]) -> Image.Image:
-    """Pictures side by side, each below its label."""
-    width, height = (max(sizes) for sizes in zip(*(picture.size for picture in pictures.values()), strict=True))
-    canvas = Image.new("RGB", (len(pictures) * (width + LABEL_PX) - LABEL_PX, height + LABEL_PX), "white")
-    draw = ImageDraw.Draw(canvas)
-    for i, (label, picture) in enumerate(pictures.items()):
-        left = i * (width + LABEL_PX)
-        draw.text((left, LABEL_PX // 8), label, fill="black", font_size=LABEL_PX // 2)
-        canvas.paste(picture, (left, LABEL_PX))
-    return canvas
-
-
 def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, Measure]) -> Storage:
     """Measure trained runs and write the results; return their storage.
 
@@ -296,6 +257,8 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     for run in runs:
         log.info("measuring run=%s", run.config.run.name)
         result, sampled = measured(run, measures, comparison.n_samples)
+        if at := temperatures.scores_at(sampled, measures.values(), comparison.temperatures):
+            result["temperatures"] = at
         results.append(result)
         if run.variant not in examples:
             examples |= shown(run.variant, sampled)
@@ -313,6 +276,7 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
         storage.write_bytes("texts.md", markdown_columns(texts).encode())
     else:
         storage.write_bytes("grids.png", png_bytes(side_by_side(examples, medium)))
+    temperatures.write(storage, results, real, medium.nouns[1])
     if (animation := playing(examples, medium)) is not None:
         storage.write_bytes("grids.webp", animation)
     for label, rows in examples.items():
@@ -346,8 +310,9 @@ def main(argv: list[str] | None = None) -> int:
             return status
     storage = write(comparison, runs, measures)
     print((storage.read_bytes("table.md") or b"").decode())  # noqa: T201
-    shown_in = "texts.md" if storage.exists("texts.md") else "grids.png"
-    print(f"{storage.root}: table.md, results.json, {shown_in}")  # noqa: T201
+    others = ("texts.md", "grids.png", temperatures.TABLE, temperatures.SVG)
+    there = ", ".join(name for name in others if storage.exists(name))
+    print(f"{storage.root}: table.md, results.json, {there}")  # noqa: T201
     return 0
 
 

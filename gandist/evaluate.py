@@ -22,24 +22,29 @@ from gandist.errors import CheckpointError, ConfigError
 from gandist.evaluation.evaluation import N_MIN, Yardstick, yardstick
 from gandist.evaluation.evaluator import extractor_of
 from gandist.evaluation.extractors import EXTRACTORS
-from gandist.run import checkpoint
+from gandist.run import checkpoint, evaluations
 from gandist.run.evaluations import Result
+from gandist.run.published import TRUST
 from gandist.run.trained import Trained, open_run, open_trained
 
 log = logging.getLogger("gandist")
 
 
-def checkpoints(run: str, device: torch.device, images_seen: int | str | None, every: bool) -> Iterator[Trained]:
-    """The requested generators: of the newest checkpoint, of a given one, or of each sound checkpoint in turn.
+def checkpoints(
+    run: str, device: torch.device, images_seen: int | str | None, every: bool, trust: bool = False
+) -> Iterator[Trained]:
+    """The requested generators: of the newest checkpoint, of a given one, or of each sound checkpoint in turn; of a
+    published model the only one.
 
     Raises:
         GandistError: the run or the checkpoint does not exist.
     """
-    first = open_trained(run, device, images_seen)
-    if not every:
+    first = open_trained(run, device, images_seen, trust)
+    names = checkpoint.names(open_run(run)) if every else []
+    if not names:
         yield first
         return
-    for name in checkpoint.names(open_run(run)):
+    for name in names:
         try:
             yield open_trained(run, device, int(name))
         except CheckpointError as error:
@@ -97,36 +102,46 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command. Return 0, or 2 after one message if the run or the arguments cannot be used."""
     parser = argparse.ArgumentParser(prog="gandist evaluate", description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder or address of a run")
+    add("run", metavar="RUN", help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION])")
     add("--n", type=positive, default=10_000, help="generated samples (default: %(default)s)")
-    names = "; ".join(f"of {kind.__name__.lower()}: {', '.join(kinds)}" for kind, kinds in EXTRACTORS.items())
+    names = "; ".join(f"for {kind.__name__.lower()}: {', '.join(kinds)}" for kind, kinds in EXTRACTORS.items())
     add("--extractor", metavar="NAME", help=f"{names} (default: as in the run's own evaluations)")
-    add("--weights", type=Path, metavar="FILE", help="of the extractor: TorchScript, or a classifier")
+    add("--weights", type=Path, metavar="FILE", help="file with the extractor's weights: TorchScript, or a classifier")
     add("--data", metavar="PATH", help="real samples to compare with (default: those that the run was trained on)")
     one = parser.add_mutually_exclusive_group()
     one.add_argument(
-        "--images-seen", type=which, metavar="N", help="of this checkpoint, or `best` (default: the newest)"
+        "--images-seen", type=which, metavar="N", help="measure this checkpoint, or `best` (default: the newest)"
     )
-    one.add_argument("--all", action="store_true", help="of every checkpoint in turn")
-    said = "of a G that draws symbols: measure it at each; the lower, the likelier each text and the less varied all"
+    one.add_argument("--all", action="store_true", help="measure every checkpoint in turn")
+    said = "for a G that draws symbols: measure it at each; a lower one draws likelier, less varied texts"
     add("--temperatures", type=temperatures, default=(), metavar="T,...", help=f"{said} (default: 1)")
+    add(
+        "--keep", action="store_true", help="with --temperatures: keep the measures in the run, whose report draws them"
+    )
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add("--trust", action="store_true", help=TRUST)
     add("--seed", type=natural, default=0, help="default: %(default)s")
-    add("--json", action="store_true", help="print an object a checkpoint, each on a line")
+    add("--json", action="store_true", help="print a JSON object per checkpoint, each on a line")
     options = parser.parse_args(argv)
     show = as_json if options.json else shown
     if options.n < N_MIN:
         raise ConfigError(f"--n {options.n}: measures need {N_MIN}")
+    if options.keep and (options.all or not options.temperatures):
+        raise ConfigError("--keep: keeps what one checkpoint has at --temperatures; give them, and leave out --all")
     device = pick_device(options.device)
+    results: list[Result] = []
     against: Yardstick | None = None
-    for trained in checkpoints(options.run, device, options.images_seen, options.all):
+    for trained in checkpoints(options.run, device, options.images_seen, options.all, options.trust):
         if against is None:
             ranks = Ranks(0, 1, device)
             extractor = extractor_of(trained.config, device, options.weights, options.extractor)
             against = yardstick(trained.config, extractor, ranks, options.data)
         for at, told in at_each(trained, options.temperatures):
             result = against.evaluate(at, options.n, options.seed)
-            print(show(result._replace(protocol=told | result.protocol)), flush=True)  # noqa: T201
+            results.append(result._replace(protocol=told | result.protocol))
+            print(show(results[-1]), flush=True)  # noqa: T201
+    if options.keep:
+        evaluations.keep_temperatures(open_run(options.run), results)
     return 0
 
 

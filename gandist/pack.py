@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from gandist.cli.arguments import natural, positive
 from gandist.cli.command import command
@@ -11,7 +11,7 @@ from gandist.data.packed import report
 from gandist.data.packing import index_only, pack
 from gandist.data.sources import LABELS
 from gandist.media import footage, picture, recording
-from gandist.media.alphabets import Kind
+from gandist.media.alphabets import PACKED
 from gandist.media.footage import Windows
 from gandist.media.formats import FORMATS
 from gandist.media.passage import VOCABULARY
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="leave the first N of that order to another set, packed with --n N: one to train on, one held out",
     )
-    add("--seed", type=natural, default=0, help="of the order of the samples (default: %(default)s)")
+    add("--seed", type=natural, default=0, help="seed of the order of the samples (default: %(default)s)")
     add(
         "--max-broken",
         type=natural,
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="files that cannot be read are left out and "
         "listed; more than N of them fail the command, and nothing is packed (default: %(default)s)",
     )
-    add("--workers", type=positive, metavar="N", help="threads (default: one a core)")
+    add("--workers", type=positive, metavar="N", help="threads (default: one per core)")
     add(
         "--overwrite",
         action="store_true",
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--split", metavar="NAME", help="of a source that holds several (train, val, test): take this one, or all")
     add("--index-only", action="store_true", help="index existing WebDataset shards, written by anyone")
-    add("--json", action="store_true", help="print what came of it as one JSON object")
+    add("--json", action="store_true", help="print the result as one JSON object")
     return parser
 
 
@@ -222,7 +222,7 @@ def _add_texts(texts: Any) -> None:
     texts.add_argument("--long", choices=("cut", "drop"), help="with --length: cut it (the default), or leave it out")
     texts.add_argument(
         "--alphabet",
-        choices=get_args(Kind),
+        choices=PACKED,
         help="what --length counts: characters (the default), the bytes of UTF-8, or tokens, which bpe (byte pair "
         "encoding) learns from the texts and leaves in the index (needs `pip install 'gandist[text]'`)",
     )

@@ -35,6 +35,7 @@ from gandist.media.text import KINDS as TEXTS
 from gandist.media.text import jsonl_bytes
 from gandist.run.drawing import devices_of, drawn
 from gandist.run.examples import ExampleConditions
+from gandist.run.published import TRUST
 from gandist.run.trained import BATCH, Conditions, Trained, open_trained, samples_of
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
@@ -262,17 +263,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gandist sample",
         description="Draw samples from the generator of a run: images, clips, sounds or texts. The same seed gives the "
-        "same ones, however many.",
+        "same samples, whatever their number.",
         epilog="Examples: gandist sample runs/demo --n 36 --class 9 --out boots.png; gandist sample runs/demo --out "
         "walk.mp4; gandist sample runs/demo --n 10000 --out fakes/%06d.tar",
     )
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder or address of a run")
+    add("run", metavar="RUN", help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION])")
     add(
         "--out",
         required=True,
         metavar="PATH",
-        help="an empty folder for a file a sample (PNG, MP4, WAV, TXT), or a file that ends in .png (one grid; of "
+        help="an empty folder for a file per sample (PNG, MP4, WAV, TXT), or a file that ends in .png (one grid; of "
         "clips a line of frames each; of sounds their spectrograms), .zip (a file a sample, with labels in StyleGAN's "
         "dataset.json, or captions; clips without loss, as animated PNG), .webp or .mp4 (an endless interpolation of "
         "images; clips in a grid that plays), .wav (sounds in a row, a quarter of a second apart), .txt (a text a "
@@ -283,30 +284,31 @@ def _parser() -> argparse.ArgumentParser:
     add("--n", type=positive, help=f"samples (default: {N}), or those that an interpolation goes through ({N_FILM})")
     add("--seed", type=natural, default=0, help="default: %(default)s")
     wanted = parser.add_mutually_exclusive_group()
-    wanted.add_argument("--class", type=natural, dest="label", metavar="K", help="of this class (default: any)")
-    wanted.add_argument("--caption", metavar="TEXT", help="what the samples shall show (default: captions of the data)")
+    wanted.add_argument("--class", type=natural, dest="label", metavar="K", help="draw this class (default: any)")
+    wanted.add_argument("--caption", metavar="TEXT", help="draw this caption (default: captions of the data)")
     add("--truncation", type=float, default=1.0, metavar="T", help="factor of z; below 1: less varied (default: 1)")
     add(
         "--vary",
         choices=["content", "motion"],
-        help="of clips by a pair whose latents have these parts (mocogan): the samples differ in this part alone; the "
-        "other, and class or caption, are the first sample's for all",
+        help="for clips by a pair whose latents have these parts (mocogan): vary this part alone; all samples have the "
+        "other part, and the class or caption, of the first",
     )
     add(
         "--temperature",
         type=above_zero,
         metavar="T",
-        help="of a G that draws symbols one after the other; below 1: the more likely ones (default: 1)",
+        help="for a G that draws symbols in turn; below 1: the more likely symbols (default: 1)",
     )
     add(
         "--frames",
         type=positive,
         metavar="F",
-        help=f"of an interpolation, from image to image (default: {STEPS}); makes a .txt one, a line a step",
+        help=f"frames of an interpolation from image to image (default: {STEPS}); makes a .txt one, a line per step",
     )
     add("--fps", type=positive, help=f"frames per second of an interpolation (default: {FPS}), or of clips (the run's)")
-    add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: every GPU there is")
+    add("--images-seen", type=which, metavar="N", help="draw from this checkpoint, or `best` (default: the newest)")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto and cuda use every GPU")
+    add("--trust", action="store_true", help=TRUST)
     return parser
 
 
@@ -321,7 +323,7 @@ def main(argv: list[str] | None = None) -> int:
         film.need_video(Path(options.out))
     if samples_of(options.run) == "image":
         check_use(options, kind, plays=False)
-    trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
+    trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen, options.trust)
     check_kind(trained, options.out, kind)
     check_use(options, kind, plays=trained.medium.played_fps is not None)
     if options.temperature is not None:

@@ -27,6 +27,7 @@ from gandist.evaluation.classifier import classify, train_classifier
 from gandist.evaluation.learning import SAMPLES_MAX
 from gandist.gan.networks.classifier import RESOLUTION
 from gandist.media.image import Image as ImageMedium
+from gandist.run.published import TRUST
 from gandist.run.trained import Trained, open_trained
 
 REAL, BOTH, GENERATED = "real", "real and generated", "generated"
@@ -192,18 +193,19 @@ def main(argv: list[str] | None = None) -> int:
         "its accuracy on real images that neither it nor the generator was trained on.",
     )
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder or address of a run by class")
+    add("run", metavar="RUN", help="folder or address of a run with classes, or of such a published model")
     add("--test", required=True, metavar="DATA", help="labelled real images to test on: indexed shards")
     add("--data", metavar="DATA", help="labelled real images to learn from (default: those of the run)")
     add("--real", type=positive, metavar="N", help="learn from N of them (default: all)")
     add("--fake", type=positive, default=N_FAKE, metavar="N", help="generated images (default: %(default)s)")
     add("--kimg", type=float, default=KIMG, help="thousands of images shown to each classifier (default: %(default)s)")
     add("--seeds", type=natural, nargs="+", default=(0, 1, 2), metavar="N", help="default: 0 1 2")
-    add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
+    add("--images-seen", type=which, metavar="N", help="draw from this checkpoint, or `best` (default: the newest)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--json", action="store_true", help="print one object")
+    add("--trust", action="store_true", help=TRUST)
     options = parser.parse_args(argv)
-    trained = open_trained(options.run, pick_device(options.device), options.images_seen)
+    trained = open_trained(options.run, pick_device(options.device), options.images_seen, options.trust)
     result = usefulness(
         trained,
         options.test,

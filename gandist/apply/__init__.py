@@ -28,6 +28,7 @@ from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import FAILED, command
 from gandist.errors import ConfigError
 from gandist.run.drawing import devices_of
+from gandist.run.published import TRUST
 from gandist.run.trained import open_trained, samples_of
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
@@ -72,8 +73,8 @@ class Work:
             )
         if not (self.task.cut is None or self.task.cut.exact) and any(each.tiles > 1 for each in self.done.values()):
             log.info(
-                "the network sees more of a picture than a tile overlaps the next: results differ from those of whole "
-                "pictures; if there is memory, give a larger --tile, or --tile 0"
+                "the network sees further than tiles overlap: results differ from those of whole pictures; if there is "
+                "memory, give a larger --tile, or --tile 0"
             )
         if self.broken:
             listing = "\n".join(f"  {outcome.error}" for outcome in self.broken)
@@ -102,7 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "run",
         metavar="RUN",
-        help="folder or address of a run with condition.kind degraded, masked, paired, itself or mel",
+        help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION]), with condition.kind "
+        "degraded, masked, paired, itself or mel",
     )
     add(
         "inputs",
@@ -156,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: every GPU there is")
+    add("--trust", action="store_true", help=TRUST)
     return parser
 
 
@@ -216,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
         return code(options, out)
     there = rounds(options, out)
     devices = devices_of(options.device)
-    trained = open_trained(options.run, devices[0], options.images_seen)
+    trained = open_trained(options.run, devices[0], options.images_seen, options.trust)
     network = network_of(trained, options.run, options.seed)
     holes = check_mask(options.mask, network.masked)
     cut = None if options.tile == 0 else tiling(network, options.tile)

@@ -159,7 +159,7 @@ def coder_of(options: argparse.Namespace) -> tuple[Coder, int]:
     given = [name for name in ("mask", "scale", "seed", "tile", "compare", "watch") if getattr(options, name)]
     if given or (options.half and not options.encode):
         raise ConfigError(f"--{(given or ['half'])[0]}: has no meaning with --encode or --decode; leave it out")
-    trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
+    trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen, options.trust)
     name, kind = trained.config.model.name, trained.config.condition.kind
     if not isinstance(trained.G, Autoencoder) or kind != "itself":
         raise ConfigError(

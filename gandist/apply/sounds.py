@@ -50,7 +50,7 @@ def apply_to_sounds(options: argparse.Namespace, out: Path) -> int:
     if given:
         raise ConfigError(f"{', '.join(given)}: of pictures, and {options.run} makes sounds; leave it out")
     sources = find_inputs(options.inputs, out, SOUNDS)
-    trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen)
+    trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen, options.trust)
     vocoder = vocoder_of(trained, options.run, options.seed)
     frames = FRAMES if options.tile is None else options.tile or None
     out.mkdir(parents=True, exist_ok=True)

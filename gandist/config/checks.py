@@ -121,7 +121,7 @@ def _supervised(config: Tree) -> None:
         )
     always = [name for name, term in game.penalties.items() if term.interval == 1]
     if not always:
-        raise ConfigError(f"game.penalties: {NONE} learns from them alone; set one that is due in every update, as l1")
+        raise ConfigError(f"game.penalties: {NONE} learns from them alone; set one due in every update, such as l1")
 
 
 def _likelihood(config: Tree) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from gandist.config.run import RunConfig
 from gandist.gan.perceptual import NETWORKS as FEATURES
+from gandist.storage import hub
 from gandist.storage.remote import is_remote, local_path
 
 
@@ -15,6 +16,6 @@ def absolute(config: RunConfig) -> dict[str, Any]:
         paths.append("game.perceptual")
     for section, field in (path.split(".") for path in paths):
         path = tree[section][field]
-        if path and not path.startswith("builtin:") and not is_remote(path):
+        if path and not path.startswith("builtin:") and not is_remote(path) and not hub.is_address(path):
             tree[section][field] = str(local_path(path, f"{section}.{field}").absolute())
     return tree

@@ -71,7 +71,7 @@ class ModelSection(Section):
     resolution: Literal[32, 64, 128, 256] = 32
     """Height and width of the images in pixels."""
     z_dim: int = Field(100, ge=0)
-    """Dimension of the latent z; 0, for a G that is given a sample, for none: one result per input."""
+    """Dimension of the latent z. A G that is given a sample may have 0: then it gives one result per input."""
     width: int = Field(64, ge=1)
     """Channels at the highest resolution; each halving of the resolution doubles them, as in the pair's paper."""
     classes: int = Field(0, ge=0)
@@ -84,7 +84,7 @@ class ModelSection(Section):
     norm_D: Norm | None = None
     """Normalisation of D, if it differs; `spectral` and `weight` normalise weights."""
     widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(one_or_more)] = ()
-    """Channels of every level from 4x4 up, for pairs that take them one by one (`r3gan`)."""
+    """Channels of every level from 4x4 up, for pairs that take a number per level (`r3gan`)."""
     minibatch_std: int = Field(0, ge=0)
     """Images in a group of D's minibatch standard deviation; 0 for none."""
     stage_1: str | None = None
@@ -96,7 +96,7 @@ class ModelSection(Section):
 
 class ConditionSection(Section):
     kind: str = "auto"
-    """What G is given besides its latents. `auto`: classes or captions, if `model.classes` or `model.text_dim` says so.
+    """What G is given besides its latents. `auto`: classes or captions, if `model.classes` or `model.text_dim` is set.
     `degraded`, `masked`, `itself`: a copy of the real sample, degraded, with holes, or unchanged (an autoencoder).
     `paired`: the input sample of a set of pairs. `mel`: the mel spectrogram of a sound (a vocoder)."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -127,9 +127,9 @@ def _penalties(value: object) -> object:
 
 class GameSection(Section):
     objective: str = "ns"
-    """The two players' losses: one of the names in `gandist.gan.objectives.OBJECTIVES`, `elbo` for a VAE, `none` for
-    a G that learns from its penalties alone, such as `l1`, or `likelihood` for one that learns from how likely it makes
-    the real samples (`relgan`); a run `--from` the last two can go on with a D."""
+    """The two players' losses: one of the names in `gandist.gan.objectives.OBJECTIVES`. `elbo` trains a VAE. With
+    `none` G learns from its penalties alone, such as `l1`. With `likelihood` it maximises the likelihood of the real
+    samples (`relgan`). A run `--from` one of the last two can go on with a D."""
     n_critic: int = Field(1, ge=1)
     """Updates of D for each update of G; each takes a fresh global batch."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -140,18 +140,18 @@ class GameSection(Section):
     """Network whose features the penalty `perceptual` compares: `effnet-lite0` (`gandist[eval]`), `classifier` (of
     garments), or a TorchScript file of your own."""
     differentiate: Literal["auto", "linear", "jvp", "double"] = "auto"
-    """How penalties on D's slope are differentiated, alike up to rounding: `linear`, for a piecewise-linear D (of
-    `r3gan`), needs no second derivative; `jvp` is a Jacobian-vector product; `double`, a second backward pass, is what
-    BatchNorm in D requires. `auto` is `linear` if D allows it, else `jvp`."""
+    """How to differentiate penalties on D's slope; results are equal up to rounding. `linear` needs a piecewise-linear
+    D (such as that of `r3gan`) and no second derivative. `jvp` is a Jacobian-vector product. `double` is a second
+    backward pass, which BatchNorm in D requires. `auto`: `linear` if D allows it, else `jvp`."""
     weight_G: Schedule = 1.0
-    """Factor of the objective in G's loss. A G with penalties may learn without D's word at first: `{start: 0, end: 1,
-    over_kimg: 50, shape: step}` (D learns all the same)."""
+    """Factor of the objective in G's loss: a number or a schedule. With `{start: 0, end: 1, over_kimg: 50, shape:
+    step}` G learns from its penalties alone at first, while D already learns."""
     adaptive: bool = False
-    """Also multiply the objective in G's loss by the ratio of two gradient norms at G's last layer, that of the
-    penalties that compare over that of the objective (VQGAN), at most 10,000. For `autoencoder`."""
+    """Also multiply the objective in G's loss by a ratio of gradient norms at G's last layer: that of the penalties
+    that compare with a target, over that of the objective (VQGAN). At most 10,000. For `autoencoder`."""
     temperature: Schedule = 1.0
-    """Of a G that draws symbols (`relgan`), in training: the temperature of the softmax whose shares D sees; the lower,
-    the nearer to single symbols. A number or a schedule. Samples are drawn at 1 in any case."""
+    """For a G that draws symbols (`relgan`): temperature of the softmax whose shares D sees in training, a number or a
+    schedule. The lower it is, the nearer the shares are to single symbols. Samples are always drawn at 1."""
     clip: Schedule = 0.0
     """WGAN's weight clipping: after each update, clip every weight of D to [-clip, clip]; 0 for none."""
 
@@ -193,7 +193,7 @@ class TrainSection(Section):
     batch: int = Field(128, ge=1)
     """Global batch: images in one update of D, over all ranks."""
     accumulate: int = Field(1, ge=1)
-    """Micro-batches that each rank's share of a batch is split into, computed one after the other."""
+    """Number of micro-batches into which each rank splits its share of a batch. It computes them in turn."""
     tick_kimg: float = Field(10.0, gt=0)
     """Write a row of metrics every this many thousand images."""
     sample_kimg: float = Field(50.0, gt=0)
@@ -211,23 +211,23 @@ class EvalSection(Section):
     """Measure G's running average every this many thousand images, and at the end; a shorter run is not measured.
     null: never."""
     n: int = Field(5000, ge=12)
-    """Number of generated images to measure."""
+    """Number of generated images that an evaluation measures."""
     data: str | None = None
-    """Real samples to measure with, a set as in `data.path`, such as held-out ones (default: `data.path`)."""
+    """Real samples to compare with, such as held-out ones: a set as in `data.path` (default: `data.path`)."""
     best: str | None = None
     """Measure that selects the best checkpoint, such as `psnr` (default: the Fréchet distance)."""
     extractor: Literal["inception", "effnet-lite0", "classifier", "bands", "torchscript", "frames", "ngrams"] | None = (
         None
     )
-    """What gives the features that are compared; `gandist.evaluate` uses it too. Of images: `inception`, `effnet-lite0`
-    or `classifier` (default: `effnet-lite0` if `gandist[eval]` is installed, else `classifier`). Of sounds:
+    """Computes the features that are compared; `gandist.evaluate` uses it too. For images: `inception`, `effnet-lite0`
+    or `classifier` (default: `effnet-lite0` if `gandist[eval]` is installed, else `classifier`). For sounds:
     `classifier`, trained on the run's own set, `bands`, which needs no training, or `torchscript` (default:
-    `classifier` in a run with classes, else `bands`). Of clips: `classifier`, likewise, `frames`, which sees single
-    frames as images, or `torchscript` (default: `classifier` in a run with classes, else `frames`). Of texts:
+    `classifier` in a run with classes, else `bands`). For clips: `classifier` as for sounds, `frames`, which sees
+    single frames as images, or `torchscript` (default: `classifier` in a run with classes, else `frames`). For texts:
     `ngrams`, which needs no training."""
     weights: str | None = None
-    """File with the extractor's weights: of `inception` (not shipped), of your own classifier, or a TorchScript file
-    that maps sounds (N, T), or clips (N, 3, F, H, W), in [-1, 1] to features (N, features)."""
+    """File with the extractor's weights: `inception`'s (not shipped), your own classifier's, or a TorchScript file that
+    maps sounds (N, T), or clips (N, 3, F, H, W), in [-1, 1] to features (N, features)."""
 
 
 Reaction = Literal["ignore", "warn", "roll_back", "stop"]
@@ -241,7 +241,7 @@ class HealthSection(Section):
     unfaithful: Reaction = "warn"
     """Reaction if G ignores the sample that it is given, or copies it (`condition.kind`)."""
     diverged: Reaction = "roll_back"
-    """Reaction if losses, gradients or quality leave all bounds. `roll_back` returns to the best checkpoint with
+    """Reaction if losses, gradients or the Fréchet distance explode. `roll_back` returns to the best checkpoint with
     smaller learning rates; without a checkpoint, or after `max_rollbacks`, the run stops."""
     lr_factor: float = Field(0.5, gt=0, lt=1)
     """Factor of both learning rates at a roll-back."""
@@ -268,9 +268,9 @@ class LaunchSection(Section):
     """Seconds that workers wait for a silent one before the run fails. Must exceed the time that a worker needs for
     an evaluation, or for a checkpoint on slow storage."""
     bucket_mib: float | None = Field(None, gt=0)
-    """Upper bound in MiB of the buckets in which workers average gradients. Small ones start earlier in the backward
-    pass, large ones cost fewer messages. Default: 1 for the first, 25 for the others. More than two workers sum in
-    another order in other buckets, so that sums differ by rounding."""
+    """Upper bound in MiB of the buckets in which workers average gradients. Small buckets start earlier in the backward
+    pass, large ones need fewer messages. Default: 1 for the first, 25 for the others. With more than two workers,
+    other buckets change the order of the sums, and so their rounding."""
     resize_s: float = Field(60.0, gt=0)
     """Seconds between checks whether Ray has more workers for an elastic run; each change costs a restart."""
 
@@ -284,8 +284,9 @@ class TelemetrySection(Section):
     host: str = "127.0.0.1"
     """Address that the metrics are served on; `0.0.0.0` if Prometheus, or a worker, runs on another machine."""
     dir: str | None = None
-    """Folder on each machine (not shared between machines) where its ranks, of several runs too, leave their metrics,
-    such as `/tmp/gandist-metrics`. One of them serves all on `port`; when it ends, another takes over."""
+    """Folder on each machine (not shared between machines), such as `/tmp/gandist-metrics`. All ranks of the machine,
+    of several runs too, write their metrics there. One of them serves all on `port`; when it ends, another takes
+    over."""
 
 
 class TrackSection(Section):

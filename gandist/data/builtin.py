@@ -1,4 +1,4 @@
-"""Real images shipped with the package and tones made by code, packed into the cache at first use."""
+"""Real images and words shipped with the package, tones and texts made by code, packed into the cache at first use."""
 
 import hashlib
 import logging
@@ -16,6 +16,8 @@ from filelock import FileLock
 from gandist.data.index import FORMAT_VERSION, SHARDS_FILE
 from gandist.data.moving import VERSION as VERSION_MOVING
 from gandist.data.moving import make_moving
+from gandist.data.oracle import VERSION as VERSION_ORACLE
+from gandist.data.oracle import make_oracle
 from gandist.data.packing import pack
 from gandist.data.room import room_for
 from gandist.data.sources import open_source
@@ -86,9 +88,11 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
     "words": make_words,
     "words-54k": partial(make_words, held_out=False),
     "words-6k": partial(make_words, held_out=True),
+    "oracle": lambda source, dest: make_oracle(dest, held_out=False),
+    "oracle-held-out": lambda source, dest: make_oracle(dest, held_out=True),
 }
 """The function that packs each set into a new folder, from the embedded files or from nothing."""
-MADE = {"tones": f"tones-{VERSION}"}
+MADE = {"tones": f"tones-{VERSION}"} | dict.fromkeys(("oracle", "oracle-held-out"), f"oracle-{VERSION_ORACLE}")
 """Versions of the sets that need no files."""
 MOVED = {"moving-fashion": VERSION_MOVING, "moving-fashion-64": VERSION_MOVING}
 """Versions of the sets that are made of the files by code."""
@@ -107,6 +111,8 @@ def builtin(name: str, cache_dir: Path) -> str:
             left and right, up and down, in a circle, that spins, or that zooms, 1,000 of each.
         `words`, the 60,540 English words of 3 to 12 small letters of SCOWL, by their length; `words-54k` and
             `words-6k`, parts of them to train on and to hold out.
+        `oracle`, 10,000 sequences of 20 tokens, numbers below 5,000, that a random LSTM has drawn, and
+            `oracle-held-out`, 2,000 more (`data.oracle`).
         `tones`, 2,400 sounds of 4,096 samples at 8,000 Hz: 200 of each of the 12 semitones from A3 (220 Hz) up.
 
     Args:

@@ -151,7 +151,7 @@ def wait(event: torch.cuda.Event, timeout_s: float) -> None:
     until = time.monotonic() + timeout_s
     while not event.query():  # type: ignore[no-untyped-call]
         if time.monotonic() > until:
-            raise dist.DistBackendError(f"a step has not ended after {timeout_s:g} s: another worker is not heard of")
+            raise dist.DistBackendError(f"a step has not ended after {timeout_s:g} s: another worker does not answer")
         time.sleep(PAUSE_S)
 
 

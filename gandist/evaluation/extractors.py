@@ -183,7 +183,10 @@ OF_CLIPS = {
     "frames": Kind(clips.frames_by(OF_IMAGES[of_images()].open), f"fd-frames-{of_images()}", has_classes=False),
     "torchscript": Kind(clips.torchscript, "fvd-torchscript", has_classes=False),
 }
-OF_TEXTS = {"ngrams": Kind(texts.ngrams, "fd-ngrams", has_classes=False)}
+OF_TEXTS = {
+    "ngrams": Kind(texts.ngrams, "fd-ngrams", has_classes=False),
+    "minilm": Kind(texts.minilm, "fd-minilm", has_classes=False),
+}
 EXTRACTORS: dict[type[Medium], dict[str, Kind]] = {
     Image: OF_IMAGES,
     Audio: OF_SOUNDS,

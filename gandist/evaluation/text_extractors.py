@@ -1,4 +1,4 @@
-"""What turns texts into features."""
+"""What turns texts into features: counts, or a sentence encoder."""
 
 import itertools
 from functools import cache
@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gandist.conditions.encoder import DIM, encoder
 from gandist.distributed.randomness import philox
 from gandist.errors import ConfigError
-from gandist.evaluation.extractor import Extractor
+from gandist.evaluation.extractor import Extractor, no_classes
 from gandist.media.alphabets import END
 from gandist.media.medium import Medium
 from gandist.media.text import Text
@@ -48,8 +49,37 @@ def ngrams(weights: Path | None, medium: Medium, device: torch.device) -> Extrac
         resize=f"counts of 1- to {LONGEST}-grams of symbols, by {SIGNS} random signs each",
         sha256="",
         features=features,
-        probabilities=lambda x, h: h.new_zeros(len(h), 0),
+        probabilities=no_classes,
         distance="fd-ngrams",
+    )
+
+
+def minilm(weights: Path | None, medium: Medium, device: torch.device) -> Extractor:
+    """The sentence encoder of captions (`conditions.encoder`), on the CPU: vectors of texts that mean the same are near
+    to one another. Shares of symbols count as the likeliest symbols.
+
+    Raises:
+        ConfigError: a file is given.
+        GandistError: the package with its weights is not installed.
+    """
+    assert isinstance(medium, Text)
+    if weights is not None:
+        raise ConfigError(f"minilm: its weights are a package's; leave out {weights}")
+    found = encoder()
+
+    def features(x: Tensor) -> Tensor:
+        texts = medium.texts(medium.from_network(x).cpu().numpy())
+        return torch.from_numpy(found.encode(texts)).to(device)
+
+    return Extractor(
+        name="minilm",
+        dim=DIM,
+        classes=0,
+        resize=f"the text in {found.id.partition(' ')[0]}",
+        sha256=found.id.rpartition(":")[2],
+        features=features,
+        probabilities=no_classes,
+        distance="fd-minilm",
     )
 
 

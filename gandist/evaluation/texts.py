@@ -12,6 +12,7 @@ import torch
 from gandist.config.run import RunConfig
 from gandist.config.sample import medium_of
 from gandist.data import dataset
+from gandist.data.oracle import SETS, VOCABULARY, oracle
 from gandist.distributed.ranks import Ranks
 from gandist.evaluation.features import RealFeatures
 from gandist.evaluation.text_measures import (
@@ -31,10 +32,11 @@ from gandist.run.trained import BATCH, Trained
 
 JS_ORDERS = 4
 NLL = "nll_held_out"
+OF_ORACLE = "nll_oracle"
 N_BLEU = 10_000
 """Maximum number of texts that BLEU is the mean of, and of its references."""
 N_NLL = 10_000
-"""Maximum number of real texts whose likelihood is measured."""
+"""Maximum number of texts whose likelihood is measured."""
 GATHERED = 10_000
 """Texts in memory at a time."""
 
@@ -54,6 +56,8 @@ class Texts:
     """Digests of all training texts; empty if they cannot be read."""
     held_out: np.ndarray
     """Digests of all texts of the set of the real ones."""
+    by_oracle: bool = False
+    """Whether `data.oracle` has drawn the real texts."""
 
     def __post_init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -98,6 +102,7 @@ class Texts:
             "bleu": float(bleu(tokens[:N_BLEU], references).mean()),
             "self_bleu": float(bleu(tokens[:N_BLEU]).mean()),
             "length_distance": length_distance(symbols_of(ours), symbols_of(real)),
+            **({OF_ORACLE: nats_by_oracle(ours[:N_NLL])} if self.by_oracle else {}),
         }
 
     def _tokens(self, rows: np.ndarray) -> np.ndarray:
@@ -131,6 +136,7 @@ class Texts:
                 "references": min(len(self.real), N_BLEU),
             },
             "nll": f"nats, for each of the {symbols} and the end",
+            **({OF_ORACLE: f"nats, for each of the {symbols}; seed {oracle().seed}"} if self.by_oracle else {}),
             "real_texts": of_real,
         }
 
@@ -138,7 +144,21 @@ class Texts:
 def told_by(config: RunConfig) -> list[str]:
     """Names of the measures of texts in a run."""
     has_likelihood = hasattr(NETWORKS[config.model.name].generator, "nll")
-    return [name for name in TEXTS if has_likelihood or name != NLL]
+    known = {NLL: has_likelihood, OF_ORACLE: is_by_oracle(config)}
+    return [name for name in TEXTS if known.get(name, True)]
+
+
+def is_by_oracle(config: RunConfig) -> bool:
+    """Whether the oracle has drawn the texts that G learns from, and all of its tokens are read."""
+    options = config.data.options
+    return config.data.path in SETS and (options["alphabet"], options["vocabulary"]) == ("numbers", VOCABULARY)
+
+
+def nats_by_oracle(rows: np.ndarray) -> float:
+    """How unlikely the oracle finds texts (N, L): -log p in nats a token, as in SeqGAN (Yu et al. 2017,
+    arXiv:1609.05473). NaN if there are no tokens."""
+    tokens = int((ended(rows) != END).sum())
+    return float(oracle().nats(rows).sum()) / tokens if tokens else math.nan
 
 
 def texts_of(config: RunConfig, measured: RunConfig, real: RealFeatures, training: RealFeatures | None) -> Texts | None:
@@ -163,6 +183,7 @@ def texts_of(config: RunConfig, measured: RunConfig, real: RealFeatures, trainin
         _rows(config, training.numbers) if training is not None and others else None,
         shown,
         held_out,
+        is_by_oracle(config),
     )
 
 

@@ -55,9 +55,9 @@ def prepare(config: RunConfig, resume: Resume) -> Checkpoints:
         return checkpoints
     if not found.resumable:
         raise CheckpointError(
-            f"{storage.uri(FOLDER)}: written by an earlier version, which drew other random numbers: the run cannot go "
-            f"on as it would have; begin another one from it with --from {storage.root} run.name=OTHER, or begin anew "
-            "with --resume never. It can still be sampled from and evaluated"
+            f"{storage.uri(FOLDER)}: written by an earlier version, which drew other random numbers, so the run cannot "
+            f"be resumed; start another run from it with --from {storage.root} run.name=OTHER, or start anew "
+            "with --resume never. You can still sample from this run and evaluate it"
         )
     _compare(config, found.manifest, index.fingerprint, storage)
     log.info("resume run=%s images_seen=%d", config.run.name, found.images_seen)

@@ -10,12 +10,16 @@ import numpy as np
 
 from gandist.errors import DataError, GandistError
 
-Kind = Literal["characters", "bytes", "bpe"]
+Kind = Literal["characters", "bytes", "bpe", "numbers"]
+PACKED = ("characters", "bytes", "bpe")
+"""What gandist.pack counts symbols by."""
 END = 0
 """The number behind a text shorter than its row; symbols have the numbers from 1 on."""
 BYTES = 256
 MOST = 32_766
 """Symbols that rows of 16 bits can tell apart, besides the end."""
+DIGITS = 5
+"""Of the largest number of a token."""
 TOKENIZER_BYTES = 1 << 18
 """Size of a tokenizer at most: it lies in the configuration of each run that uses it."""
 WORDS = r"\s?\S+|\s+"
@@ -94,8 +98,26 @@ class Tokens:
         return "".join(self._tokens[number - 1] for number in numbers).encode()
 
 
+class Numbers:
+    """Tokens that have no more than a number, from 0 on, written with spaces between them."""
+
+    unit = "tokens"
+
+    def __init__(self, vocabulary: int) -> None:
+        self.size = 1 + vocabulary
+
+    def numbers(self, text: str) -> tuple[list[int], int]:
+        words = text.split()
+        found = [1 + int(word) for word in words if word.isascii() and word.isdecimal() and len(word) <= DIGITS]
+        known = [number for number in found if number < self.size]
+        return known, len(words) - len(known)
+
+    def bytes_of(self, numbers: Sequence[int]) -> bytes:
+        return " ".join(str(number - 1) for number in numbers).encode()
+
+
 @functools.lru_cache(32)
-def alphabet_of(kind: Kind, symbols: str = "", tokenizer: str = "") -> Alphabet:
+def alphabet_of(kind: Kind, symbols: str = "", tokenizer: str = "", vocabulary: int = 0) -> Alphabet:
     """The alphabet of these options of a medium; that of no tokenizer has no symbols.
 
     Raises:
@@ -103,6 +125,8 @@ def alphabet_of(kind: Kind, symbols: str = "", tokenizer: str = "") -> Alphabet:
     """
     if kind == "bytes":
         return Bytes()
+    if kind == "numbers":
+        return Numbers(vocabulary)
     return Tokens(tokenizer) if tokenizer else Characters(symbols)
 
 

@@ -38,11 +38,14 @@ class Text(Medium):
     length: int = Field(16, ge=2, le=4096)
     """Symbols of a text; a shorter one ends with the symbol 0."""
     alphabet: Kind = "characters"
-    """Symbols: the characters of `symbols`, the bytes of UTF-8, which need no list, or the tokens of `tokenizer`."""
+    """Symbols: the characters of `symbols`, the bytes of UTF-8, which need no list, the tokens of `tokenizer`, or
+    numbers below `vocabulary`, with spaces between them."""
     symbols: str = ""
     """With `alphabet: characters`: the characters, each once; empty: those that the set's index lists."""
     tokenizer: str = ""
     """With `alphabet: bpe`: a tokenizer's JSON; empty: that of the set's index, which gandist.pack trains."""
+    vocabulary: int = Field(0, ge=0)
+    """With `alphabet: numbers`: how many there are, from 0 on."""
     lower: bool = False
     """Make letters small."""
 
@@ -56,6 +59,8 @@ class Text(Medium):
             raise ValueError("symbols is for alphabet=characters; leave it out")
         if self.tokenizer and self.alphabet != "bpe":
             raise ValueError("tokenizer is for alphabet=bpe; leave it out")
+        if bool(self.vocabulary) != (self.alphabet == "numbers"):
+            raise ValueError("vocabulary is how many numbers there are with alphabet=numbers, else 0")
         if len(self.tokenizer.encode("utf-8", "replace")) > TOKENIZER_BYTES:
             raise ValueError(f"tokenizer exceeds {TOKENIZER_BYTES // 1024} KiB; pack with a smaller --vocabulary")
         try:
@@ -71,7 +76,7 @@ class Text(Medium):
     @property
     def letters(self) -> Alphabet:
         """The alphabet."""
-        return alphabet_of(self.alphabet, self.symbols, self.tokenizer)
+        return alphabet_of(self.alphabet, self.symbols, self.tokenizer, self.vocabulary)
 
     @property
     def n_symbols(self) -> int:
@@ -101,8 +106,8 @@ class Text(Medium):
     @property
     def name(self) -> str:
         held = hashlib.sha256((self.symbols or self.tokenizer).encode()).hexdigest()[:16]
-        kind = self.alphabet if self.alphabet == "bytes" else f"{self.alphabet}-{held}"
-        return f"text-{self.length}{'-lower' if self.lower else ''}-{kind}"
+        of = {"bytes": "", "numbers": f"-{self.vocabulary}"}.get(self.alphabet, f"-{held}")
+        return f"text-{self.length}{'-lower' if self.lower else ''}-{self.alphabet}{of}"
 
     @property
     def decoder(self) -> str:
@@ -118,6 +123,8 @@ class Text(Medium):
 
     @property
     def packing(self) -> str:
+        if self.alphabet == "numbers":
+            return "--medium text"
         alphabet = "" if self.alphabet == "characters" else f" --alphabet {self.alphabet}"
         return f"--length {self.length}{alphabet}{' --lower' if self.lower else ''}"
 
@@ -133,7 +140,11 @@ class Text(Medium):
         kept = cut(self.letters, numbers, len(out))
         out[: len(kept)], out[len(kept) :] = kept, END
         if unknown:
-            what = {"characters": "characters outside data.options.symbols", "bytes": "bytes of 0"}
+            what = {
+                "characters": "characters outside data.options.symbols",
+                "bytes": "bytes of 0",
+                "numbers": "words that are no numbers below data.options.vocabulary",
+            }
             return f"with {what.get(self.alphabet, 'characters that no token has')}, which are left out"
         if not numbers:
             return "empty"

@@ -124,7 +124,7 @@ class Shared:
             self._file.unlink(missing_ok=True)
             raise ConfigError(f"telemetry.host: cannot serve metrics on {host!r}, port {port}: {error}") from error
         if self._held is None:
-            logger.info("telemetry.port: %d is held by another process; it is taken over when that ends", port)
+            logger.info("telemetry.port: %d is held by another process; this one takes over when that ends", port)
         self._ending = Event()
         self._thread = Thread(target=self._go_on, name="exposition", daemon=True)
         self._thread.start()

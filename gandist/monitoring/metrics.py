@@ -59,12 +59,12 @@ OF_MOTION = ("motion", "motion_spread", "consistency", "frozen")
 """Measures of clips, of which none is better the higher, or the lower: real clips' values are right."""
 TEXTS = (
     *("js_1", "js_2", "js_3", "js_4", "novel", "dictionary", "unique", "distinct_2"),
-    *("bleu", "self_bleu", "length_distance", "nll_held_out"),
+    *("bleu", "self_bleu", "length_distance", "nll_held_out", "nll_oracle"),
 )
 """Measures of texts."""
 MEASURES = (
     *("fid", "fd-effnet-lite0", "fd-classifier", "fad-classifier", "fad-bands", "fad-torchscript"),
-    *("fvd-classifier", "fvd-torchscript", "fd-frames-effnet-lite0", "fd-frames-classifier", "fd-ngrams"),
+    *("fvd-classifier", "fvd-torchscript", "fd-frames-effnet-lite0", "fd-frames-classifier", "fd-ngrams", "fd-minilm"),
     *("kid", "kid_se", "is"),
     *("precision", "recall", "density", "coverage", "memorisation", "ppl", "fd_worst_class", "recognised"),
     *OF_MOTION,

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     add(
         "--neighbours",
         action=argparse.BooleanOptionalAction,
-        help="seek the training samples nearest to generated ones, among up to 20,000 (default: where these are local "
+        help="find the training samples nearest to generated ones, among up to 20,000 (default: if these are local "
         "and, at 64 px, all)",
     )
     options = parser.parse_args(argv)

@@ -57,6 +57,7 @@ TITLES = {
     "quality/bleu": "BLEU with real {many}, and with one another (self_bleu, lower is more varied)",
     "quality/self_bleu": "BLEU with real {many}, and with one another (self_bleu, lower is more varied)",
     "quality/length_distance": "Distance of lengths in symbols: lower is better",
+    "quality/nll_oracle": "Negative log-likelihood by the oracle in nats a token: as of real {many} is right",
     "quality/nll": "Negative log-likelihood of real {many} in nats a symbol: lower is better",
     "quality/motion": "Motion over that of real {many}: 1 is right",
     "quality/consistency": "Consistency from frame to frame: as that of real {many} is right",

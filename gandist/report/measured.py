@@ -44,7 +44,7 @@ def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns 
         }
         shown |= {f"{of}{baseline(which)}": each for which, each in newest.get("baselines", {}).items()}
     values = list(shown.values())
-    measures = {key: [_value(key, each) for each in values] for key in _keys(values) if key != "kid_se"}
+    measures = {key: [value_of(key, each) for each in values] for key in _keys(values) if key != "kid_se"}
     protocols = [evaluations[-1]["protocol"] for evaluations in found.values()]
     differ = [key for key in COMPARABLE if any(each.get(key) != protocols[0].get(key) for each in protocols)]
     return MeasuredRuns(
@@ -52,8 +52,8 @@ def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns 
         measures={key: cells for key, cells in measures.items() if "/" not in key},
         classes={key: cells for key, cells in measures.items() if "/" in key},
         runs=list(found),
-        protocol={_words(key): [_said(each.get(key, "-")) for each in protocols] for key in _keys(protocols)},
-        note=f"The protocols differ in {', '.join(map(_words, differ))}: these values cannot be compared."
+        protocol={in_words(key): [said_of(each.get(key, "-")) for each in protocols] for key in _keys(protocols)},
+        note=f"The protocols differ in {', '.join(map(in_words, differ))}: these values cannot be compared."
         if differ
         else "",
     )
@@ -90,7 +90,7 @@ def _keys(dicts: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for each in dicts for key in each))
 
 
-def _value(key: str, measures: dict[str, float | None]) -> str:
+def value_of(key: str, measures: dict[str, float | None]) -> str:
     """A measure with 3 digits, the kernel distance with its standard error."""
     value, error = measures.get(key), measures.get("kid_se") if key == "kid" else None
     if value is None:
@@ -98,11 +98,11 @@ def _value(key: str, measures: dict[str, float | None]) -> str:
     return number(value) + (f" ± {number(error)}" if error is not None else "")
 
 
-def _words(key: str) -> str:
+def in_words(key: str) -> str:
     return key.replace("_", " ")
 
 
-def _said(value: Any) -> str:
+def said_of(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{_words(key)} {_said(each)}" for key, each in value.items())
+        return ", ".join(f"{in_words(key)} {said_of(each)}" for key, each in value.items())
     return number(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

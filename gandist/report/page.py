@@ -9,12 +9,14 @@ import yaml
 from gandist.cli.text import number
 from gandist.conditions.kinds import MAKERS
 from gandist.config.run import RunConfig, leaves
+from gandist.report import temperatures
 from gandist.report.charts import Chart, charts
 from gandist.report.document import document, duration
 from gandist.report.drawn import DrawnPicture, draw
 from gandist.report.examples import Example
 from gandist.report.measured import MeasuredRuns, measured, standing
 from gandist.report.recorded import RecordedRun, read
+from gandist.run.trained import open_run
 
 TEMPLATES = Path(__file__).parent
 SAMPLES_BYTES = 6_000_000
@@ -48,13 +50,16 @@ def page(runs: Sequence[str], neighbours: bool | None = None) -> str:
         Shown(name, each, _facts(each), _environment(each), *draw(run, neighbours))
         for name, run, each in zip(names, runs, recorded, strict=True)
     ]
-    return render(shown, measured(recorded, names), charts(recorded, names, _many(recorded)), *_settings(recorded))
+    drawn = charts(recorded, names, _many(recorded))
+    traded = temperatures.of_runs({name: open_run(run) for name, run in zip(names, runs, strict=True)})
+    return render(shown, measured(recorded, names), drawn, traded, *_settings(recorded))
 
 
 def render(
     runs: Sequence[Shown],
     quality: MeasuredRuns | None,
     found: Sequence[Chart],
+    traded: Chart | None,
     settings: str,
     fields: dict[str, list[str]],
 ) -> str:
@@ -64,6 +69,7 @@ def render(
         many=_many([run.recorded for run in runs]),
         quality=quality,
         charts=found,
+        traded=traded,
         kinds={mark.kind for run in runs for mark in run.recorded.marks()},
         settings=settings,
         fields=fields,

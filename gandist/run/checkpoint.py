@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -169,6 +169,23 @@ def _newest(storage: Storage, found: list[str]) -> Checkpoint | None:
     return None
 
 
+def files_of(
+    tensors: Mapping[str, Mapping[str, Tensor]], scalars: dict[str, Any], facts: dict[str, Any]
+) -> dict[str, bytes | memoryview]:
+    """The files of a checkpoint of players' `tensors()` and `scalars()`, with `facts` in its manifest."""
+    files = {f"{name}.safetensors": serialised(group) for name, group in tensors.items()}
+    files["state.json"] = json.dumps(scalars, indent=1, sort_keys=True).encode()
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "images_seen": scalars["images_seen"],
+        "files": {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())},
+        "torch_version": torch.__version__,
+        "numpy_version": np.__version__,
+        **facts,
+    }
+    return {**files, MANIFEST: json.dumps(manifest, indent=1).encode()}
+
+
 @dataclass(frozen=True)
 class Written:
     """The cost of writing a checkpoint."""
@@ -239,17 +256,7 @@ class Writer:
         arrived()
         start = time.perf_counter()
         scalars = read()
-        files = {f"{name}.safetensors": serialised(group) for name, group in self._room.items()}
-        files["state.json"] = json.dumps(scalars, indent=1, sort_keys=True).encode()
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            "images_seen": scalars["images_seen"],
-            "files": {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())},
-            "torch_version": torch.__version__,
-            "numpy_version": np.__version__,
-            **self.facts,
-        }
-        files[MANIFEST] = json.dumps(manifest, indent=1).encode()
+        files = files_of(self._room, scalars, self.facts)
         try:
             self.storage.write_folder(f"{FOLDER}/{scalars['images_seen']:08d}", files, last=MANIFEST)
         except OSError:

@@ -1,13 +1,16 @@
 """The evaluations of a run: `evaluations.jsonl` on its storage, one line per evaluation with its protocol."""
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gandist.run.progress import RunLog, decode
 from gandist.storage.storage import Storage
 
 FILE = "evaluations.jsonl"
+TEMPERATURES = "temperatures.jsonl"
+"""The newest checkpoint, or another one, measured at several temperatures."""
 COMPARABLE = ("extractor", "extractor_sha256", "n_real", "n_fake", "resize", "real_fingerprint", "seed", "best_by")
 """Protocol keys that must be equal for two evaluations to be comparable."""
 
@@ -40,6 +43,17 @@ def _finite(measures: dict[str, float]) -> dict[str, float | None]:
 def read(storage: Storage) -> list[Evaluation]:
     """All evaluations of a run, oldest first."""
     return decode(storage.read_bytes(FILE) or b"")
+
+
+def keep_temperatures(storage: Storage, results: Sequence[Result]) -> None:
+    """Write a generator's measures at several temperatures, which their protocols name, in place of earlier ones."""
+    lines = "".join(f"{json.dumps(result.plain())}\n" for result in results)
+    storage.write_bytes(TEMPERATURES, lines.encode())
+
+
+def read_temperatures(storage: Storage) -> list[Evaluation]:
+    """What `keep_temperatures` has written; nothing if it has not."""
+    return decode(storage.read_bytes(TEMPERATURES) or b"")
 
 
 HIGHER = (

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -26,8 +26,10 @@ from gandist.errors import CheckpointError, ConfigError, GandistError
 from gandist.gan.networks import NETWORKS
 from gandist.gan.players import Players, load_weights
 from gandist.media.medium import Medium
-from gandist.run import checkpoint, evaluations
+from gandist.run import checkpoint, evaluations, published
+from gandist.run.checkpoint import Checkpoint
 from gandist.run.examples import ExampleConditions, open_examples
+from gandist.storage import hub
 from gandist.storage.remote import is_remote, local_path
 from gandist.storage.storage import Storage
 
@@ -144,12 +146,21 @@ class Trained:
         return replace(self, G=copy.deepcopy(self.G).to(device), device=device)
 
 
-def open_run(run: str) -> Storage:
-    """The storage of the run at the folder or address `run`.
+def open_run(run: str, files: Sequence[str] = published.TO_DRAW) -> Storage:
+    """The storage of the run, or the published model, at the folder or address `run`.
+
+    Args:
+        files: patterns of the files to fetch of a model on the Hub.
 
     Raises:
         ConfigError: there is no such run.
+        GandistError: it is on the Hub, which cannot be reached or refuses.
     """
+    if hub.is_address(run):
+        storage = Storage(str(hub.fetched(run, files)))
+        if not published.is_published(storage):
+            raise ConfigError(f"{run}: is no model of gandist: it has no {published.MANIFEST}")
+        return storage
     if not is_remote(run) and not local_path(run, "RUN").is_dir():  # `Storage` would create it
         raise ConfigError(f"{run}: is no run: there is no such folder")
     storage = Storage(run if is_remote(run) else str(local_path(run, "RUN").resolve()))
@@ -168,15 +179,39 @@ def samples_of(run: str) -> str:
     return str((tree.get("data") or {}).get("medium", "image"))
 
 
-def open_trained(run: str, device: torch.device, images_seen: int | str | None = None) -> Trained:
+def open_trained(run: str, device: torch.device, images_seen: int | str | None = None, trust: bool = False) -> Trained:
     """The generator of the run at the folder or address `run`: from its newest sound checkpoint, the one at
-    `images_seen`, or the `best` by the run's evaluations.
+    `images_seen`, or the `best` by the run's evaluations; or that of a published model.
+
+    Args:
+        trust: whether the Python files of a published model may run.
 
     Raises:
-        ConfigError: there is no such run.
-        CheckpointError: the run has no sound checkpoint, or not the requested one.
+        ConfigError: there is no such run, or a published model brings Python files and is not trusted.
+        CheckpointError: the run has no sound checkpoint, or not the requested one; or the published model is damaged.
+        GandistError: it is on the Hub, which cannot be reached or refuses.
     """
     storage = open_run(run)
+    if published.is_published(storage):
+        model = published.read(storage, run)
+        model.check_images_seen(images_seen)
+        config, weights, encoder = model.config(trust), model.tensors("G_ema"), model.encoder
+        seen = model.images_seen
+    else:
+        config, found = open_checkpoint(storage, images_seen)
+        weights, encoder, seen = found.tensors("G_ema"), found.manifest.get("encoder") or "", found.images_seen
+    G = NETWORKS[config.model.name].generator(shapes(config)[0])
+    load_weights(G, weights, "G_ema")
+    return Trained(config, G.to(device).eval(), seen, device, encoder)
+
+
+def open_checkpoint(storage: Storage, images_seen: int | str | None = None) -> tuple[RunConfig, Checkpoint]:
+    """The configuration of a run, and its newest sound checkpoint, the one at `images_seen`, or the `best`.
+
+    Raises:
+        ConfigError: its configuration is not valid.
+        CheckpointError: the run has no sound checkpoint, or not the requested one.
+    """
     source = storage.uri("config.yaml")
     tree = parse(storage.read_bytes("config.yaml") or b"", source)
     there = [int(name) for name in checkpoint.names(storage)]
@@ -191,9 +226,7 @@ def open_trained(run: str, device: torch.device, images_seen: int | str | None =
     config = validate(tree, source)
     if found is None:
         raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint yet")
-    G = NETWORKS[config.model.name].generator(shapes(config)[0])
-    load_weights(G, found.tensors("G_ema"), "G_ema")
-    return Trained(config, G.to(device).eval(), found.images_seen, device, found.manifest.get("encoder") or "")
+    return config, found
 
 
 def _run_imports(storage: Storage, paths: Iterable[str], expected: Mapping[str, str]) -> None:

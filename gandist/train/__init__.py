@@ -21,20 +21,27 @@ log = logging.getLogger("gandist")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="gandist train",
-        description="Train a GAN. The same command goes on with a run that was interrupted.",
+        description="Train a GAN. The same command resumes an interrupted run.",
         epilog="Examples: gandist train; gandist train configs/dcgan-fashion.yaml train.batch=256 run.name=big",
     )
     parser.add_argument("config", nargs="?", default=DEMO, help="a YAML file, or the name of a shipped one (demo)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a field; the last wins")
-    parser.add_argument("--resume", choices=["auto", "never", "must"], default="auto", help="(default: %(default)s)")
+    parser.add_argument(
+        "--resume",
+        choices=["auto", "never", "must"],
+        default="auto",
+        help="auto: resume the run if it has a checkpoint; never: keep the old run under another name and start anew; "
+        "must: fail without a checkpoint (default: %(default)s)",
+    )
     parser.add_argument(
         "--from",
         dest="source",
         metavar="RUN[@IMAGES_SEEN]",
-        help="begin with the players of another run's checkpoint (the newest, or the one at this number of images)",
+        help="start with the players of another run's checkpoint (the newest, or the one at this number of images), or "
+        "with those of a published model: its folder, or hf://OWNER/NAME[@REVISION] on the Hugging Face Hub",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and start nothing")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show every row whole, and all that Ray prints")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show whole rows, and everything that Ray prints")
     options = parser.parse_intermixed_args(argv)
     show_messages(options.verbose)
     config_name, overrides = options.config, options.overrides

@@ -26,6 +26,7 @@ from gandist.run import checkpoint, evaluations
 from gandist.run.checkpoint import FOLDER, Checkpoints
 from gandist.run.messages import kept
 from gandist.run.progress import METRICS_FILE
+from gandist.storage import hub
 from gandist.storage.remote import is_remote
 from gandist.storage.storage import Storage
 
@@ -46,14 +47,14 @@ def show(config: RunConfig) -> None:
 
 def begin(config: RunConfig, resume: Resume, source: str | None = None) -> Checkpoints:
     """Check all that the driver can check; return the run's checkpoints. `source`, RUN or RUN@IMAGES_SEEN, names
-    another run whose checkpoint starts this one if it has none.
+    another run whose checkpoint starts this one if it has none; or a published model, hf://OWNER/NAME[@REVISION].
 
     Raises:
         GandistError: the run cannot start, or not from that checkpoint.
     """
     if not source:
         return prepare(config, resume)
-    path, at, seen = source.rpartition("@")
+    path, at, seen = ("", "", "") if hub.is_address(source) else source.rpartition("@")
     if at and not seen.isdigit():
         raise ConfigError(f"--from {source}: is written RUN or RUN@IMAGES_SEEN")
     checkpoints = prepare(config, resume)

@@ -48,6 +48,6 @@ def compile_networks(game: AnyGame, players: Players) -> None:
     """Let torch.compile fuse the networks; D only if no penalty differentiates it twice or in forward mode."""
     slopes = isinstance(game, Game) and any(penalty.slopes for penalty in game.rules.penalties_of("D").values())
     if slopes:
-        log.info("step=compile: not of D, whose slope a penalty needs: compiled functions have no second derivative")
+        log.info("step=compile leaves D out: a penalty needs its slope, and compiled code has no second derivative")
     for net in [players.G.net] if slopes else [players.G.net, players.D.net]:
         net.compile()

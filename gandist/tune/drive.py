@@ -88,7 +88,7 @@ def drive(plan: Plan, resume: Resume) -> int:
         log.warning("stopped sweep=%s: the same command goes on with it", plan.sweep.name)
         return 143
     if not answered:
-        raise RunError(f"no trial of {len(found.trials)} came to a {found.metric} and lived; see {storage.uri(TABLE)}")
+        raise RunError(f"no trial of {len(found.trials)} survived with a {found.metric}; see {storage.uri(TABLE)}")
     log.info(
         "done sweep=%s best=%s images=%d saved=%.0f%%%s",
         plan.sweep.name,

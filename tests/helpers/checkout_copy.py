@@ -1,4 +1,4 @@
-"""A copy of the checkout as a user has it, and the commands that its README tells them to type."""
+"""A copy of the checkout as a user has it, and the commands that its pages tell them to type."""
 
 import os
 import re
@@ -37,8 +37,8 @@ def environment(checkout: Path, home: Path) -> dict[str, str]:
     return {**env, "PATH": path, "HOME": str(home), "RAY_TMPDIR": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
-def readme_commands() -> list[str]:
-    """The commands of the README's bash blocks: a line each, or several that end in a backslash."""
-    blocks = re.findall(r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def commands_of(page: str) -> list[str]:
+    """The commands of a page's bash blocks: a line each, or several that end in a backslash."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [" ".join(line.split()) for line in lines if line.strip() and not line.startswith("#")]

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.local import START_S, free_ports, wait_for
-from tests.helpers.checkout_copy import copy_checkout, environment, readme_commands
+from tests.helpers.checkout_copy import commands_of, copy_checkout, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
-(SUBMIT,) = [command for command in readme_commands() if "ray job submit" in command]
+(SUBMIT,) = [command for command in commands_of("README.md") if "ray job submit" in command]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Pat
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sizes:
             archive.write(upload / name, name)
-    assert len(zipped.getvalue()) < 6_000_000, sorted(sizes, key=lambda name: -sizes[name])[:10]  # as README says
+    assert len(zipped.getvalue()) < 6_000_000, sorted(sizes, key=lambda name: -sizes[name])[:10]  # docs/train.md
 
 
 def test_a_sweep_as_a_job(checkout: Path, head: dict[str, str], tmp_path: Path) -> None:

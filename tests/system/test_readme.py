@@ -1,4 +1,4 @@
-"""The README's commands, each as it is written, in a copy of the checkout."""
+"""The commands of the README and of two pages beside it, each as it is written, in a copy of the checkout."""
 
 import contextlib
 import importlib
@@ -20,21 +20,24 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from gandist.data.builtin import builtin
-from tests.helpers.checkout_copy import ROOT, copy_checkout, environment, readme_commands
+from tests.helpers.checkout_copy import ROOT, commands_of, copy_checkout, environment
 
 NOT_HERE = {
     "ray get-auth-token --generate": "tests/system/test_ray_job.py runs it",
     "RAY_AUTH_MODE=token ray start --head": "needs a cluster; tests/system/test_ray_job.py starts one on free ports",
     "RAY_AUTH_MODE=token ray job submit --working-dir . -- python -m gandist.train configs/demo.yaml "
     "run.dir=/shared/runs": "needs a cluster; tests/system/test_ray_job.py runs it",
+    "kubectl apply -f k8s/setup/ -f k8s/": "needs Kubernetes; tests/system/test_manifests.py checks what it applies",
 }
 """Commands that this test leaves out, and why."""
-COMMANDS = [command for command in readme_commands() if command not in NOT_HERE]
+PAGES = ("README.md", "docs/train.md", "docs/images.md")
+WRITTEN = list(dict.fromkeys(command for page in PAGES for command in commands_of(page)))
+COMMANDS = [command for command in WRITTEN if command not in NOT_HERE]
 KIMG, LONGER_KIMG = 0.2, 0.4
 
 
 def test_what_is_left_out_is_there() -> None:
-    assert NOT_HERE.keys() <= set(readme_commands())
+    assert NOT_HERE.keys() <= set(WRITTEN)
 
 
 def test_links() -> None:

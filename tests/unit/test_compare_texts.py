@@ -30,12 +30,24 @@ def test_variants_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         "relgan": {"config": "base.yaml", "model.name": "relgan", "begun_from": "likelihood"},
     }
     tree = {"name": "texts", "seeds": [0], "measures": ["texts"], "n_samples": 48, "variants": variants}
+    tree["temperatures"] = [0.3, 1]
     (tmp_path / "comparison.yaml").write_text(yaml.safe_dump(tree))
     assert main(["comparison.yaml", f"run.dir={tmp_path}"]) == 0
-    assert "table.md, results.json, texts.md" in capsys.readouterr().out
+    assert "table.md, results.json, texts.md, temperatures.md, temperatures.svg" in capsys.readouterr().out
     folder = tmp_path / "comparisons/texts"
-    assert {file.name for file in folder.iterdir()} == {"results.json", "table.md", "texts.md"}
-    gan, likely, relgan = (run["measures"] for run in json.loads((folder / "results.json").read_text())["runs"])
+    files = {"results.json", "table.md", "texts.md", "temperatures.md", "temperatures.svg"}
+    assert {file.name for file in folder.iterdir()} == files
+    runs = json.loads((folder / "results.json").read_text())["runs"]
+    gan, likely, relgan = (run["measures"] for run in runs)
+    assert [[*run.get("temperatures", ())] for run in runs] == [[], ["0.3", "1"], ["0.3", "1"]], "one draws no symbols"
+    cold, usual = runs[1]["temperatures"].values()
+    assert usual == likely
+    assert cold["self_bleu"] > usual["self_bleu"]
+    rows = (folder / "temperatures.md").read_text().splitlines()
+    assert [row.split(" | ")[:2] for row in rows[2:8]] == [
+        *(["| gan", ""], ["| likelihood", "0.3"], ["| likelihood", "1"]),
+        *(["| relgan", "0.3"], ["| relgan", "1"], ["| real texts", ""]),
+    ]
     assert {*likely} - {*gan} == {*relgan} - {*gan} == {"nll_held_out"}
     assert relgan["nll_held_out"] < likely["nll_held_out"] + 0.5, "it begins where the other has ended"
     assert {*gan} >= {"fd-ngrams", "js_4", "novel", "dictionary", "bleu", "self_bleu"}

@@ -47,6 +47,8 @@ class Pair(NamedTuple):
     (x: like these, y) to scores, higher for real: one tensor (N, ...), or a sequence of tensors; a random one has an
     attribute `uniforms` and maps (x, y, u: (N, uniforms) in [0, 1) or None). y is (N,) int64 classes, (N, text_dim)
     float32 caption vectors, (N, *shape.y) float32 samples, or None.
+
+    Sizes are read as `x.shape[0]`, not as `len(x)`: to be exported for any batch, a network must not make it an int.
     """
 
     generator: Callable[[Shape], nn.Module]

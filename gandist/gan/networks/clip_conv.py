@@ -76,4 +76,4 @@ def _pictures(x: Tensor) -> Tensor:
 
 def _frames(pictures: Tensor, of: Tensor) -> Tensor:
     """(N F, C, H, W) -> (N, C, F, H, W), as the clips `of`."""
-    return pictures.view(len(of), -1, *pictures.shape[1:]).transpose(1, 2)
+    return pictures.view(of.shape[0], -1, *pictures.shape[1:]).transpose(1, 2)

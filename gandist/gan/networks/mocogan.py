@@ -96,7 +96,7 @@ class Generator(nn.Module):
             nn.init.normal_(self.embed.weight)  # on z's scale: a smaller condition would drown in the noise
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        content, noise = z[:, : self.content], z[:, self.content :].reshape(len(z), -1, self.motion)
+        content, noise = z[:, : self.content], z[:, self.content :].reshape(z.shape[0], -1, self.motion)
         n, frames, _ = noise.shape
         if self.embed is not None:
             told = self.embed(y)

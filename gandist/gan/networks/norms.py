@@ -37,7 +37,7 @@ def norm(name: str, channels: int, affine: bool = True) -> nn.Module:
 def frame_by_frame(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`function` of pictures x (N, C, H, W). Clips (N, C, F, H, W) are to it pictures whose frames lie one below the
     other, which in either order of memory is a view."""
-    return function(x) if x.dim() < 5 else function(x.flatten(2, 3)).view(len(x), -1, *x.shape[2:])
+    return function(x) if x.dim() < 5 else function(x.flatten(2, 3)).view(x.shape[0], -1, *x.shape[2:])
 
 
 class OfBatch(nn.Module):
@@ -86,8 +86,8 @@ class GroupNorm(nn.GroupNorm):
 
     def _over_groups(self, x: Tensor) -> Tensor:
         """The mean of each channel's group, (N, C, 1, 1)."""
-        means = x.mean((2, 3)).reshape(len(x), self.num_groups, -1)
-        return means.mean(2, keepdim=True).expand_as(means).reshape(len(x), -1, 1, 1)
+        means = x.mean((2, 3)).reshape(x.shape[0], self.num_groups, -1)
+        return means.mean(2, keepdim=True).expand_as(means).reshape(x.shape[0], -1, 1, 1)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -78,8 +78,8 @@ class Generator(nn.Module):
         nn.init.normal_(self.embed_symbol.weight)  # as an embedding's
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        noise, end = gumbel(z).view(len(z), self.length, self.symbols), self._end(z)
-        states, before = self._start(z, y), end.expand(len(z), -1)
+        noise, end = gumbel(z).view(z.shape[0], self.length, self.symbols), self._end(z)
+        states, before = self._start(z, y), end.expand(z.shape[0], -1)
         goes_on, drawn = torch.ones_like(before[:, :1]), []
         for place in range(self.length):
             states = self._step(self.embed_symbol(before), states)
@@ -93,7 +93,7 @@ class Generator(nn.Module):
         """-log p(x | y) in nats (N,), of texts x (N, V, L) in symbols of 0 or 1: of each symbol up to and including the
         first end, given those before it."""
         symbols = x.transpose(1, 2)
-        before = torch.cat([self._end(x).expand(len(x), 1, -1), symbols[:, :-1]], 1)
+        before = torch.cat([self._end(x).expand(x.shape[0], 1, -1), symbols[:, :-1]], 1)
         embedded, states, hidden = self.embed_symbol(before), self._start(x, y), []
         for place in range(self.length):
             states = self._step(embedded[:, place], states)
@@ -105,7 +105,7 @@ class Generator(nn.Module):
     def _start(self, x: Tensor, y: Tensor | None) -> list[Tensor]:
         """The first states, (N, width) each."""
         if self.embed is None:
-            return [x.new_zeros(len(x), self.out.in_features)] * len(self.cells)
+            return [x.new_zeros(x.shape[0], self.out.in_features)] * len(self.cells)
         return list(self.embed(y).tanh().chunk(len(self.cells), 1))
 
     def _step(self, h: Tensor, states: list[Tensor]) -> list[Tensor]:

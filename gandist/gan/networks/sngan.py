@@ -107,7 +107,7 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.dense(z).view(len(z), 4, 4, -1).permute(0, 3, 1, 2)  # made in channels_last order
+        h = self.dense(z).view(z.shape[0], 4, 4, -1).permute(0, 3, 1, 2)  # made in channels_last order
         for block in self.blocks:
             h = block(h, y)
         images: Tensor = self.image(h)

@@ -103,7 +103,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.embed is not None:
             z = torch.cat([z, self.embed(y)], dim=1)
-        h = self.dense(z).view(len(z), *self.first, -1).permute(0, 3, 1, 2)  # made in channels_last order
+        h = self.dense(z).view(z.shape[0], *self.first, -1).permute(0, 3, 1, 2)  # made in channels_last order
         pictures = at_least_float32(self.layers(h))
         return sound_of(pictures[:, : self.channels], pictures[:, self.channels :], self.frames)
 

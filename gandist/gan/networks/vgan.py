@@ -115,7 +115,7 @@ class Generator(nn.Module):
     def _made(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if self.embed is not None:
             z = torch.cat([z, self.embed(y)], dim=1)
-        h = self.dense(z).view(len(z), *self.first, -1).permute(0, 4, 1, 2, 3)  # made in channels_last_3d order
+        h = self.dense(z).view(z.shape[0], *self.first, -1).permute(0, 4, 1, 2, 3)  # made in channels_last_3d order
         clips = self.last(self.layers(h))
         if self.background is None:
             return torch.tanh(clips), None

@@ -85,7 +85,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.embed is not None:
             z = torch.cat([z, self.embed(y)], dim=1)
-        h = self.dense(z).view(len(z), 1, self.length, -1).permute(0, 3, 1, 2)  # made in channels_last order
+        h = self.dense(z).view(z.shape[0], 1, self.length, -1).permute(0, 3, 1, 2)  # made in channels_last order
         sounds: Tensor = self.layers(h)
         return sounds.squeeze(2)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gandist.config.run import RunConfig, validate
+from gandist.data.dataset import with_symbols
 from gandist.errors import CheckpointError, GandistError
 from gandist.evaluation.evaluator import evaluates
 from gandist.launch.resumption import prepare, run_root
@@ -16,6 +17,7 @@ from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
 from tests.helpers.small_datasets import make_set
+from tests.helpers.text_sets import make_texts
 from tests.helpers.train_on_ranks import final_digests, tiny, torchrun, train_all
 
 EVAL = {"every_kimg": 0.036, "n": 60, "extractor": "classifier"}
@@ -28,27 +30,44 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.slow
 def test_any_number_of_ranks_measures_the_same(shards: str, tmp_path: Path) -> None:
-    """203 images, which no two ranks share evenly; G has BatchNorm, whose statistics differ from rank to rank."""
+    """203 images, which no two ranks share evenly; G has BatchNorm, whose statistics differ from rank to rank. And 203
+    texts, of a G that has a likelihood."""
     config = tiny(tmp_path, "any", data={"path": shards, "channels": 1}, model__norm="batch", eval={**EVAL, "n": 203})
-    (tmp_path / "config.json").write_text(json.dumps(config.resolved()))
-    found: dict[int, dict[str, Any]] = {}
+    configs = {"images": config, "texts": of_texts(tmp_path)}
+    found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in configs}
     for world_size in (1, 2, 3):
-        # Each looks at the real images itself.
-        cache = {"data": {**config.resolved()["data"], "cache_dir": str(tmp_path / f"cache-{world_size}")}}
-        (tmp_path / "config.json").write_text(json.dumps({**config.resolved(), **cache}))
-        files = [str(tmp_path / "config.json"), str(tmp_path / "out.json")]
+        files = []
+        for name, each in configs.items():
+            # Each looks at the real samples itself.
+            cache = {"data": {**each.resolved()["data"], "cache_dir": str(tmp_path / f"cache-{world_size}")}}
+            (tmp_path / f"{name}.json").write_text(json.dumps({**each.resolved(), **cache}))
+            files += [str(tmp_path / f"{name}.json"), str(tmp_path / f"{name}-out.json")]
         ranks = torchrun(world_size, "-m", "tests.helpers.evaluate_on_ranks", *files)
         try:
             assert ranks.wait(timeout=300) == 0
         finally:
             ranks.terminate()
-        found[world_size] = json.loads((tmp_path / "out.json").read_text())
-    alone = found[1]["measures"]
-    assert {"fd-classifier", "kid", "is", "recall", "coverage", "memorisation", "ppl"} <= alone.keys()
-    for world_size in (2, 3):
-        assert found[world_size]["measures"] == pytest.approx(alone, rel=1e-6), world_size
-        assert found[world_size]["protocol"]["floor"] == pytest.approx(found[1]["protocol"]["floor"], rel=1e-6)
-        assert found[world_size]["protocol"]["workers"] == world_size
+        for name in configs:
+            found[name][world_size] = json.loads((tmp_path / f"{name}-out.json").read_text())
+    measured = {
+        "images": {"fd-classifier", "kid", "is", "recall", "coverage", "memorisation", "ppl"},
+        "texts": {"fd-ngrams", "js_4", "novel", "dictionary", "bleu", "self_bleu", "nll_held_out"},
+    }
+    for name, of in found.items():
+        alone = of[1]["measures"]
+        assert measured[name] <= alone.keys()
+        for world_size in (2, 3):
+            assert of[world_size]["measures"] == pytest.approx(alone, rel=1e-6), (name, world_size)
+            assert of[world_size]["protocol"]["floor"] == pytest.approx(of[1]["protocol"]["floor"], rel=1e-6)
+            assert of[world_size]["protocol"]["workers"] == world_size
+
+
+def of_texts(folder: Path) -> RunConfig:
+    """A run of texts, with others held out."""
+    texts = [f"{a}{b}{c}" for a in "abcd" for b in "efgh" for c in "ijkl"]
+    data = {"path": make_texts(folder / "texts", texts[::2]), "medium": "text", "options": {"length": 5}}
+    eval = {"every_kimg": 0.036, "n": 203, "data": make_texts(folder / "held out", texts[1::2])}
+    return with_symbols(tiny(folder, "texts", data=data, model={"name": "relgan", "width": 8}, eval=eval))
 
 
 def rows_of(config: RunConfig) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import string
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from gandist import evaluate
+from gandist.conditions.encoder import encoder
 from gandist.config.run import RunConfig, validate
 from gandist.data.dataset import with_symbols
+from gandist.data.oracle import LENGTH as ORACLE_LENGTH
+from gandist.data.oracle import SETS, VOCABULARY, oracle
 from gandist.distributed.consensus import Host
 from gandist.distributed.ranks import Ranks
 from gandist.errors import ConfigError
 from gandist.evaluation.evaluation import Yardstick, names_of_measures, yardstick
 from gandist.evaluation.evaluator import extractor_of
 from gandist.evaluation.extractors import open_extractor
+from gandist.evaluation.texts import Texts, nats_by_oracle, told_by
 from gandist.launch.resumption import prepare, run_root
+from gandist.media.text import Text
 from gandist.monitoring.metrics import MEASURES
+from gandist.report.page import page
 from gandist.run import evaluations
 from gandist.run.evaluations import Result, is_higher_better
 from gandist.run.trained import Trained
@@ -159,8 +166,25 @@ def test_the_extractor_is_for_texts_and_takes_no_file(config: RunConfig) -> None
     medium = Trained(config, nn.Identity(), 0, ALONE.device).medium
     with pytest.raises(ConfigError, match="ngrams: has no weights"):
         open_extractor("ngrams", Path("file"), medium, ALONE.device)
-    with pytest.raises(ConfigError, match="bands is not for texts; one of ngrams is"):
+    with pytest.raises(ConfigError, match="minilm: its weights are a package's; leave out file"):
+        open_extractor("minilm", Path("file"), medium, ALONE.device)
+    with pytest.raises(ConfigError, match="bands is not for texts; one of ngrams, minilm is"):
         open_extractor("bands", None, medium, ALONE.device)
+
+
+def test_an_encoder_of_sentences_sees_meanings() -> None:
+    """Texts that mean nearly the same are nearer to one another than texts that have nearly the same letters."""
+    told = ["the cat sat on the mat", "a kitten is resting on a rug", "the car sat on the map", ""]
+    medium = Text(length=32, symbols=string.ascii_lowercase + " ")
+    rows = np.zeros((len(told), 32), np.uint8)
+    for row, text in zip(rows, told, strict=True):
+        medium.decode(text.encode(), row)
+    extractor = open_extractor("minilm", None, medium, ALONE.device)
+    h = extractor.features(medium.to_network(torch.from_numpy(rows)))
+    assert (h.shape, h.dtype, extractor.distance) == ((4, extractor.dim), torch.float32, "fd-minilm")
+    np.testing.assert_allclose(h, encoder().encode(told), atol=1e-6)
+    assert (h[0] - h[1]).norm() < (h[0] - h[2]).norm()
+    assert extractor.sha256 in encoder().id
 
 
 def test_a_run_is_measured(config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +208,7 @@ def test_a_run_is_measured(config: RunConfig, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_several_temperatures(config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a G that draws symbols: the lower, the less varied. Others are refused."""
+    """Of a G that draws symbols: the lower, the less varied. Others are refused. The report shows what was kept."""
     drawing = {"name": "relgan", "width": 8}
     of = {"data": config.resolved()["data"], "precision": "fp32"}
     run = tiny(tmp_path, "drawn", model=drawing, game={"objective": "likelihood"}, **of)
@@ -192,8 +216,16 @@ def test_several_temperatures(config: RunConfig, tmp_path: Path, capsys: pytest.
     for each in (run, other):
         train(each, prepare(each, "auto"), Host())
     at = ["--n", "60", "--device", "cpu", "--json", "--temperatures"]
-    assert evaluate.main([run_root(run), *at, "0.2,1"]) == 0
+    assert evaluate.main([run_root(run), *at, "0.2,1", "--keep"]) == 0
     cold, usual = map(json.loads, capsys.readouterr().out.splitlines())
+    kept = evaluations.read_temperatures(Storage(run_root(run)))
+    assert [each["measures"]["bleu"] for each in kept] == [cold["bleu"], usual["bleu"]]
+    shown = page([run_root(run)], neighbours=False)
+    assert "Quality against variety" in shown
+    assert "real texts" in shown.partition("Quality against variety")[2].partition("</figure>")[0]
+    assert "Quality against variety" not in page([run_root(other)], neighbours=False)
+    assert evaluate.main([run_root(run), "--n", "60", "--keep"]) == 2
+    assert "--keep: keeps what one checkpoint has at --temperatures" in capsys.readouterr().err
     assert [each["protocol"]["temperature"] for each in (cold, usual)] == [0.2, 1.0]
     assert cold["self_bleu"] > usual["self_bleu"]
     assert cold["nll_held_out"] == usual["nll_held_out"] > 0
@@ -201,3 +233,34 @@ def test_several_temperatures(config: RunConfig, tmp_path: Path, capsys: pytest.
     assert "--temperatures: G of textgan draws no symbols" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         evaluate.main([run_root(run), *at, "0,1"])
+
+
+def test_the_oracle_finds_its_own_texts_likely() -> None:
+    """As likely as published, and random ones, or its own with another beginning, far less; shorter ones by token."""
+    rows = oracle().draw(100, "a test")
+    real = nats_by_oracle(rows)
+    assert 5.5 < real < 6.3, "5.75 nats a token in SeqGAN and RelGAN, of another seed"
+    mixed = np.random.default_rng(0).permuted(rows, axis=1)
+    random = np.random.default_rng(0).integers(1, 1 + VOCABULARY, rows.shape)
+    assert real + 1 < nats_by_oracle(mixed) < nats_by_oracle(random) + 2
+    assert 10 < nats_by_oracle(random) < 12, "10.3 in SeqGAN"
+    ended = np.where(np.arange(ORACLE_LENGTH) < 5, rows, 0)
+    assert nats_by_oracle(ended) == pytest.approx(nats_by_oracle(rows[:, :5]))
+    assert math.isnan(nats_by_oracle(np.zeros_like(rows)))
+
+
+def test_the_oracle_judges_runs_on_its_texts_alone(config: RunConfig) -> None:
+    data = {"medium": "text", "options": {"length": 20, "alphabet": "numbers", "vocabulary": VOCABULARY}}
+    model = {"name": "relgan", "width": 8}
+    own = [validate({"data": {**data, "path": path}, "model": model}) for path in SETS]
+    fewer = validate(
+        {"data": {**data, "path": SETS[0], "options": {**data["options"], "vocabulary": 10}}, "model": model}
+    )
+    assert [*("nll_oracle" in told_by(each) for each in (*own, fewer, config))] == [True, True, False, False]
+    medium, rows = Text(length=20, alphabet="numbers", vocabulary=VOCABULARY), oracle().draw(40, "a test")
+    none = np.zeros(0, np.int64)
+    told = Texts(medium, rows, np.zeros(40), None, none, none, by_oracle=True)
+    assert told.by_words
+    assert told.measures(rows)["nll_oracle"] == pytest.approx(nats_by_oracle(rows))
+    assert told.of_real(40)["nll_oracle"] == pytest.approx(nats_by_oracle(rows[:20]))
+    assert "seed 0" in told.protocol(40)["nll_oracle"]

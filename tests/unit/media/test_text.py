@@ -43,6 +43,26 @@ def test_texts_of_any_script_come_back(options: dict[str, Any]) -> None:
         assert medium.encode(back[0]) == text.encode()
 
 
+def test_numbers() -> None:
+    """Words that are no numbers below the vocabulary are left out, and told."""
+    medium = Text(length=4, alphabet="numbers", vocabulary=5000)
+    assert (medium.row.dtype, medium.network_shape) == (np.int16, (5001, 4))
+    row, how = decoded(medium, b"0 4999  17\n")
+    assert (row.tolist(), how) == ([1, 5000, 18, 0], None)
+    assert medium.texts(row[None]) == ["0 4999 17"]
+    assert medium.encode(row) == b"0 4999 17"
+    row, how = decoded(medium, "5000 x 3 -1 1.0 ² 99999999999999999999 07".encode())
+    assert row.tolist() == [4, 8, 0, 0]
+    assert how == "with words that are no numbers below data.options.vocabulary, which are left out"
+    assert decoded(medium, b"1 2 3 4 5")[1] == "longer than 4 tokens, and cut"
+    assert medium.name != Text(length=4, alphabet="numbers", vocabulary=5001).name
+    for wrong in ({"alphabet": "numbers"}, {"vocabulary": 5}, {"alphabet": "bytes", "vocabulary": 5}):
+        with pytest.raises(ValidationError, match="vocabulary is how many numbers there are"):
+            Text(length=4, **wrong)
+    with pytest.raises(ValidationError, match=f"texts may have {MOST}"):
+        Text(length=4, alphabet="numbers", vocabulary=MOST + 1)
+
+
 def test_rows_of_more_than_256_symbols() -> None:
     symbols = "".join(chr(0x4E00 + i) for i in range(300))
     medium = Text(length=4, symbols=symbols)
@@ -134,7 +154,7 @@ def test_tokens_are_of_several_characters() -> None:
         ),
         ({"symbols": "".join(map(chr, range(0x4E00, 0x4E00 + MOST + 1)))}, "32767 symbols, and texts may have 32766"),
         ({"length": 5000}, "less than or equal to 4096"),
-        ({"alphabet": "letters"}, "'characters', 'bytes' or 'bpe'"),
+        ({"alphabet": "letters"}, "'characters', 'bytes', 'bpe' or 'numbers'"),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value[:20],
 )

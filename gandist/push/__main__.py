@@ -1,0 +1,7 @@
+"""Lets `python -m gandist.push` run the command."""
+
+import sys
+
+from gandist.push import main
+
+sys.exit(main())
