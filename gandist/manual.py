@@ -1,13 +1,11 @@
 """All commands with their options, as Markdown: `python -m gandist.manual > docs/commands.md`."""
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Iterator
-from importlib import import_module
-from unittest.mock import patch
 
 from gandist.__main__ import COMMANDS
+from gandist.completion.commands import parser_of
 
 HEADING = """# Commands
 
@@ -23,17 +21,6 @@ def manual() -> str:
     return "\n".join(
         [HEADING, *(part for name in COMMANDS for part in _described(parser_of(name), f"gandist {name}", 2))]
     )
-
-
-def parser_of(command: str) -> argparse.ArgumentParser:
-    """The parser that prints a command's help."""
-    with (
-        patch.object(argparse.ArgumentParser, "print_help", autospec=True) as printed,
-        contextlib.suppress(SystemExit),
-    ):
-        import_module(f"gandist.{command}").main(["--help"])
-    parser: argparse.ArgumentParser = printed.call_args.args[0]
-    return parser
 
 
 def _described(parser: argparse.ArgumentParser, name: str, level: int) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The page of the commands is made from their parsers, and current."""
 
 from gandist.__main__ import COMMANDS
-from gandist.manual import manual, parser_of
+from gandist.completion.commands import parser_of
+from gandist.manual import manual
 from tests.helpers.checkout_copy import ROOT
 
 

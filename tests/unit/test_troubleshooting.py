@@ -24,7 +24,7 @@ def texts() -> Iterator[str]:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield re.sub(r"%[sd]|%\.\d[fg]", "\0", node.value)
             elif isinstance(node, ast.JoinedStr):
-                yield "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+                yield "".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in node.values)
 
 
 ALL = "\n".join(texts())
