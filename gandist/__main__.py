@@ -17,6 +17,7 @@ COMMANDS = {
     "tune": "search learning rates, losses, any field, with Ray Tune",
     "bench": "measure this machine, and model what more of them would do",
     "pack": "pack images into indexed WebDataset shards",
+    "doctor": "look at this machine, and say what would stop a run",
     "completion": "print what completes these commands in bash, zsh or fish",
 }
 
