@@ -37,8 +37,9 @@ def environment(checkout: Path, home: Path) -> dict[str, str]:
     return {**env, "PATH": path, "HOME": str(home), "RAY_TMPDIR": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
-def readme_commands() -> list[str]:
-    """The commands of the README's bash blocks: a line each, or several that end in a backslash."""
-    blocks = re.findall(r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def readme_commands(page: str = "README.md") -> list[str]:
+    """The commands of the bash blocks of the README, or of another page: a line each, or several that end in a
+    backslash."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [" ".join(line.split()) for line in lines if line.strip() and not line.startswith("#")]
