@@ -193,7 +193,8 @@ def _in_words(error: Exception, writes: bool) -> tuple[type[GandistError], str]:
         return GandistError, f"the Hub refuses ({status}): {_plain(error)}"
     if _is_of_network(chain):
         return GandistError, f"the Hub cannot be reached ({type(error).__name__}); check the network and HF_ENDPOINT"
-    return GandistError, f"the Hub's library fails: {type(error).__name__}: {_plain(error)}"
+    first = chain[-1]
+    return GandistError, f"the Hub's library fails: {type(first).__name__}: {_plain(first)}"
 
 
 def _status(error: BaseException) -> int | None:
@@ -213,7 +214,7 @@ def _is_of_network(chain: Sequence[BaseException]) -> bool:
     )
 
 
-def _plain(error: Exception) -> str:
+def _plain(error: BaseException) -> str:
     """An error's text in one line, without the token and without what signs the addresses in it."""
     from huggingface_hub import get_token
 
