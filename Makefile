@@ -4,7 +4,7 @@ BIN := .venv/bin
 # What the demo needs; and what tests and lint need besides.
 INSTALLED := .venv/installed
 INSTALLED_DEV := .venv/installed-dev
-DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver wget espeak-ng hydrogen-data sonic-pi-samples
+DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver wget espeak-ng hydrogen-data sonic-pi-samples bible-kjv
 EMOJI := emoji-datasource-twitter emoji-datasource-google
 MOVING := @lobehub/fluent-emoji-anim-1
 

@@ -42,7 +42,7 @@ def test_variants_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert [[*run.get("temperatures", ())] for run in runs] == [[], ["0.3", "1"], ["0.3", "1"]], "one draws no symbols"
     cold, usual = runs[1]["temperatures"].values()
     assert usual == likely
-    assert cold["self_bleu"] > usual["self_bleu"]
+    assert cold["unique"] < usual["unique"]
     rows = (folder / "temperatures.md").read_text().splitlines()
     assert [row.split(" | ")[:2] for row in rows[2:8]] == [
         *(["| gan", ""], ["| likelihood", "0.3"], ["| likelihood", "1"]),

@@ -1,0 +1,41 @@
+"""configs/lines.py with the text of Debian's bible-kjv."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gandist.data.index import Index, read_index
+from tests.helpers.checkout_copy import ROOT
+from tests.helpers.texts import contents
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("bible") is None:
+        pytest.skip("Debian's bible-kjv is not installed: make debian")
+    made = tmp_path_factory.mktemp("lines") / "lines"
+    command: list[str | Path] = [sys.executable, ROOT / "configs/lines.py", made, "--n", "2000"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "40"}
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert f"{made}/train: 2,000 lines of " in said
+    assert f"{made}/test: 5,000 lines of 62 characters" in said
+    return made
+
+
+def test_lines_are_phrases(folder: Path) -> None:
+    """Of 8 to 32 characters up to a sign of punctuation, none twice, others held out, however wide the terminal is."""
+    parts: list[Index] = [read_index(str(folder / part)) for part in ("train", "test")]
+    training, held_out = map(contents, parts)
+    assert sorted(path.name for path in folder.iterdir()) == ["test", "train"]
+    assert not {*training} & {*held_out}
+    assert (len({*training}), len({*held_out})) == (2000, 5000)
+    for line in training + held_out:
+        assert 8 <= len(line) <= 32
+        assert line[-1] in ",.;:?!"
+        assert not set(",.;:?!") & {*line[:-1]}
+        assert line == line.strip()
+    assert any("the LORD" in line for line in held_out)
