@@ -23,6 +23,9 @@ class Host:
     report_every_s = 0.0
     """Minimum seconds between two reported rows; the last row is always reported."""
 
+    profile = 0
+    """Steps to profile; 0 for none."""
+
     def joined(self) -> None:
         """Called when all ranks have found each other and training is about to begin."""
 

@@ -14,27 +14,31 @@ from gandist.run.checkpoint import Checkpoints
 from gandist.training.worker import train
 
 
-def launch(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
+def launch(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) -> Outcome:
     """Run to the end: as the only rank, as one of `torchrun`'s ranks, or on Ray if `launch.kind` is `ray`.
+
+    Args:
+        profile: steps to profile; 0 for none.
 
     Raises:
         GandistError: data or storage failed in mid-run.
         RunError: the workers failed more often than `launch.max_failures`.
     """
     if config.launch.kind == "ray":
-        return _on_ray(config, checkpoints)
+        return _on_ray(config, checkpoints, profile)
     is_main = int(os.environ.get("RANK", "0")) == 0
     progress = open_progress(config, read_rows(checkpoints.storage)) if is_main else None
     with ExitStack() as closing:
         if progress is not None:
             closing.callback(progress.close)
-        return train(config, checkpoints, ThisProcess(progress, closing))
+        return train(config, checkpoints, ThisProcess(progress, closing, profile))
 
 
 class ThisProcess(Host):
     """The environment of a rank that is this process: its signals and its terminal."""
 
-    def __init__(self, progress: Progress | None, closing: ExitStack) -> None:
+    def __init__(self, progress: Progress | None, closing: ExitStack, profile: int) -> None:
+        self.profile = profile
         self._progress, self._closing, self._asked = progress, closing, threading.Event()
 
     def joined(self) -> None:
@@ -49,7 +53,7 @@ class ThisProcess(Host):
             self._progress.tick(row)
 
 
-def _on_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
+def _on_ray(config: RunConfig, checkpoints: Checkpoints, profile: int) -> Outcome:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("launch.kind: ray starts its own workers; under torchrun set launch.kind=local")
     try:
@@ -59,4 +63,4 @@ def _on_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
             f"launch.kind: ray is not installed ({error}); pip install 'ray[train,tune,default]', "
             "or set launch.kind=local"
         ) from error
-    return launch_ray(config, checkpoints)
+    return launch_ray(config, checkpoints, profile)

@@ -35,7 +35,7 @@ from gandist.training.worker import train
 PROGRESS_S = 0.5
 
 
-def launch_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
+def launch_ray(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) -> Outcome:
     """Train with workers on the running Ray cluster, under Ray Train's failure handling.
 
     The driver only waits: it shows progress from the rows that the run writes, and passes a signal to the workers
@@ -57,7 +57,7 @@ def launch_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
     start, attempts = uuid.uuid4().hex, attempt.count(storage)
     # A new name each time: gandist, not Ray, chooses the checkpoint to resume from.
     name = f"{config.run.name}-{start[:8]}"
-    fit = Fit(trainer_of(config, storage, start, name, resources))
+    fit = Fit(trainer_of(config, storage, start, name, resources, profile))
 
     # Start the workers, and follow the rows that they write
     with stop_on_signals(lambda: _ask_to_stop(storage, start)):
@@ -75,8 +75,11 @@ def launch_ray(config: RunConfig, checkpoints: Checkpoints) -> Outcome:
     return fit.outcome()
 
 
-def trainer_of(config: RunConfig, storage: Storage, start: str, name: str, resources: dict[str, float]) -> TorchTrainer:
-    """The configured trainer of a run: `name` is Ray's name for it, `start` identifies the start in all attempts."""
+def trainer_of(
+    config: RunConfig, storage: Storage, start: str, name: str, resources: dict[str, float], profile: int = 0
+) -> TorchTrainer:
+    """The configured trainer of a run: `name` is Ray's name for it, `start` identifies the start in all attempts,
+    `profile` is the number of steps to profile."""
     low, high = config.worker_range
     elastic = low < high
     return TorchTrainer(
@@ -86,6 +89,7 @@ def trainer_of(config: RunConfig, storage: Storage, start: str, name: str, resou
             "root": storage.root,
             "start": start,
             "imports": extensions.sources(config.imports),
+            "profile": profile,
         },
         torch_config=TorchConfig(timeout_s=math.ceil(config.launch.timeout_s)),
         scaling_config=ScalingConfig(
@@ -140,7 +144,7 @@ def ray_worker(job: dict[str, Any]) -> Outcome:
     # Ray Train logs every report, by a logger outside its own tree; the driver already shows the rows.
     logging.getLogger().setLevel(logging.WARNING)
     extensions.run(job["imports"])
-    return train(validate(job["config"]), Checkpoints(Storage(job["root"])), RayHost(job["start"]))
+    return train(validate(job["config"]), Checkpoints(Storage(job["root"])), RayHost(job["start"], job["profile"]))
 
 
 class RayHost(Host):
@@ -149,8 +153,8 @@ class RayHost(Host):
     # Ray Train accepts a report only at its controller's next poll: each would block the run for up to a second.
     report_every_s = 5.0
 
-    def __init__(self, start: str) -> None:
-        self.start = start
+    def __init__(self, start: str, profile: int) -> None:
+        self.start, self.profile = start, profile
 
     def preempted(self) -> bool:
         return ray.train.get_preemption_info() is not None

@@ -9,12 +9,16 @@ import argparse
 import logging
 import os
 
+from gandist.cli.arguments import positive
 from gandist.cli.command import command
 from gandist.cli.interrupts import importing
 from gandist.cli.logs import show_messages
 from gandist.config.run import DEMO, load
 
 log = logging.getLogger("gandist")
+
+PROFILED = 10
+"""Steps of a profile."""
 
 
 @command(failure="the run failed: ")
@@ -40,6 +44,15 @@ def main(argv: list[str] | None = None) -> int:
         help="start with the players of another run's checkpoint (the newest, or the one at this number of images), or "
         "with those of a published model: its folder, or hf://OWNER/NAME[@REVISION] on the Hugging Face Hub",
     )
+    parser.add_argument(
+        "--profile",
+        type=positive,
+        nargs="?",
+        const=PROFILED,
+        default=0,
+        metavar="STEPS",
+        help=f"write a trace of some steps after the first to profile/ in the run's folder (default: {PROFILED})",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and start nothing")
     parser.add_argument("-v", "--verbose", action="store_true", help="show whole rows, and everything that Ray prints")
     options = parser.parse_intermixed_args(argv)
@@ -58,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     # Before the run: Ray may delete the job's working directory during the job, and relative paths depend on it.
     steps = list(course.next_steps(config_name, config))
-    status = course.run(config, options.resume, options.source)
+    status = course.run(config, options.resume, options.source, options.profile)
     if status == 0 and not int(os.environ.get("RANK", "0")):
         log.info("%s", "\n  ".join(["next:", *steps]))
     return status

@@ -64,17 +64,17 @@ def begin(config: RunConfig, resume: Resume, source: str | None = None) -> Check
     return prepare(config, "must")
 
 
-def run(config: RunConfig, resume: Resume, source: str | None = None) -> int:
-    """Check the run, start the ranks, and wait; return the exit status."""
+def run(config: RunConfig, resume: Resume, source: str | None = None, profile: int = 0) -> int:
+    """Check the run, start the ranks, and wait; return the exit status. `profile`: steps to profile."""
     if int(os.environ.get("RANK", "0")):
-        return _status(launch(config, Checkpoints(Storage(run_root(config)))))
+        return _status(launch(config, Checkpoints(Storage(run_root(config))), profile))
     checkpoints = begin(config, resume, source)
     storage = checkpoints.storage
     with kept(storage) as messages, ray_output() if config.launch.kind == "ray" else nullcontext():
         for warning in checks.warnings(config):
             log.warning(warning)
         before = storage.read_bytes(METRICS_FILE)
-        outcome = launch(config, checkpoints)
+        outcome = launch(config, checkpoints, profile)
         status = _status(outcome)
         log.info("%s run=%s images_seen=%d", outcome.status, config.run.name, outcome.images_seen)
         nothing_new = storage.read_bytes(METRICS_FILE) == before

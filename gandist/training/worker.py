@@ -10,6 +10,7 @@ from gandist.errors import GandistError, RunError
 from gandist.run.checkpoint import Checkpoints
 from gandist.training.loading import load
 from gandist.training.loop import Loop, build
+from gandist.training.profile import profiled
 
 
 def train(config: RunConfig, checkpoints: Checkpoints, host: Host) -> Outcome:
@@ -32,7 +33,8 @@ def train(config: RunConfig, checkpoints: Checkpoints, host: Host) -> Outcome:
             elif loop is None:
                 outcome = wait(Consensus(ranks, host))
             else:
-                outcome = loop.run(Consensus(ranks, host))
+                with profiled(loop.rounds, ranks, checkpoints.storage, host.profile):
+                    outcome = loop.run(Consensus(ranks, host))
         ranks.leave()
     return outcome
 
