@@ -20,6 +20,7 @@ COMMANDS = {
     "bench": "measure this machine, and model what more of them would do",
     "push": "publish a run's players on the Hugging Face Hub, with a card",
     "pack": "pack images into indexed WebDataset shards",
+    "doctor": "look at this machine, and say what would stop a run",
     "completion": "print what completes these commands in bash, zsh or fish",
 }
 

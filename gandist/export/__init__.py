@@ -50,8 +50,9 @@ def runnable(model: Model, to: str, metadata: str) -> tuple[bytes, float]:
     except GandistError:
         raise
     except Exception as error:  # torch's exporters raise any exception for what they do not know
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise GandistError(f"--to {to}: {name} cannot be exported so: {said[0]}; give --to {others}") from error
+        raise GandistError(
+            f"--to {to}: {name} cannot be exported so: {_lines(error)[0]}; give --to {others}"
+        ) from error
     return data, _compared(model, kind, data, f"--to {to}: {name}", f"give --to {others}")
 
 
@@ -65,10 +66,7 @@ def _compared(model: Model, kind: Format, data: bytes, said: str, fix: str) -> f
         try:
             found = run(given)
         except Exception as error:  # runtimes raise any exception for what a file does not take
-            raise GandistError(
-                f"{said}: the file does not run {where}, for it was written with other sizes that have become fixed; "
-                f"{fix}"
-            ) from error
+            raise GandistError(f"{said}: the file does not run {where}: {_lines(error)[-1]}; {fix}") from error
         if found.shape != expected.shape or found.dtype != expected.dtype:
             raise GandistError(f"{said}: {where} the file gives {_form(found)}, not {_form(expected)}; {fix}")
         worst = max(worst, float((found.double() - expected.double()).abs().max()))
@@ -77,6 +75,10 @@ def _compared(model: Model, kind: Format, data: bytes, said: str, fix: str) -> f
                 f"{said}: {where} the file's results are off by {worst:.2g}, over {model.tolerance:g}; {fix}"
             )
     return worst
+
+
+def _lines(error: Exception) -> list[str]:
+    return str(error).strip().splitlines() or [type(error).__name__]
 
 
 def _form(x: Tensor) -> str:

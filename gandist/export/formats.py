@@ -126,16 +126,20 @@ FORMATS: Mapping[str, Format] = {
 def _exported(model: Model) -> torch.export.ExportedProgram:
     """The network as torch.export follows it, with the axes dynamic that have names."""
     dynamic = tuple(dict.fromkeys(each.dynamic, torch.export.Dim.DYNAMIC) for each in model.inputs)
+    given = model.traced()
     with torch.no_grad():
-        program = torch.export.export(model.net, model.traced(), dynamic_shapes=(dynamic,), strict=False)
+        model.net(*given)  # makes what networks keep from call to call, such as windows, of real numbers
+        program = torch.export.export(model.net, given, dynamic_shapes=(dynamic,), strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine
     return program
 
 
 def _forget_origins(graph: Any) -> None:
-    """Remove from a graph which line of Python each node, value and tensor comes from."""
-    for each in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+    """Remove from a graph which line of Python each node and tensor comes from; and the shapes noted in between, which
+    are wrong behind an inverse Fourier transform, and which a runtime finds itself."""
+    del graph.value_info[:]
+    for each in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del each.metadata_props[:]
 
 

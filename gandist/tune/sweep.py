@@ -126,7 +126,7 @@ class Sweep(Section):
             return value
         if value.removeprefix("quality/") in OF_MOTION:
             raise ValueError(
-                f"{value} is best where it equals that of real clips, neither highest nor lowest; name "
+                f"{value} is right where it equals real clips, neither highest nor lowest; name "
                 f"another metric, or say where to seek it, as {{{value}: min}}"
             )
         return {value: "max" if is_higher_better(value.removeprefix("quality/")) else "min"}

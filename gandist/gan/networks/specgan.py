@@ -156,8 +156,8 @@ def sound_of(loud: Tensor, moved: Tensor, frames: Frames) -> Tensor:
         own, sums, window, share = _constants(frames, loud.shape[3], loud.dtype, loud.device)
         # Sums over the frames so far: by a product, for a GPU's cumulative sums have no fixed order
         phase = (moved @ sums) * torch.pi + own
-        spectrum = torch.complex(size * phase.cos(), size * phase.sin())
-        spectrum = nn.functional.pad(spectrum, (0, 0, 0, 1))
+        real, imaginary = (nn.functional.pad(size * wave, (0, 0, 0, 1)) for wave in (phase.cos(), phase.sin()))
+        spectrum = torch.complex(real, imaginary)  # padded before, for ONNX pads no complex numbers
         parts = torch.fft.irfft(spectrum.mT, n=n_fft) * window
         # Frames lie a hop apart: their first hops in a row are a sound, their second ones another, a hop later, ...
         rows = [part.flatten(2) for part in parts.split(hop, dim=3)]
