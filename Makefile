@@ -49,6 +49,7 @@ docs: $(INSTALLED_DEV)
 
 # The documentation as a site, docs/_build/html/index.html, which needs no network. Any warning is an error.
 docs-site: $(INSTALLED_DEV)
+	rm -rf docs/_build
 	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/_build/html
 
 clean:
