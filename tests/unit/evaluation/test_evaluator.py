@@ -15,8 +15,10 @@ from gandist.run import checkpoint, evaluations
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
+from tests.helpers.evaluate_on_ranks import evaluate_new
+from tests.helpers.forked import on_ranks
 from tests.helpers.small_datasets import make_set
-from tests.helpers.train_on_ranks import final_digests, tiny, torchrun, train_all
+from tests.helpers.train_on_ranks import final_digests, tiny, train_all
 
 EVAL = {"every_kimg": 0.036, "n": 60, "extractor": "classifier"}
 
@@ -30,18 +32,11 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_any_number_of_ranks_measures_the_same(shards: str, tmp_path: Path) -> None:
     """203 images, which no two ranks share evenly; G has BatchNorm, whose statistics differ from rank to rank."""
     config = tiny(tmp_path, "any", data={"path": shards, "channels": 1}, model__norm="batch", eval={**EVAL, "n": 203})
-    (tmp_path / "config.json").write_text(json.dumps(config.resolved()))
     found: dict[int, dict[str, Any]] = {}
     for world_size in (1, 2, 3):
         # Each looks at the real images itself.
         cache = {"data": {**config.resolved()["data"], "cache_dir": str(tmp_path / f"cache-{world_size}")}}
-        (tmp_path / "config.json").write_text(json.dumps({**config.resolved(), **cache}))
-        files = [str(tmp_path / "config.json"), str(tmp_path / "out.json")]
-        ranks = torchrun(world_size, "-m", "tests.helpers.evaluate_on_ranks", *files)
-        try:
-            assert ranks.wait(timeout=300) == 0
-        finally:
-            ranks.terminate()
+        on_ranks(world_size, tmp_path, evaluate_new, {**config.resolved(), **cache}, tmp_path / "out.json")
         found[world_size] = json.loads((tmp_path / "out.json").read_text())
     alone = found[1]["measures"]
     assert {"fd-classifier", "kid", "is", "recall", "coverage", "memorisation", "ppl"} <= alone.keys()
