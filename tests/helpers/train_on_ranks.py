@@ -1,9 +1,4 @@
-"""Several configurations trained one after the other by the same ranks.
-
-    torchrun ... -m tests.helpers.train_on_ranks FILE
-
-FILE holds resolved configurations as a JSON list; starting the processes once for all of them keeps tests fast.
-"""
+"""Several configurations trained one after the other by the same ranks: starting them once keeps tests fast."""
 
 import json
 import os
@@ -13,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -24,6 +17,7 @@ from gandist.launch.resumption import run_root
 from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
+from tests.helpers.forked import on_ranks
 
 TINY: dict[str, Any] = {
     "model": {"width": 4, "classes": 10, "z_dim": 8, "norm": "none"},
@@ -59,13 +53,15 @@ def torchrun(world_size: int, *arguments: str) -> subprocess.Popen[str]:
 
 def train_all(world_size: int, configs: Sequence[RunConfig], folder: Path) -> None:
     """Train the configurations with so many ranks, to their ends."""
-    file = folder / f"worlds-{world_size}.json"
-    file.write_text(json.dumps([config.resolved() for config in configs]))
-    ranks = torchrun(world_size, "-m", "tests.helpers.train_on_ranks", str(file))
-    try:
-        assert ranks.wait(timeout=300) == 0
-    finally:
-        ranks.terminate()  # which torchrun hands on; nothing happens where it has ended
+    on_ranks(world_size, folder, train_each, [config.resolved() for config in configs])
+
+
+def train_each(trees: Sequence[dict[str, Any]]) -> None:
+    """Train resolved configurations, as a rank that has joined the others."""
+    for tree in trees:
+        config = validate(tree)
+        outcome = train(config, Checkpoints(Storage(run_root(config))), Host())
+        assert outcome.status == "done", outcome
 
 
 def final_tensors(config: RunConfig) -> dict[str, Tensor]:
@@ -83,13 +79,3 @@ def final_digests(config: RunConfig) -> tuple[str, dict[str, str]]:
     folder = sorted((Path(run_root(config)) / "checkpoints").iterdir())[-1]
     files = json.loads((folder / "manifest.json").read_text())["files"]
     return folder.name, {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo")
-    for tree in json.loads(Path(sys.argv[1]).read_text()):
-        config = validate(tree)
-        outcome = train(config, Checkpoints(Storage(run_root(config))), Host())
-        assert outcome.status == "done", outcome
-    dist.destroy_process_group()

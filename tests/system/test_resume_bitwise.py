@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,36 @@ from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.clip_games import CLIPS
+from tests.helpers.forked import command
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.sound_games import SOUNDS
 from tests.helpers.text_games import TEXTS
-from tests.helpers.train_on_ranks import final_digests, tiny
+from tests.helpers.train_on_ranks import final_digests, tiny, train_all
 
 KIMG = {"train__total_kimg": 8, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}
 
 
-def start(config: RunConfig) -> subprocess.Popen[str]:
-    """`python -m gandist.train` on the configuration, as a user would start it."""
+def file_of(config: RunConfig) -> Path:
     file = Path(config.run.dir) / f"{config.run.name}.yaml"
     file.write_text(config.model_dump_json())
+    return file
+
+
+def start_alone(config: RunConfig) -> BaseProcess:
+    """`gandist.train` on the configuration, in a process whose imports are made."""
+    return command(Path(config.run.dir) / f"{config.run.name}.log", "gandist.train", str(file_of(config)))
+
+
+def to_its_end(config: RunConfig) -> None:
+    process = start_alone(config)
+    process.join(600)
+    assert process.exitcode == 0, (Path(config.run.dir) / f"{config.run.name}.log").read_text()
+
+
+def start(config: RunConfig) -> subprocess.Popen[str]:
+    """`python -m gandist.train` on the configuration, as a user would start it."""
     environment = {**os.environ, "RAY_ADDRESS": "local", "RAY_AUTH_MODE": "disabled"}
-    return subprocess.Popen([sys.executable, "-m", "gandist.train", str(file)], env=environment, text=True)
+    return subprocess.Popen([sys.executable, "-m", "gandist.train", str(file_of(config))], env=environment, text=True)
 
 
 def checkpoints(config: RunConfig) -> int:
@@ -47,11 +64,14 @@ def checkpoints(config: RunConfig) -> int:
     return max(map(int, names), default=0)
 
 
-def wait_for_progress(config: RunConfig, process: subprocess.Popen[str], past: int, timeout_s: float = 300) -> int:
+def wait_for_progress(
+    config: RunConfig, process: subprocess.Popen[str] | BaseProcess, past: int, timeout_s: float = 300
+) -> int:
     """Wait until there is a checkpoint past `past` images; its images."""
     end = time.monotonic() + timeout_s
     while (seen := checkpoints(config)) <= past:
-        assert process.poll() is None, "the run ended before it could be killed"
+        status = process.exitcode if isinstance(process, BaseProcess) else process.poll()
+        assert status is None, "the run ended before it could be killed"
         assert time.monotonic() < end, f"no checkpoint past {past} images within {timeout_s} s"
         time.sleep(0.02)
     return seen
@@ -96,15 +116,15 @@ def test_resume_bitwise_alone(tmp_path: Path, precision: str, game: dict[str, An
     """
     changes: dict[str, Any] = {**KIMG, "precision": precision, "train__total_kimg": 4, **game}
     whole, killed = (tiny(tmp_path, name, **changes) for name in ("whole", "killed"))
-    assert start(whole).wait(timeout=600) == 0
+    to_its_end(whole)
     seen = 0
     for _ in range(2):
-        process = start(killed)
+        process = start_alone(killed)
         seen = wait_for_progress(killed, process, seen)
         time.sleep(random.uniform(0, 0.3))
         process.kill()
-        process.wait()
-    assert start(killed).wait(timeout=600) == 0
+        process.join()
+    to_its_end(killed)
     assert final_digests(killed) == final_digests(whole)
 
 
@@ -112,7 +132,8 @@ def test_resume_bitwise_alone(tmp_path: Path, precision: str, game: dict[str, An
 @pytest.mark.ray
 @pytest.mark.timeout(1500)
 def test_resume_bitwise_on_ray(tmp_path: Path) -> None:
-    """Two workers: `kill -9` of one of them, then of the driver, at random moments; the same command each time."""
+    """Two workers: `kill -9` of one of them, then of the driver, at random moments; the same command each time. They
+    end as two ranks do without Ray, which nobody kills."""
     changes: dict[str, Any] = {
         **KIMG,
         "precision": "bf16",
@@ -121,7 +142,7 @@ def test_resume_bitwise_on_ray(tmp_path: Path) -> None:
         "launch__workers": 2,
     }
     whole, killed = (tiny(tmp_path, name, **changes) for name in ("whole", "killed"))
-    assert start(whole).wait(timeout=600) == 0
+    train_all(2, [whole], tmp_path)
 
     driver = start(killed)
     cluster: list[psutil.Process] = []

@@ -16,9 +16,11 @@ from gandist.run import checkpoint, evaluations
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
+from tests.helpers.evaluate_on_ranks import evaluate_new
+from tests.helpers.forked import on_ranks
 from tests.helpers.small_datasets import make_set
 from tests.helpers.text_sets import make_texts
-from tests.helpers.train_on_ranks import final_digests, tiny, torchrun, train_all
+from tests.helpers.train_on_ranks import final_digests, tiny, train_all
 
 EVAL = {"every_kimg": 0.036, "n": 60, "extractor": "classifier"}
 
@@ -36,19 +38,11 @@ def test_any_number_of_ranks_measures_the_same(shards: str, tmp_path: Path) -> N
     configs = {"images": config, "texts": of_texts(tmp_path)}
     found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in configs}
     for world_size in (1, 2, 3):
-        files = []
         for name, each in configs.items():
             # Each looks at the real samples itself.
             cache = {"data": {**each.resolved()["data"], "cache_dir": str(tmp_path / f"cache-{world_size}")}}
-            (tmp_path / f"{name}.json").write_text(json.dumps({**each.resolved(), **cache}))
-            files += [str(tmp_path / f"{name}.json"), str(tmp_path / f"{name}-out.json")]
-        ranks = torchrun(world_size, "-m", "tests.helpers.evaluate_on_ranks", *files)
-        try:
-            assert ranks.wait(timeout=300) == 0
-        finally:
-            ranks.terminate()
-        for name in configs:
-            found[name][world_size] = json.loads((tmp_path / f"{name}-out.json").read_text())
+            on_ranks(world_size, tmp_path, evaluate_new, {**each.resolved(), **cache}, tmp_path / "out.json")
+            found[name][world_size] = json.loads((tmp_path / "out.json").read_text())
     measured = {
         "images": {"fd-classifier", "kid", "is", "recall", "coverage", "memorisation", "ppl"},
         "texts": {"fd-ngrams", "js_4", "novel", "dictionary", "bleu", "self_bleu", "nll_held_out"},

@@ -24,9 +24,11 @@ from gandist.run.examples import ExampleConditions, open_examples
 from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
+from tests.helpers.evaluate_on_ranks import evaluate_new
+from tests.helpers.forked import on_ranks
 from tests.helpers.image_to_image import GAMES
 from tests.helpers.small_datasets import make_set, pixels
-from tests.helpers.train_on_ranks import tiny, torchrun
+from tests.helpers.train_on_ranks import tiny
 
 CPU = torch.device("cpu")
 EVAL = {"every_kimg": 0.06, "n": 30, "extractor": "classifier"}
@@ -154,15 +156,9 @@ def test_a_measure_that_a_run_lacks_is_refused_before_it_starts(shards: dict[str
 @pytest.mark.slow
 def test_any_number_of_ranks_measures_the_same(shards: dict[str, str], tmp_path: Path) -> None:
     config = configured(tmp_path, "filling", shards)
-    (tmp_path / "config.json").write_text(json.dumps(config.resolved()))
     found = {}
     for world_size in (1, 2):
-        files = [str(tmp_path / "config.json"), str(tmp_path / "out.json")]
-        ranks = torchrun(world_size, "-m", "tests.helpers.evaluate_on_ranks", *files)
-        try:
-            assert ranks.wait(timeout=300) == 0
-        finally:
-            ranks.terminate()
+        on_ranks(world_size, tmp_path, evaluate_new, config.resolved(), tmp_path / "out.json")
         found[world_size] = json.loads((tmp_path / "out.json").read_text())
     assert found[2]["measures"] == pytest.approx(found[1]["measures"], rel=1e-5)
     assert found[2]["baselines"]["diffusion"] == pytest.approx(found[1]["baselines"]["diffusion"], rel=1e-5)

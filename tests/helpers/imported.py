@@ -1,0 +1,7 @@
+"""What `forked` has imported before it forks: a rank's modules, and what torch imports with the first optimiser."""
+
+import pytest  # noqa: F401  # which a process under pytest would import as its main module
+import torch._dynamo  # noqa: F401
+
+import gandist.launch.driver
+import gandist.train.course  # noqa: F401
