@@ -35,6 +35,8 @@ from tests.helpers.train_on_ranks import tiny
 
 IN_EACH_RUN = ("sngan", "unet", "wavegan", "mocogan", "textgan")
 """Pairs whose ONNX file is made in each run of the tests, besides dcgan's, which the command makes below."""
+LONG = ("resnet", "rrdb", "ffc", "autoencoder", "hifigan")
+"""Pairs whose trace the nightly tests make."""
 NO_TRACE = ("r3gan",)
 """Pairs that torch.jit.trace cannot follow, for they have derivatives of their own."""
 
@@ -61,7 +63,9 @@ def test_each_pair_becomes_an_onnx_file_for_any_batch_and_size(name: str) -> Non
     assert [(each.name, tuple(each.shape)) for each in inputs] == [(each.name, each.shape) for each in model.inputs]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly) if name in LONG else name for name in NETWORKS]
+)
 def test_each_pair_is_traced_or_refused_by_name(name: str) -> None:
     model = model_of_case(name)
     if name in NO_TRACE:
