@@ -216,15 +216,15 @@ class EvalSection(Section):
     """Real samples to compare with, such as held-out ones: a set as in `data.path` (default: `data.path`)."""
     best: str | None = None
     """Measure that selects the best checkpoint, such as `psnr` (default: the Fréchet distance)."""
-    extractor: Literal["inception", "effnet-lite0", "classifier", "bands", "torchscript", "frames", "ngrams"] | None = (
-        None
-    )
+    extractor: (
+        Literal["inception", "effnet-lite0", "classifier", "bands", "torchscript", "frames", "ngrams", "minilm"] | None
+    ) = None
     """Computes the features that are compared; `gandist.evaluate` uses it too. For images: `inception`, `effnet-lite0`
     or `classifier` (default: `effnet-lite0` if `gandist[eval]` is installed, else `classifier`). For sounds:
     `classifier`, trained on the run's own set, `bands`, which needs no training, or `torchscript` (default:
     `classifier` in a run with classes, else `bands`). For clips: `classifier` as for sounds, `frames`, which sees
     single frames as images, or `torchscript` (default: `classifier` in a run with classes, else `frames`). For texts:
-    `ngrams`, which needs no training."""
+    `ngrams`, which needs no training, or `minilm`, the sentence encoder of `gandist[text]` (default: `ngrams`)."""
     weights: str | None = None
     """File with the extractor's weights: `inception`'s (not shipped), your own classifier's, or a TorchScript file that
     maps sounds (N, T), or clips (N, 3, F, H, W), in [-1, 1] to features (N, features)."""
