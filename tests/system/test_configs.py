@@ -63,6 +63,7 @@ SMALL = {
 """What a CPU needs of the larger networks."""
 FASTER = ["optim.lr_G=3e-3", "optim.lr_D=3e-3", "optim.ema_half_life_kimg=0.2"]
 SMALLER = {
+    "r3gan": ["model.widths=[16,16,16,16]", "train.batch=16"],
     "r3gan-cifar10": [*SMALL["r3gan-cifar10"], *FASTER],
     "mocogan-64": [*SMALL["mocogan-64"], *FASTER],
     "r3gan-ffhq64": [*SMALL["r3gan-ffhq64"], *FASTER],

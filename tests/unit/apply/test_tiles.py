@@ -106,10 +106,15 @@ def test_a_network_that_sees_everything_is_blended_smoothly(run: Callable[[str],
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("height", "width"), [(700, 1000), (2000, 3000)], ids=["small", "whole"])
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [pytest.param(700, 1000, id="small"), pytest.param(2000, 3000, id="whole", marks=pytest.mark.nightly)],
+)
 def test_a_photograph_enlarged_fourfold_takes_two_gigabytes(
     height: int, width: int, run: Callable[[str], str], tmp_path: Path
 ) -> None:
+    """Of six megapixels. The small one leaves room for what the whole has more of, its result and a copy of it; the
+    whole one, by night, is a minute of the same tiles."""
     Image.fromarray(smooth(height, width)).save(tmp_path / "a.png")
     command = [sys.executable, "-c", MEASURED, run("enlarge"), str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
     done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, timeout=500)
@@ -117,4 +122,5 @@ def test_a_photograph_enlarged_fourfold_takes_two_gigabytes(
     with Image.open(tmp_path / "out/a.png") as image:
         assert image.size == (4 * width, 4 * height)
     peak_mib = int(done.stdout.splitlines()[-1])
-    assert peak_mib < 2048, f"{peak_mib} MiB"
+    more_mib = 2 * 16 * 3 * (2000 * 3000 - height * width) / 2**20
+    assert peak_mib + more_mib < 2048, f"{peak_mib} MiB"
