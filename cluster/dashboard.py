@@ -27,7 +27,7 @@ from grafana_foundation_sdk.models.common import (
     ScaleDistribution,
 )
 
-from cluster.promql import metrics_in, promql
+from cluster.promql import GPU_METRICS, gpu_metrics_in, metrics_in, promql
 from gandist.monitoring.metrics import METRICS, PHASES, SWEEP_METRICS
 
 HELP = {metric.name: metric.help for metric in (*METRICS, *SWEEP_METRICS)}
@@ -78,6 +78,8 @@ def _mean(metric: str, by: str) -> str:
     return f"sum by ({by}) ({metric}_sum{{R}}) / sum by ({by}) ({metric}_count{{R}})"
 
 
+GPU = "{{Hostname}} {{gpu}}"
+"""Legend of what dcgm-exporter says of the GPUs of all machines, whatever runs there."""
 ROWS = {
     "Overview": (
         Panel("Images seen", {"{{run}}": "max by (run) (gandist_images_seen{R})"}, stat="value"),
@@ -227,6 +229,12 @@ ROWS = {
             {"{{run}} {{rank}}": "max by (run, rank) (gandist_device_memory_bytes{R})"},
         ),
     ),
+    "GPUs": (
+        Panel("Utilisation", {GPU: "max by (Hostname, gpu) (DCGM_FI_DEV_GPU_UTIL)"}, unit="percent"),
+        Panel("Memory in use", {GPU: "max by (Hostname, gpu) (DCGM_FI_DEV_FB_USED)"}, unit="mbytes"),
+        Panel("Power", {GPU: "max by (Hostname, gpu) (DCGM_FI_DEV_POWER_USAGE)"}, unit="watt"),
+        Panel("Temperature", {GPU: "max by (Hostname, gpu) (DCGM_FI_DEV_GPU_TEMP)"}, unit="celsius"),
+    ),
     "Sweeps": (
         Panel("Trials", {"{{sweep}} {{state}}": "max by (sweep, state) (gandist_trials{S})"}),
         Panel("Images of all trials", {"{{sweep}}": "max by (sweep) (gandist_sweep_images{S})"}),
@@ -296,8 +304,10 @@ def _variable(name: str, metric: str) -> QueryVariable:
 def _filled(built: P, panel: Panel) -> P:
     units = {UNITS[name] for name in panel.metrics}
     unit = panel.unit or (GRAFANA_UNITS.get(units.pop(), "") if len(units) == 1 else "")
+    of_gpus = sorted(set().union(*map(gpu_metrics_in, panel.expressions.values())))
+    meanings = {name: HELP[name] for name in panel.metrics} | {name: GPU_METRICS[name] for name in of_gpus}
     built.title(panel.title).datasource(SOURCE).description(
-        "\n\n".join(f"`{name}`: {HELP[name]}" for name in panel.metrics)
+        "\n\n".join(f"`{name}`: {meaning}" for name, meaning in meanings.items())
     )
     if unit or not panel.stat:
         built.unit(unit or "short")

@@ -1,9 +1,18 @@
-"""PromQL over exactly the metrics that `gandist.monitoring.metrics` declares."""
+"""PromQL over exactly the metrics that `gandist.monitoring.metrics` declares, and NVIDIA's own of GPUs."""
 
 import re
 
 from gandist.monitoring.metrics import METRICS, SWEEP_METRICS, Metric
 
+GPU_METRICS = {
+    "DCGM_FI_DEV_GPU_UTIL": "Share of the time in which a kernel ran, in percent; of the whole GPU, whoever uses it.",
+    "DCGM_FI_DEV_FB_USED": "Memory of the GPU in use, in MiB.",
+    "DCGM_FI_DEV_POWER_USAGE": "Power that the GPU draws, in watts.",
+    "DCGM_FI_DEV_GPU_TEMP": "Temperature of the GPU, in degrees Celsius.",
+}
+"""Of dcgm-exporter, by the names of its default list, with labels `Hostname` and `gpu` among others."""
+GPU_LABELS = {"Hostname", "gpu"}
+_GPU_METRIC = re.compile(r"\bDCGM_\w+")
 _SELECTOR = re.compile(r"\b(gandist_\w+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 _BY = re.compile(r"\bby \(([^)]*)\)")
@@ -24,7 +33,13 @@ def promql(text: str, speed: float = 1.0) -> str:
     """
     for name, matchers in _SELECTOR.findall(_BY.sub("", text)):
         _check(name, matchers)
-    known = {"run", "rank", "sweep", "le", *(metric.label or metric.name for metric in (*METRICS, *SWEEP_METRICS))}
+    if unknown := {*_GPU_METRIC.findall(text)} - GPU_METRICS.keys():
+        raise ValueError(f"{', '.join(sorted(unknown))}: not among the metrics of GPUs")
+    known = (
+        GPU_LABELS
+        if _GPU_METRIC.search(text)
+        else {"run", "rank", "sweep", "le", *(metric.label or metric.name for metric in (*METRICS, *SWEEP_METRICS))}
+    )
     for labels in _BY.findall(text):
         if unknown := {label.strip() for label in labels.split(",")} - known:
             raise ValueError(f"no metric has a label {', '.join(sorted(unknown))}: {text}")
@@ -47,6 +62,11 @@ def duration(text: str, speed: float = 1.0) -> str:
 def metrics_in(expression: str) -> set[str]:
     """Names of the declared metrics in an expression."""
     return {_declared(name).name for name, _ in _SELECTOR.findall(_BY.sub("", expression))}
+
+
+def gpu_metrics_in(expression: str) -> set[str]:
+    """Names of the GPUs' metrics in an expression."""
+    return {*_GPU_METRIC.findall(expression)}
 
 
 def _declared(name: str) -> Metric:

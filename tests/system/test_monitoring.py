@@ -13,6 +13,7 @@ import yaml
 from cluster.alerts import groups
 from cluster.dashboard import Panel, marks, panels
 from cluster.monitoring import FILES, ROOT
+from cluster.promql import GPU_METRICS, gpu_metrics_in, promql
 from gandist.monitoring.metrics import METRICS, SWEEP_METRICS
 from tests.system.test_alerts import needs_promtool
 
@@ -61,6 +62,20 @@ def test_every_metric_is_shown_and_every_panel_is_in_the_file() -> None:
     assert {mark["name"]: mark["expr"] for mark in DASHBOARD["annotations"]["list"]} == {
         name: query for name, (_, query) in marks().items()
     }
+
+
+def test_gpus_are_shown_by_the_names_of_their_exporter() -> None:
+    """Those of dcgm-exporter's default list; a name or a label that it has not is refused."""
+    shown = {name for panel in panels() for query in panel.expressions.values() for name in gpu_metrics_in(query)}
+    assert shown == GPU_METRICS.keys()
+    (row,) = (panel for panel in DASHBOARD["panels"] if panel["type"] == "row" and panel["title"] == "GPUs")
+    assert row["gridPos"]["w"] == 24
+    for query in ("max by (gpu) (DCGM_FI_DEV_GPU_UTILITY)", "max by (host) (DCGM_FI_DEV_GPU_UTIL)"):
+        with pytest.raises(ValueError, match=r"not among|no metric has"):
+            promql(query)
+    jobs = yaml.safe_load((ROOT / "cluster/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    (job,) = (each for each in jobs if each["job_name"] == "gpus")
+    assert job["static_configs"] == [{"targets": ["127.0.0.1:9400"]}]
 
 
 def test_panels_lie_side_by_side() -> None:
