@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from gandist.compare import main, plan, playing, read, side_by_side, table
+from gandist.compare import main, plan, read, table
 from gandist.config.sections import DataSection
 from gandist.data import builtin
 from gandist.errors import ConfigError
@@ -21,6 +21,7 @@ from gandist.media.audio import Audio
 from gandist.media.gallery import grid
 from gandist.media.image import Image as PictureMedium
 from gandist.media.video import Video
+from gandist.report.side_by_side import playing, side_by_side
 from tests.helpers.animated import decoded, moving
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.small_datasets import make_set

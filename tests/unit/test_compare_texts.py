@@ -43,8 +43,8 @@ def test_variants_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     cold, usual = runs[1]["temperatures"].values()
     assert usual == likely
     assert cold["unique"] < usual["unique"]
-    rows = (folder / "temperatures.md").read_text().splitlines()
-    assert [row.split(" | ")[:2] for row in rows[2:8]] == [
+    lines = (folder / "temperatures.md").read_text().splitlines()
+    assert [row.split(" | ")[:2] for row in lines[2:8]] == [
         *(["| gan", ""], ["| likelihood", "0.3"], ["| likelihood", "1"]),
         *(["| relgan", "0.3"], ["| relgan", "1"], ["| real texts", ""]),
     ]

@@ -21,8 +21,8 @@ def nats_of_torch(of: Oracle, rows: np.ndarray) -> torch.Tensor:
     """-log p of each of texts without ends, (n,)."""
     lstm = nn.LSTM(WIDTH, WIDTH, batch_first=True, dtype=torch.float64)
     order = [0, 1, 3, 2]  # torch has the output's gate last
-    gates = torch.from_numpy(of.gates).T.unflatten(0, (4, WIDTH))[order].flatten(0, 1)
-    bias = torch.from_numpy(of.gates_bias).unflatten(0, (4, WIDTH))[order].flatten()
+    gates = torch.from_numpy(of.gates).T.reshape(4, WIDTH, -1)[order].flatten(0, 1)
+    bias = torch.from_numpy(of.gates_bias).reshape(4, WIDTH)[order].flatten()
     state = {"weight_ih_l0": gates[:, :WIDTH], "weight_hh_l0": gates[:, WIDTH:], "bias_ih_l0": bias}
     lstm.load_state_dict({**state, "bias_hh_l0": torch.zeros_like(bias)})
     tokens = torch.from_numpy(rows.astype(np.int64))

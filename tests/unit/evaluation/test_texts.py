@@ -250,12 +250,11 @@ def test_the_oracle_finds_its_own_texts_likely() -> None:
 
 
 def test_the_oracle_judges_runs_on_its_texts_alone(config: RunConfig) -> None:
-    data = {"medium": "text", "options": {"length": 20, "alphabet": "numbers", "vocabulary": VOCABULARY}}
+    options = {"length": 20, "alphabet": "numbers", "vocabulary": VOCABULARY}
+    data = {"medium": "text", "options": options}
     model = {"name": "relgan", "width": 8}
     own = [validate({"data": {**data, "path": path}, "model": model}) for path in SETS]
-    fewer = validate(
-        {"data": {**data, "path": SETS[0], "options": {**data["options"], "vocabulary": 10}}, "model": model}
-    )
+    fewer = validate({"data": {**data, "path": SETS[0], "options": {**options, "vocabulary": 10}}, "model": model})
     assert [*("nll_oracle" in told_by(each) for each in (*own, fewer, config))] == [True, True, False, False]
     medium, rows = Text(length=20, alphabet="numbers", vocabulary=VOCABULARY), oracle().draw(40, "a test")
     none = np.zeros(0, np.int64)
