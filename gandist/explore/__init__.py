@@ -70,19 +70,29 @@ def _open_models(options: argparse.Namespace) -> list[Model]:
     models = []
     for run, images_seen in wanted:
         trained = open_trained(run, device, images_seen)
-        if isinstance(trained.condition, OfSample):
-            raise ConfigError(
-                f"{run}: condition.kind={trained.config.condition.kind}: its generator is given "
-                f"{trained.medium.nouns[1]}, and this page has none for it; use python -m gandist.apply {run} INPUT "
-                "--out DIR --compare"
-            )
+        check_explorable(run, trained)
         name = PurePosixPath(run.rstrip("/")).name or run
         models.append(Model(f"{name}, {trained.images_seen:,} {trained.medium.nouns[1]} seen", trained))
-    _check_alike(options.runs, models, per_run=len(options.images_seen))
+    check_alike(options.runs, models, per_run=len(options.images_seen))
     return models
 
 
-def _check_alike(runs: Sequence[str], models: Sequence[Model], per_run: int) -> None:
+def check_explorable(run: str, trained: Trained) -> None:
+    """Refuse a generator that is given samples.
+
+    Raises:
+        ConfigError: the message names the command for it.
+    """
+    if isinstance(trained.condition, OfSample):
+        given = trained.medium.nouns[1]
+        compare = " --compare" if given == "images" else ""
+        raise ConfigError(
+            f"{run}: condition.kind={trained.config.condition.kind}: its generator is given {given}, and this page has "
+            f"none for it; use python -m gandist.apply {run} INPUT --out DIR{compare}"
+        )
+
+
+def check_alike(runs: Sequence[str], models: Sequence[Model], per_run: int) -> None:
     """Refuse generators that cannot draw the same latent and condition.
 
     Raises:

@@ -12,24 +12,26 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gandist.config.methods import latents_of
 from gandist.distributed.randomness import philox
 from gandist.errors import DataError
 from gandist.run.trained import BATCH, Trained
 
-SAMPLES = 1000
-"""Random latents whose features are decomposed."""
+FEWEST, FOLD, MOST_SAMPLES = 1000, 8, 4000
+"""Random latents whose features are decomposed: at least, for each number of a latent, and at most."""
 CONDITIONS = 10
 """Random conditions of these latents, at most."""
-MOST = 10
-"""Directions."""
+MOST, COMPONENTS = 10, 20
+"""Directions at most, and components among which they are sought."""
+STEADY = 0.25
+"""Share of a component's variance that a linear function of the latents must explain. Behind a rectifier some
+components rise to both sides of a direction, and have none of their own."""
 WIDEST = 1 << 12
 """Features of a sample; of more, evenly spaced ones are taken."""
-EXACT = 1e-6
-"""Residual of the components, as a share of the variance."""
+ROUNDS = 40
+"""Of the search for components."""
 CURVED = 1e-3
 """Share of a layer's change from which on it counts as not affine in z: rounding alone stays far below."""
-FAINT = 1e-3
-"""A direction is left out if so little of it, as a share of its length, is new besides those before it."""
 
 
 class Directions(NamedTuple):
@@ -50,7 +52,7 @@ class _ReachedError(Exception):
         self.features = features
 
 
-def layer_of(G: nn.Module, z: Tensor, y: Tensor | None) -> str:
+def layer_of(G: nn.Module, z: Tensor, y: Tensor | None = None) -> str:
     """The first layer of G whose output is no affine function of the latents, such as its first rectifier; empty if
     there is none. (Before it, variance tells the lengths of weights alone.)
 
@@ -72,7 +74,7 @@ def layer_of(G: nn.Module, z: Tensor, y: Tensor | None) -> str:
                 )
                 stack.callback(hook.remove)
         with torch.no_grad():
-            G(corners, None if y is None else y.repeat(len(corners), *[1] * (y.dim() - 1)))
+            G(corners, *([] if y is None else [y.repeat(len(corners), *[1] * (y.dim() - 1))]))
     order = [name for name, outputs in seen.items() if len(outputs) == 1 and _is_curved(outputs[0])]
     return order[0] if order else ""
 
@@ -122,11 +124,13 @@ def some_conditions(trained: Trained) -> Tensor | None:
         return trained.told(trained.condition.made_up(n, philox(0, "explore/conditions")))
 
 
-def find_directions(trained: Trained, samples: int = SAMPLES) -> Directions:
-    """The principal directions of a generator, the same at every call.
+def find_directions(trained: Trained) -> Directions:
+    """The principal directions of a generator, the same at every call; none if its features follow no direction.
 
     What the conditions do to features is taken out: each condition's features have the mean 0.
     """
+    latents = latents_of(trained.config)
+    samples = min(MOST_SAMPLES, max(FEWEST, FOLD * latents))
     z, conditions = trained.latents(samples), some_conditions(trained)
     layer = layer_of(trained.G, z[:3], None if conditions is None else conditions[:1])
     of_condition = torch.arange(samples, device=z.device) % (1 if conditions is None else len(conditions))
@@ -136,19 +140,24 @@ def find_directions(trained: Trained, samples: int = SAMPLES) -> Directions:
 
     # Scores of the components are eigenvectors of the Gram matrix, for there are fewer samples than features
     gram = (h @ h.T).cpu().double()
-    k = min(MOST, z.shape[1])
-    begun = torch.from_numpy(philox(0, "explore/directions").standard_normal((samples, k)))
-    variances, scores = torch.lobpcg(gram, X=begun, tol=EXACT)
+    begun = torch.from_numpy(philox(0, "explore/directions").standard_normal((samples, COMPONENTS)))
+    variances, scores = torch.lobpcg(gram, X=begun, niter=ROUNDS)
 
-    centred = z.cpu().double() - z.cpu().double().mean(0)
-    vectors, kept = _orthonormal(scores.T @ centred)
-    shares = (variances / gram.trace()).tolist()
-    return Directions(vectors.float(), [shares[number] for number in kept], layer)
+    regressed = scores.T @ (z.cpu().double() - z.cpu().double().mean(0))
+    vectors, kept = _orthonormal(regressed / samples**0.5, by_chance=min(0.9, latents / samples))
+    shares = (variances / gram.trace())[kept].tolist()
+    return Directions(vectors[:MOST].float(), shares[:MOST], layer)
 
 
-def _orthonormal(regressed: Tensor) -> tuple[Tensor, list[int]]:
+def _orthonormal(regressed: Tensor, by_chance: float) -> tuple[Tensor, list[int]]:
     """Rows (K, latents), each without what those before it have, at length 1 and with a positive largest number; and
-    which rows these are, for those that have nothing of their own are left out."""
+    which rows these are: those whose own part explains enough of their component's variance.
+
+    Args:
+        regressed: by latents of mean 0 and variance 1, of scores that have it, too: a row's squared length is the
+            share of the variance that it explains.
+        by_chance: the share that random latents would explain of any scores.
+    """
     found: list[Tensor] = []
     kept: list[int] = []
     for number, row in enumerate(regressed):
@@ -156,7 +165,7 @@ def _orthonormal(regressed: Tensor) -> tuple[Tensor, list[int]]:
         for _ in range(2):  # twice, so that rounding is taken out, too
             for other in found:
                 own = own - (own @ other) * other
-        if own.norm() > FAINT * row.norm():
+        if (own.square().sum() - by_chance) / (1 - by_chance) > STEADY:
             own = own / own.norm()
             found.append(own * own[own.abs().argmax()].sign())
             kept.append(number)

@@ -52,7 +52,7 @@ def likeness_of(medium: Medium, device: torch.device) -> Likeness:
     features = open_features(of_images(), device)
 
     def of_pictures(a: Tensor, b: Tensor) -> Tensor:
-        return _of_pixels(a, b) + features.distance(a, b.expand_as(a))
+        return _of_pixels(a, b) + features.distance(a, b)
 
     def of_clips(a: Tensor, b: Tensor) -> Tensor:
         at = torch.linspace(0, a.shape[2] - 1, min(FRAMES, a.shape[2]), device=a.device).round().long()

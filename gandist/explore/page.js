@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const POLL_MS = 400, SMALL_PX = 128, WIDE = 1.6, STEPS_SAID = 25;
 const less = matchMedia("(prefers-reduced-motion: reduce)");
-const state = { facts: null, latent: null, favourites: [], kept: 0, between: false, shown: null, target: null };
+const state = { facts: null, latent: null, favourites: [], kept: 0, between: false, shown: null, target: null, paired: false, ofFile: false, follows: false, result: null };
 
 async function ask(name, options = {}) {
   const reply = await fetch(name, options);
@@ -60,6 +60,7 @@ function say() {
     slider.setAttribute("aria-valuetext", said);
   }
   $("projected").hidden = state.latent === null;
+  $("keep").disabled = state.between;
 }
 
 // Drawing: one request at a time, of the newest wish
@@ -130,7 +131,7 @@ function fill(figure, name, sample, single) {
 const ends = () => [$("from"), $("to")].map((select) => state.favourites[select.selectedIndex]);
 
 function keep() {
-  if (!state.shown || state.between) return;
+  if (!state.shown) return;
   state.kept += 1;
   const sample = state.shown.samples[0];
   state.favourites.push({ name: `No. ${state.kept}`, recipe: recipe(), said: state.shown.condition, sample: { ...sample, picture: sample.still ?? sample.picture } });
@@ -141,25 +142,21 @@ function list() {
   $("favourites").replaceChildren(...state.favourites.map((each) => {
     const thumb = each.sample.lines ? made("span", { className: "text", textContent: each.sample.lines.join(" ") }) : made("img", { src: each.sample.picture, alt: "" });
     const button = made("button", { type: "button", className: "take", title: each.said }, thumb, each.name);
-    button.addEventListener("click", () => { state.between = false; take(each.recipe); draw(); });
+    button.addEventListener("click", () => { take(each.recipe); anew(); });
     const drop = made("button", { type: "button", className: "drop-it", textContent: "×" });
     drop.setAttribute("aria-label", `Drop ${each.name}`);
-    drop.addEventListener("click", () => { state.favourites = state.favourites.filter((other) => other !== each); list(); if (state.between) leave(); });
+    drop.addEventListener("click", () => { state.favourites = state.favourites.filter((other) => other !== each); list(); if (state.between) anew(); });
     return made("li", {}, button, drop);
   }));
   const chosen = [$("from"), $("to")].map((select) => select.value);
   for (const [which, select] of [$("from"), $("to")].entries()) {
     select.replaceChildren(...state.favourites.map((each) => made("option", { textContent: each.name, value: each.name })));
     select.value = chosen[which];
-    if (select.selectedIndex < 0) select.selectedIndex = Math.min(which, state.favourites.length - 1);
+    if (select.selectedIndex < 0 || !state.paired) select.selectedIndex = Math.min(which, state.favourites.length - 1);
   }
+  state.paired = state.favourites.length > 1;
   $("none-kept").hidden = state.favourites.length > 1;
   $("between").hidden = state.favourites.length < 2;
-}
-
-function leave() {
-  state.between = false;
-  draw();
 }
 
 async function film() {
@@ -169,8 +166,9 @@ async function film() {
   try {
     const found = await (await post("film", { a: a.recipe, b: b.recipe })).json();
     state.between = true;
+    say();
     show(found.samples);
-    $("said").textContent = `From ${a.name} to ${b.name}${less.matches ? "; it plays, the slider stops it" : ""}`;
+    $("said").textContent = `From ${a.name} to ${b.name}; the slider between them stops it.`;
     fault(null);
   } catch (error) { fault(error); }
   $("film").disabled = false;
@@ -190,40 +188,55 @@ let polling = 0;
 
 async function project(file) {
   if (!file) return;
-  const mine = ++polling;
-  let stepSaid = -STEPS_SAID;
+  const mine = ++polling, asked = { ...recipe(), latent: null, label: state.ofFile ? null : recipe().label };
+  state.follows = true;
+  state.result = null;
   $("projection").hidden = false;
-  $("cancel").disabled = false;
+  $("cancel").hidden = false;
+  $("result").hidden = true;
   $("progress").value = 0;
   $("how-far").textContent = "Looking for a latent…";
   try {
-    let found = await (await ask(`project?recipe=${encodeURIComponent(JSON.stringify({ ...recipe(), latent: null }))}`, { method: "POST", body: file })).json();
-    while (mine === polling) {
-      $("progress").max = found.steps;
-      $("progress").value = found.step;
-      if (found.recipe) {
-        state.target = found.target;
-        state.between = false;
-        take(found.recipe);
-        await draw(found.status !== "running");
-      }
-      if (found.status !== "running") break;
-      if (found.recipe && found.step >= stepSaid + STEPS_SAID) {
-        stepSaid = found.step;
-        $("how-far").textContent = `Step ${found.step} of ${found.steps}`;
-      }
-      await new Promise((done) => { setTimeout(done, POLL_MS); });
-      found = await (await ask("projection")).json();
-    }
+    const found = await follow(mine, await (await ask(`project?recipe=${encodeURIComponent(JSON.stringify(asked))}`, { method: "POST", body: file })).json());
     if (mine !== polling) return;
     if (found.status === "failed") throw new Error(found.error);
-    const loss = found.loss === undefined ? "" : ` Its difference is ${found.loss.toPrecision(3)}, that of the best random latent ${found.random.toPrecision(3)}: ${found.said}.`;
+    const loss = found.loss === undefined ? "" : ` Difference ${found.loss.toPrecision(3)}, of the best random latent ${found.random.toPrecision(3)}, by ${found.said}.`;
     $("how-far").textContent = `${found.status === "done" ? "Done." : "Cancelled."}${loss}${found.note ? ` The file is ${found.note}.` : ""}`;
+    $("result").hidden = !found.recipe;
   } catch (error) {
     $("how-far").textContent = "";
     fault(error);
   }
-  $("cancel").disabled = true;
+  $("cancel").hidden = true;
+}
+
+async function follow(mine, found) {
+  let said = 0;
+  while (mine === polling) {
+    $("progress").max = found.steps;
+    $("progress").value = found.step;
+    if (found.recipe) {
+      state.target = found.target;
+      state.result = found.recipe;
+      if (state.follows) await showResult(found.status !== "running");
+    }
+    if (found.status !== "running") break;
+    if (found.step >= said + STEPS_SAID) {
+      said = found.step;
+      $("how-far").textContent = `Step ${found.step} of ${found.steps}`;
+    }
+    await new Promise((done) => { setTimeout(done, POLL_MS); });
+    found = await (await ask("projection")).json();
+  }
+  return found;
+}
+
+async function showResult(exact) {
+  take(state.result);
+  state.ofFile = state.result.label !== null;
+  state.between = false;
+  say();
+  await draw(exact);
 }
 
 // The page
@@ -235,36 +248,49 @@ function direction(k, share) {
   return made("div", { className: "slide" }, label, slider, made("output", { htmlFor: slider.id }));
 }
 
-function anew(exact) {
+// What the user does ends what is between favourites, and that a projection is followed
+
+function anew(exact = true) {
   state.between = false;
+  state.follows = false;
+  say();
+  draw(exact);
+}
+
+function between(exact = true) {
+  state.between = true;
+  state.follows = false;
   say();
   draw(exact);
 }
 
 function ofSeed() {
   state.latent = null;
-  anew(true);
+  if (state.ofFile) $("class").value = "";
+  state.ofFile = false;
+  anew();
 }
 
 function wire() {
   for (const slider of [$("truncation"), ...sliders()]) {
     slider.addEventListener("input", () => anew(false));
-    slider.addEventListener("change", () => anew(true));
-    slider.addEventListener("dblclick", () => { slider.value = slider.defaultValue; anew(true); });
+    slider.addEventListener("change", () => anew());
+    slider.addEventListener("dblclick", () => { slider.value = slider.defaultValue; anew(); });
   }
   for (const id of ["seed", "number"]) $(id).addEventListener("change", ofSeed);
-  for (const id of ["class", "caption"]) $(id).addEventListener("change", () => anew(true));
+  for (const id of ["class", "caption"]) $(id).addEventListener("change", () => { state.ofFile = false; anew(); });
   $("next").addEventListener("click", () => { $("seed").value = whole($("seed")) + 1; ofSeed(); });
   $("random").addEventListener("click", () => { $("seed").value = Math.floor(Math.random() * 1e6); ofSeed(); });
   $("back").addEventListener("click", ofSeed);
-  $("reset").addEventListener("click", () => { for (const slider of sliders()) slider.value = 0; anew(true); });
+  $("reset").addEventListener("click", () => { for (const slider of sliders()) slider.value = 0; anew(); });
   $("keep").addEventListener("click", keep);
   $("save").addEventListener("click", save);
   $("still").addEventListener("change", () => { if (state.shown) show(state.shown.samples); });
-  for (const event of ["input", "change"]) $("way").addEventListener(event, () => { state.between = true; say(); draw(event === "change"); });
-  for (const id of ["from", "to"]) $(id).addEventListener("change", () => { state.between = true; draw(); });
+  for (const event of ["input", "change"]) $("way").addEventListener(event, () => { between(event === "change"); });
+  for (const id of ["from", "to"]) $(id).addEventListener("change", () => between());
   $("film").addEventListener("click", film);
   $("file").addEventListener("change", () => project($("file").files[0]));
+  $("result").addEventListener("click", () => showResult(true));
   $("cancel").addEventListener("click", () => ask("cancel", { method: "POST", body: "" }).catch(fault));
   const drop = $("drop");
   document.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
@@ -285,7 +311,7 @@ async function begin() {
   $("still").checked = less.matches;
   $("directions").append(...facts.shares.map((share, k) => direction(k, share)));
   $("about").textContent = `Principal components of the features ${facts.layer ? `at ${facts.layer}` : "of samples"}, with their share of the variance; in standard deviations of a latent of ${facts.latents.toLocaleString("en")} numbers.`;
-  $("about-own").textContent = `Choose or drop a ${facts.noun}: the latent is sought whose ${facts.noun} is most like it${facts.classes.length ? ", of all classes unless you chose one" : ""}.`;
+  $("about-own").textContent = `Choose or drop a file: a latent is sought whose ${facts.noun} is like it${facts.classes.length ? ", of any class unless one is chosen" : ""}.`;
   $("file").accept = facts.extensions.map((each) => `.${each}`).join(",");
   wire();
   say();

@@ -29,7 +29,7 @@ RANDOM = 200
 """Random latents to begin with."""
 STARTS = 4
 """The best of them, from which descents begin."""
-STEPS = 200
+STEPS = 120
 RATE = 0.1
 """Adam's learning rate at the first step, falling to 0 as a cosine does."""
 LENGTH = 0.05
@@ -115,6 +115,7 @@ def descend(
             losses = likeness.loss(trained.G(descent.z, descent.y), target)
             length = ((descent.z.square().mean(1) - 1) / spread).square()
             (gradient,) = torch.autograd.grad((losses + LENGTH * length).sum(), [descent.z])
+        losses = losses.detach()
         at = int(losses.argmin())
         if float(losses[at]) < descent.loss:
             descent.loss, descent.best = float(losses[at]), descent.z[at].detach().clone()

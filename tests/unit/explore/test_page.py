@@ -1,0 +1,100 @@
+"""The page, in a real browser; and the command, which Ctrl-C ends."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+IDLE = "return state.shown !== null && !drawing"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Debian's Chromium, without a window."""
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("chromium and chromium-driver are not installed (make debian)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    profile = f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--window-size=390,844", profile):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture(scope="module")
+def url(run: str) -> Iterator[str]:
+    """Of the command, which Ctrl-C ends with one line and its usual status."""
+    command = [sys.executable, "-m", "gandist.explore", run, "--images-seen", "60", "120", "--device", "cpu"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        found = re.match(r"(http://127\.0\.0\.1:\d+/[\w-]{32}/) ", process.stdout.readline())
+        assert found is not None
+        yield found[1]
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "gandist: interrupted\n")
+        assert process.returncode == 130
+    finally:
+        process.kill()
+
+
+def test_the_page(browser: webdriver.Chrome, url: str, tmp_path: Path) -> None:
+    def found(name: str) -> WebElement:
+        return browser.find_element(By.ID, name)
+
+    def pictures() -> list[str | None]:
+        WebDriverWait(browser, 60).until(lambda _: browser.execute_script(IDLE))
+        return [each.get_attribute("src") for each in browser.find_elements(By.CSS_SELECTOR, "#models img")]
+
+    browser.get(url)
+    of_seed = pictures()
+    assert len({*of_seed}) == 2
+    names = [each.text for each in browser.find_elements(By.CSS_SELECTOR, "#models figcaption")]
+    assert names == ["a, 60 images seen", "a, 120 images seen"]
+
+    # A slider moves by keys, and Reset undoes it
+    slider = found("direction-0")
+    slider.send_keys(Keys.ARROW_RIGHT * 5)
+    assert slider.get_attribute("aria-valuetext") == "0.5"
+    assert pictures() != of_seed
+    found("keep").send_keys(Keys.ENTER)
+    found("reset").send_keys(Keys.ENTER)
+    assert pictures() == of_seed
+
+    # Between two favourites
+    found("keep").send_keys(Keys.ENTER)
+    found("way").send_keys(Keys.END)
+    assert pictures() == of_seed
+    assert not found("keep").is_enabled()
+
+    # A file of one's own, whose projection is stopped
+    Image.new("L", (32, 32), 200).save(tmp_path / "own.png")
+    found("file").send_keys(str(tmp_path / "own.png"))
+    WebDriverWait(browser, 60).until(lambda _: len(pictures()) == 3)
+    if found("cancel").is_displayed():
+        found("cancel").send_keys(Keys.ENTER)
+    WebDriverWait(browser, 60).until(lambda _: found("how-far").text.startswith(("Done.", "Cancelled.")))
+    assert found("projected").is_displayed()
+    found("back").send_keys(Keys.ENTER)
+    assert pictures() == of_seed
+
+    assert not found("fault").is_displayed()
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    unnamed = "return [...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
+    assert browser.execute_script(unnamed) == 0
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
