@@ -60,7 +60,8 @@ def line(label: str, found: AtTemperatures) -> Line | None:
 
 def chart(lines: Sequence[Line]) -> Chart:
     """Curves on common axes, a point for each temperature."""
-    xs, ys = ([point[at] for each in lines for point in each.points] for at in (1, 2))
+    points = [point for each in lines for point in each.points]
+    xs, ys = [x for _, x, _ in points], [y for _, _, y in points]
     x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
     low, high = (x_ticks[0], y_ticks[0]), (x_ticks[-1], y_ticks[-1])
 
