@@ -60,8 +60,8 @@ def line(label: str, found: AtTemperatures) -> Line | None:
 
 def chart(lines: Sequence[Line]) -> Chart:
     """Curves on common axes, a point for each temperature."""
-    xs = [x for each in lines for _, x, _ in each.points]
-    ys = [y for each in lines for _, _, y in each.points]
+    points = [point for each in lines for point in each.points]
+    xs, ys = [x for _, x, _ in points], [y for _, _, y in points]
     x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
     low, high = (x_ticks[0], y_ticks[0]), (x_ticks[-1], y_ticks[-1])
 
