@@ -7,6 +7,7 @@ from typing import Any
 
 from gandist.cli.terminal import Progress
 from gandist.config.run import RunConfig
+from gandist.distributed import flight_recorder
 from gandist.distributed.consensus import Host, Outcome
 from gandist.errors import ConfigError, GandistError
 from gandist.launch.supervise import open_progress, read_rows, stop_on_signals
@@ -26,6 +27,8 @@ def launch(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) -> Out
     """
     if config.launch.kind == "ray":
         return _on_ray(config, checkpoints, profile)
+    if config.device != "cpu" and int(os.environ.get("WORLD_SIZE", "1")) > 1 and checkpoints.storage.local is not None:
+        os.environ.update(flight_recorder.variables(checkpoints.storage.local))
     is_main = int(os.environ.get("RANK", "0")) == 0
     progress = open_progress(config, read_rows(checkpoints.storage)) if is_main else None
     with ExitStack() as closing:

@@ -22,6 +22,7 @@ from gandist.cli.terminal import waiting
 from gandist.config import extensions
 from gandist.config.paths import absolute
 from gandist.config.run import RunConfig, validate
+from gandist.distributed import flight_recorder
 from gandist.distributed.consensus import Host, Outcome
 from gandist.errors import GandistError, RunError
 from gandist.launch.ray_output import WORKER
@@ -81,7 +82,8 @@ def trainer_of(
     """The configured trainer of a run: `name` is Ray's name for it, `start` identifies the start in all attempts,
     `profile` is the number of steps to profile."""
     low, high = config.worker_range
-    elastic = low < high
+    elastic, use_gpu = low < high, resources.get("GPU", 0) > 0
+    recorded = flight_recorder.variables(storage.local) if use_gpu and storage.local is not None else None
     return TorchTrainer(
         ray_worker,
         train_loop_config={
@@ -95,7 +97,7 @@ def trainer_of(
         scaling_config=ScalingConfig(
             num_workers=(low, high) if elastic else high,
             elastic_resize_monitor_interval_s=config.launch.resize_s,
-            use_gpu=resources.get("GPU", 0) > 0,
+            use_gpu=use_gpu,
             resources_per_worker=resources,
             label_selector=config.launch.labels or None,
         ),
@@ -103,6 +105,7 @@ def trainer_of(
             name=name,
             storage_path=str(storage.local / "ray") if storage.local else None,
             logging_config=LoggingConfig("WARNING"),
+            worker_runtime_env={"env_vars": recorded} if recorded else None,
             failure_config=FailureConfig(max_failures=config.launch.max_failures, controller_failure_limit=5),
             callbacks=[Resize(storage.root, config.launch.timeout_s)] if elastic else [],
         ),

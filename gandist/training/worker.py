@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from gandist.config.run import RunConfig
+from gandist.distributed import flight_recorder
 from gandist.distributed.consensus import Consensus, Host, Outcome, wait
 from gandist.distributed.ranks import Ranks, join, lost_contact
 from gandist.errors import GandistError, RunError
@@ -85,8 +86,10 @@ def _explain_lost_contact(ranks: Ranks, config: RunConfig, checkpoints: Checkpoi
     except RuntimeError as error:
         if not lost_contact(error):
             raise
+        records = flight_recorder.written(checkpoints.storage.local)
         raise RunError(
             f"rank {ranks.rank} of {ranks.world_size} lost contact with another rank, which failed, or was not heard "
             f"of for launch.timeout_s={config.launch.timeout_s:g} s: {str(error).splitlines()[0]}; the same command "
             f"goes on from the last checkpoint in {checkpoints.storage.root}"
+            + (f"; NCCL's latest calls are in {records[0].parent}" if records else "")
         ) from error
