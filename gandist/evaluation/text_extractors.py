@@ -102,12 +102,21 @@ def counts_of_n_grams(x: Tensor, signs: list[Tensor]) -> Tensor:
     alive = F.pad(goes_on.cumprod(1), (1, 0), value=1)
     inside = begun.clone()
     inside[:, END] = 0
+    # Of one symbol at a place its signs are looked up: of thousands of symbols that is most of the time
+    certain = torch.equal(begun.sum(1), begun.amax(1))
+    looked_up = [symbols.max(1) for symbols in (begun, inside)] if certain else None
+
+    def signed(of_place: Tensor, last: bool, at: slice) -> Tensor:
+        if looked_up is None:
+            return torch.matmul(of_place, (begun if last else inside)[:, :, at])
+        share, symbol = looked_up[0 if last else 1]
+        return of_place[:, symbol[:, at]].movedim(0, 1) * share[:, None, at]
+
     found = []
     for each in signs:
         n, places = len(each), begun.shape[2] - len(each) + 1
         product = alive[:, None, :places]
         for k, of_place in enumerate(each):
-            symbols = begun if k == n - 1 else inside
-            product = product * torch.matmul(of_place, symbols[:, :, k : k + places])
+            product = product * signed(of_place, k == n - 1, slice(k, k + places))
         found.append(product.sum(2) / SIGNS**0.5)
     return torch.cat(found, dim=1)
