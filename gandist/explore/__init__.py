@@ -43,7 +43,13 @@ def _parser() -> argparse.ArgumentParser:
         f"another machine: ssh -L 8000:{ADDRESS}:8000 MACHINE, and there --port 8000.",
     )
     add = parser.add_argument
-    add("runs", nargs="+", metavar="RUN", help="folder or address of a run; sliders and projection are the first one's")
+    add(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION]); sliders and "
+        "projection are the first one's",
+    )
     add("--port", type=_port, default=0, metavar="P", help="default: one that is free")
     add(
         "--images-seen",

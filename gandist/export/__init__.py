@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: gandist export runs/demo --to onnx --out demo.onnx",
     )
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder or address of a run")
+    add("run", metavar="RUN", help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION])")
     add(
         "--to",
         required=True,
