@@ -19,10 +19,9 @@ demo: $(INSTALLED)
 cluster-local: $(INSTALLED_DEV)
 	$(BIN)/python -m cluster.local $(ARGS)
 
-# Three processes share the tests, in groups (tests/conftest.py): two cores, and one for those that wait. ARGS="-k resume"
-# picks tests.
+# Two processes share the tests, in groups (tests/conftest.py). ARGS="-k resume" picks tests.
 test: $(INSTALLED_DEV) debian emoji
-	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 # About three minutes on two cores: what lies in tests/unit and starts no cluster, in no test of more than ten seconds.
 test-fast: $(INSTALLED_DEV)

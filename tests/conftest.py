@@ -2,8 +2,6 @@
 
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,17 +30,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "gandist"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_ray() -> Iterator[None]:
-    """Where Ray notes its newest cluster, away from those of other processes. Its name is short: sockets lie there,
-    whose paths may have 107 characters."""
-    folder = tempfile.mkdtemp(prefix="gandist-", dir="/tmp")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", folder)
-        yield
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture(autouse=True)
 def own_tables() -> Iterator[None]:
     """What a test's imports add to the tables of methods is gone after it."""
@@ -65,23 +52,17 @@ def own_logger() -> None:
 
 TESTS = Path(__file__).parent
 RAY = {str(file.relative_to(TESTS.parent)) for file in TESTS.rglob("test_*.py") if "mark.ray" in file.read_text()}
-"""Files that start Ray clusters: half an hour of waiting for processes, two files of which may wait at a time."""
-RAY_TOO = {f"tests/system/test_{name}.py" for name in ("launch", "ray_job", "resume_bitwise", "slurm")}
-"""The half of them that is a group of its own; the other half has what is new, too."""
+"""Files that start Ray clusters, two of which meet on one machine."""
 LONG = ("test_configs", "test_ddp_equals_single", "test_scraped_run")
 """Files of minutes, in which the last of several processes would be alone."""
 
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
-    """What one of several pytest processes runs together: a half of `RAY`, or another file, whose tests share
-    fixtures."""
+    """What one of several pytest processes runs together: all of `RAY`, or another file, whose tests share fixtures."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return group(nodeid.split("::")[0])
-
-
-def group(file: str) -> str:
-    return file if file not in RAY else "ray too" if file in RAY_TOO else "ray"
+        file = nodeid.split("::")[0]
+        return "ray" if file in RAY else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
