@@ -18,6 +18,7 @@ from gandist.errors import ConfigError
 from gandist.explore.drawing import Explorer, Model
 from gandist.explore.server import ADDRESS, Server
 from gandist.run.drawing import devices_of
+from gandist.run.published import TRUST
 from gandist.run.trained import Trained, open_trained
 
 log = logging.getLogger("gandist")
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         help="these checkpoints of each run, or `best` (default: the newest)",
     )
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: the first GPU")
+    add("--trust", action="store_true", help=TRUST)
     return parser
 
 
@@ -75,7 +77,7 @@ def _open_models(options: argparse.Namespace) -> list[Model]:
     device = devices_of(options.device)[0]
     models = []
     for run, images_seen in wanted:
-        trained = open_trained(run, device, images_seen)
+        trained = open_trained(run, device, images_seen, options.trust)
         check_explorable(run, trained)
         name = PurePosixPath(run.rstrip("/")).name or run
         models.append(Model(f"{name}, {trained.images_seen:,} {trained.medium.nouns[1]} seen", trained))

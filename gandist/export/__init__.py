@@ -17,6 +17,7 @@ from gandist.errors import ConfigError, GandistError
 from gandist.export.formats import FORMATS, Format, safetensors_file
 from gandist.export.metadata import metadata_of
 from gandist.export.model import Model, model_of
+from gandist.run.published import TRUST
 from gandist.run.trained import open_trained
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         "numbers of symbols (default: as networks see them, in [-1, 1], and of texts each symbol's share)",
     )
     add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
+    add("--trust", action="store_true", help=TRUST)
     return parser
 
 
@@ -119,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     out = checked_out(options.out)
     if options.integers and options.to == WEIGHTS:
         raise ConfigError(f"--integers: is of files that run; {WEIGHTS} has the weights alone: leave it out")
-    trained = open_trained(options.run, torch.device("cpu"), options.images_seen)
+    trained = open_trained(options.run, torch.device("cpu"), options.images_seen, options.trust)
     model = model_of(trained, options.integers)
     metadata, compared = metadata_of(trained, model), ""
     if options.to == WEIGHTS:

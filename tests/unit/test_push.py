@@ -15,6 +15,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from gandist.config.run import RunConfig
+from gandist.export import main as export
 from gandist.launch.resumption import run_root
 from gandist.push import main
 from gandist.run.trained import open_trained
@@ -311,8 +312,12 @@ def test_a_foreign_models_python_files_run_only_if_trusted(
         assert "imports/mine.py" in error
         assert "--trust" in error
         assert not trace.exists()
+    weights = ["--to", "safetensors", "--out", str(tmp_path / "G.safetensors")]
+    assert export([str(model), *weights]) == 2
+    assert not trace.exists()
     assert sample(["hf://me/garments", "--trust", "--n", "4", "--out", str(tmp_path / "drawn.png")]) == 0
     assert trace.exists()
+    assert export([str(model), *weights, "--trust"]) == 0
 
 
 def test_a_foreign_configuration_chooses_no_folder_of_this_machine(folder: Path, tmp_path: Path) -> None:
