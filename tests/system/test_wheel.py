@@ -69,7 +69,7 @@ def test_contents(wheel: Path) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     folders = {name.partition("/")[0] for name in names}
     assert folders == {"gandist", f"gandist-{wheel.name.split('-')[1]}.dist-info"}
-    assert wheel.stat().st_size < 6e6
+    assert wheel.stat().st_size < 6.1e6
 
 
 def test_imports_itself(installed: Path) -> None:
