@@ -59,7 +59,7 @@ def without_secrets(url: str) -> str:
 
 
 def _mapped(value: Any, text: Callable[[str, str], str], path: str = "") -> Any:
-    """A copy of nested data with each text replaced, which is told where it stands."""
+    """A copy of nested data, each text replaced by `text(value, path of its keys)`."""
     if isinstance(value, dict):
         return {key: _mapped(each, text, f"{path}.{key}".lstrip(".")) for key, each in value.items()}
     if isinstance(value, list):

@@ -62,7 +62,7 @@ def parsed(address: str) -> Address:
 def fetched(address: str, patterns: Sequence[str]) -> Path:
     """A folder with the model's files that match, fetched once; without a network, as they were fetched before.
 
-    Files of which the Hub tells the sha256 are compared with it, and fetched again if they differ.
+    Files whose sha256 the Hub reports are compared with it, and fetched again if they differ.
 
     Raises:
         ConfigError: the address is none, or the Hub has no such model or revision.
