@@ -34,6 +34,14 @@ def test_prometheus_is_told_of_the_runs_and_of_this_ray(tmp_path: Path) -> None:
     assert jobs["ray"] == [str(tmp_path / "ray/prom_metrics_service_discovery.json")]
 
 
+def ray_messages(make: subprocess.Popen[bytes]) -> str:
+    """The latest lines of the logs of Ray's own processes, of the cluster below this `make`."""
+    (gcs,) = [each for each in psutil.Process(make.pid).children(recursive=True) if each.name() == "gcs_server"]
+    logs = Path(gcs.environ()["RAY_TMPDIR"]) / "ray/session_latest/logs"
+    names = ("gcs_server.out", "raylet.out", "dashboard_agent.log", "runtime_env_agent.log")
+    return "\n".join(f"== {name}\n{(logs / name).read_text()[-4000:]}" for name in names if (logs / name).exists())
+
+
 @pytest.fixture
 def home() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="gandist-"))
@@ -69,7 +77,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
         said = log.read_text()
-        assert "Job 'demo' succeeded" in said
+        assert "Job 'demo' succeeded" in said, said + ray_messages(make)
         manifest = json.loads((checkout / "runs/demo/checkpoints/00024000/manifest.json").read_text())
         assert manifest["world_size"] == 2
 
