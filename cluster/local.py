@@ -28,6 +28,8 @@ PROMETHEUS = ROOT / "cluster/prometheus/prometheus.yml"
 DASHBOARDS = ROOT / "cluster/grafana"
 START_S = 120
 """Time limit for a node, and for the head's job agent, to start. Ray's own: 30 s, and 10 s for a job."""
+ATTEMPTS = 3
+"""Submissions of a job that Ray loses."""
 STOP_S = 60
 """Time limit of a stopped job for its last checkpoint; Ray's own default is 3 s."""
 
@@ -92,20 +94,38 @@ def cluster(nodes: int) -> Iterator[str]:
 
 
 def train(run: str, overrides: Sequence[str]) -> int:
-    """Submit the demo, show its log until it ends, and return its exit status; Ctrl-C stops it with a checkpoint."""
-    command = ["ray", "job", "submit", "--submission-id", run, "--working-dir", str(ROOT), "--"]
+    """Submit the demo, show its log until it ends, and return its exit status; Ctrl-C stops it with a checkpoint.
+
+    A job whose supervisor Ray cannot start, or loses, is submitted again, as the manifests' `backoffLimit` does.
+    """
+    from ray.job_submission import JobSubmissionClient
+
+    for name in [run, *(f"{run}-{number}" for number in range(2, ATTEMPTS + 1))]:
+        status = submit(name, overrides)
+        if status == 0:
+            return status
+        job = JobSubmissionClient(os.environ["RAY_API_SERVER_ADDRESS"]).get_job_info(name)
+        if not (job.error_type or "").startswith("JOB_SUPERVISOR_ACTOR"):
+            return status
+        log.warning("Ray lost the job %s: %s", name, job.message)
+    return status
+
+
+def submit(job: str, overrides: Sequence[str]) -> int:
+    """Submit the demo as `job`, show its log until it ends, and return its exit status."""
+    command = ["ray", "job", "submit", "--submission-id", job, "--working-dir", str(ROOT), "--"]
     command += ["python", "-m", "gandist.train", "configs/demo.yaml", *overrides]
     log.info("%s", " ".join(command))
-    job = subprocess.Popen(command, cwd=ROOT, start_new_session=True)  # Ctrl-C must reach this process only
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)  # Ctrl-C must reach this process only
     try:
-        return job.wait()
+        return process.wait()
     except KeyboardInterrupt:
         log.info("stopping the job after a last checkpoint")
-        subprocess.run(["ray", "job", "stop", run], stdout=subprocess.DEVNULL, timeout=2 * STOP_S)
+        subprocess.run(["ray", "job", "stop", job], stdout=subprocess.DEVNULL, timeout=2 * STOP_S)
         raise
     finally:
-        job.terminate()
-        job.wait()
+        process.terminate()
+        process.wait()
 
 
 def prometheus(stack: ExitStack, folder: Path) -> str | None:

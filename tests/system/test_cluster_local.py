@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -32,6 +32,19 @@ def test_prometheus_is_told_of_the_runs_and_of_this_ray(tmp_path: Path) -> None:
     jobs = {name: each[0]["files"] for name, each in found.items() if each}
     assert jobs["gandist"] == [str(ROOT / f"{each}/*.prometheus.json") for each in ("runs", "sweeps")]
     assert jobs["ray"] == [str(tmp_path / "ray/prom_metrics_service_discovery.json")]
+
+
+def wait_for(make: subprocess.Popen[bytes], log: Path, done: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 450
+    while not done():
+        assert make.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.5)
+
+
+def supervisors(make: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Ray's processes that run jobs, of the cluster below this `make`."""
+    return [each for each in psutil.Process(make.pid).children(recursive=True) if "JobSupervisor" in each.name()]
 
 
 def ray_messages(make: subprocess.Popen[bytes]) -> str:
@@ -71,17 +84,17 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
         )
     family: list[psutil.Process] = []
     try:
-        deadline = time.monotonic() + 450
-        while "the job has ended" not in log.read_text():
-            assert make.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.5)
+        wait_for(make, log, lambda: supervisors(make))
+        for each in supervisors(make):  # the first job is lost, and the second one goes on
+            each.kill()
+        wait_for(make, log, lambda: "the job has ended" in log.read_text())
         said = log.read_text()
-        assert "Job 'demo' succeeded" in said, said + ray_messages(make)
+        assert "Ray lost the job demo: Job supervisor actor died" in said
+        assert re.search(r"Job 'demo-[23]' succeeded", said), said + ray_messages(make)
         manifest = json.loads((checkout / "runs/demo/checkpoints/00024000/manifest.json").read_text())
         assert manifest["world_size"] == 2
 
-        (ray,) = re.findall(r"^Ray +(\S+)", said, re.MULTILINE)
+        (ray,) = re.findall(r"^Ray +(http\S+)", said, re.MULTILINE)
         listing = f"ray list actors --address {ray} --format json --filter class_name=RayTrainWorker".split()
         listed = subprocess.run(listing, env=env | {"RAY_AUTH_MODE": "token"}, capture_output=True, text=True)
         assert listed.returncode == 0, listed.stderr
