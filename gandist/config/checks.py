@@ -114,6 +114,8 @@ def _supervised(config: Tree) -> None:
     """Refuse what a G without a critic cannot have."""
     game = config.game
     of_D = [name for name in game.penalties if PENALTIES[name].of == "D" or PENALTIES[name].features]
+    if again := [name for name in game.penalties if PENALTIES[name].again]:
+        raise ConfigError(f"game.penalties.{again[0]}: without a critic nothing bounds it; leave it out")
     if of_D or game.n_critic > 1 or config.augment.kind != "none" or peak(game.clip) > 0:
         raise ConfigError(
             f"game.objective: {NONE} has no D: leave out game.n_critic, game.clip, augment"
@@ -215,6 +217,8 @@ def _game(config: Tree, pair: Pair) -> None:
             raise ConfigError(f"{path}: needs classes or captions; set model.classes or model.text_dim")
         if penalty.compares and condition.pairing != "same_sample":
             raise ConfigError(f"{path}: compares a fake with the sample whose condition it has; set condition.kind")
+        if penalty.again and not pair.latents(shapes(config)[0]):
+            raise ConfigError(f"{path}: compares samples of other latents, and G has none; set model.z_dim, such as 64")
         if penalty.features and not hasattr(D, "scores_and_features"):
             other = "hifigan" if pair.medium == "audio" else "unet"
             raise ConfigError(f"{path}: D of {model.name} shows no layers; leave it out, or set model.name={other}")

@@ -21,7 +21,7 @@ SHIPPED = {
     ),
     "game.objective": ("minimax", "ns", "ls", "wasserstein", "hinge", "rp", "elbo", "none", "likelihood"),
     "game.penalties": (
-        *("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl", "codebook", "mask"),
+        *("r1", "r2", "gp", "dragan", "lecam", "bcr", "mismatch", "kl", "codebook", "mask", "modes"),
         *("l1", "charbonnier", "features", "perceptual", "mel", "stft"),
     ),
     "augment.kind": ("none", "diffaugment", "color", "translation", "cutout", "ada", "shift", "sound", "clip"),

@@ -77,6 +77,7 @@ def new_game(config: RunConfig, players: Players, ranks: Ranks) -> AnyGame:
         _seen_alike(config, ranks.device),
         game.adaptive,
         mel_of_loss(config) if any(PENALTIES[name].mel for name in game.penalties) else None,
+        latents_of(config),
     )
     return (Supervised if supervised else Game)(players, rules, ranks, precision, config.train.accumulate, averaging)
 

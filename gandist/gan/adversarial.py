@@ -69,6 +69,8 @@ class Rules(NamedTuple):
     """Whether the objective's factor in G's loss balances gradients (`gandist.gan.adaptive`)."""
     mel: MelScale | None = None
     """The mel spectrogram of the penalty `mel` (`Update.mel`)."""
+    latents: int = 0
+    """Numbers in a latent z, for penalties that draw another one."""
 
     def penalties_of(self, player: str) -> dict[str, Penalty]:
         """The penalties of a player, G or D."""
@@ -185,9 +187,12 @@ class GeneratorLoss(nn.Module):
         penalty. Only paired objectives and penalties that compare use x. `factor`: of the objective; None for 1."""
         rules = self.rules
         layers = any(self.penalties[name].features for name in weights)
-        # D's scores of G's samples; of real ones for paired objectives; and its activations, if a penalty needs them
+        # G's samples; others of the same conditions, if a penalty compares the two
         made, of_G = images_and_terms(self.G, z, y)
-        samples = {"fake": Samples(made, y), "real": Samples(x, y_real)}
+        samples, latents = {"fake": Samples(made, y), "real": Samples(x, y_real)}, {"fake": z}
+        if (z_again := noise.get("again")) is not None:
+            samples["again"], latents["again"] = Samples(self.G(z_again, y), y), z_again
+        # D's scores of G's samples; of real ones for paired objectives; and its activations, if a penalty needs them
         fake, features = self._judge(samples["fake"], "fake", noise, layers)
         real, of_real = fake, features
         if rules.objective.paired or layers:
@@ -197,7 +202,7 @@ class GeneratorLoss(nn.Module):
         loss = own = over(rules.objective.generator, real, fake)
         scores, activations = {"real": real, "fake": fake}, {"real": of_real, "fake": features}
         game = (self.memory, rules.objective, activations, rules.seen_alike)
-        update = Update(self.G, samples, scores, {}, *game, terms=of_G, mel=rules.mel)
+        update = Update(self.G, samples, scores, {}, *game, terms=of_G, mel=rules.mel, latents=latents)
         terms = {name: self.penalties[name].value(update) for name in weights}
         shown = [own]
         if rules.adaptive:
@@ -268,6 +273,8 @@ class Game(Descent):
         of_player = self.rules.penalties_of(player)
         for name in due:
             wanted |= of_player[name].noise
+            if of_player[name].again:
+                wanted["again"] = Noise("normal", lambda sample: (self.rules.latents,))
         return wanted
 
     def step(

@@ -44,7 +44,8 @@ class Update(NamedTuple):
     net: nn.Module
     """The player being updated."""
     samples: Mapping[str, Samples]
-    """In D's update, as D sees them, augmented. In G's update, as G makes them: x of `fake` has G's graph."""
+    """In D's update, as D sees them, augmented. In G's update, as G makes them: x of `fake` has G's graph, and x of
+    `again`, which a penalty asks for: G's samples of the same conditions from other latents."""
     scores: Mapping[str, Scores]
     """D's scores of the samples; in G's update, `real` is scored for paired objectives alone."""
     slopes: Mapping[str, Tensor]
@@ -60,6 +61,8 @@ class Update(NamedTuple):
     """Values () of penalties that G gives beside its images (`images_and_terms`); only in G's update."""
     mel: MelScale | None = None
     """The mel spectrogram of the penalty `mel`, if it is set."""
+    latents: Mapping[str, Tensor] = {}
+    """G's latents (N, L) of the samples `fake` and `again`; only in G's update."""
 
 
 NamedSamples = Mapping[str, Samples]
@@ -98,6 +101,8 @@ class Penalty(NamedTuple):
     """Axes of the samples' rows: 1 for texts, 2 for sounds, 3 for pictures, 4 for clips, 0 for any samples."""
     mel: bool = False
     """Whether it needs `Update.mel`."""
+    again: bool = False
+    """G only: whether it compares each fake with one of the same condition from other latents."""
 
 
 Way = Literal["auto", "linear", "jvp", "double"]
@@ -236,6 +241,14 @@ def _mel(update: Update) -> Tensor:
     return mel_distance(update.samples["fake"].x, update.samples["real"].x, update.mel)
 
 
+def _mode_seeking(update: Update) -> Tensor:
+    def apart(of: Mapping[str, Tensor]) -> Tensor:
+        return (at_least_float32(of["fake"]) - at_least_float32(of["again"])).abs().flatten(1).mean(1)
+
+    samples = {name: update.samples[name].x for name in update.latents}
+    return -(apart(samples) / apart(update.latents)).mean()
+
+
 CHARBONNIER_EPSILON = 1e-3
 """In images from -1 to 1."""
 
@@ -274,6 +287,9 @@ PENALTIES: dict[str, Penalty] = {
     # The mean of G's mask, so that what stands still is left to the background (Vondrick et al. 2016,
     # arXiv:1609.02612, section 2.2).
     "mask": Penalty("G", lambda update: update.terms["mask"], method="mask", axes=4),
+    # Mode seeking: other latents make another sample of a condition. Minus the ratio of the two distances, which has a
+    # bound, for samples have one (Mao et al. 2019, arXiv:1903.05628, eq. 4).
+    "modes": Penalty("G", _mode_seeking, again=True),
     # The mean absolute error to the target (Isola et al. 2017, arXiv:1611.07004, eq. 3).
     "l1": Penalty("G", lambda update: _difference(update).abs().mean(), compares=True),
     # Its smooth form, sqrt(d^2 + epsilon^2) (Lai et al. 2017, arXiv:1704.03915, eq. 3).

@@ -9,13 +9,13 @@ TONES: dict[str, Any] = {
 }
 """An eighth of a second of each tone, from anywhere in its first quarter."""
 SOUNDS: dict[str, dict[str, Any]] = {
-    # Phase shuffle in D, a penalty between real and fake, and noise that D's inputs take by the thousand
+    # Phase shuffle in D, a penalty between real and fake, noise that D's inputs take by the thousand, and other latents
     "sounding": {
         **TONES,
         "model__name": "wavegan",
         "model__classes": 12,
         "game__objective": "wasserstein",
-        "game__penalties": {"gp": 10.0},
+        "game__penalties": {"gp": 10.0, "modes": {"weight": 0.5, "interval": 2}},
         "game__n_critic": 2,
         "augment__kind": "sound",
         "augment__p": {"start": 0.2, "end": 0.8, "over_kimg": 0.06, "shape": "linear"},

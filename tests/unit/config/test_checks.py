@@ -166,6 +166,16 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
         {"game.penalties": {"l1": 1}},
     ),
     (
+        {**SUPERVISED, "game.penalties": {"l1": 1, "modes": 1}},
+        ["game.penalties.modes: without a critic nothing bounds it"],
+        {"game.penalties": {"l1": 1}},
+    ),
+    (
+        {**FILLING, "game.penalties": {"l1": 1, "modes": 1}},
+        ["game.penalties.modes: compares samples of other latents", "set model.z_dim"],
+        {"model.z_dim": 8},
+    ),
+    (
         {**SUPERVISED, "game.penalties": {"l1": {"interval": 2}}},
         ["game.penalties: none learns from them alone", "due in every update"],
         {"game.penalties": {"l1": 1}},

@@ -69,6 +69,33 @@ def test_with_a_critic_they_are_added_to_its_loss(name: str) -> None:
     np.testing.assert_allclose((after[0] - after[1]).numpy(), gradient, atol=1e-12)
 
 
+def test_mode_seeking_moves_samples_of_other_latents_apart() -> None:
+    """The change with the penalty, less the change without it, is minus the ratio's gradient, by hand."""
+    x, z_D, z = draws()
+    again = torch.randn(N, Z, dtype=torch.float64)
+    found = []
+    for weights in ({}, {"modes": 3.0}):
+        torch.manual_seed(1)
+        players = linear_players()
+        rules = Rules(OBJECTIVES["ns"], penalties=("modes",), latents=Z)
+        game = Game(players, rules, CPU, "fp64", accumulate=2)
+        assert game.noise_for("G", ("modes",))["again"].shape((X,)) == (Z,)
+        A = players.G.net.get_parameter("A").detach().clone()
+        latents = Latents(z, None, {"again": again} if weights else {})
+        statistics = game.step(
+            players, [Reals(x, None)], [Latents(z_D, None)], latents, Scheduled(0.25, weights_G=weights)
+        )
+        found.append(players.G.net.get_parameter("A").detach())
+    dz = (z - again).numpy()
+    dx = dz @ A.numpy().T
+    ratios = np.abs(dx).mean(1) / np.abs(dz).mean(1)
+    gradient = -(np.sign(dx) / np.abs(dz).mean(1, keepdims=True) / dx.size).T @ dz
+    np.testing.assert_allclose((found[1] - found[0]).numpy(), -3.0 * gradient, atol=1e-12)
+    assert dict(zip(game.statistics, statistics.tolist(), strict=True))["penalty/modes"] == pytest.approx(
+        -ratios.mean()
+    )
+
+
 class LayeredD(LinearD):
     """Its one layer is w * x, and its score the sum."""
 

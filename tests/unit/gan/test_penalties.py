@@ -106,7 +106,7 @@ def test_every_penalty_is_covered() -> None:
     critics = {name for name, penalty in PENALTIES.items() if penalty.of == "D"}
     assert critics == FORMULAS.keys() | {"bcr"}
     # test_comparing.py, test_spectral_losses.py, networks/test_autoencoder.py and test_vgan.py have the others
-    others = {"kl", "codebook", "mask", "l1", "charbonnier", "features", "perceptual", "mel", "stft"}
+    others = {"kl", "codebook", "mask", "modes", "l1", "charbonnier", "features", "perceptual", "mel", "stft"}
     assert PENALTIES.keys() - critics == others
 
 
