@@ -76,7 +76,7 @@ def open_source(
         return _texts(path, labels, medium, text_column)
     if not path.is_dir():
         raise DataError(
-            f"{src}: not a folder, .zip, .tar, .parquet, .txt, .jsonl, .csv or *-images-idx3-ubyte[.gz] file"
+            f"{src}: not a folder, .zip, .tar, .parquet, .txt, .jsonl, .csv or *-images-idx3-ubyte[.gz|.xz] file"
         )
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if taken := _set_in(path, entries):
