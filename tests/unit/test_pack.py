@@ -27,7 +27,9 @@ from PIL import Image
 
 from gandist.conditions.encoder import encoder
 from gandist.data.cache import ShardCache
-from gandist.data.index import Index, index_shards, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
+from gandist.data.indexing import index_shards
 from gandist.data.making import MOVING, WORK
 from gandist.data.packing import pack
 from gandist.errors import DataError

@@ -17,7 +17,8 @@ from PIL import Image
 from gandist.data import builtin as module
 from gandist.data import tones
 from gandist.data.builtin import DATA, builtin
-from gandist.data.index import Index, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
 from gandist.data.sets import open_samples
 from gandist.data.words import LETTERS, words
 from gandist.errors import DataError
