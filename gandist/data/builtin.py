@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from gandist.data.index import FORMAT_VERSION, SHARDS_FILE
+from gandist.data.index_files import FORMAT_VERSION, SHARDS_FILE
 from gandist.data.moving import VERSION as VERSION_MOVING
 from gandist.data.moving import make_moving
 from gandist.data.oracle import VERSION as VERSION_ORACLE

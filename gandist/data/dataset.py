@@ -11,7 +11,8 @@ from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of, medium_of, rows_of
 from gandist.data.builtin import builtin
 from gandist.data.cache import default_cache_dir
-from gandist.data.index import Index, NoIndexError, index_command, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import NoIndexError, index_command, read_index
 from gandist.data.order import Order
 from gandist.data.sets import SampleSet, open_samples
 from gandist.data.unpacked import unpacked

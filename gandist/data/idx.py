@@ -1,9 +1,11 @@
 """IDX files, the format of MNIST: http://yann.lecun.com/exdb/mnist."""
 
 import gzip
+import lzma
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import numpy as np
 from gandist.data.samples import Sample, Source
 from gandist.errors import DataError
 
-IDX_IMAGES = ("-images-idx3-ubyte", "-images-idx3-ubyte.gz", "-images.idx3-ubyte", "-images.idx3-ubyte.gz")
+UNPACKED: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
+"""What unpacks a file, by the last suffix of its name."""
+IDX_IMAGES = tuple(f"-images{sep}idx3-ubyte{suffix}" for sep in "-." for suffix in UNPACKED)
 """Suffixes of the names of image files."""
 
 
@@ -21,8 +25,8 @@ def idx(path: Path, labelled: bool = True) -> Source:
     images = _idx_array(path)
     if images.ndim not in (3, 4):
         raise DataError(f"{path}: holds {images.ndim}-dimensional data, where images have 3 dimensions (n, H, W)")
-    stem = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
-    found = [path.with_name(name) for name in (stem, f"{stem}.gz") if path.with_name(name).is_file()]
+    stem = path.name.removesuffix(_compression(path)).replace("images", "labels").replace("idx3", "idx1")
+    found = [beside for suffix in UNPACKED if (beside := path.with_name(stem + suffix)).is_file()]
     numbers = _idx_array(found[0]) if found and labelled else None
     if numbers is not None and numbers.shape != images.shape[:1]:
         raise DataError(f"{found[0]}: {len(numbers)} labels for the {len(images)} images of {path.name}")
@@ -33,12 +37,16 @@ def idx(path: Path, labelled: bool = True) -> Source:
     return Source(len(images), read, lambda i: f"{path}: image {i}")
 
 
+def _compression(path: Path) -> str:
+    return path.suffix if path.suffix in UNPACKED else ""
+
+
 def _idx_array(path: Path) -> Any:
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = UNPACKED[_compression(path)](path.read_bytes())
         zeros, kind, rank = struct.unpack(">HBB", data[:4])
         shape = struct.unpack(f">{rank}I", data[4 : 4 + 4 * rank])
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error) as error:
         raise DataError(f"{path}: cannot be read as an IDX file: {error}") from error
     if zeros != 0 or kind != 8:
         raise DataError(f"{path}: not an IDX file of unsigned bytes")

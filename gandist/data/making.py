@@ -16,17 +16,9 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from gandist.data.cache import ShardCache
-from gandist.data.index import (
-    CAPTIONS_FILE,
-    INPUT,
-    SHARDS_FILE,
-    TARGET,
-    Index,
-    check_no_foreign_tables,
-    index_shards,
-    remove_index,
-    write_index,
-)
+from gandist.data.index import INPUT, TARGET, Index
+from gandist.data.index_files import CAPTIONS_FILE, SHARDS_FILE, check_no_foreign_tables, remove_index, write_index
+from gandist.data.indexing import index_shards
 from gandist.errors import DataError
 from gandist.storage.remote import is_remote
 

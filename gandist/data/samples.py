@@ -16,6 +16,8 @@ from gandist.media.clip import Frames
 
 MAX_CLASSES = 1 << 20
 EXAMPLES = 3
+LISTED_MAX = 100
+"""Maximum number of broken samples in a message."""
 HIDDEN, NO_EXTENSION = "hidden", "without extension"
 """Name under which files without an extension are counted."""
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}

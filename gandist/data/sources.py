@@ -12,10 +12,12 @@ from pathlib import Path
 from gandist.data import splits
 from gandist.data.cache import ShardCache
 from gandist.data.idx import IDX_IMAGES, idx
-from gandist.data.index import CAPTIONS_FILE, INPUT, SAMPLES_FILE, SHARDS_FILE, TARGET, index_shards, numbers
+from gandist.data.index import INPUT, TARGET, numbers
+from gandist.data.index_files import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE
+from gandist.data.indexing import index_shards
 from gandist.data.samples import LeftOut, Sample, Source
 from gandist.data.tables import holds_samples, parquet
-from gandist.data.tars import list_shards
+from gandist.data.listing import list_shards
 from gandist.data.texts import TABLES, holds_texts, read_file, text_table
 from gandist.data.trees import check_labels, folder, is_of_another_set, zipped
 from gandist.data.walk import files_below
@@ -76,7 +78,7 @@ def open_source(
         return _texts(path, labels, medium, text_column)
     if not path.is_dir():
         raise DataError(
-            f"{src}: not a folder, .zip, .tar, .parquet, .txt, .jsonl, .csv or *-images-idx3-ubyte[.gz] file"
+            f"{src}: not a folder, .zip, .tar, .parquet, .txt, .jsonl, .csv or *-images-idx3-ubyte[.gz|.xz] file"
         )
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if taken := _set_in(path, entries):

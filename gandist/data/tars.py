@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.fs as pafs
 
+from gandist.data.index import class_counts
 from gandist.data.samples import MAX_CLASSES, Broken, LeftOut, caption_of
 from gandist.data.splits import files_of_split
 from gandist.errors import DataError
@@ -34,50 +35,6 @@ APART = (
     "again in the order of names: tar --sort=name -cf NEW.tar FOLDER"
 )
 META = re.compile(r"__[^/]*__(/|$)")  # WebDataset's own metadata, in no sample
-
-
-def list_shards(src: str, split: str | None = None) -> list[str]:
-    """Paths or URLs of the shards of `src`: a folder or bucket prefix of `*.tar`, one tar, or brace notation.
-
-    Args:
-        split: take the shards with this split in their names (train-000000.tar); "all" takes every split.
-
-    Raises:
-        DataError: there are no shards, they cannot be listed, or they belong to several splits and `split` is None.
-    """
-    return files_of_split(src, _shards(src), split)
-
-
-def _shards(src: str) -> list[str]:
-    if "{" in src:
-        from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
-
-        try:
-            return list(braceexpand(src))
-        except UnbalancedBracesError as error:
-            raise DataError(f"{src}: the braces do not match; write name-{{000000..000009}}.tar") from error
-    if src.partition("?")[0].endswith(".tar"):
-        return [src]
-    if src.startswith(("http://", "https://")):
-        raise DataError(f"{src}: a web server does not list its files; write {src.rstrip('/')}/{{000000..000009}}.tar")
-    try:
-        found = retrying(src, lambda: _files(src))
-    except FileNotFoundError as error:
-        raise DataError(f"{src}: no such folder") from error
-    names = sorted(name for name in found if name.endswith(".tar"))
-    # Names that start with a dot are unfinished files, or a file manager's.
-    names = [name for name in names if not name.startswith(".")]
-    if not names:
-        raise DataError(f"{src}: holds no shards (*.tar)")
-    return [join(src, name) for name in names]
-
-
-def _files(src: str) -> list[str]:
-    """Names of the files in a folder or under a bucket's prefix."""
-    if not is_remote(src):  # Arrow lists only UTF-8 names
-        return [entry.name for entry in os.scandir(src) if entry.is_file()]
-    src_fs, folder = filesystem(src)
-    return [info.base_name for info in src_fs.get_file_info(pafs.FileSelector(folder)) if info.is_file]
 
 
 def scan_tar(
@@ -138,20 +95,6 @@ def _of_one_medium(samples: Sequence["_Grouped"], url: str) -> Sequence[str]:
     endings = {ext.rpartition(".")[2] for each in samples for ext in each.members}
     held = {medium: next(f".{e}" for e in FORMATS[medium].in_shards if e in endings) for medium in media_of(endings)}
     return FORMATS[one_medium(url, held) or "image"].in_shards
-
-
-def class_counts(labels: np.ndarray) -> list[int] | None:
-    """The number of samples of each class, of labels (n,) with -1 for none; None if the list would be too long."""
-    if labels.max(initial=-1) >= most_classes(len(labels)):
-        return None
-    counts: list[int] = np.bincount(labels[labels >= 0]).tolist()
-    return counts
-
-
-def most_classes(n: int) -> int:
-    """The maximum number of classes for which a shard of n samples lists counts: labels may be any numbers, and the
-    list must not be much longer than the samples."""
-    return max(1024, 4 * n)
 
 
 Members = dict[str, tuple[int, int]]

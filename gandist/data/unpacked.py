@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from gandist.data import tars
+from gandist.data.listing import list_shards
 from gandist.data.idx import IDX_IMAGES
-from gandist.data.index import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_command
+from gandist.data.index_files import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_command
 from gandist.errors import DataError
 from gandist.media.formats import APART
 from gandist.media.formats import FORMATS as MEDIA
@@ -54,7 +54,7 @@ def _far(path: str) -> str:
             f"their names: {index_command(path)}, and set data.path=FOLDER"
         )
     try:
-        tars.list_shards(path)
+        list_shards(path)
     except DataError as error:
         return (
             f": holds no index and no shards ({str(error).removeprefix(f'{path}: ')}); fetch the set to this "

@@ -35,11 +35,23 @@ def reached(node: Node, among: Mapping[str, Node]) -> dict[str, Node]:
     new = [node]
     while new:
         for ref in _refs(new.pop()):
-            name = ref.removeprefix(REF).partition("/")[0]
+            name = _name(ref)
             if name not in found:
                 found[name] = among[name]
                 new.append(among[name])
     return dict(sorted(found.items()))
+
+
+def relocated(node: Any, files: Mapping[str, str]) -> Any:
+    """The same schema, with references to definitions in other files: files by the definitions' names."""
+    if isinstance(node, list):
+        return [relocated(item, files) for item in node]
+    if not isinstance(node, dict):
+        return node
+    new = {key: relocated(value, files) for key, value in node.items()}
+    if isinstance(ref := node.get("$ref"), str):
+        new["$ref"] = files.get(_name(ref), "") + ref
+    return new
 
 
 def either(*arms: Node) -> Node:
@@ -80,6 +92,10 @@ def _draft_7(node: Any) -> Any:
     if "$ref" in new and len(new) > 1:  # whose neighbours draft 7 ignores
         new["allOf"] = [{"$ref": new.pop("$ref")}]
     return new
+
+
+def _name(ref: str) -> str:
+    return ref.removeprefix(REF).partition("/")[0]
 
 
 def _refs(node: Any) -> Iterator[str]:

@@ -1,7 +1,10 @@
-"""The schemas of the three kinds of files, and the line by which an editor finds that of a shipped file."""
+"""The schemas of the three kinds of files, and the line by which an editor finds that of a shipped file.
+
+The run's schema holds the definitions of its sections, and those of a sweep and of a comparison refer to its file.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -16,7 +19,7 @@ from gandist.config.typed import Kind
 from gandist.gan.networks import NETWORKS
 from gandist.media.kinds import MEDIA
 from gandist.options import Options
-from gandist.schemas.classes import DRAFT, REF, TEXT, Node, definitions, either, reached
+from gandist.schemas.classes import DRAFT, REF, TEXT, Node, definitions, either, reached, relocated
 from gandist.tune.space import Domain
 from gandist.tune.sweep import Sweep
 
@@ -50,7 +53,9 @@ def schemas() -> dict[str, Node]:
     _sweep(known[names[Sweep]]["properties"], known[names[Domain]], paths)
     variant = known[names[Variant]]
     variant |= {**paths, "properties": {**variant["properties"], **paths["properties"]}}
-    return {kind: _file(kind, known[names[model]], known) for kind, model in KINDS.items()}
+    run = _file("run", known[names[RunConfig]] | _known_names_only(), known)
+    others = {kind: _file(kind, known[names[KINDS[kind]]], known) for kind in KINDS if kind != "run"}
+    return {"run": run, **{kind: _referring(schema, run["definitions"]) for kind, schema in others.items()}}
 
 
 def line_of(config: Path) -> str:
@@ -74,20 +79,24 @@ def _is_class(kind: Any) -> TypeGuard[type[BaseModel]]:
 
 
 def _file(kind: str, node: Node, known: Mapping[str, Node]) -> Node:
-    """A whole schema, which knows the names of tables unless the file imports others."""
-    known_only = {"if": {"not": {"required": ["imports"]}}, "then": {"properties": _known_names()}}
-    whole = node | (known_only if kind == "run" else {})
-    return {"$schema": DRAFT, "title": TITLES[kind], **whole, "definitions": reached(whole, known)}
+    return {"$schema": DRAFT, "title": TITLES[kind], **node, "definitions": reached(node, known)}
 
 
-def _known_names() -> dict[str, Node]:
-    """Fields whose values are names of tables, restricted to what is shipped."""
+def _referring(schema: Node, of_run: Iterable[str]) -> Node:
+    """The schema without the definitions that the run's schema holds: it refers to those there."""
+    own = {name: node for name, node in schema["definitions"].items() if name not in of_run}
+    rest: Node = relocated({**schema, "definitions": own}, {name: file_of("run").name for name in of_run})
+    return rest
+
+
+def _known_names_only() -> Node:
+    """The rule that a file without imports uses none but the shipped names of tables."""
     sections: dict[str, Node] = {}
     for path, names in SHIPPED.items():
         section, _, field = path.partition(".")
         only = {"propertyNames": {"enum": [*names]}} if path == "game.penalties" else {"enum": [*names]}
         sections.setdefault(section, {"properties": {}})["properties"][field] = only
-    return sections
+    return {"if": {"not": {"required": ["imports"]}}, "then": {"properties": sections}}
 
 
 def _tables(sections: Mapping[str, Node], penalty: Node) -> None:

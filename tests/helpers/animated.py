@@ -9,7 +9,8 @@ from PIL import Image, ImageSequence
 
 from gandist.config.run import RunConfig
 from gandist.data.cache import ShardCache
-from gandist.data.index import index_shards, write_index
+from gandist.data.index_files import write_index
+from gandist.data.indexing import index_shards
 from gandist.data.making import members, write_shard
 from gandist.media.animated import apng_bytes
 from gandist.media.clip import EXTENSIONS

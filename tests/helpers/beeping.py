@@ -9,7 +9,8 @@ import numpy as np
 
 from gandist.config.run import RunConfig
 from gandist.data.cache import ShardCache
-from gandist.data.index import index_shards, write_index
+from gandist.data.index_files import write_index
+from gandist.data.indexing import index_shards
 from gandist.media.sound import EXTENSIONS, wav_bytes
 from tests.helpers.train_on_ranks import tiny
 

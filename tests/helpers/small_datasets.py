@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from gandist.data.index import Index, write_index
+from gandist.data.index import Index
+from gandist.data.index_files import write_index
 from gandist.data.packing import pack
 
 EMOJI = Path(__file__).parents[2] / "data/emoji/node_modules"

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from gandist import report, sample, train
 from gandist.data.cache import ShardCache
-from gandist.data.index import index_shards, read_index, write_index
+from gandist.data.index_files import read_index, write_index
+from gandist.data.indexing import index_shards
 
 RAMPS = Path(__file__).parents[1] / "helpers/ramps.py"
 """Not imported here: runs import it, and what it adds to the tables is gone after a test."""

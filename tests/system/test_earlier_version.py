@@ -11,7 +11,7 @@ import yaml
 
 from gandist import sample, train
 from gandist.config.run import completed, differences, load
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.run.trained import open_trained
 from tests.helpers import earlier_version
 

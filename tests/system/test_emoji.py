@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.pack import main
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.small_datasets import EMOJI

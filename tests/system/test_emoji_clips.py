@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gandist.data.index import Index, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
 from gandist.data.sets import open_samples
 from gandist.media.video import Video
 from tests.helpers.checkout_copy import ROOT

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.data.sets import open_samples
 from gandist.media.audio import Audio
 from tests.helpers.checkout_copy import ROOT

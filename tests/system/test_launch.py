@@ -16,7 +16,7 @@ import pytest
 from gandist.config.run import RunConfig
 from gandist.data.builtin import builtin
 from gandist.data.cache import default_cache_dir
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.errors import DataError, RunError
 from gandist.launch.driver import launch
 from gandist.launch.resumption import prepare, run_root

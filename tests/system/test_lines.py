@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gandist.data.index import Index, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.texts import contents
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gandist.data.files import write_folder
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.data.making import alone
 from gandist.errors import DataError
 from gandist.pack import main

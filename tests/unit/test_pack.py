@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import lzma
 import re
 import shutil
 import signal
@@ -13,6 +14,7 @@ import sys
 import tarfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,9 @@ from PIL import Image
 
 from gandist.conditions.encoder import encoder
 from gandist.data.cache import ShardCache
-from gandist.data.index import Index, index_shards, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
+from gandist.data.indexing import index_shards
 from gandist.data.making import MOVING, WORK
 from gandist.data.packing import pack
 from gandist.errors import DataError
@@ -178,10 +182,11 @@ def test_parquet(tmp_path: Path, kind: str) -> None:
 
 def write_idx(path: Path, array: np.ndarray) -> None:
     data = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    packed: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".xz": lzma.compress}
+    path.write_bytes(packed.get(path.suffix, bytes)(data))
 
 
-@pytest.mark.parametrize(("suffix", "whole_folder"), [("", True), (".gz", False)])
+@pytest.mark.parametrize(("suffix", "whole_folder"), [("", True), (".gz", False), (".xz", True)])
 def test_idx(tmp_path: Path, suffix: str, whole_folder: bool) -> None:
     grey, labels = pixels(0, (5, 7, 7)), np.array([3, 1, 0, 2, 3], np.uint8)
     write_idx(tmp_path / f"t-images-idx3-ubyte{suffix}", grey)

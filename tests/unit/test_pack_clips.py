@@ -20,7 +20,8 @@ from PIL import Image
 
 from gandist.config.run import validate
 from gandist.data import dataset
-from gandist.data.index import Index, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
 from gandist.data.packing import pack
 from gandist.data.resident import ResidentSet
 from gandist.data.sets import open_samples

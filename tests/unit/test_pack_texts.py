@@ -14,7 +14,7 @@ import webdataset
 
 from gandist.config.run import validate
 from gandist.data import dataset
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.data.packing import index_only, pack
 from gandist.data.sets import open_samples
 from gandist.errors import DataError

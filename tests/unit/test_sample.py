@@ -16,7 +16,8 @@ from PIL import Image, ImageSequence
 from gandist.conditions.condition import Wish
 from gandist.conditions.encoder import encoder
 from gandist.config.run import RunConfig
-from gandist.data.index import Index, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
 from gandist.data.packing import pack
 from gandist.launch.resumption import run_root
 from gandist.media.decode import decode

@@ -19,7 +19,7 @@ from gandist import apply
 from gandist.config.run import RunConfig
 from gandist.data import dataset
 from gandist.data.files import write_shards
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.data.moving import clip as moving_garment
 from gandist.launch.resumption import run_root
 from gandist.media.animated import apng_bytes, mp4_bytes

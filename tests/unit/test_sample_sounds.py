@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from gandist.data import dataset
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.errors import GandistError
 from gandist.launch.resumption import run_root
 from gandist.media.audio import Audio

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gandist.data import dataset
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.launch.resumption import run_root
 from gandist.media import alphabets
 from gandist.pack import main as pack_main

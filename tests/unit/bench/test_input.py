@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gandist.bench.input import Encoded, make_jpegs
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.media.decode import decode
 from tests.helpers.small_datasets import make_set
 from tests.unit.bench.test_step import records, tiny_file

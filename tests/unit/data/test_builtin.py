@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import lzma
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from PIL import Image
 from gandist.data import builtin as module
 from gandist.data import tones
 from gandist.data.builtin import DATA, builtin
-from gandist.data.index import Index, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
 from gandist.data.sets import open_samples
 from gandist.data.words import LETTERS, words
 from gandist.errors import DataError
@@ -40,7 +42,7 @@ def test_fashion_10k(cache: Path) -> None:
     assert index.class_names[9] == "Ankle boot"
     counts = np.sum(index.shards["class_counts"].to_pylist(), axis=0)
     assert counts.tolist() == [1000] * 10
-    pixels = np.frombuffer(gzip.decompress((DATA / "fashion-10k/t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8)
+    pixels = np.frombuffer(lzma.decompress((DATA / "fashion-10k/t10k-images-idx3-ubyte.xz").read_bytes()), np.uint8)
     for row in index.samples.slice(0, 50).to_pylist():
         with Path(index.url(row["shard"])).open("rb") as file:
             file.seek(row["offset"])
@@ -53,7 +55,7 @@ def test_fashion_10k(cache: Path) -> None:
 def garments() -> dict[bytes, int]:
     """Pixels -> class of the embedded images."""
     images, labels = (
-        np.frombuffer(gzip.decompress((DATA / "fashion-10k" / f"t10k-{name}-ubyte.gz").read_bytes()), np.uint8)
+        np.frombuffer(lzma.decompress((DATA / "fashion-10k" / f"t10k-{name}-ubyte.xz").read_bytes()), np.uint8)
         for name in ("images-idx3", "labels-idx1")
     )
     return {image.tobytes(): int(y) for image, y in zip(images[16:].reshape(-1, 28, 28), labels[8:], strict=True)}
@@ -127,10 +129,10 @@ def test_unknown_set(tmp_path: Path) -> None:
 
 def test_damaged_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(DATA, tmp_path / "data")
-    labels = tmp_path / "data/fashion-10k/t10k-labels-idx1-ubyte.gz"
+    labels = tmp_path / "data/fashion-10k/t10k-labels-idx1-ubyte.xz"
     labels.write_bytes(labels.read_bytes()[:-1])
     monkeypatch.setattr(module, "DATA", tmp_path / "data")
-    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: damaged.*sha256"):
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.xz: damaged.*sha256"):
         builtin("fashion-10k", tmp_path / "cache")
 
 
@@ -171,7 +173,7 @@ def test_package_data_is_small_licensed_and_what_debian_ships() -> None:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
         if not DEBIAN.is_dir():
             pytest.skip("Debian's dataset-fashion-mnist is not installed")
-        assert gzip.decompress((folder / name).read_bytes()) == gzip.decompress((DEBIAN / name).read_bytes())
+        assert lzma.decompress((folder / name).read_bytes()) == gzip.decompress((DEBIAN / name).with_suffix(".gz").read_bytes())
 
 
 def test_training_and_held_out_images_are_the_whole_set(cache: Path) -> None:

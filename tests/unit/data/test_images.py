@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from gandist.data.cache import ShardCache
-from gandist.data.index import Index, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
 from gandist.data.sets import MappedSet, SampleSet, open_samples
 from gandist.data.streamed import StreamedSet
 from gandist.errors import DataError, UnreachableError
@@ -130,7 +131,7 @@ import sys
 from pathlib import Path
 from gandist.data.sets import MappedSet, SampleSet, open_samples
 from gandist.data.streamed import StreamedSet
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.media.image import Image
 images = open_samples(read_index(sys.argv[1]), Image(), cache_dir=Path(sys.argv[2]))
 images.gather(__import__("numpy").arange(40))

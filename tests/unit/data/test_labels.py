@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.data.samples import Source
 from gandist.data.sources import open_source
 from gandist.errors import DataError

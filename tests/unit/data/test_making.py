@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gandist.data.files import write_shards
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.data.making import LOCK, WORK, alone
 from gandist.data.packing import index_only, pack
 from gandist.errors import DataError

@@ -8,7 +8,7 @@ import pytest
 
 from gandist.data import moving
 from gandist.data.builtin import DATA
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.data.moving import FRAMES, NAMES, REACH, clip, make_moving
 from gandist.data.sets import open_samples
 from gandist.data.sources import open_source

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 from torch import nn
 
 from gandist.data.builtin import builtin
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.data.oracle import HELD_OUT, VOCABULARY, WIDTH, Oracle, oracle
 from gandist.data.sets import open_samples
 from gandist.media.text import Text

@@ -11,7 +11,9 @@ import torch
 
 from gandist.data.cache import ShardCache
 from gandist.data.feed import Feed
-from gandist.data.index import INPUT, PAIRS_SCHEMA, SAMPLES_SCHEMA, TARGET, Index, index_shards, read_index
+from gandist.data.index import INPUT, PAIRS_SCHEMA, SAMPLES_SCHEMA, TARGET, Index
+from gandist.data.index_files import read_index
+from gandist.data.indexing import index_shards
 from gandist.data.making import write_shard
 from gandist.data.order import Order
 from gandist.data.packing import index_only, pack

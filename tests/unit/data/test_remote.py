@@ -26,7 +26,7 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from gandist.data.cache import ShardCache, default_cache_dir
-from gandist.data.index import read_index, write_index
+from gandist.data.index_files import read_index, write_index
 from gandist.data.packing import pack
 from gandist.data.room import FullError
 from gandist.errors import ConfigError, DataError, UnreachableError

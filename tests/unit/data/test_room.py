@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from gandist.data.builtin import builtin
-from gandist.data.index import Index, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
 from gandist.data.room import FullError, allocate, room_for
 from gandist.data.sets import MappedSet, open_samples
 from gandist.errors import DataError
@@ -99,7 +100,7 @@ STALL = """
 import os, sys, time
 from pathlib import Path
 from gandist.data import sets, streamed
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.media.image import Image
 
 def one(self, number, out):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.data.making import making, members, write_shard
 from gandist.data.resident import place
 from gandist.data.sets import open_samples

@@ -13,7 +13,8 @@ from gandist.conditions.encoder import TextEncoder, encoder
 from gandist.config.run import RunConfig, load
 from gandist.config.sample import condition_of
 from gandist.data.dataset import open_index, open_set
-from gandist.data.index import Index, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
 from gandist.errors import DataError
 from gandist.pack import main
 from tests.helpers.small_datasets import CAPTIONS, make_set

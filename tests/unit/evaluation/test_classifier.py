@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from gandist.config.run import validate
 from gandist.config.sections import DataSection
 from gandist.data import dataset
-from gandist.data.index import read_index
+from gandist.data.index_files import read_index
 from gandist.errors import DataError
 from gandist.evaluation import classifier as module
 from gandist.evaluation.classifier import classifier_of, classify, fit, main, train_classifier

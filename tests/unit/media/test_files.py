@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from gandist.data.files import check_empty, encoded, shard_names, write_folder, write_shards, write_zip
-from gandist.data.index import Index, read_index
+from gandist.data.index import Index
+from gandist.data.index_files import read_index
 from gandist.data.packing import pack
 from gandist.errors import ConfigError, DataError
 from gandist.media.decode import decode

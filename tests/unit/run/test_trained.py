@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gandist.config.run import RunConfig
-from gandist.data.index import write_index
+from gandist.data.index_files import write_index
 from gandist.errors import CheckpointError, ConfigError, DataError, GandistError
 from gandist.launch.resumption import prepare, run_root
 from gandist.run.trained import Trained, open_trained

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT7
 
 from gandist.config.run import tree_of
 from gandist.schemas.files import KINDS, file_of, line_of, schemas
@@ -18,8 +20,10 @@ def read(kind: str) -> Any:
 
 
 def faults(kind: str, tree: object) -> list[str]:
-    """What an editor would underline."""
-    return [f"{fault.json_path}: {fault.message}" for fault in Draft7Validator(read(kind)).iter_errors(tree)]
+    """What an editor would underline. References to files are resolved as in the folder of the schemas."""
+    beside = Registry().with_resources((file_of(kind).name, DRAFT7.create_resource(read(kind))) for kind in KINDS)
+    found = Draft7Validator(read(kind), registry=beside).iter_errors(tree)
+    return [f"{fault.json_path}: {fault.message}" for fault in found]
 
 
 def test_are_current() -> None:
@@ -65,6 +69,7 @@ def test_accepts_what_the_loader_accepts(tree: dict[str, Any]) -> None:
         ("run", {"train": {"batch": 0}}, "$.train.batch: 0 is less than the minimum of 1"),
         ("run", {"train.batch": 4}, "$: Additional properties are not allowed ('train.batch' was unexpected)"),
         ("sweep", {"name": "a", "config": "demo", "space": {"optim.lr": {}}}, "$.space: 'optim.lr' does not match"),
+        ("sweep", {"set": {"train.batch": 0}}, "$.set['train.batch']: 0 is less than the minimum of 1"),
         (
             "comparison",
             {"name": "a", "measures": [], "variants": {"b": {"config": "demo", "optim.x": 1}}},
