@@ -22,6 +22,7 @@ from gandist.errors import CheckpointError, ConfigError
 from gandist.evaluation.evaluation import N_MIN, Yardstick, yardstick
 from gandist.evaluation.evaluator import extractor_of
 from gandist.evaluation.extractors import EXTRACTORS
+from gandist.report.measured import group_tables
 from gandist.run import checkpoint, evaluations
 from gandist.run.evaluations import Result
 from gandist.run.published import TRUST
@@ -77,19 +78,23 @@ def at_each(trained: Trained, wanted: tuple[float, ...]) -> Iterator[tuple[Train
 
 
 def shown(result: Result) -> str:
-    """A line per measure, then the protocol."""
+    """A line per measure, tables of groups, then the protocol."""
     measures = text_table([(name, f"{value:.6g}") for name, value in result.measures.items()])
     protocol = ", ".join(f"{name} {value}" for name, value in result.protocol.items())
     floors = [
         f"{name}: {', '.join(f'{key} {value:.6g}' for key, value in floor.items())}"
         for name, floor in result.baselines.items()
     ]
-    return "\n".join([f"at {result.images_seen} images seen", measures, *floors, protocol])
+    groups = [
+        text_table([(each.title, *each.columns), *((row, *cells) for row, cells in each.rows.items())])
+        for each in group_tables(result.plain())
+    ]
+    return "\n".join([f"at {result.images_seen} images seen", measures, *floors, *groups, protocol])
 
 
 def as_json(result: Result) -> str:
     """One line: the measures by name, then `images_seen` and `protocol`; `baselines` has those of ways that need no
-    learning, `baseline` those of the best such way."""
+    learning, `baseline` those of the best such way; `by_mask` and the like have the measures within groups."""
     plain = result.plain()
     if baselines := plain.get("baselines"):
         name, measures = next(iter(baselines.items()))

@@ -8,6 +8,7 @@ of devices of one kind.
 import argparse
 import logging
 import math
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,7 @@ from gandist.apply.watch import arrivals
 from gandist.apply.work import Outcome, Task, outcomes
 from gandist.cli.arguments import natural, positive, which
 from gandist.cli.command import FAILED, command
+from gandist.cli.text import number
 from gandist.errors import ConfigError
 from gandist.run.drawing import devices_of
 from gandist.run.published import TRUST
@@ -43,6 +45,7 @@ class Work:
         self.options, self.networks, self.task = options, networks, task
         self.done: dict[Path, Outcome] = {}
         """By the picture's path."""
+        self.pixels, self.seconds = 0, 0.0
 
     @property
     def broken(self) -> list[Outcome]:
@@ -55,18 +58,24 @@ class Work:
             if tiles > 1:
                 bar.set_postfix_str(f"{source.name}: tile {done} of {tiles}")
 
+        start = time.perf_counter()
         for outcome in outcomes(self.networks, self.task, sources, tick):
             self.done[outcome.source.path] = outcome
+            self.pixels += outcome.pixels
             bar.update()
             if outcome.error and self.options.watch:
                 log.warning("%s", outcome.error)
+        self.seconds += time.perf_counter() - start
         sound = sorted((each.source for each in self.done.values() if not each.error), key=lambda source: source.name)
         if self.options.compare and sources and sound:
             page = comparison(self.options.run, self.task.out, sound, self.task.holes)
             write_atomically(self.task.out / FILE, page.encode())
 
     def tell(self) -> None:
-        """Log what a user should know of the results."""
+        """Log how long the pictures took, and what a user should know of the results."""
+        if megapixels := self.pixels / 1e6:
+            pace = number(self.seconds / megapixels)
+            log.info("%s megapixels in %s s: %s s per megapixel", number(megapixels), number(self.seconds), pace)
         if grey := sum(outcome.lost_colours for outcome in self.done.values()):
             log.info(
                 "%d of %d pictures were turned grey: the run was trained with data.channels=1", grey, len(self.done)

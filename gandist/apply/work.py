@@ -38,6 +38,8 @@ class Outcome(NamedTuple):
     """Why there is no result; empty if there is."""
     lost_colours: bool = False
     tiles: int = 1
+    pixels: int = 0
+    """Of the picture; 0 if there is no result."""
 
 
 def outcomes(
@@ -87,18 +89,18 @@ def _outcome(network: Network, task: Task, source: Input, tick: Callable[[Input,
         tick(source, done, tiles)
 
     try:
-        lost = _apply(network, task, source, count)
+        lost, pixels = _apply(network, task, source, count)
     except DataError as error:
         return Outcome(source, str(error))
     except torch.OutOfMemoryError:
         return Outcome(source, f"{source.path}: does not fit into the GPU's memory; give a smaller --tile")
     except OSError as error:
         return Outcome(source, f"{source.path}: {error}")
-    return Outcome(source, "", lost, done)
+    return Outcome(source, "", lost, done, pixels)
 
 
-def _apply(network: Network, task: Task, source: Input, tick: Callable[[int], None]) -> bool:
-    """Write the result of one picture; return whether its colours were lost.
+def _apply(network: Network, task: Task, source: Input, tick: Callable[[int], None]) -> tuple[bool, int]:
+    """Write the result of one picture; return whether its colours were lost, and its number of pixels.
 
     Raises:
         DataError: the picture or its mask cannot be used.
@@ -114,7 +116,7 @@ def _apply(network: Network, task: Task, source: Input, tick: Callable[[int], No
     if picture.alpha is not None and not opaque:
         stripes, channels = with_alpha(stripes, picture.alpha, target), channels + 1
     write_png(result_of(source, task.out), stripes, target, channels, picture.profile)
-    return picture.lost_colours
+    return picture.lost_colours, height * width
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from gandist.conditions.operation import Operation, Range, drawn, picked, within
+from gandist.conditions.operation import Operation, Range, Strength, drawn, picked, within
 
 LEAST_SIGMA = 1e-3
 
@@ -56,6 +56,8 @@ class Blur(Operation):
     """Gaussian blur and its relatives (Wang et al. 2021, arXiv:2107.10833, section 3.2): with S the kernel's covariance
     and q = d^T S^-1 d at the distance d from its centre, a Gaussian exp(-q/2), a generalised one exp(-q^beta / 2), or a
     plateau 1 / (1 + q^beta)."""
+
+    strength: ClassVar = Strength("sigma", 1)
 
     sigma: Annotated[Range, within(0, 100)] = (0.2, 3.0)
     """Standard deviation in pixels. The kernel reaches three times the largest one."""
@@ -107,6 +109,8 @@ class Blur(Operation):
 class Sinc(Operation):
     """A sinc filter, which makes rings at edges as sharpening and compression do (Wang et al. 2021, section 3.4)."""
 
+    strength: ClassVar = Strength("cutoff", 0)
+
     cutoff: Annotated[Range, within(0.1, math.pi)] = (math.pi / 3, math.pi)
     """The highest frequency that it leaves, in radians per pixel."""
     radius: int = Field(10, ge=1, le=50)
@@ -121,6 +125,8 @@ class Sinc(Operation):
 
 class Motion(Operation):
     """Motion blur along a straight line."""
+
+    strength: ClassVar = Strength("length", 0)
 
     length: Annotated[Range, within(0, 200)] = (3.0, 15.0)
     """Length of the way in pixels."""

@@ -1,15 +1,15 @@
 """Degraded images: y is what a bad camera, a thumbnail or a small file would leave of x."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from gandist.conditions.floors import upscaled
-from gandist.conditions.making import Making
+from gandist.conditions.making import Group, Making
 from gandist.conditions.operation import WHITE, to_whole, under
-from gandist.conditions.operations import Named, noise_of, run_in_turn, run_shuffled
+from gandist.conditions.operations import Named, groups_of, noise_of, run_in_turn, run_shuffled
 from gandist.conditions.resampling import resized
 from gandist.errors import ConfigError
 from gandist.gan.penalties import Noise
@@ -82,6 +82,11 @@ class Degradation(Making):
                 levels = resized(levels, height, width, self.filter)
             levels = run_in_turn(self.finish, levels.clamp(0, WHITE), under(FINISH, numbers))
             return (to_whole(levels) if self.rounded else levels) / (WHITE / 2) - 1
+
+    def groups(self, numbers: Mapping[str, Tensor]) -> Iterator[Group]:
+        """The images that each operation changes, those of `finish` too, and how strongly."""
+        yield from groups_of(self.operations, numbers)
+        yield from groups_of(self.finish, under(FINISH, numbers))
 
     def picture(self, y: Tensor, sample: tuple[int, ...]) -> Tensor:
         """y enlarged to samples (N, *sample) as it is: each pixel a square."""

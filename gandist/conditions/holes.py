@@ -21,6 +21,10 @@ class Hole(Options, ABC):
     weight: float = Field(1.0, gt=0)
     """How likely this kind is, relative to the others."""
 
+    def called(self, name: str) -> str:
+        """What measures call holes of this kind, whose name in the table is given."""
+        return name
+
     @abstractmethod
     def uniforms(self) -> int:
         """Numbers in [0, 1) that one hole needs."""
@@ -142,6 +146,9 @@ class Strokes(Hole):
         if isinstance(given, dict) and isinstance(given.get("style"), str):
             return STYLES.get(given["style"], {}) | given
         return given
+
+    def called(self, name: str) -> str:
+        return f"{name}-{self.style}"
 
     def _most(self) -> tuple[int, int]:
         return int(self.chains[1]), int(self.segments[1])

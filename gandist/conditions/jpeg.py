@@ -7,13 +7,13 @@ the tables by quality, chroma at half the resolution (4:2:0), and its smooth way
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gandist.conditions.operation import LUMA, TIE, WHITE, Operation, Range, drawn_whole, to_whole, within
+from gandist.conditions.operation import LUMA, TIE, WHITE, Operation, Range, Strength, drawn_whole, to_whole, within
 
 BLOCK = 8
 # T.81, tables K.1 and K.2.
@@ -130,6 +130,8 @@ def jpeg(levels: Tensor, quality: Tensor, halve_chroma: bool = True) -> Tensor:
 
 class Jpeg(Operation):
     """Saved as a JPEG and opened again."""
+
+    strength: ClassVar = Strength("quality", 0)
 
     quality: Annotated[Range, within(1, 100)] = (30.0, 95.0)
     """Whole numbers from 1 to 100, as libjpeg's and Pillow's."""

@@ -1,9 +1,22 @@
 """What the makers of conditions that are samples have in common."""
 
-from typing import ClassVar, Self
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, NamedTuple, Self
+
+from torch import Tensor
 
 from gandist.media.medium import Medium
 from gandist.options import Options
+
+
+class Group(NamedTuple):
+    """Samples whose conditions were made in the same way, to be measured on their own."""
+
+    by: str
+    """What groups differ in, such as `mask`."""
+    name: str
+    members: Tensor
+    """Whether each sample belongs to it, (N,) bool."""
 
 
 class Making(Options):
@@ -19,3 +32,8 @@ class Making(Options):
             ConfigError: an option does not fit the medium; the message names it.
         """
         return self
+
+    def groups(self, numbers: Mapping[str, Tensor]) -> Iterator[Group]:
+        """The groups of samples with these numbers, the uniform ones of `noise`. A sample may be in several groups;
+        groups of the same name are one."""
+        yield from ()

@@ -1,6 +1,6 @@
 """Images with a hole: y is x without some of its pixels, and where they are missing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gandist.conditions.floors import diffused, mean_colour
 from gandist.conditions.holes import HOLES, Box, Hole, Strokes
-from gandist.conditions.making import Making
+from gandist.conditions.making import Group, Making
 from gandist.conditions.named import as_mapping, from_mapping, name_of
 from gandist.conditions.operation import picked
 from gandist.errors import ConfigError
@@ -73,11 +73,21 @@ class Masks(Making):
             elsewhere. Every image has a hole and known pixels.
         """
         height, width = x.shape[2:]
-        kind = picked(tuple(hole.weight for hole in self.kinds), numbers[KIND][:, 0].double())[:, None, None, None]
+        kind = self._kind(numbers)[:, None, None, None]
         mask = x.new_zeros(len(x), 1, height, width, dtype=torch.promote_types(x.dtype, torch.float32))
         for k, name in enumerate(self.names):
             mask = torch.where(kind == k, self.mask_of(name, numbers, height, width).to(mask.dtype), mask)
         return masked(x, mask)
+
+    def groups(self, numbers: Mapping[str, Tensor]) -> Iterator[Group]:
+        """The images with each kind of hole; strokes by their style."""
+        kind = self._kind(numbers)
+        for k, hole in enumerate(self.kinds):
+            yield Group("mask", hole.called(name_of(hole, HOLES)), kind == k)
+
+    def _kind(self, numbers: Mapping[str, Tensor]) -> Tensor:
+        """The position of each image's kind of hole in the list (N,)."""
+        return picked(tuple(hole.weight for hole in self.kinds), numbers[KIND][:, 0].double())
 
     def picture(self, y: Tensor, sample: tuple[int, ...]) -> Tensor:
         """The image with its hole in grey."""

@@ -4,13 +4,14 @@ Inside an operation images are levels: 0 to 255, floats that need not be whole.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor
 
+from gandist.conditions.making import Group
 from gandist.gan.penalties import Noise
 from gandist.options import Options
 
@@ -20,6 +21,7 @@ TIE = 2**-8
 between two levels, as means of whole levels often are, must not be decided by them."""
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (ITU-R BT.601)."""
+THIRDS = 3
 
 
 def _both_ends(value: object) -> object:
@@ -84,11 +86,22 @@ def grey_of(levels: Tensor) -> Tensor:
     return sum((weight * levels[:, k : k + 1] for k, weight in enumerate(LUMA)), torch.zeros_like(levels[:, :1]))
 
 
+class Strength(NamedTuple):
+    """The range that says how much an operation changes an image."""
+
+    field: str
+    column: int
+    """Its number among those that `Operation.apply` takes."""
+
+
 class Operation(Options, ABC):
     """A random change of images. Its options are its fields; ranges are uniform, drawn for each image on its own.
 
     A new one is a class and a row in `gandist.conditions.operations.OPERATIONS`.
     """
+
+    strength: ClassVar[Strength | None] = None
+    """None: no single range says how much an image is changed."""
 
     p: float = Field(1.0, ge=0, le=1)
     """Probability with which an image is changed."""
@@ -124,7 +137,26 @@ class Operation(Options, ABC):
         u = numbers["uniform"].double()
         further = {name: value.to(levels.dtype) for name, value in numbers.items() if name != "uniform"}
         changed = self.apply(levels, u[:, 1:], further).clamp(0, WHITE)
-        return changed if self.p == 1 else torch.where((u[:, 0] < self.p)[:, None, None, None], changed, levels)
+        return changed if self.p == 1 else torch.where(self.changes(u)[:, None, None, None], changed, levels)
+
+    def changes(self, u: Tensor) -> Tensor:
+        """Whether each image is changed (N,), by the numbers (N, 1 + uniforms) of `noise`."""
+        return (u[:, 0] < self.p) | (self.p == 1)
+
+    def groups(self, name: str, numbers: Mapping[str, Tensor]) -> Iterator[Group]:
+        """The images that the operation of this name changes, and those of each third of its strength's range."""
+        u = numbers["uniform"].double()
+        changed = self.changes(u)
+        yield Group("operation", name, changed)
+        if self.strength is None:
+            return
+        low, high = getattr(self, self.strength.field)
+        if low < high:
+            third = (THIRDS * u[:, 1 + self.strength.column]).floor().clamp(max=THIRDS - 1)
+            for k in range(THIRDS):
+                ends = (drawn((low, high), torch.tensor(end / THIRDS)) for end in (k, k + 1))
+                said = " to ".join(f"{float(end):.3g}" for end in ends)
+                yield Group("strength", f"{name} {self.strength.field} {said}", changed & (third == k))
 
 
 def under(prefix: str, numbers: Mapping[str, Any]) -> dict[str, Any]:

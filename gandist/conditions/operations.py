@@ -1,6 +1,6 @@
 """The table of operations, chains of them, and operations made of others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Self
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gandist.conditions.blurs import Blur, Motion, Sinc
 from gandist.conditions.jpeg import Jpeg
+from gandist.conditions.making import Group
 from gandist.conditions.named import as_mapping, from_mapping, name_of
 from gandist.conditions.operation import Operation, picked, under
 from gandist.conditions.pixelwise import Gaussian, Grey, Poisson, Quantise
@@ -31,6 +32,13 @@ def noise_of(chain: Sequence[Operation]) -> dict[str, Noise]:
         for position, operation in enumerate(chain)
         for name, noise in operation.noise().items()
     }
+
+
+def groups_of(chain: Sequence[Operation], numbers: Mapping[str, Tensor]) -> Iterator[Group]:
+    """The images that each operation changes; `numbers` as `noise_of` names them, of which uniform ones suffice."""
+    for position, operation in enumerate(chain):
+        name = name_of(operation, OPERATIONS)
+        yield from operation.groups(name, under(f"{position}/{name}", numbers))
 
 
 def run_one(chain: Sequence[Operation], position: int, levels: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
@@ -65,6 +73,19 @@ class Compound(Operation):
     def further(self) -> dict[str, Noise]:
         return noise_of(self.of)
 
+    def groups(self, name: str, numbers: Mapping[str, Tensor]) -> Iterator[Group]:
+        """Those of its operations."""
+        u = numbers["uniform"].double()
+        for position in range(len(self.of)):
+            does = self.changes(u) & self._does(position, u[:, 1:])
+            one = name_of(self.of[position], OPERATIONS)
+            for group in self.of[position].groups(one, under(f"{position}/{one}", numbers)):
+                yield group._replace(members=group.members & does)
+
+    def _does(self, position: int, u: Tensor) -> Tensor:
+        """Whether each image (N,) gets this operation, by the numbers of `apply`."""
+        return torch.ones(len(u), dtype=torch.bool, device=u.device)
+
 
 class Either(Compound):
     """One of several operations, drawn for each image. All are computed."""
@@ -82,11 +103,14 @@ class Either(Compound):
         return 1
 
     def apply(self, levels: Tensor, u: Tensor, further: Mapping[str, Tensor]) -> Tensor:
-        which, out = picked(self.weights or (1.0,) * len(self.of), u[:, 0]), levels
+        out = levels
         for position in range(len(self.of)):
             changed = run_one(self.of, position, levels, further)
-            out = torch.where((which == position)[:, None, None, None], changed, out)
+            out = torch.where(self._does(position, u)[:, None, None, None], changed, out)
         return out
+
+    def _does(self, position: int, u: Tensor) -> Tensor:
+        return picked(self.weights or (1.0,) * len(self.of), u[:, 0]) == position
 
 
 class Shuffled(Compound):

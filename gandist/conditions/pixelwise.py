@@ -1,7 +1,7 @@
 """Operations that treat each pixel on its own: noise, grey, fewer levels."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,6 +11,7 @@ from gandist.conditions.operation import (
     WHITE,
     Operation,
     Range,
+    Strength,
     drawn,
     drawn_whole,
     grey_of,
@@ -40,6 +41,8 @@ class _Noisy(Operation):
 class Gaussian(_Noisy):
     """Gaussian noise, equally strong everywhere."""
 
+    strength: ClassVar = Strength("sigma", 0)
+
     sigma: Annotated[Range, within(0, 255)] = (1.0, 30.0)
     """Standard deviation in levels of 255."""
 
@@ -56,6 +59,8 @@ class Poisson(_Noisy):
     The count is the Poisson quantile of a normal number by the first terms of its Cornish-Fisher expansion, which is
     off by one now and then.
     """
+
+    strength: ClassVar = Strength("scale", 0)
 
     scale: Annotated[Range, within(0, 100)] = (0.05, 3.0)
     """Factor of the noise; at 1 its standard deviation is the root of the level."""
@@ -83,6 +88,8 @@ class Grey(Operation):
 
 class Quantise(Operation):
     """Fewer levels for each channel, equally far apart, black and white among them."""
+
+    strength: ClassVar = Strength("levels", 0)
 
     levels: Annotated[Range, within(2, 256)] = (4.0, 32.0)
     """How many levels: whole numbers from 2 to 256."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import AfterValidator, BeforeValidator
 from torch import Tensor
 
-from gandist.conditions.operation import Operation, Range, drawn, picked, within
+from gandist.conditions.operation import Operation, Range, Strength, drawn, picked, within
 
 Filter = Literal["bicubic", "bilinear", "area", "nearest"]
 
@@ -80,6 +80,8 @@ class Resize(Operation):
     Operations after it work at the full size again, whereas a chain that goes on at the small size would have coarser
     noise and blocks: a device cannot hold images of several sizes in one tensor. `finish` works at y's size.
     """
+
+    strength: ClassVar = Strength("factor", 0)
 
     factor: Annotated[Range, within(1, 64)] = (1.0, 4.0)
     """How many times smaller the image is in between; its sides are rounded to whole pixels, at least one."""

@@ -3,7 +3,7 @@
 Each fake gets the condition of the real sample beside it, so that both can be compared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gandist.conditions.condition import Described, Kind, Nothing, Pairing, Wish
+from gandist.conditions.making import Group
 from gandist.errors import ConfigError, DataError
 from gandist.gan.penalties import Noise
 from gandist.media.medium import Medium
@@ -33,6 +34,9 @@ class Maker(Protocol):
 
     def make(self, x: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
         """y (N, *shape)."""
+
+    def groups(self, numbers: Mapping[str, Tensor]) -> Iterable[Group]:
+        """The groups of samples with these numbers, the uniform ones of `noise`."""
 
     def picture(self, y: Tensor, sample: tuple[int, ...]) -> Tensor:
         """y in the form of samples (N, *sample), to be looked at."""

@@ -163,7 +163,8 @@ class Yardstick:
             protocol |= restoration.likeness.protocol
             if seconds := restoration.likeness.seconds:
                 protocol["times_real_time"] = round(seconds / output.sample_s, 2)
-            result = Result(measures, trained.images_seen, protocol, baselines)
+            groups = restoration.by_group(output, floors, n, lambda seen: self._distances(seen, None))
+            result = Result(measures, trained.images_seen, protocol, baselines, groups)
         found_result = self.ranks.gather(result)[0]
         assert found_result is not None
         return found_result

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +16,25 @@ from gandist.evaluation.features import RealFeatures, Seen, look_together
 from gandist.evaluation.fidelity import Sums
 from gandist.evaluation.likeness import Likeness
 from gandist.evaluation.statistics import Moments, distance_of
-from gandist.run.examples import Examples
+from gandist.run.evaluations import MeasuredGroup
+from gandist.run.examples import Examples, Groups
 from gandist.run.trained import BATCH, Trained
 
 N_VARIETY = 1000
 """Number of conditions of which two outputs each are compared."""
+GROUP_MIN = 50
+"""Minimum number of samples for the distances of a group: with fewer, the draw matters more than the group."""
+STRENGTH = "strength"
+"""Groups by this are many: they get no distances, which take seconds where features are wide."""
 
 Made = Callable[[np.ndarray, Tensor], Tensor]
 """(positions, their conditions) -> outputs (N, ...), 8-bit values in the networks' range."""
+
+
+MeasuredGroups = dict[tuple[str, str], MeasuredGroup]
+"""By what groups differ in, and by name."""
+Distances = Callable[[Seen], dict[str, float]]
+"""Distances of a set of outputs from the real samples."""
 
 
 class Restored(NamedTuple):
@@ -32,6 +43,8 @@ class Restored(NamedTuple):
     measures: dict[str, float]
     seen: Seen
     """The extractor's view of the outputs, on the main rank."""
+    of_groups: dict[tuple[str, str], dict[str, float]]
+    """`measures` within each group."""
     sample_s: float = 0.0
     """Seconds that G took on this rank for a sample."""
 
@@ -50,6 +63,8 @@ class Restoration:
         known = extractor.name == "classifier" and real.labels.max(initial=-1) + 1 == extractor.classes
         self.labels = torch.from_numpy(real.labels) if known else None
         self._floors: dict[tuple[int, str], Restored] = {}
+        self._groups: dict[int, Groups] = {}
+        self._floor_groups: dict[int, MeasuredGroups] = {}
 
     def of(self, trained: Trained, z: Tensor) -> Restored:
         """G's outputs for the first len(z) samples."""
@@ -80,6 +95,34 @@ class Restoration:
 
                 self._floors[n, name] = self._compare(made, n)
         return {name: restored for (count, name), restored in self._floors.items() if count == n}
+
+    def groups(self, n: int) -> Groups:
+        """The groups of the first n samples; computed once."""
+        if n not in self._groups:
+            self._groups[n] = self.examples.groups(self.numbers[:n])
+        return self._groups[n]
+
+    def by_group(
+        self, output: Restored, floors: Mapping[str, Restored], n: int, distances: Distances
+    ) -> MeasuredGroups:
+        """The measures of outputs within each group, and those of the first of `floors`; on the main rank."""
+        found = self._within_groups(output, n, distances)
+        for name, floor in [*floors.items()][:1]:
+            if n not in self._floor_groups:
+                self._floor_groups[n] = self._within_groups(floor, n, distances)
+            for key, (_, measures, _) in self._floor_groups[n].items():
+                found[key] = found[key]._replace(baseline=(name, measures) if measures else None)
+        return found
+
+    def _within_groups(self, restored: Restored, n: int, distances: Distances) -> MeasuredGroups:
+        found = {}
+        for key, members in self.groups(n).items():
+            measures, size = restored.of_groups[key], int(members.sum())
+            if size >= GROUP_MIN and key[0] != STRENGTH:
+                h = restored.seen.h
+                measures = measures | distances(restored.seen._replace(h=h[torch.from_numpy(members).to(h.device)]))
+            found[key] = MeasuredGroup(size, measures)
+        return found
 
     def measures_of(self, restored: Restored, real: Moments) -> dict[str, float]:
         """Fidelity and Fréchet distance, on the main rank."""
@@ -113,19 +156,25 @@ class Restoration:
         return sum(self.ranks.gather(counts), torch.zeros((), dtype=torch.int64))
 
     def _compare(self, made: Made, n: int) -> Restored:
-        sums = Sums()
+        sums, groups = Sums(), self.groups(n)
+        within = {key: Sums() for key in groups}
 
         @torch.no_grad()
         def rows_of(at: np.ndarray) -> np.ndarray:
             x, y = self.examples.of(self.numbers[at])
             assert y is not None
             out = made(at, y)
-            for name, values in self.likeness.measures(out, x, y, at).items():
-                sums.add(name, values)
+            measures = {**self.likeness.measures(out, x, y, at)}
             if self.labels is not None:
                 classes = self.extractor.probabilities(out, self.extractor.features(out)).argmax(1)
-                sums.add("recognised", (classes == self.labels[torch.from_numpy(at)].to(classes.device)).double())
+                known = self.labels[torch.from_numpy(at)].to(classes.device)
+                measures["recognised"] = (classes == known).double()
+            for name, values in measures.items():
+                sums.add(name, values)
+                for key, members in groups.items() if len(values) == len(at) else ():
+                    within[key].add(name, values[torch.from_numpy(members[at]).to(values.device)])
             return self.medium.from_network(out).cpu().numpy()
 
         seen = look_together(self.extractor, self.medium, rows_of, n, self.ranks)
-        return Restored(sums.gathered(self.ranks).means, seen)
+        of_groups = {key: each.gathered(self.ranks).means for key, each in within.items()}
+        return Restored(sums.gathered(self.ranks).means, seen, of_groups)

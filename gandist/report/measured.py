@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from gandist.cli.text import number
 from gandist.report.recorded import RecordedRun
-from gandist.run.evaluations import COMPARABLE, Evaluation, best, is_higher_better, score
+from gandist.run.evaluations import BY, COMPARABLE, Evaluation, best, is_higher_better, score
 
 CellsByRow = dict[str, list[str]]
 """Cells by row."""
@@ -15,11 +15,22 @@ REAL = "real "
 """Names of baselines that are real samples begin so; others are what needs no learning, such as bicubic enlargement."""
 
 
+class GroupTable(NamedTuple):
+    """The measures within groups of samples."""
+
+    title: str
+    columns: list[str]
+    rows: CellsByRow
+    """Groups, each with what needs no learning below it."""
+
+
 class MeasuredRuns(NamedTuple):
     columns: list[str]
     measures: CellsByRow
     classes: CellsByRow
     """The Fréchet distance within each class."""
+    groups: list[GroupTable]
+    """Of each run's newest evaluation."""
     runs: list[str]
     protocol: CellsByRow
     """Protocol of each run's newest evaluation."""
@@ -51,12 +62,33 @@ def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns 
         columns=list(shown),
         measures={key: cells for key, cells in measures.items() if "/" not in key},
         classes={key: cells for key, cells in measures.items() if "/" in key},
+        groups=[
+            table._replace(title=f"{table.title} of {name}" if len(names) > 1 else table.title)
+            for name, all_of_it in found.items()
+            for table in group_tables(all_of_it[-1])
+        ],
         runs=list(found),
         protocol={in_words(key): [said_of(each.get(key, "-")) for each in protocols] for key in _keys(protocols)},
         note=f"The protocols differ in {', '.join(map(in_words, differ))}: these values cannot be compared."
         if differ
         else "",
     )
+
+
+def group_tables(evaluation: Evaluation) -> list[GroupTable]:
+    """The measures within groups of samples: a table for each thing that groups differ in, such as the mask."""
+    found = []
+    for by, groups in evaluation.items():
+        if by.startswith(BY):
+            rows: dict[str, dict[str, Any]] = {}
+            for name, group in groups.items():
+                rows[name] = group
+                if "baseline" in group:
+                    rows[f"{name}: {group['baseline']['name']}"] = group["baseline"]
+            names = [name for name in _keys([*rows.values()]) if name not in ("n", "name", "baseline", "kid_se")]
+            cells = {row: [f"{each.get('n', '')}", *(value_of(k, each) for k in names)] for row, each in rows.items()}
+            found.append(GroupTable(f"Measures {in_words(by)}", ["n", *names], cells))
+    return found
 
 
 def baseline(name: str, value: float | None = None) -> str:

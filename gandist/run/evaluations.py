@@ -9,6 +9,8 @@ from gandist.run.progress import RunLog, decode
 from gandist.storage.storage import Storage
 
 FILE = "evaluations.jsonl"
+BY = "by_"
+"""Begins the keys of an evaluation's groups."""
 TEMPERATURES = "temperatures.jsonl"
 """The newest checkpoint, or another one, measured at several temperatures."""
 COMPARABLE = ("extractor", "extractor_sha256", "n_real", "n_fake", "resize", "real_fingerprint", "seed", "best_by")
@@ -16,6 +18,23 @@ COMPARABLE = ("extractor", "extractor_sha256", "n_real", "n_fake", "resize", "re
 
 Evaluation = dict[str, Any]
 """`images_seen`, `measures` by name, and the `protocol`."""
+
+
+class MeasuredGroup(NamedTuple):
+    """The measures of some of the samples."""
+
+    n: int
+    """Number of these samples; without any there are no measures."""
+    measures: dict[str, float]
+    baseline: tuple[str, dict[str, float]] | None = None
+    """Name and measures of the best that needs no learning, for the same samples."""
+
+    def plain(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"n": self.n, **_finite(self.measures)}
+        if self.baseline is not None:
+            name, measures = self.baseline
+            found["baseline"] = {"name": name, **_finite(measures)}
+        return found
 
 
 class Result(NamedTuple):
@@ -27,12 +46,17 @@ class Result(NamedTuple):
     baselines: Mapping[str, dict[str, float]] = {}
     """Some of the same measures of what needs no learning, such as bicubic enlargement or real samples, by name; the
     best first."""
+    groups: Mapping[tuple[str, str], MeasuredGroup] = {}
+    """Groups of samples, by what they differ in and name: `("mask", "box")`."""
 
     def plain(self) -> Evaluation:
-        """As for JSON: a value that is not finite, such as the error of a single estimate, becomes None."""
+        """As for JSON: a value that is not finite, such as the error of a single estimate, becomes None. Groups are
+        below `by_` and what they differ in: `by_mask`."""
         found: Evaluation = {"images_seen": self.images_seen, "measures": _finite(self.measures)}
         if self.baselines:
             found["baselines"] = {name: _finite(measures) for name, measures in self.baselines.items()}
+        for (by, name), group in self.groups.items():
+            found.setdefault(f"{BY}{by}", {})[name] = group.plain()
         return {**found, "protocol": self.protocol}
 
 

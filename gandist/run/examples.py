@@ -1,16 +1,21 @@
 """Real samples of a set, each with the condition that G gets for it: the same one at every call, in any batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gandist.conditions.sample import OfSample
 from gandist.config.run import RunConfig
 from gandist.config.sample import condition_of, medium_of, rows_of
 from gandist.data import dataset
 from gandist.data.sets import SampleSet
 from gandist.distributed.randomness import drawn_for
+from gandist.gan.penalties import Noise
+
+Groups = dict[tuple[str, str], np.ndarray]
+"""Whether each sample belongs to a group (N,), by what groups differ in and the group's name: `("mask", "box")`."""
 
 
 class Examples:
@@ -32,13 +37,25 @@ class Examples:
         """The samples of these numbers (N,) as D sees them (N, *network_shape), and their y."""
         rows, stored = self.samples.gather(numbers)
         x = self.rows.to_network(torch.from_numpy(rows).to(self.device), dtype=self.dtype)
+        drawn = self._drawn(numbers, self.condition.noise())
+        return self.condition.of_reals(x, torch.from_numpy(stored).to(self.device), drawn, self.dtype)
+
+    def groups(self, numbers: np.ndarray) -> Groups:
+        """The groups of these samples (N,) by how their conditions are made."""
+        found: Groups = {}
+        if isinstance(self.condition, OfSample):
+            uniform = {name: noise for name, noise in self.condition.noise().items() if noise.kind == "uniform"}
+            for by, name, members in self.condition.maker.groups(self._drawn(numbers, uniform)):
+                found[by, name] = members.cpu().numpy() | found.get((by, name), False)
+        return found
+
+    def _drawn(self, numbers: np.ndarray, noises: Mapping[str, Noise]) -> dict[str, Tensor]:
         # Independent of the run's seed, so that runs are measured on the same conditions
         drawn = {
             name: drawn_for(noise.kind, 0, f"examples/{name}", numbers.tolist(), noise.shape(self.medium.network_shape))
-            for name, noise in self.condition.noise().items()
+            for name, noise in noises.items()
         }
-        on_device = {name: each.to(self.device, self.dtype) for name, each in drawn.items()}
-        return self.condition.of_reals(x, torch.from_numpy(stored).to(self.device), on_device, self.dtype)
+        return {name: each.to(self.device, self.dtype) for name, each in drawn.items()}
 
 
 class ExampleConditions:

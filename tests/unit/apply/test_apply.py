@@ -1,5 +1,6 @@
 """`python -m gandist.apply`: what it writes, and what it says where it cannot."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -57,7 +58,10 @@ def test_each_result_has_the_size_and_the_name_of_its_picture(
     (tmp_path / "in/notes.txt").write_text("no picture")
     out = tmp_path / "out"
     assert main([run("enlarge"), str(tmp_path / "in"), f"{tmp_path}/more/*", "--out", str(out)]) == 0
-    assert capsys.readouterr().out == f"5 pictures by {run('enlarge')} at 36 images seen: {out}\n"
+    written = capsys.readouterr()
+    assert written.out == f"5 pictures by {run('enlarge')} at 36 images seen: {out}\n"
+    (megapixels,) = re.findall(r"^(\S+) megapixels in \S+ s: \S+ s per megapixel$", written.err, re.M)
+    assert float(megapixels) == pytest.approx((60 * 100 + 9 * 7 + 1 + 16 * 17 + 5 * 4) / 1e6, rel=0.01)
     assert files(out) == ["a.png", "b.png", "c.png", "deeper/a.png", "deeper/dot.ed.png"]
     sizes = {name: Image.open(out / name).size for name in files(out)}
     assert sizes == {

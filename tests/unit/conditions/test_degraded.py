@@ -113,6 +113,40 @@ def test_p_is_the_share_of_changed_images(name: str) -> None:
         assert abs(changed.double().mean().item() - expected) <= 4 * math.sqrt(expected * (1 - expected) / 400) + 0.01
 
 
+def test_groups_are_the_images_that_an_operation_changes() -> None:
+    def chain(**p: float) -> Degradation:
+        one = {"quantise": {"levels": 2, "p": p.get("quantise", 0.0)}}
+        other = {"noise": {"sigma": 40, "p": p.get("noise", 0.0)}}
+        blur = {"blur": {"sigma": [2, 3], "p": p.get("blur", 0.0)}}
+        either = {"either": {"of": [one, other], "weights": [1, 2], "p": 0.8}}
+        finish = [{"shuffled": {"of": [blur], "p": 0.5}}, one]
+        return Degradation.model_validate({"operations": [either], "finish": finish, "rounded": False})
+
+    x, shares = pictures(1, 8).expand(300, -1, -1, -1), {"quantise": 0.4, "noise": 0.7, "blur": 1.0}
+    numbers = numbers_for(chain().noise(), (3, 8, 8), len(x))
+    found: dict[str, Tensor] = {}
+    for by, name, members in chain(**shares).groups(numbers):
+        if by == "operation":
+            found[name] = members | found.get(name, members)
+    assert set(found) == set(shares)
+    for name, share in shares.items():
+        changed = (chain(**{name: share}).make(x, numbers) - x).abs().amax((1, 2, 3)) > 1e-4
+        assert torch.equal(found[name], changed)
+
+
+def test_groups_by_strength_are_thirds_of_its_range() -> None:
+    noisy = Degradation.model_validate(
+        {"operations": [{"noise": {"sigma": [10, 40], "p": 0.5}}, {"blur": {"sigma": 1}}]}
+    )
+    numbers = numbers_for(noisy.noise(), (1, 4, 4), 300)
+    u = numbers["0/noise/uniform"]
+    sigma = torch.where(u[:, 0] < 0.5, 10 + 30 * u[:, 1], 0)
+    found = {name: members for by, name, members in noisy.groups(numbers) if by == "strength"}
+    assert list(found) == ["noise sigma 10 to 20", "noise sigma 20 to 30", "noise sigma 30 to 40"]
+    for low, members in zip((10, 20, 30), found.values(), strict=True):
+        assert torch.equal(members, (low <= sigma) & (sigma < low + 10))
+
+
 def test_nothing_done_leaves_the_image() -> None:
     x = pictures(2)
     assert torch.equal(Degradation().make(x, {}), x)

@@ -48,6 +48,17 @@ def of(kind: dict[str, Any], n: int, height: int, width: int, seed: int = 0) -> 
     return masks.mask_of(masks.names[0], numbers, height, width)[:, 0] > 0
 
 
+def test_groups_are_the_kinds_of_holes(masks: Masks) -> None:
+    numbers = numbers_for(masks.noise(), (3, 16, 16), 200)
+    hole = masks.make(pictures(1, 16).expand(200, -1, -1, -1), numbers)[:, -1:]
+    groups = list(masks.groups(numbers))
+    assert [name for _, name, _ in groups] == ["strokes-wide", "strokes-narrow", "box", "half", "border"]
+    assert torch.equal(sum(members.int() for _, _, members in groups), torch.ones(200, dtype=torch.int32))
+    for kind, (_, _, members) in zip(masks.names, groups, strict=True):
+        assert members.any()
+        assert torch.equal(hole[members], masks.mask_of(kind, numbers, 16, 16)[members])
+
+
 def test_every_kind_is_tested() -> None:
     assert {name for kind in KINDS for name in kind} == set(HOLES)
 

@@ -16,7 +16,14 @@ from gandist.data.dataset import with_images_at
 from gandist.data.order import Order
 from gandist.data.packing import pack
 from gandist.distributed.consensus import Host
+from gandist.distributed.ranks import Ranks
+from gandist.evaluation import restoration
+from gandist.evaluation.evaluation import yardstick
+from gandist.evaluation.evaluator import extractor_of
+from gandist.evaluation.features import look
 from gandist.evaluation.fidelity import psnr, ssim
+from gandist.evaluation.kernel import kernel_distance
+from gandist.evaluation.statistics import distance_of
 from gandist.launch.resumption import prepare, run_root
 from gandist.run import evaluations
 from gandist.run.evaluations import Result
@@ -49,7 +56,11 @@ def configured(folder: Path, case: str, shards: dict[str, str], **changes: Any) 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, shards: dict[str, str]) -> dict[str, RunConfig]:
     folder = tmp_path_factory.mktemp("runs")
-    configs = {case: configured(folder, case, shards) for case in ("enhancing", "filling")}
+    kinds = {"kinds": [{"strokes": {}}, {"box": {}}, {"half": {"weight": 1e-9}}]}
+    configs = {
+        "enhancing": configured(folder, "enhancing", shards),
+        "filling": configured(folder, "filling", shards, condition__options=kinds),
+    }
     for config in configs.values():
         assert train(config, prepare(config, "auto"), Host()).status == "done"
     return configs
@@ -69,6 +80,10 @@ def test_examples_are_the_same_in_any_batch(shards: dict[str, str], tmp_path: Pa
     lazily = ExampleConditions(examples, np.array([5, 0, 3]))
     torch.testing.assert_close(lazily[1:], y[[0, 3]], rtol=0, atol=1e-5)
     assert len(lazily) == 3
+    members = examples.groups(np.arange(6))
+    assert {name: each[[5, 0, 3]].tolist() for name, each in members.items()} == {
+        name: each.tolist() for name, each in examples.groups(np.array([5, 0, 3])).items()
+    }
 
 
 @pytest.mark.parametrize("case", ["enhancing", "filling"])
@@ -99,6 +114,44 @@ def test_measures_are_those_of_the_outputs(case: str, runs: dict[str, RunConfig]
         assert set(measured["baselines"][name]) == set(found) - {"kid", "kid_se", "is", "variety"} - {
             *("precision", "recall", "density", "coverage")
         }
+    # Within groups
+    best, floor = next(iter(floors.items()))
+    whole = trained.medium.to_network(trained.medium.from_network(floor))
+    groups = held_out.groups(numbers)
+    assert {by for by, _ in groups} == ({"mask"} if case == "filling" else {"operation", "strength"})
+    for (by, name), members in groups.items():
+        group = measured[f"by_{by}"][name]
+        assert group.pop("n") == members.sum()
+        if not members.any():
+            assert group == {}
+            continue
+        beside = group.pop("baseline")
+        assert beside.pop("name") == best
+        assert set(group) == set(beside) == set(found) & {"psnr", "ssim", "pd-classifier", "l1", "l1_hole", "ssim_hole"}
+        for values, outputs in ((group, out), (beside, whole)):
+            assert values["psnr"] == pytest.approx(float(psnr(outputs, x)[members].mean()), rel=1e-5)
+            assert values["ssim"] == pytest.approx(float(ssim(outputs, x)[members].mean()), rel=1e-5)
+
+
+def test_distances_of_a_group_are_those_of_its_outputs(
+    runs: dict[str, RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoration, "GROUP_MIN", 10)
+    config, ranks = runs["filling"], Ranks(0, 1, CPU)
+    extractor = extractor_of(config, CPU)
+    against, trained = yardstick(config, extractor, ranks), open_trained(run_root(config), CPU)
+    box = against.evaluate(trained, 30).groups["mask", "box"]
+    held_out = open_examples(with_images_at(config, config.eval.data or ""), CPU)
+    numbers = Order([held_out.n], 0).take(0, 30)
+    members = held_out.groups(numbers)["mask", "box"]
+    assert box.n == members.sum() >= 10
+    _, y = held_out.of(numbers)
+    rows = trained.samples(trained.latents(60)[:30], y)[members]
+    seen = look(extractor, trained.medium, [rows], len(rows), CPU)
+    assert box.measures["fd-classifier"] == pytest.approx(distance_of(against.moments, seen.moments), rel=1e-4)
+    assert box.measures["kid"] == pytest.approx(kernel_distance(against.real.seen.h, seen.h).mean, rel=1e-4)
+    assert box.baseline is not None
+    assert box.baseline[1].keys() == box.measures.keys()
 
 
 def test_the_command_shows_measures_and_baseline(
@@ -112,6 +165,12 @@ def test_the_command_shows_measures_and_baseline(
     assert shown["baseline"]["psnr"] == shown["baselines"]["bicubic"]["psnr"]
     assert evaluate.main([root, "--n", "30"]) == 0
     assert "nearest: fd-classifier " in capsys.readouterr().out
+    assert evaluate.main([run_root(runs["filling"]), "--n", "30"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    heading = next(line for line in lines if line[:3] == ["Measures", "by", "mask"])
+    assert heading[3:] == ["n", "psnr", "ssim", "pd-classifier", "l1", "l1_hole", "ssim_hole"]
+    assert ["half", "0", *"------"] in lines
+    assert {"strokes-wide", "strokes-wide:", "box", "box:"} <= {line[0] for line in lines if line}
 
 
 def test_pairs_are_trained_on_and_measured(tmp_path: Path) -> None:
@@ -162,3 +221,10 @@ def test_any_number_of_ranks_measures_the_same(shards: dict[str, str], tmp_path:
         found[world_size] = json.loads((tmp_path / "out.json").read_text())
     assert found[2]["measures"] == pytest.approx(found[1]["measures"], rel=1e-5)
     assert found[2]["baselines"]["diffusion"] == pytest.approx(found[1]["baselines"]["diffusion"], rel=1e-5)
+    assert found[2]["by_mask"].keys() == found[1]["by_mask"].keys() == {"strokes-wide", "box"}
+    for name, group in found[1]["by_mask"].items():
+        other = found[2]["by_mask"][name]
+        beside, others = group.pop("baseline"), other.pop("baseline")
+        assert others.pop("name") == beside.pop("name") == "diffusion"
+        assert others == pytest.approx(beside, rel=1e-5)
+        assert other == pytest.approx(group, rel=1e-5)

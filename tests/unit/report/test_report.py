@@ -183,6 +183,16 @@ def restoring(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "images_seen": seen,
             "measures": {"fd-classifier": 9.0, "psnr": psnr, "ssim": 0.4, "l1": 0.2},
             "baselines": {"bicubic": {"psnr": 17.0, "l1": 0.1}, "nearest": {"psnr": 16.0, "l1": 9.0}},
+            "by_operation": {
+                "blur": {
+                    "n": 12,
+                    "psnr": psnr,
+                    "kid": 0.1,
+                    "kid_se": 0.02,
+                    "baseline": {"name": "bicubic", "psnr": 17.0},
+                },
+                "noise": {"n": 0},
+            },
             "protocol": {"extractor": "classifier", "best_by": "psnr"},
         }
         for seen, psnr in ((60, 15.0), (120, 14.0))
@@ -227,6 +237,13 @@ def test_a_run_whose_g_is_given_pictures(restoring: Path, browser: webdriver.Chr
         "psnr 14 15 17 16",
         "ssim 0.4 0.4 - -",
         "l1 0.2 0.2 0.1 9",
+    ]
+    browser.execute_script("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert table(browser, "Measures by operation") == [
+        "Group n psnr kid",
+        "blur 12 14 0.1 ± 0.02",
+        "blur: bicubic 17 -",
+        "noise 0 - -",
     ]
     titles = [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".chart figcaption")]
     assert titles[1:4] == [
