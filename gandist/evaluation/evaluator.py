@@ -17,7 +17,7 @@ from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError, GandistError
 from gandist.evaluation.evaluation import N_MIN, Yardstick, names_of_measures, yardstick
 from gandist.evaluation.extractor import Extractor
-from gandist.evaluation.extractors import default_extractor, kind_of, open_extractor
+from gandist.evaluation.extractors import default_extractor, kind_of, kinds_of, open_extractor
 from gandist.evaluation.learning import is_labelled
 from gandist.gan.players import Players
 from gandist.run.evaluations import Result
@@ -87,6 +87,19 @@ def check_evaluation(config: RunConfig, index: Index) -> None:
             f"{'eval.data' if config.eval.data else 'data.path'}: {config.eval.data or config.data.path}: {index.n} "
             f"{medium_of(config).nouns[1]}; measures need {N_MIN}; set eval.every_kimg=null"
         )
+
+
+def on_another_set(config: RunConfig, labelled: bool) -> list[str]:
+    """Overrides of `eval` by which another set of the run's medium can be measured, of which nothing is held out:
+    without labels no extractor learns, and a best checkpoint is selected only by a measure that there is."""
+    changes = [] if config.eval.data is None else ["eval.data=null"]
+    kinds, name = kinds_of(medium_of(config)), config.eval.extractor or default_extractor(config)
+    if name in kinds and kinds[name].learn and not config.eval.weights and not labelled:
+        name = kinds[name].unlearnt
+        changes.append(f"eval.extractor={name}")
+    if name in kinds and config.eval.best not in (None, *names_of_measures(config, name)):
+        changes.append("eval.best=null")
+    return changes
 
 
 def evaluates(config: RunConfig) -> bool:
