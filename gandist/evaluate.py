@@ -125,9 +125,11 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     show = as_json if options.json else shown
     if options.n < N_MIN:
-        raise ConfigError(f"--n {options.n}: measures need {N_MIN}")
+        raise ConfigError(f"--n {options.n}: measures need at least {N_MIN}")
     if options.keep and (options.all or not options.temperatures):
-        raise ConfigError("--keep: keeps what one checkpoint has at --temperatures; give them, and leave out --all")
+        raise ConfigError(
+            "--keep: needs --temperatures, and keeps the measures of one checkpoint; give them, and leave out --all"
+        )
     device = pick_device(options.device)
     results: list[Result] = []
     against: Yardstick | None = None

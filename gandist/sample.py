@@ -57,7 +57,7 @@ def kind_of(out: str) -> str:
     suffix = "" if out.endswith("/") else Path(out).suffix.lower()
     if suffix in KINDS:
         if Path(out).is_dir():
-            raise ConfigError(f"--out {out}: is a folder; give another name, or {out}/ to fill it")
+            raise ConfigError(f"--out {out}: is a folder; give another name, or {out}/ to write into it")
         return suffix
     if re.fullmatch(r"\.(?=\w*[a-z])\w{2,5}", suffix) and not Path(out).is_dir():
         raise ConfigError(
@@ -92,15 +92,18 @@ def check_use(options: argparse.Namespace, kind: str, plays: bool) -> None:
     """
     if plays:
         if options.frames:
-            raise ConfigError("--frames: is of an interpolation of images; clips have the run's data.options.frames")
+            raise ConfigError("--frames: clips have the frames of the run (data.options.frames); leave it out")
         if options.fps and kind not in (*FILMS, ""):
-            raise ConfigError(f"--fps: is of what plays; let --out be a folder, or end in {' or '.join(FILMS)}")
+            raise ConfigError(
+                f"--fps: a {kind} does not play; leave it out, or let --out be a folder, or end in {' or '.join(FILMS)}"
+            )
         if not kind:
             film.need_video(Path(options.out), ".webp, .png, .zip or .tar")
     elif (kind not in (*FILMS, ".txt") and options.frames) or (kind not in FILMS and options.fps):
         ends = " or ".join(FILMS)
         raise ConfigError(
-            f"--frames, --fps: are of an interpolation; let --out end in {ends}, or of texts in .txt with --frames"
+            f"--frames, --fps: only interpolations have frames; leave these options out, or let --out end in {ends} "
+            "for images, in .txt with --frames for texts"
         )
     elif (kind in FILMS or options.frames) and options.n == 1:
         what = "image" if kind in FILMS else "text"

@@ -73,8 +73,8 @@ class Work:
             )
         if not (self.task.cut is None or self.task.cut.exact) and any(each.tiles > 1 for each in self.done.values()):
             log.info(
-                "the network sees further than tiles overlap: results differ from those of whole pictures; if there is "
-                "memory, give a larger --tile, or --tile 0"
+                "the network sees further than tiles overlap, so results differ from those of whole pictures; if "
+                "memory allows, give a larger --tile, or --tile 0"
             )
         if self.broken:
             listing = "\n".join(f"  {outcome.error}" for outcome in self.broken)
@@ -197,7 +197,7 @@ def rounds(options: argparse.Namespace, out: Path) -> Iterable[list[Input]]:
     if not options.watch:
         return [find_inputs(options.inputs, out)]
     if len(options.inputs) > 1 or not Path(options.inputs[0]).is_dir():
-        raise ConfigError(f"--watch: follows one folder, not {' '.join(options.inputs)}; give a folder that exists")
+        raise ConfigError(f"--watch: takes one folder, not {' '.join(options.inputs)}; give a folder that exists")
     return arrivals(Path(options.inputs[0]), out)
 
 
@@ -212,8 +212,8 @@ def main(argv: list[str] | None = None) -> int:
         return apply_to_sounds(options, out)
     if medium == "video":
         raise ConfigError(
-            f"{options.run}: its generator makes clips of noise and is given none: there is nothing to apply; use "
-            "python -m gandist.sample"
+            f"{options.run}: its generator makes clips from its latents alone and takes no input; use python -m "
+            "gandist.sample"
         )
     if options.encode or options.decode:
         return code(options, out)

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         module.run(with_symbols(load(options.config, overrides)), options)
         return 0
     if options.overrides:
-        parser.error(f"{options.overrides[0]}: configurations are named by --config, fields as section.key=value")
+        parser.error(f"{options.overrides[0]}: not section.key=value; name a configuration with --config")
     table = MeasurementTable(module.COLUMNS)
     for case in list(_cases(options, overrides, module)):
         for record in module.measure(case, options):

@@ -47,7 +47,9 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     """Two records per size and batch: ours unchanged, and ours without the running average, which the peer lacks."""
     named, config = options.config is not None, case.config
     if config.model.name != "dcgan":
-        raise ConfigError(f"{case.name}: bench peers compares DCGANs; its model.name is {config.model.name}")
+        raise ConfigError(
+            f"{case.name}: bench peers compares DCGANs; its model.name is {config.model.name}; set it to dcgan"
+        )
     plain: dict[str, Any] = {
         "model.classes": 0,
         "model.text_dim": 0,

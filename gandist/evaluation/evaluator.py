@@ -85,7 +85,7 @@ def check_evaluation(config: RunConfig, index: Index) -> None:
     if index.n < N_MIN:
         raise DataError(
             f"{'eval.data' if config.eval.data else 'data.path'}: {config.eval.data or config.data.path}: {index.n} "
-            f"{medium_of(config).nouns[1]}; measures need {N_MIN}; set eval.every_kimg=null"
+            f"{medium_of(config).nouns[1]}; measures need at least {N_MIN}; set eval.every_kimg=null"
         )
 
 

@@ -45,7 +45,7 @@ def inception(weights: Path | None, medium: Medium, device: torch.device) -> Ext
     """
     if weights is None:
         raise ConfigError(
-            "inception: its weights are not shipped; give its TorchScript file as --weights, or eval.weights"
+            "inception: its weights are not shipped; give its TorchScript file as --weights or eval.weights"
         )
     sha256 = sha256_of(weights)
     try:
@@ -222,7 +222,9 @@ def kind_of(name: str, medium: Medium) -> Kind:
     there = kinds_of(medium)
     elsewhere = {other for kinds in EXTRACTORS.values() for other in kinds}
     if name in elsewhere and name not in there:
-        raise ConfigError(f"--extractor: {name} is not for {medium.nouns[1]}; one of {', '.join(there) or 'none'} is")
+        raise ConfigError(
+            f"--extractor: {name} is not for {medium.nouns[1]}; choose one of {', '.join(there) or 'none'}"
+        )
     choice("--extractor", name, there)
     return there[name]
 

@@ -84,7 +84,7 @@ def files_of(options: argparse.Namespace) -> tuple[dict[str, bytes], Record]:
         log.warning("config.yaml: credentials or signatures were taken out of %s", ", ".join(stripped))
     of_run = record(storage, config, found, with_samples=not options.no_samples)
     if of_run.shows_data:
-        log.warning("samples: show data of %s; see that you may publish them, or say --no-samples", of_run.data)
+        log.warning("samples: show data of %s; make sure that you may publish them, or give --no-samples", of_run.data)
     files |= of_run.samples
     files["README.md"] = card(of_run, options.repo, options.licence or UNKNOWN).encode()
     return files, of_run

@@ -59,7 +59,7 @@ def begin(config: RunConfig, resume: Resume, source: str | None = None) -> Check
         return prepare(config, resume)
     path, at, seen = ("", "", "") if hub.is_address(source) else source.rpartition("@")
     if at and not seen.isdigit():
-        raise ConfigError(f"--from {source}: is written RUN or RUN@IMAGES_SEEN")
+        raise ConfigError(f"--from {source}: write RUN or RUN@IMAGES_SEEN")
     checkpoints = prepare(config, resume)
     if checkpoint.names(checkpoints.storage):
         return checkpoints
@@ -128,7 +128,7 @@ def next_steps(config_name: str, overrides: Sequence[str], config: RunConfig) ->
         samples = f"FOLDER_OF_{condition.count}_CLASSES"
     captions = " --captions" if conditioned and condition.kind == "text" else ""
     yield f"python -m gandist.pack {samples} data/mine {medium.packing}{captions}"
-    yield f"python -m gandist.train {config_name} {shlex.join(changes)}"
+    yield f"python -m gandist.train {shlex.join([config_name, *changes])}"
 
 
 def _on_own_samples(config_name: str, overrides: Sequence[str], condition: Condition) -> tuple[list[str], bool]:
