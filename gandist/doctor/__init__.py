@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("config", nargs="?", default=DEMO, help="a YAML file, or the name of a shipped one (demo)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a field; the last wins")
-    parser.add_argument("--json", action="store_true", help="print an object a finding, each on a line")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per finding, each on a line")
     options = parser.parse_intermixed_args(argv)
     config, overrides = options.config, options.overrides
     if "=" in config:

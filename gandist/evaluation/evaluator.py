@@ -25,6 +25,9 @@ from gandist.run.trained import Trained
 from gandist.storage.remote import local_path
 
 
+FIELD = "eval.extractor"
+
+
 def extractor_of(
     config: RunConfig, device: torch.device, weights: Path | None = None, name: str | None = None
 ) -> Extractor:
@@ -35,10 +38,10 @@ def extractor_of(
         GandistError: the extractor is not available; the message names the field.
     """
     weights = weights or (None if name else _weights(config))
-    with _told_as("" if name else "eval.extractor: "):
-        medium = medium_of(config)
-        name = name or config.eval.extractor or default_extractor(config)
-        kind = kind_of(name, medium)
+    field = "--extractor" if name else FIELD
+    name, medium = name or config.eval.extractor or default_extractor(config), medium_of(config)
+    kind = kind_of(name, medium, field)
+    with _told_as(f"{FIELD}: " if field == FIELD else ""):
         if weights is None and kind.learn:
             with _told_as(f"{name}: ", f"; set eval.weights, or eval.extractor={kind.unlearnt}"):
                 weights = kind.learn(config)
@@ -66,9 +69,8 @@ def check_evaluation(config: RunConfig, index: Index) -> None:
     if not evaluates(config):
         return
     name = config.eval.extractor or default_extractor(config)
-    with _told_as("eval.extractor: "):
-        kind = kind_of(name, medium_of(config))
-        learns = kind.learn is not None and _weights(config) is None
+    kind = kind_of(name, medium_of(config), FIELD)
+    learns = kind.learn is not None and _weights(config) is None
     if not learns:
         extractor_of(config, torch.device("cpu"))
     elif not is_labelled(index):

@@ -217,8 +217,8 @@ def open_checkpoint(storage: Storage, images_seen: int | str | None = None) -> t
     there = [int(name) for name in checkpoint.names(storage)]
     if images_seen == BEST and (images_seen := evaluations.best(evaluations.read(storage))) is None:
         raise CheckpointError(
-            f"{storage.uri(evaluations.FILE)}: the run was not measured while it trained, so none of its checkpoints is "
-            "the best; leave out --images-seen best"
+            f"{storage.uri(evaluations.FILE)}: the run was not measured while it trained, so no checkpoint is the "
+            "best; leave out --images-seen best"
         )
     if images_seen is not None and images_seen not in there:
         raise CheckpointError(
