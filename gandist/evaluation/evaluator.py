@@ -24,7 +24,6 @@ from gandist.run.evaluations import Result
 from gandist.run.trained import Trained
 from gandist.storage.remote import local_path
 
-
 FIELD = "eval.extractor"
 
 
