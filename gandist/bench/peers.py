@@ -1,4 +1,4 @@
-"""Ours in turn with a plain eager DCGAN loop, after PyTorch's DCGAN tutorial, on networks of the same sizes.
+"""The step in turn with a plain eager DCGAN loop, after PyTorch's DCGAN tutorial, on networks of the same sizes.
 
 The loop is written here from that tutorial's description: sigmoid and binary cross-entropy, D's losses on real and
 on generated images differentiated one after the other, gradients cleared on the modules, torch's Adam with default

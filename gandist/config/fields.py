@@ -1,4 +1,4 @@
-"""Checks of fields that need no table of methods, and so not torch: what contradicts, and names that nothing has."""
+"""Checks of fields that need no table of methods, and so not torch: contradictions, and names that are in no table."""
 
 import difflib
 import sys

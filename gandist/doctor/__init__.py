@@ -1,7 +1,7 @@
 """`python -m gandist.doctor [CONFIG] [section.key=value ...]`: look at this machine, and say what would stop a run.
 
 A line for each thing: `ok`, `note` (a run works, but not as well or as quietly as it might) or `wrong`, what was found,
-and how to mend it. Nothing is asked of the network. Exit status: 1 if something is wrong.
+and how to mend it. It contacts no other machine. Exit status: 1 if something is wrong.
 """
 
 import argparse
