@@ -7,19 +7,19 @@ from gandist import __version__
 from gandist.cli.interrupts import interruptible
 
 COMMANDS = {
-    "train": "train, or go on with, a run",
-    "sample": "draw images from the generator of a run",
-    "apply": "apply the generator of an image-to-image run to pictures",
+    "train": "train a GAN, or resume its run",
+    "sample": "draw samples from the generator of a run",
+    "apply": "apply the generator of a run that is given pictures or sounds to yours",
     "explore": "play with the generator of a run on a page of this machine",
-    "evaluate": "measure the generator of a run against real images",
+    "evaluate": "measure the generator of a run against real samples",
     "export": "write the generator of a run as ONNX, pt2, TorchScript or safetensors",
     "usefulness": "tell whether a run's images help a classifier of real ones",
     "report": "write one HTML page of a run, or of several side by side",
     "compare": "train variants of a configuration and measure them side by side",
     "tune": "search learning rates, losses, any field, with Ray Tune",
-    "bench": "measure this machine, and model what more of them would do",
+    "bench": "measure this machine, and predict the speed of many GPUs",
     "push": "publish a run's players on the Hugging Face Hub, with a card",
-    "pack": "pack images into indexed WebDataset shards",
+    "pack": "pack images, sounds, clips or texts into indexed WebDataset shards",
     "doctor": "look at this machine, and say what would stop a run",
     "completion": "print what completes these commands in bash, zsh or fish",
 }

@@ -296,8 +296,15 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add("comparison", metavar="COMPARISON", help="a YAML file, or the name of a shipped one (compare-modes)")
     add("overrides", nargs="*", metavar="section.key=value", help="replace a field in every variant; the last wins")
-    add("--seeds", type=natural, nargs="+", default=(), metavar="N", help="(default: those of the file)")
-    add("--measure-only", action="store_true", help="train nothing: measure the runs as they stand")
+    add(
+        "--seeds",
+        type=natural,
+        nargs="+",
+        default=(),
+        metavar="N",
+        help="train each variant with these seeds (default: those of the file)",
+    )
+    add("--measure-only", action="store_true", help="train nothing, and measure the runs as they are")
     options = parser.parse_intermixed_args(argv)
     comparison, source = read(options.comparison)
     runs = plan(comparison, source, options.overrides, options.seeds)

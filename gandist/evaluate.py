@@ -105,34 +105,41 @@ def as_json(result: Result) -> str:
 @command()
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Return 0, or 2 after one message if the run or the arguments cannot be used."""
-    parser = argparse.ArgumentParser(prog="gandist evaluate", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="gandist evaluate", description="Measure the generator of a run against real samples."
+    )
     add = parser.add_argument
     add("run", metavar="RUN", help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION])")
-    add("--n", type=positive, default=10_000, help="generated samples (default: %(default)s)")
+    add("--n", type=positive, default=10_000, metavar="N", help="samples to draw and measure (default: %(default)s)")
     names = "; ".join(f"for {kind.__name__.lower()}: {', '.join(kinds)}" for kind, kinds in EXTRACTORS.items())
     add("--extractor", metavar="NAME", help=f"{names} (default: as in the run's own evaluations)")
-    add("--weights", type=Path, metavar="FILE", help="file with the extractor's weights: TorchScript, or a classifier")
+    add("--weights", type=Path, metavar="FILE", help="file of the extractor's weights: TorchScript, or a classifier")
     add("--data", metavar="PATH", help="real samples to compare with (default: those that the run was trained on)")
     one = parser.add_mutually_exclusive_group()
     one.add_argument(
         "--images-seen", type=which, metavar="N", help="measure this checkpoint, or `best` (default: the newest)"
     )
     one.add_argument("--all", action="store_true", help="measure every checkpoint in turn")
-    said = "for a G that draws symbols: measure it at each; a lower one draws likelier, less varied texts"
+    said = "for a G that draws symbols: measure it at each of these; at a lower one texts are likelier and vary less"
     add("--temperatures", type=temperatures, default=(), metavar="T,...", help=f"{said} (default: 1)")
+    add("--keep", action="store_true", help="with --temperatures: keep the measures in the run, for its report")
     add(
-        "--keep", action="store_true", help="with --temperatures: keep the measures in the run, whose report draws them"
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="auto uses a GPU if there is one (default: auto)",
     )
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--trust", action="store_true", help=TRUST)
-    add("--seed", type=natural, default=0, help="default: %(default)s")
+    add("--seed", type=natural, default=0, metavar="S", help="seed of the samples (default: %(default)s)")
     add("--json", action="store_true", help="print a JSON object per checkpoint, each on a line")
     options = parser.parse_args(argv)
     show = as_json if options.json else shown
     if options.n < N_MIN:
-        raise ConfigError(f"--n {options.n}: measures need {N_MIN}")
+        raise ConfigError(f"--n {options.n}: measures need at least {N_MIN}")
     if options.keep and (options.all or not options.temperatures):
-        raise ConfigError("--keep: keeps what one checkpoint has at --temperatures; give them, and leave out --all")
+        raise ConfigError(
+            "--keep: needs --temperatures, and keeps the measures of one checkpoint; give them, and leave out --all"
+        )
     device = pick_device(options.device)
     results: list[Result] = []
     against: Yardstick | None = None

@@ -1,4 +1,4 @@
-"""Images, sounds, clips or texts -> indexed WebDataset shards: `python -m gandist.pack SRC DEST`."""
+"""`python -m gandist.pack SRC DEST`: pack images, sounds, clips or texts into indexed WebDataset shards."""
 
 import argparse
 import json
@@ -47,64 +47,72 @@ def _within(value: Number, least: float, most: float) -> Number:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m gandist.pack", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="gandist pack",
+        description="Pack images, sounds, clips or texts into WebDataset shards with an index, or index shards as they "
+        "are. Nothing is left out in silence: what is cut, padded or skipped is counted.",
+        epilog="Examples: gandist pack photos data/photos --size 64; gandist pack speech data/speech --sample-rate "
+        "16000 --seconds 1; gandist pack s3://bucket/shards data/index --index-only",
+    )
     add = parser.add_argument
     add(
         "src",
         metavar="SRC",
-        help="folder (class = subfolder, or as StyleGAN's dataset.json lists them; caption = .txt beside the file), "
-        "zip of one, .tar(s) of WebDataset samples, Parquet table(s) with a column of images, sounds, clips or texts, "
-        "IDX files, a .txt with a text a line, or a .csv or .jsonl with a column of texts; "
-        "with --index-only: shards in a folder, at s3:// or gs://, or http://host/{000000..000009}.tar",
+        help="a folder (a subfolder is a class, or StyleGAN's dataset.json lists the classes; a caption is a .txt "
+        "beside its file), a zip of one, WebDataset tars, Parquet tables with a column of images, sounds, clips or "
+        "texts, IDX files, a .txt with a text per line, or a .csv or .jsonl with a column of texts; with --index-only: "
+        "shards in a folder, at s3:// or gs://, or http://host/{000000..000009}.tar",
     )
     add(
         "dest",
         metavar="DEST",
         nargs="?",
-        help="folder of the shards and their index (with --index-only: of the "
-        "index alone; by default beside the shards)",
+        help="folder to write the shards and their index to (with --index-only: the index alone; default: beside the "
+        "shards)",
     )
     add("third", nargs="?", help=argparse.SUPPRESS)
     pairs = parser.add_mutually_exclusive_group()
     pairs.add_argument(
         "--pairs",
         action="store_true",
-        help="--pairs SRC_A SRC_B DEST: pairs of an input (in SRC_A) and a target (in SRC_B) of the same name: the "
-        "path below the folder without the extension. Shards with a.input.png and a.target.png are pairs as they are",
+        help="pack pairs: --pairs SRC_A SRC_B DEST joins each input in SRC_A with the target in SRC_B of the same name "
+        "(its path below the folder, without the extension). Shards with a.input.png and a.target.png are pairs "
+        "already",
     )
     pairs.add_argument(
         "--pairs-halves",
         dest="halves",
         choices=("left", "right"),
-        help="each image shows a pair side by side, as those of pix2pix: the half that is the input",
+        help="cut each image, which shows a pair side by side (as pix2pix's do), in two: this half is the input",
     )
     add(
         "--medium",
         choices=tuple(FORMATS),
-        help="what to take of a source that holds several (default: what there is; GIF, WebP and PNG are taken for "
-        "images, unless an option for clips is given). video: clips; a folder without folders of its own that holds "
-        "two or more numbered pictures of one format, and no other samples, is one clip, in the order of the numbers",
+        help="take samples of this medium from a source that holds several (default: the one that it holds; GIF, WebP "
+        "and PNG count as images, unless an option for clips is given). video: a folder of two or "
+        "more numbered pictures of one format, without other samples or folders, is one clip",
     )
     _add_form(parser)
-    add("--shard-size", type=positive, default=1000, metavar="SAMPLES", help="default: %(default)s")
-    add("--n", type=positive, metavar="N", help="take N of the files, drawn at random by --seed (default: all)")
+    add("--shard-size", type=positive, default=1000, metavar="N", help="samples in a shard (default: %(default)s)")
+    add("--n", type=positive, metavar="N", help="pack N of the samples, drawn at random by --seed (default: all)")
     add(
         "--skip",
         type=natural,
         default=0,
         metavar="N",
-        help="leave the first N of that order to another set, packed with --n N: one to train on, one held out",
+        help="skip the first N samples of the random order, which --n N packs into another set, such as a held-out one "
+        "(default: %(default)s)",
     )
-    add("--seed", type=natural, default=0, help="seed of the order of the samples (default: %(default)s)")
+    add("--seed", type=natural, default=0, metavar="S", help="seed of the samples' order (default: %(default)s)")
     add(
         "--max-broken",
         type=natural,
         default=0,
         metavar="N",
-        help="files that cannot be read are left out and "
-        "listed; more than N of them fail the command, and nothing is packed (default: %(default)s)",
+        help="leave out and list up to N files that cannot be read; if there are more, pack nothing (default: "
+        "%(default)s)",
     )
-    add("--workers", type=positive, metavar="N", help="threads (default: one per core)")
+    add("--workers", type=positive, metavar="N", help="threads that read and encode (default: one per core)")
     add(
         "--overwrite",
         action="store_true",
@@ -113,15 +121,19 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--captions",
         action="store_true",
-        help="embed each caption, for training on text (needs `pip install 'gandist[text]'`)",
+        help="embed each caption as a vector, to condition on captions (needs `pip install 'gandist[text]'`)",
     )
     add(
         "--labels",
         choices=tuple(LABELS),
         help="; ".join(f"{name}: {text}" for name, text in LABELS.items()) + " (default: whichever is there)",
     )
-    add("--split", metavar="NAME", help="of a source that holds several (train, val, test): take this one, or all")
-    add("--index-only", action="store_true", help="index existing WebDataset shards, written by anyone")
+    add(
+        "--split",
+        metavar="NAME",
+        help="pack this split of a source that holds several, such as train, val, test; or all",
+    )
+    add("--index-only", action="store_true", help="write only an index of existing WebDataset shards, of any origin")
     add("--json", action="store_true", help="print the result as one JSON object")
     return parser
 
@@ -132,35 +144,40 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=formats,
-        help="of images png, jpeg or webp, of sounds flac or wav, of clips apng, webp or mp4: the first. Clips lose "
-        "nothing as apng and webp",
+        help="file format in the shards: images as png, jpeg or webp, sounds as flac or wav, clips as apng, webp (both "
+        "without loss) or mp4 (default: the first of each)",
     )
     parser.add_argument(
         "--channels",
         type=int,
         choices=(1, 2, 3),
-        help="1: grey, 3: RGB; of sounds 1: the mean of all channels, 2: stereo (default: leave them)",
+        help="channels to convert to: images and clips 1 (grey) or 3 (RGB), sounds 1 (the mean of all) or 2 (default: "
+        "unchanged)",
     )
     images = parser.add_argument_group("images, and frames of clips")
-    images.add_argument("--size", type=positive, metavar="N", help="bring them to N x N pixels (default: leave them)")
+    images.add_argument("--size", type=positive, metavar="N", help="resize to N x N pixels (default: unchanged)")
     images.add_argument(
         "--crop",
         choices=("center", "none"),
-        help="with --size: cut the middle square, or squeeze the whole image into it (default: center)",
+        help="with --size: center crops the middle square, none squeezes the whole image (default: center)",
     )
     images.add_argument(
-        "--quality", type=int, choices=range(1, 101), metavar="1..100", help="of images as jpeg and webp (default: 95)"
+        "--quality",
+        type=int,
+        choices=range(1, 101),
+        metavar="1..100",
+        help="quality of jpeg and webp images (default: 95)",
     )
     sounds = parser.add_argument_group("sounds")
     sounds.add_argument(
-        "--sample-rate", type=hertz, metavar="HZ", help="resample to HZ samples a second (default: leave them)"
+        "--sample-rate", type=hertz, metavar="HZ", help="resample to HZ samples per second (default: unchanged)"
     )
     sounds.add_argument(
         "--seconds",
         type=seconds,
         metavar="S",
-        help="bring sounds to a length: a longer one is cut after S, a shorter one is followed by silence; both are "
-        "counted (default: leave them)",
+        help="cut longer sounds after S seconds, and follow shorter ones by silence; both are counted (default: "
+        "unchanged)",
     )
     sounds.add_argument(
         "--split-silence",
@@ -168,15 +185,15 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=SILENCE_DB,
         metavar="DB",
-        help="cut each file into several sounds where it is silent for 0.3 s: DB below its loudest 10 ms (default: "
-        "%(const)s). Before --seconds, which brings each to its length",
+        help="cut each file into several sounds where it is silent for 0.3 s, that is DB below its loudest 10 ms "
+        "(without DB: %(const)g); --seconds then applies to each",
     )
     sounds.add_argument(
         "--loudness",
         type=level,
         metavar="DB",
-        help="scale each sound to this level (root mean square, in dB of full scale, such as -20), or as near as its "
-        "peak allows (default: leave them)",
+        help="scale each sound to this level (root mean square, in dB of full scale, such as -20), or as near to it as "
+        "its peak allows (default: unchanged)",
     )
     _add_clips(parser.add_argument_group("clips"))
     _add_texts(parser.add_argument_group("texts"))
@@ -188,27 +205,28 @@ def _add_clips(clips: Any) -> None:
         "--frames",
         type=positive,
         metavar="N",
-        help="bring clips to N frames: the first ones; what is longer is cut, and counted (default: leave them)",
+        help="keep the first N frames of each clip; clips that are cut are counted (default: all frames)",
     )
     clips.add_argument("--stride", type=positive, metavar="K", help="take every K-th frame (default: 1)")
     clips.add_argument(
         "--fps",
         type=per_second,
         metavar="R",
-        help="take R frames a second by the times at which they are shown, then --stride (default: a file's frames one "
-        "after the other; one that an animation shows n times as long as its shortest counts n times)",
+        help="take R frames per second, by the times at which they are shown, then apply --stride (default: all "
+        "frames; one that an animation shows n times as long as its shortest counts n times)",
     )
     clips.add_argument(
         "--windows",
         nargs="+",
         metavar=("all|random", "N"),
-        help="all: each file becomes as many clips of --frames as follow one another in it; random N: N clips of "
-        "--frames from places drawn by --seed and the file's content (default: the first frames alone)",
+        help="all: cut each file into consecutive clips of --frames; random N: cut N clips of --frames at places drawn "
+        "by --seed and the file's content (default: one clip, of the first frames)",
     )
     clips.add_argument(
         "--short",
         choices=("loop", "refuse"),
-        help="a file of fewer frames begins again, and is counted, or is a broken sample (default: loop)",
+        help="what to do with a file of fewer frames than --frames: loop repeats it and counts it, refuse treats it as "
+        "broken (default: loop)",
     )
 
 
@@ -217,34 +235,37 @@ def _add_texts(texts: Any) -> None:
         "--length",
         type=positive,
         metavar="N",
-        help="what is longer than N symbols is cut or left out, and counted (default: leave texts as they are)",
+        help="cut texts longer than N symbols, or leave them out (--long); both are counted (default: unchanged)",
     )
-    texts.add_argument("--long", choices=("cut", "drop"), help="with --length: cut it (the default), or leave it out")
+    texts.add_argument(
+        "--long", choices=("cut", "drop"), help="with --length: cut long texts, or drop them (default: cut)"
+    )
     texts.add_argument(
         "--alphabet",
         choices=PACKED,
-        help="what --length counts: characters (the default), the bytes of UTF-8, or tokens, which bpe (byte pair "
-        "encoding) learns from the texts and leaves in the index (needs `pip install 'gandist[text]'`)",
+        help="what --length counts: characters, bytes of UTF-8, or the tokens of a byte pair encoding, which is learnt "
+        "from the texts and kept in the index (needs `pip install 'gandist[text]'`; default: characters)",
     )
     texts.add_argument(
-        "--vocabulary", type=positive, metavar="N", help=f"of --alphabet bpe: tokens (default: {VOCABULARY})"
+        "--vocabulary", type=positive, metavar="N", help=f"tokens of --alphabet bpe (default: {VOCABULARY})"
     )
     texts.add_argument(
         "--symbols",
         metavar="CHARACTERS|N",
-        help="keep these characters, or the N most frequent ones, and leave others out (digits alone are characters if "
-        "they begin with 0; default: all)",
+        help="keep only these characters, or the N most frequent ones (digits that begin with 0 are characters; "
+        "default: all)",
     )
-    texts.add_argument("--lower", action="store_true", default=None, help="make letters small")
-    texts.add_argument("--text-column", metavar="NAME", help="of a table: the column of texts (default: text)")
+    texts.add_argument("--lower", action="store_true", default=None, help="convert to lower case")
+    texts.add_argument("--text-column", metavar="NAME", help="column of a table that holds the texts (default: text)")
     texts.add_argument(
         "--lines",
         action="store_true",
         default=None,
-        help="of a folder or zip of .txt files: each line is a text (default: each file; of a single .txt each line)",
+        help="take each line of the .txt files in a folder or zip as a text (default: each file; of a single .txt each "
+        "line)",
     )
     texts.add_argument(
-        "--chunks", type=positive, metavar="N", help="each file becomes consecutive pieces of N characters instead"
+        "--chunks", type=positive, metavar="N", help="cut each file into consecutive texts of N characters"
     )
 
 
@@ -266,7 +287,7 @@ def main(argv: list[str] | None = None) -> int:
     src, dest, only, as_json = (options.pop(name) for name in ("src", "dest", "index_only", "json"))
     pairs, third = options.pop("pairs"), options.pop("third")
     if only and (pairs or options["halves"]):
-        parser.error("--index-only takes shards as they are: with a.input.png and a.target.png in them they are pairs")
+        parser.error("--index-only: leave out --pairs: shards with a.input.png and a.target.png are pairs already")
     if pairs:
         if third is None:
             parser.error("--pairs takes SRC_A (the inputs), SRC_B (the targets) and DEST")
@@ -279,7 +300,7 @@ def main(argv: list[str] | None = None) -> int:
         except (ValueError, argparse.ArgumentTypeError):
             parser.error("--windows takes all, or random and a number: --windows random 4")
     if dest is None and not only:
-        parser.error("DEST is missing: the folder that the shards shall lie in")
+        parser.error("DEST is missing: give a folder for the shards")
     if only:
         taken = {name: options[name] for name in ("workers", "captions", "labels", "split", "max_broken", "medium")}
         index, left_out = index_only(src, dest, **taken, progress=True)

@@ -57,7 +57,7 @@ def kind_of(out: str) -> str:
     suffix = "" if out.endswith("/") else Path(out).suffix.lower()
     if suffix in KINDS:
         if Path(out).is_dir():
-            raise ConfigError(f"--out {out}: is a folder; give another name, or {out}/ to fill it")
+            raise ConfigError(f"--out {out}: is a folder; give another name, or {out}/ to write into it")
         return suffix
     if re.fullmatch(r"\.(?=\w*[a-z])\w{2,5}", suffix) and not Path(out).is_dir():
         raise ConfigError(
@@ -92,15 +92,18 @@ def check_use(options: argparse.Namespace, kind: str, plays: bool) -> None:
     """
     if plays:
         if options.frames:
-            raise ConfigError("--frames: is of an interpolation of images; clips have the run's data.options.frames")
+            raise ConfigError("--frames: clips have the frames of the run (data.options.frames); leave it out")
         if options.fps and kind not in (*FILMS, ""):
-            raise ConfigError(f"--fps: is of what plays; let --out be a folder, or end in {' or '.join(FILMS)}")
+            raise ConfigError(
+                f"--fps: a {kind} does not play; leave it out, or let --out be a folder, or end in {' or '.join(FILMS)}"
+            )
         if not kind:
             film.need_video(Path(options.out), ".webp, .png, .zip or .tar")
     elif (kind not in (*FILMS, ".txt") and options.frames) or (kind not in FILMS and options.fps):
         ends = " or ".join(FILMS)
         raise ConfigError(
-            f"--frames, --fps: are of an interpolation; let --out end in {ends}, or of texts in .txt with --frames"
+            f"--frames, --fps: only interpolations have frames; leave these options out, or let --out end in {ends} "
+            "for images, in .txt with --frames for texts"
         )
     elif (kind in FILMS or options.frames) and options.n == 1:
         what = "image" if kind in FILMS else "text"
@@ -273,41 +276,56 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         required=True,
         metavar="PATH",
-        help="an empty folder for a file per sample (PNG, MP4, WAV, TXT), or a file that ends in .png (one grid; of "
-        "clips a line of frames each; of sounds their spectrograms), .zip (a file a sample, with labels in StyleGAN's "
-        "dataset.json, or captions; clips without loss, as animated PNG), .webp or .mp4 (an endless interpolation of "
-        "images; clips in a grid that plays), .wav (sounds in a row, a quarter of a second apart), .txt (a text a "
-        "line), .jsonl (texts with their classes), or .tar (shards to train from: fakes-%%06d.tar, or "
-        "fakes-{0000..0009}.tar for ten of them). Where G is given samples, these are training samples here, which a "
-        ".png shows beside the outputs; gandist.apply takes yours",
+        help="what to write: an empty folder (a PNG, MP4, WAV or TXT file per sample), or a file that ends in .png "
+        "(one grid: of images, of clips as lines of frames, of sounds as spectrograms), .zip (a file per sample, with "
+        "labels in StyleGAN's dataset.json, or captions; clips without loss, as animated PNG), .webp or .mp4 (an "
+        "endless interpolation of images, or a grid of clips that plays), .wav (all sounds, a quarter of a second "
+        "apart), .txt (a text per line), .jsonl (texts with their classes), or .tar (shards to train from: "
+        "fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them). A G that is given samples gets training samples "
+        "here, shown beside its outputs in a .png; gandist.apply takes yours",
     )
-    add("--n", type=positive, help=f"samples (default: {N}), or those that an interpolation goes through ({N_FILM})")
-    add("--seed", type=natural, default=0, help="default: %(default)s")
+    add(
+        "--n",
+        type=positive,
+        metavar="N",
+        help=f"samples to draw (default: {N}), or through which an interpolation goes (default: {N_FILM})",
+    )
+    add("--seed", type=natural, default=0, metavar="S", help="seed of the samples (default: %(default)s)")
     wanted = parser.add_mutually_exclusive_group()
-    wanted.add_argument("--class", type=natural, dest="label", metavar="K", help="draw this class (default: any)")
-    wanted.add_argument("--caption", metavar="TEXT", help="draw this caption (default: captions of the data)")
-    add("--truncation", type=float, default=1.0, metavar="T", help="factor of z; below 1: less varied (default: 1)")
+    wanted.add_argument(
+        "--class", type=natural, dest="label", metavar="K", help="draw this class (default: random ones)"
+    )
+    wanted.add_argument("--caption", metavar="TEXT", help="draw this caption (default: random ones of the data)")
+    add(
+        "--truncation", type=float, default=1.0, metavar="T", help="factor of z: below 1 samples vary less (default: 1)"
+    )
     add(
         "--vary",
         choices=["content", "motion"],
-        help="for clips by a pair whose latents have these parts (mocogan): vary this part alone; all samples have the "
-        "other part, and the class or caption, of the first",
+        help="vary only this part of the latents of clips (mocogan): all samples share the other part, and the class "
+        "or caption, with the first",
     )
     add(
         "--temperature",
         type=above_zero,
         metavar="T",
-        help="for a G that draws symbols in turn; below 1: the more likely symbols (default: 1)",
+        help="for a G that draws symbols in turn: below 1 likely symbols become likelier (default: 1)",
     )
     add(
         "--frames",
         type=positive,
         metavar="F",
-        help=f"frames of an interpolation from image to image (default: {STEPS}); makes a .txt one, a line per step",
+        help=f"frames of an interpolation from one image to the next (default: {STEPS}); of a .txt: lines from one "
+        "text to the next",
     )
-    add("--fps", type=positive, help=f"frames per second of an interpolation (default: {FPS}), or of clips (the run's)")
+    add(
+        "--fps",
+        type=positive,
+        metavar="R",
+        help=f"frames per second of an interpolation (default: {FPS}), or of clips (default: the run's)",
+    )
     add("--images-seen", type=which, metavar="N", help="draw from this checkpoint, or `best` (default: the newest)")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto and cuda use every GPU")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto and cuda use every GPU (default: auto)")
     add("--trust", action="store_true", help=TRUST)
     return parser
 

@@ -82,8 +82,8 @@ class Work:
             )
         if not (self.task.cut is None or self.task.cut.exact) and any(each.tiles > 1 for each in self.done.values()):
             log.info(
-                "the network sees further than tiles overlap: results differ from those of whole pictures; if there is "
-                "memory, give a larger --tile, or --tile 0"
+                "the network sees further than tiles overlap, so results differ from those of whole pictures; if "
+                "memory allows, give a larger --tile, or --tile 0"
             )
         if self.broken:
             listing = "\n".join(f"  {outcome.error}" for outcome in self.broken)
@@ -112,61 +112,68 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "run",
         metavar="RUN",
-        help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION]), with condition.kind "
-        "degraded, masked, paired, itself or mel",
+        help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION]), whose condition.kind "
+        "is degraded, masked, paired, itself or mel",
     )
     add(
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="picture or sound, folder (with those in it, which DIR then has too), or quoted pattern ('in/*.png')",
+        help="a picture or sound, a folder (DIR gets the same folders inside), or a quoted pattern ('in/*.png')",
     )
     add(
         "--out",
         required=True,
         metavar="DIR",
-        help="folder of the results, as NAME.png or NAME.wav; those that are there are replaced",
+        help="folder to write the results to, as NAME.png or NAME.wav; files of the same name are replaced",
     )
     add(
         "--mask",
         metavar="FILE|DIR|white|auto",
-        help="what a masked run fills: the white of a picture of the input's size, or of the one of its name in a "
-        "folder; white: its purely white pixels; auto: all that is not opaque (the result is). Others stay as they are",
+        help="the pixels that a masked run fills: those that are white in this picture of the input's size, or in the "
+        "one of its name in this folder; white: its purely white pixels; auto: its pixels that are not opaque, which "
+        "become so. Other pixels stay unchanged",
     )
+    add("--scale", type=_scale, metavar="S", help="resize results to S times their input (default: the run's factor)")
     add(
-        "--scale", type=_scale, metavar="S", help="resize the result to S times the picture (default: the run's factor)"
+        "--seed",
+        type=natural,
+        default=0,
+        metavar="S",
+        help="seed of the latents, the same for all inputs (default: %(default)s)",
     )
-    add("--seed", type=natural, default=0, help="of the latents, the same for all pictures (default: %(default)s)")
     add(
         "--tile",
         type=natural,
         metavar="PX",
-        help="pixels of the input that each tile adds to its overlap with the others; smaller takes less memory, 0 is "
-        "the whole picture (default: within about 2 GiB for 3000x2000). With networks that see everywhere (ffc), tiles "
-        "differ from the whole. Of sounds: frames of the spectrogram that each stretch adds (default: 1024)",
+        help="side in pixels of the input's tiles, without their overlap; smaller ones take less memory, 0 is the "
+        "whole picture (default: one that takes about 2 GiB at 3000x2000). With networks that see the whole picture "
+        "(ffc), tiles change the result. Of sounds: frames of the spectrogram in a stretch (default: 1024)",
     )
     add("--compare", action="store_true", help=f"write DIR/{FILE}: inputs and results side by side")
-    add("--watch", action="store_true", help="go on with new pictures of INPUT, a folder, until Ctrl-C")
+    add("--watch", action="store_true", help="also apply the run to new pictures in the folder INPUT, until Ctrl-C")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(
         "--encode",
         action="store_true",
-        help="write an autoencoder's codes to DIR, as shards: NAME.npy and NAME.json of each picture, but no "
-        "transparency and no profile of colours",
+        help="write an autoencoder's codes to DIR, as shards: NAME.npy and NAME.json of each picture; transparency and "
+        "colour profiles are lost",
     )
     ways.add_argument(
-        "--decode", action="store_true", help="INPUT is such shards or .npy files, or a folder of them; write the PNGs"
+        "--decode",
+        action="store_true",
+        help="write the pictures of codes: INPUT is a shard or .npy file of --encode, or a folder of them",
     )
-    add("--half", action="store_true", help="with --encode: Gaussian codes as float16 (default: float32)")
+    add("--half", action="store_true", help="with --encode: write Gaussian codes as float16 (default: float32)")
     add(
         "--max-pixels",
         type=positive,
         default=MAX_PIXELS,
         metavar="N",
-        help="refuse larger pictures with --encode and --decode, which take them whole (default: %(default)s)",
+        help="with --encode and --decode, which take pictures whole: refuse larger ones (default: %(default)s)",
     )
-    add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto, cuda: every GPU there is")
+    add("--images-seen", type=which, metavar="N", help="apply this checkpoint, or `best` (default: the newest)")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto and cuda use every GPU (default: auto)")
     add("--trust", action="store_true", help=TRUST)
     return parser
 
@@ -206,7 +213,7 @@ def rounds(options: argparse.Namespace, out: Path) -> Iterable[list[Input]]:
     if not options.watch:
         return [find_inputs(options.inputs, out)]
     if len(options.inputs) > 1 or not Path(options.inputs[0]).is_dir():
-        raise ConfigError(f"--watch: follows one folder, not {' '.join(options.inputs)}; give a folder that exists")
+        raise ConfigError(f"--watch: takes one folder, not {' '.join(options.inputs)}; give a folder that exists")
     return arrivals(Path(options.inputs[0]), out)
 
 
@@ -221,8 +228,8 @@ def main(argv: list[str] | None = None) -> int:
         return apply_to_sounds(options, out)
     if medium == "video":
         raise ConfigError(
-            f"{options.run}: its generator makes clips of noise and is given none: there is nothing to apply; use "
-            "python -m gandist.sample"
+            f"{options.run}: its generator makes clips from its latents alone and takes no input; use python -m "
+            "gandist.sample"
         )
     if options.encode or options.decode:
         return code(options, out)

@@ -92,7 +92,7 @@ class Coder:
         try:
             array = np.asarray(np.load(io.BytesIO(stored.code.read()), allow_pickle=False))
         except Exception as error:  # of damaged files numpy raises any exception
-            raise DataError(f"{stored.where}: is no sound .npy file: {error}") from error
+            raise DataError(f"{stored.where}: cannot be read as a .npy file: {error}") from error
         code = self._tensor(stored.where, array)
         height, width = (self.network.multiple * side for side in code.shape[2:])
         self._check_size(stored.where, height, width)
@@ -121,8 +121,8 @@ class Coder:
     def _check_size(self, where: str, height: int, width: int) -> None:
         if height * width > self.max_pixels:
             raise DataError(
-                f"{where}: {width}x{height} pixels are over --max-pixels {self.max_pixels}: pictures are taken whole; "
-                "give more if there is memory"
+                f"{where}: {width}x{height} pixels are over --max-pixels {self.max_pixels}; if memory allows the "
+                "whole picture at once, raise it"
             )
 
     @contextmanager

@@ -55,7 +55,7 @@ class Holes:
         mask = read_picture(file, 1).pixels[:, :, 0]
         if mask.shape != (height, width):
             raise DataError(
-                f"{source.path}: is {width}x{height}, and its mask {file} {mask.shape[1]}x{mask.shape[0]}; make them "
-                "of one size"
+                f"{source.path}: is {width}x{height}, and its mask {file} {mask.shape[1]}x{mask.shape[0]}; resize "
+                "one of them"
             )
         return mask >= HALF

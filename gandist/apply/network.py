@@ -1,4 +1,4 @@
-"""The generator of an image-to-image run, and what a plan of tiles has to know of it."""
+"""The generator of an image-to-image run, and the facts about it that a plan of tiles needs."""
 
 import copy
 import logging

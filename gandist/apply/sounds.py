@@ -48,7 +48,7 @@ def apply_to_sounds(options: argparse.Namespace, out: Path) -> int:
     """
     given = [f"--{name}" for name in OF_PICTURES if getattr(options, name)]
     if given:
-        raise ConfigError(f"{', '.join(given)}: of pictures, and {options.run} makes sounds; leave it out")
+        raise ConfigError(f"{', '.join(given)}: for pictures only, and {options.run} makes sounds; leave it out")
     sources = find_inputs(options.inputs, out, SOUNDS)
     trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen, options.trust)
     vocoder = vocoder_of(trained, options.run, options.seed)
@@ -64,7 +64,9 @@ def apply_to_sounds(options: argparse.Namespace, out: Path) -> int:
     if options.compare and sound:
         write_atomically(out / FILE, comparison(vocoder, options.run, out, sound).encode())
     if frames and vocoder.radius is None:
-        log.info("the network sees all of a sound, so that each was made as a whole; long ones take much memory")
+        log.info(
+            "the network sees the whole sound at once, so each sound was made in one piece; long ones take much memory"
+        )
     if broken := [each for each in done if each.error]:
         listing = "\n".join(f"  {each.error}" for each in broken)
         log.error("%d of %d inputs could not be used:\n%s", len(broken), len(done), listing)

@@ -152,7 +152,7 @@ def mel_of(path: Path, mels: int) -> np.ndarray:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # of damaged files numpy raises any exception
-        raise DataError(f"is no sound .npy file: {error}") from error
+        raise DataError(f"cannot be read as a .npy file: {error}") from error
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 2 or not found.size:
         what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "an archive"
         raise DataError(f"is {what}, and the run takes log-mel spectrograms (mels, frames) in floating point")

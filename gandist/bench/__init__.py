@@ -36,17 +36,23 @@ OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 @command(failure="")
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="gandist bench", description="Measure, and say what follows.")
+    parser = argparse.ArgumentParser(
+        prog="gandist bench", description="Measure this machine, and predict the speed of many GPUs."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="WHAT")
     modules = {name: import_module(f"gandist.bench.{name}") for name in COMMANDS}
     for name, what in COMMANDS.items():
         command = commands.add_parser(name, help=what, description=what)
         if name == "scaling":
-            command.add_argument("config", nargs="?", default=DEMO, help="a YAML file, or a shipped one's name (demo)")
+            command.add_argument(
+                "config", nargs="?", default=DEMO, help="a YAML file, or the name of a shipped one (demo)"
+            )
         else:
             _shared(command, modules[name])
-        command.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a field")
-        command.add_argument("--json", action="store_true", help="print JSON, a record a line (scaling: one object)")
+        command.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a field; the last wins")
+        command.add_argument(
+            "--json", action="store_true", help="print a JSON object per record, each on a line (scaling: one object)"
+        )
         modules[name].options(command)
     words = sys.argv[1:] if argv is None else argv
     # Parsed separately: an option with several values would swallow some of these.
@@ -57,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         module.run(with_symbols(load(options.config, overrides)), options)
         return 0
     if options.overrides:
-        parser.error(f"{options.overrides[0]}: configurations are named by --config, fields as section.key=value")
+        parser.error(f"{options.overrides[0]}: not section.key=value; name a configuration with --config")
     table = MeasurementTable(module.COLUMNS)
     for case in list(_cases(options, overrides, module)):
         for record in module.measure(case, options):
@@ -71,11 +77,17 @@ def _shared(parser: argparse.ArgumentParser, module: Any) -> None:
     add("--config", nargs="+", metavar="FILE", help=f"YAML files, or names of shipped ones (default: {default})")
     add("--batch", nargs="+", type=int, metavar="N", help="global batches (default: the configuration's)")
     precisions, modes = ("auto", "fp32", "bf16", "fp16", "fp64"), ("auto", "graph", "eager", "compile")
-    add("--precision", nargs="+", choices=precisions, help="(default: the configuration's)")
-    add("--mode", nargs="+", choices=modes, help="how the step runs (default: the configuration's)")
-    add("--device", choices=("auto", "cpu", "cuda"), help="(default: the configuration's)")
+    add("--precision", nargs="+", choices=precisions, help="number formats (default: the configuration's)")
+    add("--mode", nargs="+", choices=modes, help="ways to run the step (default: the configuration's)")
+    add("--device", choices=("auto", "cpu", "cuda"), help="device to measure (default: the configuration's)")
     seconds = getattr(module, "SECONDS", 5.0)
-    add("--seconds", type=float, default=seconds, help="about how long each measurement lasts (default: %(default)g)")
+    add(
+        "--seconds",
+        type=float,
+        default=seconds,
+        metavar="S",
+        help="about how many seconds each measurement lasts (default: %(default)g)",
+    )
 
 
 def _cases(options: argparse.Namespace, overrides: list[str], module: Any) -> Iterator[Case]:

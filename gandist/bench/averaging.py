@@ -53,11 +53,24 @@ def variants(buckets_mib: list[float]) -> dict[str, Variant]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--mbit", type=float, default=400.0, help="megabits/s that each rank can send (default: %(default)g)")
-    add("--ranks", type=int, default=2, help="(default: %(default)s)")
-    add("--steps", type=int, default=7, help="steps for a median (default: %(default)s)")
+    add(
+        "--mbit",
+        type=float,
+        default=400.0,
+        metavar="M",
+        help="bandwidth of each link in megabits/s (default: %(default)g)",
+    )
+    add("--ranks", type=int, default=2, metavar="N", help="number of ranks (default: %(default)s)")
+    add("--steps", type=int, default=7, metavar="N", help="steps for a median (default: %(default)s)")
     sizes = [1.0, 5.0, 25.0, 100.0]
-    add("--buckets", type=float, nargs="+", default=sizes, metavar="MIB", help="(default: 1 5 25 100)")
+    add(
+        "--buckets",
+        type=float,
+        nargs="+",
+        default=sizes,
+        metavar="MIB",
+        help="bucket sizes in MiB (default: 1 5 25 100)",
+    )
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:

@@ -23,8 +23,10 @@ COLUMNS = (
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dir", help="folder to write to (default: the system's temporary one)")
-    parser.add_argument("--checkpoints", type=int, default=5, help="how many are written (default: %(default)s)")
+    parser.add_argument("--dir", metavar="DIR", help="folder to write to (default: the system's temporary folder)")
+    parser.add_argument(
+        "--checkpoints", type=int, default=5, metavar="N", help="checkpoints to write (default: %(default)s)"
+    )
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:

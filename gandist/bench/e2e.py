@@ -34,7 +34,9 @@ COLUMNS = (
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dir", help="where runs are written, and deleted (default: the system's temporary folder)")
+    parser.add_argument(
+        "--dir", metavar="DIR", help="folder for the runs, deleted afterwards (default: the system's temporary folder)"
+    )
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:

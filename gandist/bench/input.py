@@ -43,7 +43,13 @@ FEWEST = 8
 
 def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--jpegs", type=int, default=2000, metavar="N", help="generated JPEGs; 0: none (default: %(default)s)")
+    add(
+        "--jpegs",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="JPEGs to generate and decode; 0 for none (default: %(default)s)",
+    )
     size = "their height and width in pixels (default: %(default)s)"
     add("--size", type=int, choices=(32, 64, 128, 256), default=64, help=size)
 

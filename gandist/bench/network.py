@@ -29,9 +29,15 @@ NUMBER = Timeline(0.0, [[(0.0, 4)]])
 
 def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--mbit", type=float, default=100.0, help="megabits/s that each rank can send (default: %(default)g)")
-    add("--ranks", type=int, nargs="+", default=[2, 4, 8], metavar="N", help="(default: 2 4 8)")
-    add("--steps", type=int, default=7, help="steps for a median (default: %(default)s)")
+    add(
+        "--mbit",
+        type=float,
+        default=100.0,
+        metavar="M",
+        help="bandwidth of each link in megabits/s (default: %(default)g)",
+    )
+    add("--ranks", type=int, nargs="+", default=[2, 4, 8], metavar="N", help="numbers of ranks (default: 2 4 8)")
+    add("--steps", type=int, default=7, metavar="N", help="steps for a median (default: %(default)s)")
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:

@@ -1,4 +1,4 @@
-"""Ours in turn with a plain eager DCGAN loop, after PyTorch's DCGAN tutorial, on networks of the same sizes.
+"""The step in turn with a plain eager DCGAN loop, after PyTorch's DCGAN tutorial, on networks of the same sizes.
 
 The loop is written here from that tutorial's description: sigmoid and binary cross-entropy, D's losses on real and
 on generated images differentiated one after the other, gradients cleared on the modules, torch's Adam with default
@@ -47,7 +47,9 @@ def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:
     """Two records per size and batch: ours unchanged, and ours without the running average, which the peer lacks."""
     named, config = options.config is not None, case.config
     if config.model.name != "dcgan":
-        raise ConfigError(f"{case.name}: bench peers compares DCGANs; its model.name is {config.model.name}")
+        raise ConfigError(
+            f"{case.name}: bench peers compares DCGANs; its model.name is {config.model.name}; set it to dcgan"
+        )
     plain: dict[str, Any] = {
         "model.classes": 0,
         "model.text_dim": 0,

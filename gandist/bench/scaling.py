@@ -92,27 +92,34 @@ class Machine:
 
 OPTIONS = {
     "step_ms": ("step_s", 1e3, "step on one GPU"),
-    "gpus_per_node": ("node", 1, "GPUs a node"),
+    "gpus_per_node": ("node", 1, "GPUs per node"),
     "bandwidth_inside": ("inside", 1e-9, "GB/s of a ring inside a node"),
     "bandwidth_between": ("between", 1e-9, "GB/s of a ring between nodes"),
-    "latency_inside_us": ("inside_s", 1e6, "latency of a message inside a node"),
-    "latency_between_us": ("between_s", 1e6, "latency of a message between nodes"),
-    "overlap": ("overlap", 1, "share of a step in which gradients travel meanwhile"),
-    "fixed_ms": ("fixed_s", 1e3, "part of a step that no smaller batch shortens"),
+    "latency_inside_us": ("inside_s", 1e6, "latency in µs of a message inside a node"),
+    "latency_between_us": ("between_s", 1e6, "latency in µs of a message between nodes"),
+    "overlap": ("overlap", 1, "share of a step during which gradients travel"),
+    "fixed_ms": ("fixed_s", 1e3, "ms of a step that a smaller batch does not shorten"),
 }
 """Option: field of `Machine`, option units per unit of the field, and help text."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--steps", type=int, default=20, help="measured steps (default: %(default)s)")
-    add("--ranks", type=int, default=2, help="processes on this machine (default: %(default)s)")
-    add("--gpus", type=int, nargs="+", default=[8, 64, 512], help="the model's (default: 8 64 512)")
+    add("--steps", type=int, default=20, metavar="N", help="measured steps (default: %(default)s)")
+    add("--ranks", type=int, default=2, metavar="N", help="processes on this machine (default: %(default)s)")
+    add(
+        "--gpus",
+        type=int,
+        nargs="+",
+        default=[8, 64, 512],
+        metavar="N",
+        help="predict for these numbers of GPUs (default: 8 64 512)",
+    )
     for name, (field, unit, what) in OPTIONS.items():
         default = getattr(Machine, field) * unit
         kind = type(getattr(Machine, field))
         help = f"assumed: {what} (default: %(default)g)"
-        add(f"--{name.replace('_', '-')}", type=kind, default=kind(default), help=help)
+        add(f"--{name.replace('_', '-')}", type=kind, default=kind(default), metavar="X", help=help)
 
 
 def run(config: RunConfig, options: argparse.Namespace) -> None:

@@ -64,8 +64,10 @@ print(json.dumps(marks))
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repeats", type=int, default=3, help="starts that the median is of (default: %(default)s)")
-    parser.add_argument("--ray", action="store_true", help="launch.kind: ray besides, where Ray is installed")
+    parser.add_argument(
+        "--repeats", type=int, default=3, metavar="N", help="starts for a median (default: %(default)s)"
+    )
+    parser.add_argument("--ray", action="store_true", help="also start with launch.kind=ray, if Ray is installed")
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterator[Measurement]:

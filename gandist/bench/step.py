@@ -21,7 +21,9 @@ COLUMNS = (
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--bare", action="store_true", help="also time the same step on fixed inputs, in turn: nothing is drawn"
+        "--bare",
+        action="store_true",
+        help="also time the same step, in turn, on fixed inputs: no random numbers are drawn",
     )
 
 

@@ -1,4 +1,4 @@
-"""When gradients become ready in a step: recorded on one rank, played by several that only send, and predicted.
+"""When gradients become ready in a step: recorded on one rank, replayed by several that only send, and predicted.
 
 Of n ranks that share few cores none can compute as it would alone. So the time that a rank computes is recorded once,
 and is slept by each of the n; what they send, and when, is real.

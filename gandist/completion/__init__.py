@@ -1,7 +1,7 @@
 """`gandist completion SHELL`: print what completes the commands' names, options and values in bash, zsh or fish.
 
-Parsers of commands live beside what they run, which takes seconds to import: so `commands.json` holds what they said
-(`python -m gandist.completion.commands` writes it).
+Commands' parsers live beside the code that they start, which takes seconds to import. So `commands.json` holds their
+options (`python -m gandist.completion.commands` writes it).
 """
 
 import argparse

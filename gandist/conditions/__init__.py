@@ -1,5 +1,5 @@
-"""Conditions of G: none, a class, or a caption.
+"""Conditions of G: none, a class, a caption, or a sample (degraded, with holes, its partner, its mel spectrogram).
 
-`condition.Condition` is the interface; the loop, the evaluation and the commands know no other. May import
-`gandist.gan`, `gandist.distributed` and the rooms below them.
+`condition.Condition` is the interface; the loop, the evaluation and the commands know no other. May import:
+`gandist.media` and the rooms below it.
 """

@@ -215,9 +215,11 @@ class Nothing:
 
     def asked(self, wish: Wish, n: int, trained_encoder: str) -> np.ndarray | None:
         if wish.label is not None:
-            raise ConfigError(f"--class {wish.label}: the run has none")
+            raise ConfigError(
+                f"--class {wish.label}: the run was trained without classes (model.classes); leave it out"
+            )
         if wish.caption is not None:
-            raise ConfigError("--caption: the run was trained without captions (model.text_dim)")
+            raise ConfigError("--caption: the run was trained without captions (model.text_dim); leave it out")
         return None
 
     def written(self, y: Tensor, captions: Callable[[], list[str]]) -> Written:

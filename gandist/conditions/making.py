@@ -1,4 +1,4 @@
-"""What the makers of conditions that are samples have in common."""
+"""Parts that all makers of conditions that are samples share."""
 
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, NamedTuple, Self

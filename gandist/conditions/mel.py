@@ -68,13 +68,16 @@ class Mel(Making):
                 f"(data.options.sample_rate={self._sample_rate}); set at most {half:g}, or leave it out"
             )
         if self.low_hz >= scale.high_hz:
-            raise ConfigError(f"{OPTIONS}.low_hz: {self.low_hz:g} Hz must lie below high_hz, {scale.high_hz:g} Hz")
+            raise ConfigError(
+                f"{OPTIONS}.low_hz: {self.low_hz:g} Hz is not below high_hz, {scale.high_hz:g} Hz; lower it"
+            )
         if empty := empty_filters(scale):
             low, _, high = mel_edges(scale)[empty[0] : empty[0] + 3].tolist()
             most = next((m for m in range(self.mels - 1, 0, -1) if not empty_filters(scale._replace(mels=m))), 1)
             raise ConfigError(
-                f"{OPTIONS}.mels: of {self.mels} bands {len(empty)} have no frequency of n_fft={self.n_fft}, the first "
-                f"band {empty[0]}, from {low:.1f} to {high:.1f} Hz; set mels to at most {most}, or a larger n_fft"
+                f"{OPTIONS}.mels: {len(empty)} of {self.mels} bands contain no frequency of n_fft={self.n_fft}: the "
+                f"first is band {empty[0]}, from {low:.1f} to {high:.1f} Hz; set mels to at most {most}, or a larger "
+                "n_fft"
             )
 
     def noise(self) -> Mapping[str, Noise]:

@@ -66,7 +66,7 @@ def _shape(config: Tree, pair: Pair) -> None:
     if "resolution" in MEDIA[pair.medium].model_fields and model.resolution not in pair.resolutions:
         raise ConfigError(f"model.resolution: {name} is built for {_one_of(pair.resolutions)}, got {model.resolution}")
     if model.classes and model.text_dim:
-        raise ConfigError("model.text_dim: a pair is conditioned on classes or on captions; set model.classes=0")
+        raise ConfigError("model.text_dim: a pair is conditioned on classes or on captions, not on both; set one to 0")
     condition = condition_of(config)
     if condition.kind not in pair.conditions:
         raise ConfigError(
@@ -76,7 +76,9 @@ def _shape(config: Tree, pair: Pair) -> None:
         _of_sample(config, pair)
     G, D = shapes(config)
     if condition.kind != "sample" and not pair.latents(G):
-        raise ConfigError("model.z_dim: without latents a G that is given no sample makes one result; set it above 0")
+        raise ConfigError(
+            "model.z_dim: without latents a G that is given no sample makes the same result always; set it above 0"
+        )
     if G.norm not in pair.norms_G:
         fix = "; set model.norm_D=spectral" if G.norm == "spectral" else ""
         raise ConfigError(f"model.norm: the generator of {name} has {_one_of(pair.norms_G)}, not {G.norm!r}{fix}")
@@ -88,7 +90,9 @@ def _shape(config: Tree, pair: Pair) -> None:
     if model.widths and not pair.levels:
         raise ConfigError(f"model.widths: {name} is built by model.width; leave model.widths out")
     if model.minibatch_std and not pair.minibatch_std:
-        raise ConfigError(f"model.minibatch_std: the discriminator of {name} has none; set it to 0")
+        raise ConfigError(
+            f"model.minibatch_std: the discriminator of {name} has no minibatch standard deviation; set it to 0"
+        )
     if pair.second_stage:
         if model.stage_1 is None or not 0 < model.stage_1_resolution < model.resolution:
             raise ConfigError(
@@ -123,7 +127,9 @@ def _supervised(config: Tree) -> None:
         )
     always = [name for name, term in game.penalties.items() if term.interval == 1]
     if not always:
-        raise ConfigError(f"game.penalties: {NONE} learns from them alone; set one due in every update, such as l1")
+        raise ConfigError(
+            f"game.penalties: with game.objective={NONE} G learns from them alone; set one with interval 1, such as l1"
+        )
 
 
 def _likelihood(config: Tree) -> None:
@@ -158,13 +164,16 @@ def _game(config: Tree, pair: Pair) -> None:
     choice("game.objective", game.objective, [*OBJECTIVES, *ALONE])
     if pair.encodes != (game.objective == ELBO):
         raise ConfigError(
-            f"game.objective: {model.name} has an encoder in D's seat: set game.objective={ELBO}"
+            f"game.objective: {model.name} has an encoder in D's place; set game.objective={ELBO}"
             if pair.encodes
-            else f"game.objective: {ELBO} needs an encoder in D's seat: set model.name=vae"
+            else f"game.objective: {ELBO} needs an encoder in D's place; set model.name=vae"
         )
     if game.label_smoothing and (game.objective in ALONE or OBJECTIVES[game.objective].smoothing is None):
         labelled = [name for name, objective in OBJECTIVES.items() if objective.smoothing]
-        raise ConfigError(f"game.label_smoothing: {game.objective} has no labels; one of {', '.join(labelled)} has")
+        raise ConfigError(
+            f"game.label_smoothing: {game.objective} has no labels; set it to 0, or game.objective to "
+            f"{_one_of(labelled)}"
+        )
     for name in game.penalties:
         choice("game.penalties", name, PENALTIES)
     if game.objective in ALONE and (game.adaptive or game.weight_G != 1):
@@ -190,8 +199,8 @@ def _game(config: Tree, pair: Pair) -> None:
         )
     if game.objective == LIKELIHOOD and not hasattr(G, METHOD):
         raise ConfigError(
-            f"game.objective: {LIKELIHOOD} needs a G that knows how likely a sample is (method {METHOD!r}), which that "
-            f"of {model.name} does not; set model.name=relgan"
+            f"game.objective: {LIKELIHOOD} needs a G with the method {METHOD!r}, which says how likely a sample is; "
+            f"G of {model.name} has none; set model.name=relgan"
         )
     _temperature(config, G)
     if game.adaptive:
@@ -199,7 +208,7 @@ def _game(config: Tree, pair: Pair) -> None:
     for name in getattr(G, "needs", ()):
         if name not in game.penalties or game.penalties[name].interval > 1:
             raise ConfigError(
-                f"game.penalties.{name}: some weights of {model.name} learn from it alone; set it, with interval 1"
+                f"game.penalties.{name}: some weights of {model.name} learn from it alone; set it with interval 1"
             )
     for name in game.penalties if game.objective != ELBO else ():
         penalty = PENALTIES[name]
@@ -216,12 +225,16 @@ def _game(config: Tree, pair: Pair) -> None:
         if penalty.conditional and condition.kind not in ("class", "text"):
             raise ConfigError(f"{path}: needs classes or captions; set model.classes or model.text_dim")
         if penalty.compares and condition.pairing != "same_sample":
-            raise ConfigError(f"{path}: compares a fake with the sample whose condition it has; set condition.kind")
+            raise ConfigError(
+                f"{path}: compares each fake with the real sample that its condition comes from; set condition.kind"
+            )
         if penalty.again and not pair.latents(shapes(config)[0]):
             raise ConfigError(f"{path}: compares samples of other latents, and G has none; set model.z_dim, such as 64")
         if penalty.features and not hasattr(D, "scores_and_features"):
             other = "hifigan" if pair.medium == "audio" else "unet"
-            raise ConfigError(f"{path}: D of {model.name} shows no layers; leave it out, or set model.name={other}")
+            raise ConfigError(
+                f"{path}: D of {model.name} gives no features of its layers; leave it out, or set model.name={other}"
+            )
         if penalty.slopes:
             _slopes(path, penalty, config, D)
 
@@ -237,8 +250,8 @@ def _adaptive(config: Tree, G: nn.Module) -> None:
     compared = {name: term.interval for name, term in game.penalties.items() if PENALTIES[name].compares}
     if not compared or max(compared.values()) > 1:
         raise ConfigError(
-            "game.adaptive: weighs the objective against the penalties that compare, in each update; set one, such as "
-            "game.penalties.l1=1, and leave out their intervals"
+            "game.adaptive: weighs the objective in each update against penalties that compare with a target; set one, "
+            "such as game.penalties.l1=1, and give none an interval"
         )
     if config.train.accumulate > 1:
         raise ConfigError(
@@ -246,7 +259,7 @@ def _adaptive(config: Tree, G: nn.Module) -> None:
             "set train.accumulate=1"
         )
     if config.precision == "fp16":
-        raise ConfigError("game.adaptive: its gradients are not scaled as fp16 needs; set precision=bf16")
+        raise ConfigError("game.adaptive: fp16 needs scaled gradients, and these are not; set precision=bf16")
 
 
 def _elbo(config: Tree) -> None:
@@ -257,9 +270,13 @@ def _elbo(config: Tree) -> None:
             f"game.objective: {ELBO} is no game: leave out game.n_critic, game.clip, augment and every penalty but kl"
         )
     if any(term.interval > 1 for term in game.penalties.values()):
-        raise ConfigError("game.penalties.kl.interval: the bound has its divergence in every update; set it to 1")
+        raise ConfigError(
+            "game.penalties.kl.interval: the lower bound contains the divergence in every update; set it to 1"
+        )
     if config.precision == "fp16":
-        raise ConfigError(f"precision: {ELBO} has one loss for two scalers of fp16; set precision=bf16")
+        raise ConfigError(
+            f"precision: fp16 scales a loss of each player, and {ELBO} has one loss for both; set precision=bf16"
+        )
 
 
 def _slopes(path: str, penalty: Penalty, config: Tree, D: nn.Module) -> None:
@@ -274,7 +291,7 @@ def _slopes(path: str, penalty: Penalty, config: Tree, D: nn.Module) -> None:
     way = config.game.differentiate
     if way == "linear" and not is_piecewise_linear(D):
         raise ConfigError(
-            f"{path}: game.differentiate=linear needs a piecewise-linear D, which that of {config.model.name} is not "
+            f"{path}: game.differentiate=linear needs a piecewise-linear D, and that of {config.model.name} is none "
             "with these options; set game.differentiate=auto, or model.name=r3gan"
         )
     if has_batch_norm(D):

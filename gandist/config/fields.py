@@ -1,4 +1,4 @@
-"""Checks of fields that need no table of methods, and so not torch: what contradicts, and names that nothing has."""
+"""Checks of fields that need no table of methods, and so not torch: contradictions, and names that are in no table."""
 
 import difflib
 import sys
@@ -59,7 +59,9 @@ def hint(word: str, choices: Iterable[str]) -> str:
 def _imports(config: Tree) -> None:
     names = [Path(path).name for path in config.imports]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"imports: a run keeps these files by their names, and two are {min(twice)}; rename one")
+        raise ConfigError(
+            f"imports: a run keeps these files by their names, and two are called {min(twice)}; rename one"
+        )
 
 
 def _optimisers(config: Tree) -> None:
@@ -86,7 +88,7 @@ def _workers(config: Tree) -> None:
     elif train.batch % train.accumulate:
         raise ConfigError(
             f"train.batch: {train.batch} images do not divide into train.accumulate="
-            f"{train.accumulate} micro-batches; make one a multiple of the other"
+            f"{train.accumulate} micro-batches; make train.batch a multiple of it"
         )
 
 
@@ -95,17 +97,17 @@ def _telemetry(config: Tree) -> None:
     if telemetry.dir is None:
         return
     if not telemetry.port:
-        raise ConfigError(
-            "telemetry.dir: its metrics share one port, the same after a restart; set telemetry.port=9464"
-        )
+        raise ConfigError("telemetry.dir: all processes of a machine share one fixed port; set telemetry.port=9464")
     if is_remote(telemetry.dir):
-        raise ConfigError("telemetry.dir: is a folder of each machine; set telemetry.dir=/tmp/gandist-metrics")
+        raise ConfigError(
+            "telemetry.dir: must be a folder on the disk of each machine; set telemetry.dir=/tmp/gandist-metrics"
+        )
 
 
 def _augmentation(config: Tree) -> None:
     augment = config.augment
     if peak(augment.p) > 1:
-        raise ConfigError(f"augment.p: is a probability, at most 1, got {augment.p}")
+        raise ConfigError(f"augment.p: must be a probability, at most 1, got {augment.p}")
     if augment.kind == "none" and augment.target is not None:
         raise ConfigError("augment.target: there is no augmentation to adapt; set augment.kind=ada")
 

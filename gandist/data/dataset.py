@@ -58,7 +58,7 @@ def cached(folder: Path | None = None) -> Iterator[None]:
                 raise
         raise DataError(
             f"data.cache_dir: {at or folder or 'the default'} cannot be written to: {error.strerror or error}; set "
-            "data.cache_dir to a folder that can be"
+            "data.cache_dir to a writable folder"
         ) from error
 
 

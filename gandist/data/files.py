@@ -100,7 +100,7 @@ def shard_names(pattern: str, n: int) -> tuple[str, list[tuple[str, int]]]:
     except UnbalancedBracesError as error:
         raise ConfigError(f"--out {pattern}: the braces do not match; write fakes-{{0000..0009}}.tar") from error
     if len({path.parent for path in paths}) > 1 or len(set(paths)) < len(paths):
-        raise ConfigError(f"--out {pattern}: gives no different names in one folder; write fakes-{{0000..0009}}.tar")
+        raise ConfigError(f"--out {pattern}: does not name several files in one folder; write fakes-{{0000..0009}}.tar")
     if n < len(paths):
         raise ConfigError(f"--out {pattern}: {len(paths)} shards for {n} images; give fewer, or a larger --n")
     sizes = [len(part) for part in np.array_split(np.arange(n), len(paths))]

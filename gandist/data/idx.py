@@ -51,5 +51,5 @@ def _idx_array(path: Path) -> Any:
     if zeros != 0 or kind != 8:
         raise DataError(f"{path}: not an IDX file of unsigned bytes")
     if len(data) != 4 + 4 * rank + math.prod(shape):
-        raise DataError(f"{path}: {len(data)} bytes, where {shape} values are announced; fetch it again")
+        raise DataError(f"{path}: {len(data)} bytes, but its header announces {shape} values; fetch it again")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)

@@ -145,8 +145,8 @@ def _there(folder: Path, overwrite: bool, sources: Sequence[str], fix: str) -> t
         raise DataError(f"{folder}: would overwrite its own source; give another DEST")
     if numbered := [path.name for path in foreign if NUMBERED.fullmatch(path.name)]:
         raise DataError(
-            f"{folder}: {numbered[0]} is in the way, and no index here names it, so that it is not replaced; "
-            "move it away, or give another DEST"
+            f"{folder}: holds {numbered[0]}, which no index here lists, so it is not replaced; move it away, or give "
+            "another DEST"
         )
     return [path for path in shards if path in ours], bool(left)
 

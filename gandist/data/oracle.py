@@ -1,4 +1,4 @@
-"""A random LSTM as the source of texts: how likely it finds a text can be told, so that G's texts are judged exactly.
+"""A random LSTM as the source of texts: the likelihood of a text under it is known, so G's texts are judged exactly.
 
 The synthetic data of SeqGAN (Yu et al. 2017, arXiv:1609.05473, section 5.1): 5,000 tokens, sequences of 20, an LSTM
 (Hochreiter & Schmidhuber 1997) with 32 numbers for a token and 32 of state, and N(0, 1) for all of its parameters.

@@ -202,8 +202,8 @@ def _part(src: str, order: np.ndarray, skip: int, n: int | None, what: str) -> n
     if skip >= len(order) > 0:
         raise DataError(f"{src}: holds {len(order)} {what}; --skip {skip} leaves none")
     if n is not None and n > len(order) - skip:
-        skipped = f", --skip {skip} of them" if skip else ""
-        raise DataError(f"{src}: holds {len(order)} {what}{skipped}; --n {n} are more")
+        skipped = f", {len(order) - skip} without the --skip {skip} first" if skip else ""
+        raise DataError(f"{src}: holds {len(order)} {what}{skipped}, fewer than --n {n}; lower it")
     return order[skip:][:n]
 
 

@@ -110,7 +110,7 @@ class Captured(Eager):
                 self.mode, self._refused = "eager", True
                 self.reset()
                 cause = error.__context__ or error  # the error at the end of a capture only says that one happened
-                log.warning("step=eager: it cannot be captured: %s", str(cause).splitlines()[0])
+                log.warning("step=eager: the step cannot be captured as a CUDA graph: %s", str(cause).splitlines()[0])
                 return super().__call__(*arguments)
         buffers, replay = self._recorded[form]
         if buffers:

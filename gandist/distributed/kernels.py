@@ -16,6 +16,6 @@ def works(probe: Callable[[], None], otherwise: str) -> bool:
     try:
         probe()
     except Exception as error:  # any missing tool of its chain: the twins run instead
-        logging.getLogger(__name__).warning("Triton is installed and does not work, so %s: %s", otherwise, error)
+        logging.getLogger(__name__).warning("Triton is installed but does not work, so %s: %s", otherwise, error)
         return False
     return True

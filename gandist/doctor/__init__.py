@@ -1,7 +1,7 @@
 """`python -m gandist.doctor [CONFIG] [section.key=value ...]`: look at this machine, and say what would stop a run.
 
 A line for each thing: `ok`, `note` (a run works, but not as well or as quietly as it might) or `wrong`, what was found,
-and how to mend it. Nothing is asked of the network. Exit status: 1 if something is wrong.
+and how to mend it. It contacts no other machine. Exit status: 1 if something is wrong.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("config", nargs="?", default=DEMO, help="a YAML file, or the name of a shipped one (demo)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a field; the last wins")
-    parser.add_argument("--json", action="store_true", help="print an object a finding, each on a line")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per finding, each on a line")
     options = parser.parse_intermixed_args(argv)
     config, overrides = options.config, options.overrides
     if "=" in config:

@@ -121,17 +121,23 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add("data", metavar="DATA", help="folder or URL of indexed, labelled shards, or builtin:NAME")
     add("out", metavar="OUT", type=Path, help="file to write (.safetensors)")
-    add("--channels", type=int, choices=(1, 3), default=3, help="of images and clips: 1: grey, 3: RGB (default: 3)")
-    add("--sample-rate", type=positive, metavar="HZ", help="DATA holds sounds: their rate, as data.options.sample_rate")
-    add("--samples", type=positive, metavar="N", help="of sounds: their length, as data.options.samples")
-    add("--frames", type=positive, metavar="N", help="DATA holds clips: their frames, as data.options.frames")
-    add("--stride", type=positive, metavar="N", default=1, help="of clips: as data.options.stride (default: 1)")
+    add(
+        "--channels",
+        type=int,
+        choices=(1, 3),
+        default=3,
+        help="channels of images and clips: 1 (grey) or 3 (RGB) (default: 3)",
+    )
+    add("--sample-rate", type=positive, metavar="HZ", help="for sounds: their rate, as data.options.sample_rate")
+    add("--samples", type=positive, metavar="N", help="for sounds: their length, as data.options.samples")
+    add("--frames", type=positive, metavar="N", help="for clips: their frames, as data.options.frames")
+    add("--stride", type=positive, metavar="N", default=1, help="for clips: as data.options.stride (default: 1)")
     sizes = get_args(ModelSection.model_fields["resolution"].annotation)
-    add("--resolution", type=int, choices=sizes, help=f"of clips: as model.resolution (default: {RESOLUTION})")
+    add("--resolution", type=int, choices=sizes, help=f"for clips: as model.resolution (default: {RESOLUTION})")
     each = {"sounds": sound_classifier, "clips": clip_classifier}
     default = "".join(f"; of {many} {of.EPOCHS} times each, at least {of.KIMG[0]:g}" for many, of in each.items())
-    add("--kimg", type=float, help=f"thousands of samples shown (default: {KIMG:g}{default})")
-    add("--seed", type=int, default=0, help="default: %(default)s")
+    add("--kimg", type=float, metavar="KIMG", help=f"thousands of samples to train on (default: {KIMG:g}{default})")
+    add("--seed", type=int, default=0, metavar="S", help="seed of weights and order (default: %(default)s)")
     options = parser.parse_args(argv)
     if (options.sample_rate is None) != (options.samples is None):
         raise ConfigError("--sample-rate, --samples: sounds need both; give both, or for images neither")

@@ -116,7 +116,9 @@ def clips_of(config: RunConfig) -> Video:
     """
     medium = medium_of(config)
     if not isinstance(medium, Video):
-        raise ConfigError(f"data.medium: {config.data.medium} are no clips; set data.medium=video")
+        raise ConfigError(
+            f"data.medium: a classifier of clips needs video, not {config.data.medium}; set data.medium=video"
+        )
     return medium
 
 

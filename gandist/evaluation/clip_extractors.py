@@ -32,18 +32,18 @@ def classifier(weights: Path | None, medium: Medium, device: torch.device) -> Ex
     trained = f"--frames {medium.frames} --stride {medium.stride} --resolution {medium.resolution}"
     if weights is None:
         raise ConfigError(
-            f"classifier: none is shipped for clips; train one by python -m gandist.classifier DATA OUT {trained} "
-            f"--channels {channels}, and give OUT as --weights, or eval.weights"
+            f"classifier: gandist ships none for clips; train one with python -m gandist.classifier DATA OUT {trained} "
+            f"--channels {channels}, then give OUT as --weights or eval.weights"
         )
     sha256 = sha256_of(weights)
     net, facts = load_clips(weights)
     if (facts.frames, facts.stride, facts.fps) != (medium.frames, medium.stride, medium.fps):
         raise DataError(
-            f"{weights}: knows {_said(facts.frames, facts.stride, facts.fps)}, and the run's clips have "
+            f"{weights}: was trained on clips of {_said(facts.frames, facts.stride, facts.fps)}, and the run's have "
             f"{_said(medium.frames, medium.stride, medium.fps)}; train one with {trained}"
         )
     if facts.channels not in (channels, 3):
-        raise DataError(f"{weights}: knows grey clips, and the run's are RGB; train one with --channels 3")
+        raise DataError(f"{weights}: was trained on grey clips, and the run's are RGB; train one with --channels 3")
     net = net.to(device).requires_grad_(False)
 
     def probabilities(x: Tensor, h: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def classifier(weights: Path | None, medium: Medium, device: torch.device) -> Ex
 
 
 def _said(frames: int, stride: int, fps: float) -> str:
-    return f"{frames} frames, every {stride}. of " + (f"{fps:g} a second" if fps else "a file's own")
+    return f"{frames} frames, stride {stride}" + (f", {fps:g} frames a second" if fps else "")
 
 
 def frames_by(open_images: Opening) -> Opening:

@@ -293,7 +293,8 @@ def yardstick(config: RunConfig, extractor: Extractor, ranks: Ranks, data: str |
         real = real_features(measured, extractor, ranks)
         if len(real.labels) < N_MIN:
             raise DataError(
-                f"data.path: {path or config.data.path}: {len(real.labels)} {medium.nouns[1]}; measures need {N_MIN}"
+                f"data.path: {path or config.data.path}: {len(real.labels)} {medium.nouns[1]}; measures need at "
+                f"least {N_MIN}"
             )
     told = medium.prepared, medium.nouns
     if isinstance(condition := condition_of(config), OfSample):

@@ -17,12 +17,14 @@ from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError, GandistError
 from gandist.evaluation.evaluation import N_MIN, Yardstick, names_of_measures, yardstick
 from gandist.evaluation.extractor import Extractor
-from gandist.evaluation.extractors import default_extractor, kind_of, open_extractor
+from gandist.evaluation.extractors import default_extractor, kind_of, kinds_of, open_extractor
 from gandist.evaluation.learning import is_labelled
 from gandist.gan.players import Players
 from gandist.run.evaluations import Result
 from gandist.run.trained import Trained
 from gandist.storage.remote import local_path
+
+FIELD = "eval.extractor"
 
 
 def extractor_of(
@@ -35,10 +37,10 @@ def extractor_of(
         GandistError: the extractor is not available; the message names the field.
     """
     weights = weights or (None if name else _weights(config))
-    with _told_as("" if name else "eval.extractor: "):
-        medium = medium_of(config)
-        name = name or config.eval.extractor or default_extractor(config)
-        kind = kind_of(name, medium)
+    field = "--extractor" if name else FIELD
+    name, medium = name or config.eval.extractor or default_extractor(config), medium_of(config)
+    kind = kind_of(name, medium, field)
+    with _told_as(f"{FIELD}: " if field == FIELD else ""):
         if weights is None and kind.learn:
             with _told_as(f"{name}: ", f"; set eval.weights, or eval.extractor={kind.unlearnt}"):
                 weights = kind.learn(config)
@@ -66,9 +68,8 @@ def check_evaluation(config: RunConfig, index: Index) -> None:
     if not evaluates(config):
         return
     name = config.eval.extractor or default_extractor(config)
-    with _told_as("eval.extractor: "):
-        kind = kind_of(name, medium_of(config))
-        learns = kind.learn is not None and _weights(config) is None
+    kind = kind_of(name, medium_of(config), FIELD)
+    learns = kind.learn is not None and _weights(config) is None
     if not learns:
         extractor_of(config, torch.device("cpu"))
     elif not is_labelled(index):
@@ -85,8 +86,21 @@ def check_evaluation(config: RunConfig, index: Index) -> None:
     if index.n < N_MIN:
         raise DataError(
             f"{'eval.data' if config.eval.data else 'data.path'}: {config.eval.data or config.data.path}: {index.n} "
-            f"{medium_of(config).nouns[1]}; measures need {N_MIN}; set eval.every_kimg=null"
+            f"{medium_of(config).nouns[1]}; measures need at least {N_MIN}; set eval.every_kimg=null"
         )
+
+
+def on_another_set(config: RunConfig, labelled: bool) -> list[str]:
+    """Overrides of `eval` by which another set of the run's medium can be measured, of which nothing is held out:
+    without labels no extractor learns, and a best checkpoint is selected only by a measure that there is."""
+    changes = [] if config.eval.data is None else ["eval.data=null"]
+    kinds, name = kinds_of(medium_of(config)), config.eval.extractor or default_extractor(config)
+    if name in kinds and kinds[name].learn and not config.eval.weights and not labelled:
+        name = kinds[name].unlearnt
+        changes.append(f"eval.extractor={name}")
+    if name in kinds and config.eval.best not in (None, *names_of_measures(config, name)):
+        changes.append("eval.best=null")
+    return changes
 
 
 def evaluates(config: RunConfig) -> bool:

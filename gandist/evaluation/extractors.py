@@ -45,7 +45,7 @@ def inception(weights: Path | None, medium: Medium, device: torch.device) -> Ext
     """
     if weights is None:
         raise ConfigError(
-            "inception: its weights are not shipped; give its TorchScript file as --weights, or eval.weights"
+            "inception: its weights are not shipped; give its TorchScript file as --weights or eval.weights"
         )
     sha256 = sha256_of(weights)
     try:
@@ -213,8 +213,8 @@ def default_extractor(config: RunConfig) -> str:
     return own if config.model.classes else kinds[own].unlearnt
 
 
-def kind_of(name: str, medium: Medium) -> Kind:
-    """The kind of extractor of this name.
+def kind_of(name: str, medium: Medium, field: str = "--extractor") -> Kind:
+    """The kind of extractor of this name; `field` is the option or the field that gives it.
 
     Raises:
         ConfigError: the medium has none of this name.
@@ -222,8 +222,8 @@ def kind_of(name: str, medium: Medium) -> Kind:
     there = kinds_of(medium)
     elsewhere = {other for kinds in EXTRACTORS.values() for other in kinds}
     if name in elsewhere and name not in there:
-        raise ConfigError(f"--extractor: {name} is not for {medium.nouns[1]}; one of {', '.join(there) or 'none'} is")
-    choice("--extractor", name, there)
+        raise ConfigError(f"{field}: {name} is not for {medium.nouns[1]}; choose one of {', '.join(there) or 'none'}")
+    choice(field, name, there)
     return there[name]
 
 

@@ -143,7 +143,7 @@ def real_features(config: RunConfig, extractor: Extractor, ranks: Ranks, n_max: 
         if not ranks.gather(seen is not None)[0]:
             if ranks.is_main:
                 said = len(numbers), medium.nouns[1], config.data.path, extractor.name
-                log.info("looking at %d %s of %s with %s, once", *said)
+                log.info("computing features of %d %s of %s with %s, once", *said)
             samples = dataset.open_set(config, index, medium)
             seen = look_together(extractor, medium, lambda at: samples.gather(numbers[at])[0], len(numbers), ranks)
             if ranks.is_main:

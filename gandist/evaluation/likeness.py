@@ -1,4 +1,4 @@
-"""How near outputs are to their targets, by medium: what pictures are compared by, and what sounds are."""
+"""How near outputs are to their targets, by medium: the measures of pictures, and those of sounds."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

@@ -69,7 +69,7 @@ def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Me
         ConfigError: the run uses other images.
     """
     if (config.data.path, config.data.channels) != (STACKED, 3):
-        raise ConfigError(f"measures: modes are those of data.path={STACKED} with data.channels=3; set both")
+        raise ConfigError(f"measures: modes are counted on data.path={STACKED} with data.channels=3; set both")
     grey = config.data.model_copy(update={"path": "builtin:fashion-10k", "channels": 1})
     classifier, facts = classifier_of(grey, config.model.resolution)
     classifier.to(device)
@@ -133,7 +133,7 @@ def motion(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
     """
     medium = medium_of(config)
     if not isinstance(medium, Video):
-        raise ConfigError(f"measures: motion is of clips, and data.medium={config.data.medium} has none; leave it out")
+        raise ConfigError(f"measures: motion needs clips, and data.medium is {config.data.medium}; leave it out")
     index = dataset.open_index(config)
     clips, order = dataset.open_set(config, index, medium), dataset.order_of(config, index)
     at = order.take(0, min(index.n, N_REAL))

@@ -28,7 +28,7 @@ def open_scripted(
         DataError: the file cannot be read, or has another signature.
     """
     if weights is None:
-        raise ConfigError("torchscript: give the file of a network as --weights, or eval.weights")
+        raise ConfigError("torchscript: give the file of a network as --weights or eval.weights")
     sha256 = sha256_of(weights)
     try:
         with warnings.catch_warnings():

@@ -120,7 +120,7 @@ def sounds_of(data: DataSection) -> Audio:
     """
     medium = medium_of(config_of(data))
     if not isinstance(medium, Audio):
-        raise ConfigError(f"data.medium: {data.medium} are no sounds; set data.medium=audio")
+        raise ConfigError(f"data.medium: a classifier of sounds needs audio, not {data.medium}; set data.medium=audio")
     return medium
 
 

@@ -25,15 +25,15 @@ def classifier(weights: Path | None, medium: Medium, device: torch.device) -> Ex
     assert isinstance(medium, Audio)
     if weights is None:
         raise ConfigError(
-            "classifier: none is shipped for sounds; train one by python -m gandist.classifier DATA OUT --sample-rate "
-            f"{medium.sample_rate} --samples {medium.samples}, and give OUT as --weights, or eval.weights"
+            "classifier: gandist ships none for sounds; train one with python -m gandist.classifier DATA OUT "
+            f"--sample-rate {medium.sample_rate} --samples {medium.samples}, then give OUT as --weights or eval.weights"
         )
     sha256 = sha256_of(weights)
     net, facts = load_sounds(weights)
     if facts.sample_rate != medium.sample_rate:
         raise DataError(
-            f"{weights}: knows sounds at {facts.sample_rate} Hz, and the run's are at {medium.sample_rate} Hz; train "
-            f"one with --sample-rate {medium.sample_rate}"
+            f"{weights}: was trained on sounds at {facts.sample_rate} Hz, and the run's are at {medium.sample_rate} "
+            f"Hz; train one with --sample-rate {medium.sample_rate}"
         )
     net = net.to(device).requires_grad_(False)
 

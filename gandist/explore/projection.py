@@ -1,4 +1,4 @@
-"""A file of one's own as a latent of a generator: found by descent on what its sample and the file differ in.
+"""A file of one's own as a latent of a generator: found by descent on the difference between its sample and the file.
 
 It begins at the best of many random latents (and classes, unless one is chosen), as descents from several of them, for
 the loss has many valleys. Latents are held at the length that random ones have (Karras et al. 2020, arXiv:1912.04958,

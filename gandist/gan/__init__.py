@@ -1,5 +1,6 @@
-"""The algorithm: step, objectives, penalties, augmentation, players and their optimiser, the VAE's game, networks, and
-their GPU kernels. Nothing here reads a configuration. May import: `gandist.distributed`, `gandist.errors`.
+"""The algorithm: the step, objectives, penalties, augmentation, players and their optimiser, the games without a
+critic, networks, and their GPU kernels. Nothing here reads a configuration. May import: `gandist.distributed` and the
+rooms below it.
 
 The tables that a file of `imports` adds to: `from gandist.gan import AUGMENTATIONS, NETWORKS, OBJECTIVES, PENALTIES`.
 """

@@ -60,7 +60,7 @@ def _of_checkpoint(config: RunConfig, theirs: Storage, source: str, images_seen:
     if images_seen is None:
         found = checkpoint.newest(theirs)
         if found is None:
-            raise CheckpointError(f"{theirs.uri(FOLDER)}: no checkpoint to start from")
+            raise CheckpointError(f"{theirs.uri(FOLDER)}: no checkpoint to start from; give a run that has one")
     else:
         found = checkpoint.read(theirs, f"{images_seen:08d}")
     _check_networks(config, found.manifest["config"], source)
@@ -93,7 +93,9 @@ def _check_networks(config: RunConfig, theirs: dict[str, Any], source: str) -> N
     free = ("model.stage_1", *(f"model.options.{name}" for name in beside))
     differing = [f"{k}: {before.get(k)!r} -> {v!r}" for k, v in now.items() if before.get(k) != v and k not in free]
     if differing:
-        raise ConfigError(f"{source}: its networks are others: {'; '.join(differing)}")
+        raise ConfigError(
+            f"{source}: its networks differ: {'; '.join(differing)}; set these fields as that run has them"
+        )
 
 
 def _facts(config: RunConfig, source: str, images_seen: int) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def prepare(config: RunConfig, resume: Resume) -> Checkpoints:
     found = checkpoints.newest()
     if found is None:
         if resume == "must":
-            raise CheckpointError(f"{storage.uri(FOLDER)}: no checkpoint to resume from (--resume must)")
+            raise CheckpointError(
+                f"{storage.uri(FOLDER)}: no checkpoint to resume from (--resume must); leave this out to begin the run"
+            )
         check_stage_1(config)
         return checkpoints
     if not found.resumable:

@@ -38,7 +38,7 @@ class Audio(Medium):
     @model_validator(mode="after")
     def _check(self) -> "Audio":
         if self.crop == "random" and self.kept <= self.samples:
-            raise ValueError(f"crop=random cuts {self.samples} samples of more: set kept above that")
+            raise ValueError(f"crop=random cuts {self.samples} samples from longer sounds; set kept above that")
         if self.crop != "random" and self.kept:
             raise ValueError("kept is for crop=random; leave it out")
         return self

@@ -82,7 +82,7 @@ def decode(
     with _opened(data) as file:
         rate = file.samplerate
         if channels == 2 and file.channels > 2:
-            raise DataError(f"has {file.channels} channels, which do not make 2; set channels to 1 to average them")
+            raise DataError(f"has {file.channels} channels, which cannot become 2; set channels to 1 to average them")
         if at_most is None and file.frames / rate * sample_rate * channels > MAX_VALUES:
             raise DataError(f"lasts {file.frames / rate / 3600:.1f} hours, which is too long for one sample; cut it")
         first = 0
@@ -124,7 +124,7 @@ def streamed(path: Path, sample_rate: int, channels: int) -> Iterator[np.ndarray
             raise DataError("an empty file")
         with mmap.mmap(stored.fileno(), 0, access=mmap.ACCESS_READ) as data, _opened(data) as file:
             if channels == 2 and file.channels > 2:
-                raise DataError(f"has {file.channels} channels, which do not make 2; mix them first")
+                raise DataError(f"has {file.channels} channels, which cannot become 2; mix them first")
             counted = file.format == "MP3" and any(data.find(tag) >= 0 for tag in MP3_TAGS)
             size = max(1024, int(BLOCK / max(file.channels, channels * sample_rate / file.samplerate)))
             yield from _resampled(_blocks(file, 0, size, channels, counted), file.samplerate, sample_rate, channels)

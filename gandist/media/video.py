@@ -52,7 +52,7 @@ class Video(Medium):
     @model_validator(mode="after")
     def _check(self) -> "Video":
         if self.crop == "random" and self.kept <= self.frames:
-            raise ValueError(f"crop=random cuts {self.frames} frames of more: set kept above that")
+            raise ValueError(f"crop=random cuts {self.frames} frames from longer clips; set kept above that")
         if self.crop != "random" and self.kept:
             raise ValueError("kept is for crop=random; leave it out")
         return self

@@ -60,7 +60,9 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> Port:
             served = Port(registry, host, 0)
         except OSError as fault:
             raise ConfigError(f"telemetry.host: cannot serve metrics on {host!r}: {fault}") from fault
-        logger.warning("telemetry.port: %d is not to be had (%s); serving on port %d", port, error, served.port)
+        logger.warning(
+            "telemetry.port: %d is not available (%s); metrics are served on port %d", port, error, served.port
+        )
         return served
 
 
@@ -117,7 +119,9 @@ class Shared:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self._leave()
         except OSError as error:
-            raise ConfigError(f"telemetry.dir: cannot leave metrics in {folder}: {error}") from error
+            raise ConfigError(
+                f"telemetry.dir: cannot write metrics to {folder}: {error}; choose another folder"
+            ) from error
         try:
             self._take_port()
         except (OSError, OverflowError) as error:

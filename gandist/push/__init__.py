@@ -34,17 +34,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("run", metavar="RUN", help="folder or address of a run")
-    add("repo", metavar="OWNER/NAME", help="the model's name on the Hub; it is made if it is missing")
-    add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
-    add("--private", action="store_true", help="make it private")
-    add("--licence", metavar="ID", help="of the weights, as the Hub names it, such as cc-by-4.0; needed to push")
+    add("repo", metavar="OWNER/NAME", help="the model's repository on the Hub; it is created if it is missing")
+    add("--images-seen", type=which, metavar="N", help="publish this checkpoint, or `best` (default: the newest)")
+    add("--private", action="store_true", help="make the repository private")
+    add(
+        "--licence",
+        metavar="ID",
+        help="licence of the weights, as the Hub names it, such as cc-by-4.0; a push needs one",
+    )
     add(
         "--no-samples",
         action="store_true",
-        help="without the run's newest samples, which may show pictures of the data",
+        help="leave out the run's newest samples, which may show pictures of the data",
     )
-    add("--dry-run", action="store_true", help="write the folder to DIR, and contact nobody")
-    add("--out", metavar="DIR", help="empty folder for --dry-run")
+    add("--dry-run", action="store_true", help="with --out: write what would be pushed to a folder, and contact nobody")
+    add("--out", metavar="DIR", help="empty folder to write to with --dry-run")
     return parser
 
 
@@ -60,7 +64,7 @@ def check(options: argparse.Namespace) -> None:
         raise ConfigError("--dry-run, --out: go together: --dry-run --out DIR writes to DIR what would be pushed")
     if options.out is not None:
         if is_remote(options.out) or Path(options.out).is_file():
-            raise ConfigError(f"--out {options.out}: give a folder of this machine")
+            raise ConfigError(f"--out {options.out}: give a folder on this machine")
         check_empty(Path(options.out))
     check_licence(options.licence, needed=not options.dry_run)
     if not options.dry_run:
@@ -84,7 +88,7 @@ def files_of(options: argparse.Namespace) -> tuple[dict[str, bytes], Record]:
         log.warning("config.yaml: credentials or signatures were taken out of %s", ", ".join(stripped))
     of_run = record(storage, config, found, with_samples=not options.no_samples)
     if of_run.shows_data:
-        log.warning("samples: show data of %s; see that you may publish them, or say --no-samples", of_run.data)
+        log.warning("samples: show data of %s; make sure that you may publish them, or give --no-samples", of_run.data)
     files |= of_run.samples
     files["README.md"] = card(of_run, options.repo, options.licence or UNKNOWN).encode()
     return files, of_run

@@ -48,7 +48,7 @@ def check_licence(licence: str | None, needed: bool) -> None:
     if licence is None and needed:
         raise ConfigError(f"--licence: name the licence of the weights as the Hub does, {common}; data may restrict it")
     if licence is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", licence):
-        raise ConfigError(f"--licence {licence}: is no name of the Hub's, {common}")
+        raise ConfigError(f"--licence {licence}: is no licence that the Hub names, {common}")
 
 
 def card(record: Record, repo: str, licence: str) -> str:

@@ -1,1 +1,1 @@
-"""Where `gandist.evaluation` was. Holds the old name of a command."""
+"""The old name of `gandist.evaluation`, kept for `python -m gandist.quality.classifier`."""

@@ -18,15 +18,17 @@ FILE = "report.html"
 @command()
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Return 0, or 2 after one message if the runs cannot be read or the page cannot be written."""
-    parser = argparse.ArgumentParser(prog="gandist report", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="gandist report", description="Write one HTML page of a run, or of several side by side."
+    )
     add = parser.add_argument
-    add("runs", nargs="+", metavar="RUN", help="folder or address of a run; several are compared")
-    add("--out", metavar="FILE", help=f"a local file (default: {FILE} in the first run)")
+    add("runs", nargs="+", metavar="RUN", help="folder or address of a run; several are shown side by side")
+    add("--out", metavar="FILE", help=f"local file to write (default: {FILE} in the first run)")
     add(
         "--neighbours",
         action=argparse.BooleanOptionalAction,
-        help="find the training samples nearest to generated ones, among up to 20,000 (default: if these are local "
-        "and, at 64 px, all)",
+        help="find the training samples nearest to generated ones, among up to 20,000 (default: only if the set is "
+        "local and, at 64 px, has no more)",
     )
     options = parser.parse_args(argv)
     if options.out and is_remote(options.out):

@@ -1,3 +1,3 @@
-"""The contents of a run's folder: checkpoints, attempts, the metrics log, evaluations, and the trained generator. May
-import: `gandist.data` and the packages below it.
+"""The contents of a run's folder: checkpoints, attempts, the metrics log, messages, evaluations, and the trained
+generator. May import: `gandist.data` and the rooms below it.
 """

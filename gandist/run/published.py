@@ -32,7 +32,7 @@ TO_DRAW = (MANIFEST, CONFIG, f"{extensions.FOLDER}/*.py", "G_ema.safetensors")
 """Files that drawing needs, as patterns."""
 TO_BEGIN = (*TO_DRAW, "D.safetensors")
 """Files that a run needs which begins with the players."""
-TRUST = "run the Python files of your own that a published model brings with it (imports); read them first"
+TRUST = "run the Python files that a published model brings with it (imports); read them first"
 """Help of the option --trust."""
 
 

@@ -216,7 +216,10 @@ def open_checkpoint(storage: Storage, images_seen: int | str | None = None) -> t
     tree = parse(storage.read_bytes("config.yaml") or b"", source)
     there = [int(name) for name in checkpoint.names(storage)]
     if images_seen == BEST and (images_seen := evaluations.best(evaluations.read(storage))) is None:
-        raise CheckpointError(f"{storage.uri(evaluations.FILE)}: the run was not measured while it trained")
+        raise CheckpointError(
+            f"{storage.uri(evaluations.FILE)}: the run was not measured while it trained, so no checkpoint is the "
+            "best; leave out --images-seen best"
+        )
     if images_seen is not None and images_seen not in there:
         raise CheckpointError(
             f"{storage.uri(checkpoint.FOLDER)}: none of {images_seen} images; there are {', '.join(map(str, there))}"
@@ -225,7 +228,7 @@ def open_checkpoint(storage: Storage, images_seen: int | str | None = None) -> t
     _run_imports(storage, tree.get("imports", ()), found.manifest.get("imports", {}) if found else {})
     config = validate(tree, source)
     if found is None:
-        raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint yet")
+        raise CheckpointError(f"{storage.uri(checkpoint.FOLDER)}: no checkpoint yet; train the run further")
     return config, found
 
 

@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         course.show(config)
         return 0
     # Before the run: Ray may delete the job's working directory during the job, and relative paths depend on it.
-    steps = list(course.next_steps(config_name, config))
+    steps = list(course.next_steps(config_name, overrides, config))
     status = course.run(config, options.resume, options.source, options.profile)
     if status == 0 and not int(os.environ.get("RANK", "0")):
         log.info("%s", "\n  ".join(["next:", *steps]))

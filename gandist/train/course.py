@@ -2,22 +2,25 @@
 
 import logging
 import os
+import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import yaml
 
 from gandist.cli.text import number
+from gandist.conditions.condition import Condition
 from gandist.conditions.kinds import PAIRED
 from gandist.conditions.sample import OfSample
 from gandist.config import checks
-from gandist.config.run import RunConfig
+from gandist.config.run import RunConfig, load
 from gandist.config.sample import condition_of, medium_of
 from gandist.distributed.consensus import Outcome
 from gandist.errors import ConfigError, GandistError, RunError
+from gandist.evaluation.evaluator import on_another_set
 from gandist.launch.driver import launch
 from gandist.launch.fork import fork
 from gandist.launch.ray_output import ray_output
@@ -56,7 +59,7 @@ def begin(config: RunConfig, resume: Resume, source: str | None = None) -> Check
         return prepare(config, resume)
     path, at, seen = ("", "", "") if hub.is_address(source) else source.rpartition("@")
     if at and not seen.isdigit():
-        raise ConfigError(f"--from {source}: is written RUN or RUN@IMAGES_SEEN")
+        raise ConfigError(f"--from {source}: write RUN or RUN@IMAGES_SEEN")
     checkpoints = prepare(config, resume)
     if checkpoint.names(checkpoints.storage):
         return checkpoints
@@ -101,8 +104,8 @@ def found(storage: Storage, has_report: bool, many: str = "images") -> Iterator[
         yield f"{what:11} {storage.uri(name)}"
 
 
-def next_steps(config_name: str, config: RunConfig) -> Iterator[str]:
-    """Commands to run after training."""
+def next_steps(config_name: str, overrides: Sequence[str], config: RunConfig) -> Iterator[str]:
+    """Commands to run after training; `config_name` and `overrides` are those of this run, whose `config` they make."""
     root = Path(run_root(config))
     if not is_remote(config.run.dir) and root.is_relative_to(Path.cwd()):
         root = root.relative_to(Path.cwd())
@@ -112,19 +115,35 @@ def next_steps(config_name: str, config: RunConfig) -> Iterator[str]:
     condition, medium = condition_of(config), medium_of(config)
     many = medium.nouns[1].upper()
     if isinstance(condition, OfSample):
-        pairs = config.condition.kind == PAIRED
-        samples = "--pairs FOLDER_OF_INPUTS FOLDER_OF_TARGETS" if pairs else f"FOLDER_OF_{many}"
         yield f"python -m gandist.apply {root} {many} --out {config.run.name}-outputs"
-        yield f"python -m gandist.pack {samples} data/mine {medium.packing}"
-        measured = "" if config.eval.data is None else " eval.data=null"
-        yield f"python -m gandist.train {config_name} run.name=mine data.path=data/mine{measured}"
-        return
-    chosen = f" {condition.example()}" if condition.example() else ""
-    n, suffix = (8, ".wav") if ".wav" in medium.kinds else (36, medium.kinds[0])
-    yield f"python -m gandist.sample {root} --n {n}{chosen} --out {config.run.name}{suffix}"
-    yield f"python -m gandist.pack FOLDER_OF_{many} data/mine {medium.packing}"
-    unconditional = "" if condition.kind == "none" else f" {condition.key}=0"
-    yield f"python -m gandist.train {config_name} run.name=mine data.path=data/mine{unconditional}"
+    else:
+        chosen = f" {condition.example()}" if condition.example() else ""
+        n, suffix = (8, ".wav") if ".wav" in medium.kinds else (36, medium.kinds[0])
+        yield f"python -m gandist.sample {root} --n {n}{chosen} --out {config.run.name}{suffix}"
+    changes, conditioned = _on_own_samples(config_name, overrides, condition)
+    samples = f"FOLDER_OF_{many}"
+    if config.condition.kind == PAIRED:
+        samples = "--pairs FOLDER_OF_INPUTS FOLDER_OF_TARGETS"
+    elif conditioned and condition.kind == "class":
+        samples = f"FOLDER_OF_{condition.count}_CLASSES"
+    captions = " --captions" if conditioned and condition.kind == "text" else ""
+    yield f"python -m gandist.pack {samples} data/mine {medium.packing}{captions}"
+    yield f"python -m gandist.train {shlex.join([config_name, *changes])}"
+
+
+def _on_own_samples(config_name: str, overrides: Sequence[str], condition: Condition) -> tuple[list[str], bool]:
+    """Overrides by which the configuration trains on other samples, without classes and captions if its networks and
+    penalties can do without; and whether they cannot."""
+    changes = [*overrides, "run.name=mine", "data.path=data/mine"]
+    conditioned = condition.kind in ("class", "text")
+    if conditioned:
+        with suppress(ConfigError):
+            load(config_name, [*changes, f"{condition.key}=0"])
+            changes.append(f"{condition.key}=0")
+            conditioned = False
+    changes += on_another_set(load(config_name, changes), labelled=conditioned and condition.kind == "class")
+    last = {item.partition("=")[0]: item for item in changes}
+    return [item for item in changes if last[item.partition("=")[0]] is item], conditioned
 
 
 def _status(outcome: Outcome) -> int:

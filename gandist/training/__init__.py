@@ -1,3 +1,3 @@
-"""The training loop of one rank: loading, inputs of a step, the step's execution, the row of a tick, and the main
-rank's tasks. May import everything but `gandist.launch` and the commands.
+"""The training loop of one rank: loading, the inputs of a step, its execution, the row of a tick, and the main rank's
+tasks. May import: `gandist.evaluation` and the rooms below it.
 """

@@ -74,7 +74,7 @@ class Profile:
         if self.profiler is not None:
             self.profiler.stop()
         elif self._changed:
-            log.warning("profile: the run ended within its first %d steps, which warm up; none is written", self.first)
+            log.warning("no profile: the run ended within its first %d steps, which warm up", self.first)
         self.profiler = None
         for thing, name, value in reversed(self._changed):
             setattr(thing, name, value)

@@ -88,8 +88,8 @@ def _explain_lost_contact(ranks: Ranks, config: RunConfig, checkpoints: Checkpoi
             raise
         records = flight_recorder.written(checkpoints.storage.local)
         raise RunError(
-            f"rank {ranks.rank} of {ranks.world_size} lost contact with another rank, which failed, or was not heard "
-            f"of for launch.timeout_s={config.launch.timeout_s:g} s: {str(error).splitlines()[0]}; the same command "
-            f"goes on from the last checkpoint in {checkpoints.storage.root}"
+            f"rank {ranks.rank} of {ranks.world_size} lost contact with another rank, which failed, or did not answer "
+            f"for launch.timeout_s={config.launch.timeout_s:g} s: {str(error).splitlines()[0]}; the same command "
+            f"resumes the run from its last checkpoint in {checkpoints.storage.root}"
             + (f"; NCCL's latest calls are in {records[0].parent}" if records else "")
         ) from error

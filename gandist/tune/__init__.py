@@ -26,7 +26,13 @@ def main(argv: list[str] | None = None) -> int:
         metavar="key=value",
         help="replace a key of the sweep file, or a configuration field in every trial; the last wins",
     )
-    add("--resume", choices=["auto", "never", "must"], default="auto", help="(default: %(default)s)")
+    add(
+        "--resume",
+        choices=["auto", "never", "must"],
+        default="auto",
+        help="auto: resume the sweep if it has begun; never: keep the old one under another name and begin anew; must: "
+        "fail if it has not begun (default: %(default)s)",
+    )
     add("--dry-run", action="store_true", help="check everything, print the trials, and start nothing")
     options = parser.parse_intermixed_args(argv)
     from gandist.tune.drive import drive, show  # importing Ray takes seconds; usage messages do without it

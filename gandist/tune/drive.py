@@ -122,7 +122,7 @@ def prepare(plan: Plan, resume: Resume) -> tuple[Storage, bool]:
                 "or begin anew with --resume never"
             )
     elif resume == "must":
-        raise ConfigError(f"{root}: no sweep to resume (--resume must)")
+        raise ConfigError(f"{root}: no sweep to resume (--resume must); leave this out to begin it")
     storage.write_bytes(FILE, json.dumps(now, indent=1).encode())
     return storage, any(name.startswith("experiment_state") for name in storage.files(RAY))
 

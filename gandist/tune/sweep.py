@@ -126,8 +126,8 @@ class Sweep(Section):
             return value
         if value.removeprefix("quality/") in OF_MOTION:
             raise ValueError(
-                f"{value} is right where it equals real clips, neither highest nor lowest; name "
-                f"another metric, or say where to seek it, as {{{value}: min}}"
+                f"{value} is best where it equals that of real clips, neither highest nor lowest; name "
+                f"another metric, or give a direction, as {{{value}: min}}"
             )
         return {value: "max" if is_higher_better(value.removeprefix("quality/")) else "min"}
 
@@ -136,11 +136,13 @@ class Sweep(Section):
         if self.searcher == "grid":
             for path, domain in self.space.items():
                 if domain.listed() is None:
-                    raise ValueError(f"space.{path}: a grid goes through choice or integer; or set searcher=random")
+                    raise ValueError(
+                        f"space.{path}: a grid needs choice or integer; use one of these, or set searcher=random"
+                    )
             if self.trials is not None:
                 raise ValueError("trials: a grid has as many as it has points; leave it out")
         if len(self.metric) > 1 and (self.searcher != "tpe" or self.scheduler.kind != "none"):
-            raise ValueError("metric: of several none ranks a running trial; set searcher=tpe and scheduler=none")
+            raise ValueError("metric: several metrics cannot rank a running trial; set searcher=tpe and scheduler=none")
         if self.scheduler.kind in ("pbt", "hyperband") and self.concurrent is not None:
             raise ValueError(f"concurrent: {self.scheduler.kind} trains its trials side by side; leave it out")
         if self.scheduler.kind == "pbt":
@@ -152,7 +154,7 @@ class Sweep(Section):
         if self.searcher == "tpe":
             raise ValueError("scheduler: pbt varies the points itself; set searcher=random")
         if (self.trials or 2) < 2:
-            raise ValueError("trials: a population has two or more")
+            raise ValueError("trials: a population needs at least 2; set more")
         for path, domain in self.space.items():
             if domain.when:
                 raise ValueError(f"space.{path}.when: pbt varies every value of a trial; leave conditions out")
@@ -165,7 +167,7 @@ class Sweep(Section):
             for other in domain.when:
                 if other not in before:
                     raise ValueError(
-                        f"space.{path}.when: {other} is no path that stands before it in the space{hint(other, before)}"
+                        f"space.{path}.when: {other} is no path above it in the space{hint(other, before)}"
                     )
             before.append(path)
 

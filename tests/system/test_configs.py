@@ -19,14 +19,17 @@ from gandist.config.methods import new_players
 from gandist.config.run import DEMO, RunConfig, load
 from gandist.config.schedule import images_of
 from gandist.data import dataset
+from gandist.data.index import Index
+from gandist.evaluation.evaluator import check_evaluation
 from gandist.evaluation.statistics import Moments, frechet_distance
 from gandist.gan.networks import NETWORKS
 from gandist.media.sound import as_int16, wav_bytes
 from gandist.run.examples import open_examples
 from gandist.run.trained import Trained, open_trained
+from gandist.train.course import next_steps
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.pitch import EACH, in_tune
-from tests.helpers.small_datasets import EMOJI, EMOJI_CLIPS
+from tests.helpers.small_datasets import EMOJI, EMOJI_CLIPS, make_set
 
 CONFIGS = sorted(path for path in ROOT.glob("configs/*.yaml") if not path.stem.startswith(("compare-", "sweep-")))
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -195,6 +198,23 @@ def prepare(workspace: Path, config: Path) -> None:
 def brief(config: RunConfig, rounds: int) -> list[str]:
     kimg = rounds * config.train.batch * config.game.n_critic / 1000
     return ["launch.kind=local", "launch.threads=1", "eval.every_kimg=null", f"train.total_kimg={kimg}"]
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return make_set(tmp_path_factory.mktemp("unlabelled"), classes=0)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_what_a_run_says_to_type_next_is_accepted_and_measures_samples_without_labels(
+    config: Path, unlabelled: Index
+) -> None:
+    *_, training = next_steps(config.stem, [], load(config.stem))
+    _, _, module, name, *overrides = shlex.split(training)
+    again = load(name, overrides)
+    assert (module, again.data.path, again.eval.data) == ("gandist.train", "data/mine", None)
+    assert again.model.classes == 0
+    check_evaluation(again, unlabelled)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

@@ -108,7 +108,7 @@ def test_for_people(run: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--n", "11"], "--n 11: measures need 12"),
+        (["--n", "11"], "--n 11: measures need at least 12"),
         (["--n", "0"], "0"),
         (["--extractor", "fid"], "--extractor: unknown value 'fid'"),
         (["--extractor", "inception"], "--weights"),
@@ -138,4 +138,4 @@ def test_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_too_few_real_images(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = make_set(tmp_path, 10, classes=10, channels=1).base
     assert main([run, "--n", N, "--extractor", "classifier", "--data", few]) == 2
-    assert "10 images; measures need 12" in capsys.readouterr().err
+    assert "10 images; measures need at least 12" in capsys.readouterr().err

@@ -61,7 +61,7 @@ def started(watched: tuple[str, ...], *arguments: str) -> tuple[int, str, list[s
         (["demo", "model.nmae=mlp", "--dry-run"], 2, "model.nmae: unknown key; did you mean 'name'?"),
         (["train.batch=many"], 2, "train.batch: input should be a valid integer"),
         (["train.batch=3"], 2, "train.batch: 3 images do not divide into 2 workers"),
-        (["augment.kind=ada", "augment.p=2"], 2, "augment.p: is a probability"),
+        (["augment.kind=ada", "augment.p=2"], 2, "augment.p: must be a probability"),
         (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of autoencoder, dcgan, ffc, "),
         (["game.objective=hing"], 2, "game.objective: unknown value 'hing'; one of elbo, hinge, "),
         (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, charbonnier, "),

@@ -493,7 +493,7 @@ def test_some_of_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (orders[7], orders[3]) == (orders[12][:7], orders[12][:3])
     capsys.readouterr()
     assert main([src, str(tmp_path / "more"), "--n", "13"]) == 2
-    assert capsys.readouterr().err == f"error: {src}: holds 12 images; --n 13 are more\n"
+    assert capsys.readouterr().err == f"error: {src}: holds 12 images, fewer than --n 13; lower it\n"
 
 
 def test_the_images_that_another_set_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -504,7 +504,10 @@ def test_the_images_that_another_set_left(tmp_path: Path, capsys: pytest.Capture
         assert read_index(str(tmp_path / "out")).samples["key"].to_pylist() == expected
     capsys.readouterr()
     assert main([src, str(tmp_path / "more"), "--skip", "7", "--n", "6"]) == 2
-    assert capsys.readouterr().err == f"error: {src}: holds 12 images, --skip 7 of them; --n 6 are more\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: {src}: holds 12 images, 5 without the --skip 7 first, fewer than --n 6; lower it\n"
+    )
     assert main([src, str(tmp_path / "more"), "--skip", "12"]) == 2
     assert capsys.readouterr().err == f"error: {src}: holds 12 images; --skip 12 leaves none\n"
 

@@ -305,7 +305,7 @@ def test_some_of_the_sounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert pack(src, str(tmp_path / "some"), n=5)[0].samples["key"].to_pylist() == whole[:5]
     assert pack(src, str(tmp_path / "rest"), skip=5)[0].samples["key"].to_pylist() == whole[5:]
     assert main([src, str(tmp_path / "more"), "--n", "13"]) == 2
-    assert capsys.readouterr().err == f"error: {src}: holds 12 sounds; --n 13 are more\n"
+    assert capsys.readouterr().err == f"error: {src}: holds 12 sounds, fewer than --n 13; lower it\n"
 
 
 def test_split_at_silences(tmp_path: Path) -> None:

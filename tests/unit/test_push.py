@@ -200,7 +200,7 @@ def test_a_folder_with_other_networks_begins_nothing(
     file = tmp_path / "wider.yaml"
     file.write_text(yaml.safe_dump(config.resolved()))
     assert train([str(file), "--from", str(folder)]) == 2
-    assert "its networks are others: model.width: 4 -> 8" in capsys.readouterr().err
+    assert "its networks differ: model.width: 4 -> 8" in capsys.readouterr().err
     assert train([str(file), "--from", f"{folder}@60"]) == 2
     assert "holds one checkpoint, of 120 images, not 60" in capsys.readouterr().err
 

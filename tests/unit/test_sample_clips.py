@@ -209,8 +209,12 @@ def test_what_cannot_be_is_told(run: str, tmp_path: Path, capsys: pytest.Capture
             ["--vary", "content"],
             "--vary content: the latents of vgan have no parts; those of these pairs do",
         ),
-        ("a.webp", ["--frames", "9"], "--frames: is of an interpolation of images; clips have the run's data.options."),
-        ("a.png", ["--fps", "9"], "--fps: is of what plays; let --out be a folder, or end in .webp or .mp4"),
+        ("a.webp", ["--frames", "9"], "--frames: clips have the frames of the run (data.options.frames); leave it out"),
+        (
+            "a.png",
+            ["--fps", "9"],
+            "--fps: a .png does not play; leave it out, or let --out be a folder, or end in .webp or .mp4",
+        ),
         (
             "a.wav",
             [],
@@ -221,9 +225,7 @@ def test_what_cannot_be_is_told(run: str, tmp_path: Path, capsys: pytest.Capture
         assert said in capsys.readouterr().err
     for given in ([], ["--encode"]):
         assert apply.main([run, str(tmp_path), "--out", str(tmp_path / "made"), *given]) == 2
-        assert (
-            f"{run}: its generator makes clips of noise and is given none: there is nothing" in capsys.readouterr().err
-        )
+        assert f"{run}: its generator makes clips from its latents alone and takes no input" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -110,9 +110,9 @@ def test_a_runs_folder_alone_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (
             "a.jsonl",
             ["--frames", "3"],
-            "--frames, --fps: are of an interpolation; let --out end in .webp or .mp4, or of",
+            "--frames, --fps: only interpolations have frames; leave these options out, or let --out end",
         ),
-        ("a.txt", ["--frames", "3", "--fps", "3"], "--frames, --fps: are of an interpolation"),
+        ("a.txt", ["--frames", "3", "--fps", "3"], "--frames, --fps: only interpolations have frames"),
         ("a.txt", ["--frames", "3", "--n", "1"], "an interpolation goes from one text to another; give 2 or more"),
         ("a.txt", ["--temperature", "0.5"], "--temperature: G of textgan draws no symbols; leave it out"),
     ],

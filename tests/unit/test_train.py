@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -117,7 +118,8 @@ def test_its_lines_are_short_and_end_with_what_to_type_next(
     assert sampling == "python -m gandist.sample runs/mine --n 36 --out mine.png"
     assert sample.main(sampling.split()[3:]) == 0
     assert Path("mine.png").exists()
-    assert f"python -m gandist.train {command[0]} run.name=mine data.path=data/mine" in following
+    overrides = "eval.every_kimg=0.016 eval.n=12 run.name=mine data.path=data/mine"
+    assert f"python -m gandist.train {command[0]} {overrides}" in following
 
 
 @pytest.mark.parametrize(
@@ -129,14 +131,35 @@ def test_what_to_type_next_where_g_is_given_pictures(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     options = ["condition.options={}", f"condition.kind={kind}"]
-    steps = list(course.next_steps("superres-fashion", load("superres-fashion", options)))
+    steps = list(course.next_steps("superres-fashion", options, load("superres-fashion", options)))
     assert steps[-3:] == [
         "python -m gandist.apply runs/superres-fashion IMAGES --out superres-fashion-outputs",
         f"python -m gandist.pack {images} data/mine --size 32 --channels 1",
-        "python -m gandist.train superres-fashion run.name=mine data.path=data/mine eval.data=null",
+        f"python -m gandist.train superres-fashion 'condition.options={{}}' condition.kind={kind} run.name=mine "
+        "data.path=data/mine eval.data=null",
     ]
-    again = load("superres-fashion", [*options, *steps[-1].split()[4:]])
-    assert (again.data.path, again.eval.data) == ("data/mine", None)
+    again = load("superres-fashion", shlex.split(steps[-1])[4:])
+    assert (again.data.path, again.eval.data, again.condition.kind) == ("data/mine", None, kind)
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "samples", "changes"),
+    [
+        ("demo", ["model.classes=3", "run.name=other"], "FOLDER_OF_IMAGES", "model.classes=0"),
+        ("demo", ["game.penalties.mismatch=1"], "FOLDER_OF_10_CLASSES", "game.penalties.mismatch=1"),
+        ("wavegan-tones", ["eval.best=recognised"], "FOLDER_OF_SOUNDS",
+         "model.classes=0 eval.extractor=bands eval.best=null"),
+        ("wavegan-tones", ["eval.weights=mine.safetensors"], "FOLDER_OF_SOUNDS",
+         "eval.weights=mine.safetensors model.classes=0"),
+    ],
+    ids=["their own classes", "classes are needed", "no labels", "weights of their own"],
+)  # fmt: skip
+def test_what_to_type_next_keeps_the_overrides_that_fit_other_samples(
+    config: str, overrides: list[str], samples: str, changes: str
+) -> None:
+    *_, packing, training = course.next_steps(config, overrides, load(config, overrides))
+    assert packing.split()[3] == samples
+    assert sorted(training.split()[4:]) == sorted(["run.name=mine", "data.path=data/mine", *changes.split()])
 
 
 def test_all_that_is_logged_is_kept_with_the_run(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

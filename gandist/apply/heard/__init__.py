@@ -1,4 +1,4 @@
-"""`compare.html` of a vocoder's run: each sound as it was given, without learning, and as G makes it."""
+"""`compare.html` of a vocoder's run: each input, its sound without learning, and its sound by G."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Network pairs, one paper a module. A pair is built for given shapes."""
+"""Network pairs, one paper a module, and the table of them. Each pair is built for given shapes of its samples."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple

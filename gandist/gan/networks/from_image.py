@@ -1,4 +1,4 @@
-"""What generators share whose condition y is an image: to enlarge, to fill, to clean or to translate."""
+"""Parts of all generators whose condition y is an image: to enlarge, to fill, to clean or to translate."""
 
 import torch
 import torch.nn.functional as F

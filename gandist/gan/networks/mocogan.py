@@ -40,7 +40,7 @@ class MoCoOptions(Options):
     @classmethod
     def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len({*names}) < len(names):
-            raise ValueError("each may be there once")
+            raise ValueError("a name stands twice; give each once")
         return names
 
 

@@ -47,7 +47,7 @@ class SoundOptions(Options):
     @classmethod
     def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len({*names}) < len(names):
-            raise ValueError("each may be there once")
+            raise ValueError("a name stands twice; give each once")
         return names
 
     @field_validator("resolutions_D")

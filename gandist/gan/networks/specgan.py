@@ -70,8 +70,8 @@ def levels(shape: Shape) -> tuple[tuple[int, int], list[int]]:
         unit = options.hop * 2 ** max(1, doublings)
         nearest = unit * max(SMALLEST, round(shape.sample[-1] / unit))
         raise ValueError(
-            f"specgan halves {frequencies} frequencies and {frames} frames of {options.hop} samples "
-            f"{max(1, doublings)} times, which {shape.sample[-1]:,} samples do not allow; set "
+            f"specgan halves {frequencies} frequencies and the frames of {options.hop} samples {max(1, doublings)} "
+            f"times, but {shape.sample[-1]:,} samples are {shape.sample[-1] / options.hop:g} frames; set "
             f"data.options.samples={nearest}, or another model.options.hop"
         )
     first = frequencies >> doublings, frames >> doublings

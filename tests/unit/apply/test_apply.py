@@ -253,7 +253,7 @@ def test_what_cannot_be_done_is_told_before_work_begins(
     assert "--out s3://b/c: results are written to this machine" in refusal(
         capsys, "no-run", "two", "--out", "s3://b/c"
     )
-    assert "--watch: follows one folder" in refusal(capsys, "no-run", "one/a.png", *out, "--watch")
+    assert "--watch: takes one folder" in refusal(capsys, "no-run", "one/a.png", *out, "--watch")
     assert "no-run: is no run" in refusal(capsys, "no-run", "one", *out)
     assert "takes no pictures (condition.kind); use python -m gandist.sample" in refusal(
         capsys, run("plain"), "one", *out

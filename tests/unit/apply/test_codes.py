@@ -159,7 +159,7 @@ MEANS = np.zeros((4, 4, 4), np.float32)
         ("quantised", NUMBERS.astype(np.int32) - 1, {}, "has numbers beyond 0 to 15"),
         ("quantised", MEANS, {}, "is float32 (4, 4, 4), and the run takes integers (h, w)"),
         ("quantised", np.zeros((0, 4), np.int32), {}, "is int32 (0, 4)"),
-        ("quantised", np.array([{}]), {}, "is no sound .npy file"),  # pickled
+        ("quantised", np.array([{}]), {}, "cannot be read as a .npy file"),  # pickled
         ("quantised", np.zeros((2000, 2000), np.uint16), {}, "pixels are over --max-pixels 4194304"),
         ("gaussian", NUMBERS, {}, "is uint16 (4, 4), and the run takes float32 or float16 (4, h, w)"),
         ("gaussian", MEANS[:3], {}, "is float32 (3, 4, 4)"),

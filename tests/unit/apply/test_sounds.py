@@ -189,7 +189,7 @@ def test_what_is_no_sound_is_told_by_name(
         ("whole.npy", "is int64 (16, 20), and the run takes log-mel spectrograms (mels, frames) in floating point"),
         ("one.npy", "is float64 (16,), and the run takes log-mel"),
         ("nan.npy", "holds values that are no numbers, from frame 0 on"),
-        ("torn.npy", "is no sound .npy file"),
+        ("torn.npy", "cannot be read as a .npy file"),
     ):
         assert f"{folder / name}: {reason}" in said
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.wav"]
@@ -203,8 +203,8 @@ def test_what_does_not_go_together_is_refused(run: Run, tmp_path: Path, capsys: 
             [run("beeps"), file],
             "its generator takes no spectrograms (condition.kind=mel); use python -m gandist.sample",
         ),
-        ([run("hum"), file, "--mask", "white"], "--mask: of pictures, and"),
-        ([run("hum"), file, "--watch", "--encode"], "--watch, --encode: of pictures, and"),
+        ([run("hum"), file, "--mask", "white"], "--mask: for pictures only, and"),
+        ([run("hum"), file, "--watch", "--encode"], "--watch, --encode: for pictures only, and"),
         (
             [run("hum"), str(tmp_path / "empty")],
             "empty: no sound there; give files, folders or patterns of .wav, .flac",

@@ -132,8 +132,8 @@ def test_what_a_command_asks_for() -> None:
     for condition in CONDITIONS.values():
         assert condition.asked(Wish(), 3, "") is None, "any"
     for kind, wish, told in (
-        ("none", Wish(label=1), "--class 1: the run has none"),
-        ("text", Wish(label=1), "--class 1: the run has none"),
+        ("none", Wish(label=1), "--class 1: the run was trained without classes"),
+        ("text", Wish(label=1), "--class 1: the run was trained without classes"),
         ("class", Wish(label=3), "--class 3: the run has classes 0 to 2"),
         ("none", Wish(caption="a"), "--caption: the run was trained without captions"),
         ("class", Wish(caption="a"), "--caption: the run was trained without captions"),

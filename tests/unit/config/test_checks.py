@@ -86,7 +86,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     (
         {**CLASSES, "model.text_dim": 8},
-        ["model.text_dim", "classes or on captions", "set model.classes=0"],
+        ["model.text_dim", "classes or on captions", "set one to 0"],
         {"model.classes": 0},
     ),
     ({"model.name": "stackgan-1"}, ["model.classes: stackgan-1 is conditioned on class or text"], CLASSES),
@@ -177,7 +177,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     (
         {**SUPERVISED, "game.penalties": {"l1": {"interval": 2}}},
-        ["game.penalties: none learns from them alone", "due in every update"],
+        ["game.penalties: with game.objective=none G learns from them alone", "with interval 1"],
         {"game.penalties": {"l1": 1}},
     ),
     ({**SUPERVISED, "game.n_critic": 2}, ["game.objective: none has no D"], {"game.n_critic": 1}),
@@ -195,7 +195,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     (
         {"game.objective": "hinge", "game.label_smoothing": 0.1},
-        ["game.label_smoothing: hinge has no labels", "minimax, ns, ls"],
+        ["game.label_smoothing: hinge has no labels", "minimax or ns or ls"],
         {"game.objective": "ls"},
     ),
     ({**VAE, "game.label_smoothing": 0.1}, ["game.label_smoothing: elbo"], {"game.label_smoothing": 0}),
@@ -280,7 +280,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     (
         {**ADAPTIVE, "game.penalties": {"kl": 1}},
-        ["game.adaptive: weighs the objective against the penalties that compare", "game.penalties.l1=1"],
+        ["game.adaptive: weighs the objective in each update against penalties", "game.penalties.l1=1"],
         {"game.penalties": {"kl": 1, "l1": 1}},
     ),
     (
@@ -303,7 +303,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     (
         {**SOUNDS, "model.name": "specgan", "data.options.samples": 16_000},
-        ["model: specgan halves 128 frequencies and 125 frames", "set data.options.samples=16384"],
+        ["model: specgan halves 128 frequencies and the frames of 128 samples", "set data.options.samples=16384"],
         {"data.options.samples": 16_384},
     ),
     (

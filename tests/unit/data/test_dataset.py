@@ -69,7 +69,7 @@ def test_a_cache_that_cannot_be_used(
     path = "builtin:fashion-10k" if inside == "builtin" else make_set(tmp_path, 20).base
     message = complaint(configured(path, **data))
     assert message.startswith(f"data.cache_dir: {place}")
-    assert message.endswith("; set data.cache_dir to a folder that can be")
+    assert message.endswith("; set data.cache_dir to a writable folder")
 
 
 def test_what_fails_elsewhere_is_no_fault_of_the_cache(tmp_path: Path) -> None:

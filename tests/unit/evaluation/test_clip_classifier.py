@@ -83,7 +83,7 @@ def test_what_has_no_labels_or_is_no_clip_is_refused(tmp_path: Path) -> None:
     make_squares(tmp_path, labels=False)
     with pytest.raises(DataError, match="labelled"):
         classifier_of(config_of(tmp_path))
-    with pytest.raises(ConfigError, match=r"data\.medium: image are no clips"):
+    with pytest.raises(ConfigError, match=r"data\.medium: a classifier of clips needs video, not image"):
         classifier_of(validate({}))
 
 

@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
     other = Video(frames=FRAMES, resolution=SIZE, channels=1, stride=2, fps=8)
     with pytest.raises(DataError, match=r"every 1\. of a file's own, and the run's .* every 2\. of 8 a second; train"):
         open_extractor("classifier", folder / "c.safetensors", other, CPU)
-    with pytest.raises(DataError, match="knows grey clips, and the run's are RGB"):
+    with pytest.raises(DataError, match="was trained on grey clips, and the run's are RGB"):
         open_extractor("classifier", folder / "c.safetensors", Video(frames=FRAMES, resolution=SIZE), CPU)
     with pytest.raises(ConfigError, match=r"torchscript: .*eval\.weights"):
         open_extractor("torchscript", None, SQUARES, CPU)
@@ -266,7 +266,7 @@ def test_motion_in_a_comparison(folder: Path) -> None:
     found = [measure.scores(Sampled(Trained(config, Shown(still=each), 7, CPU), N, 0)) for each in (False, True)]
     assert [each["frozen"] for each in found] == [0, 1]
     assert list(measure.real) == list(found[0]) == list(OF_MOTION)
-    with pytest.raises(ConfigError, match=r"measures: motion is of clips, and data\.medium=image has none"):
+    with pytest.raises(ConfigError, match=r"measures: motion needs clips, and data\.medium is image"):
         OF_COMPARISONS["motion"](validate({}), N, CPU)
 
 

@@ -120,6 +120,6 @@ def test_what_cannot_be_measured_is_refused_first(shards: str, tmp_path: Path) -
     with pytest.raises(GandistError, match=r"eval.extractor: .*absent.safetensors"):
         prepare(tiny(tmp_path, "absent", data=data, eval=absent), "auto")
     few = make_set(tmp_path, 10, classes=10, channels=1).base
-    with pytest.raises(GandistError, match=r"10 images; measures need 12; set eval.every_kimg=null"):
+    with pytest.raises(GandistError, match=r"10 images; measures need at least 12; set eval.every_kimg=null"):
         prepare(tiny(tmp_path, "few", data={"path": few, "channels": 1}, train__batch=10, eval=EVAL), "auto")
     assert not (tmp_path / "few").exists()

@@ -75,7 +75,7 @@ def test_what_has_no_labels_or_is_no_sound_is_refused(tmp_path: Path) -> None:
     make_tones(tmp_path, labels=False)
     with pytest.raises(DataError, match="labelled"):
         classifier_of(data_of(tmp_path))
-    with pytest.raises(ConfigError, match=r"data\.medium: image are no sounds"):
+    with pytest.raises(ConfigError, match=r"data\.medium: a classifier of sounds needs audio, not image"):
         classifier_of(DataSection(path=str(tmp_path / "tones")))
 
 

@@ -130,7 +130,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         SoundClassifier(16_000, 64, 3),
         Facts(1, 1, 1, 1, 3, "", "audio", 16_000, 64),
     )
-    with pytest.raises(DataError, match=r"c\.safetensors: knows sounds at 16000 Hz, and the run's are at 8000 Hz"):
+    with pytest.raises(
+        DataError, match=r"c\.safetensors: was trained on sounds at 16000 Hz, and the run's are at 8000 Hz"
+    ):
         open_extractor("classifier", path, TONES, CPU)
     with pytest.raises(ConfigError, match="bands: has no weights"):
         open_extractor("bands", path, TONES, CPU)

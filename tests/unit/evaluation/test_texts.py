@@ -225,7 +225,7 @@ def test_several_temperatures(config: RunConfig, tmp_path: Path, capsys: pytest.
     assert "real texts" in shown.partition("Quality against variety")[2].partition("</figure>")[0]
     assert "Quality against variety" not in page([run_root(other)], neighbours=False)
     assert evaluate.main([run_root(run), "--n", "60", "--keep"]) == 2
-    assert "--keep: keeps what one checkpoint has at --temperatures" in capsys.readouterr().err
+    assert "--keep: needs --temperatures" in capsys.readouterr().err
     assert [each["protocol"]["temperature"] for each in (cold, usual)] == [0.2, 1.0]
     assert cold["self_bleu"] > usual["self_bleu"]
     assert cold["nll_held_out"] == usual["nll_held_out"] > 0

@@ -183,7 +183,7 @@ def test_with_a_triton_that_fails(
         for _ in range(2):
             assert not kernels.usable(torch.zeros(1, 1, 1, 1))
     assert [record.message for record in caplog.records] == [
-        "Triton is installed and does not work, so layers are slower: Failed to find C compiler."
+        "Triton is installed but does not work, so layers are slower: Failed to find C compiler."
     ]
 
 

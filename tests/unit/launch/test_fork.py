@@ -57,7 +57,7 @@ def test_what_it_had_of_later_is_gone(donor: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_forked(donor: Path, tmp_path: Path) -> None:
     wider = tiny(tmp_path, "wider", model={"width": 8, "classes": 10, "z_dim": 8, "norm": "none"})
-    with pytest.raises(ConfigError, match=r"its networks are others: model\.width: 4 -> 8"):
+    with pytest.raises(ConfigError, match=r"its networks differ: model\.width: 4 -> 8"):
         fork(wider, Storage(run_root(wider)), str(donor))
     config = tiny(tmp_path, "taker")
     with pytest.raises(ConfigError, match="is no run"):

@@ -105,7 +105,7 @@ def test_names_of_shards(pattern: str, n: int, folder: str, expected: list[tuple
     [
         ("f-{0..9.tar", "braces do not match"),
         ("{a,b}/f.tar", "in one folder"),
-        ("{a,a}.tar", "no different names"),
+        ("{a,a}.tar", "does not name several files"),
         ("f-{00..09}.tar", "10 shards for 9 images"),
     ],
 )

@@ -57,7 +57,7 @@ def test_channels() -> None:
     np.testing.assert_allclose(decode(mono, RATE, 2), np.stack([left, left], 1), atol=1e-4)
     around = encoded(np.stack([left] * 7 + [right], 1), RATE, "WAVEX")
     np.testing.assert_allclose(decode(around, RATE, 1)[:, 0], (7 * left + right) / 8, atol=1e-4)
-    with pytest.raises(DataError, match="has 8 channels, which do not make 2; set channels to 1"):
+    with pytest.raises(DataError, match="has 8 channels, which cannot become 2; set channels to 1"):
         decode(around, RATE, 2)
 
 

@@ -152,7 +152,7 @@ def test_a_folder_or_port_that_cannot_be_had_is_refused(tmp_path: Path, caplog: 
         Telemetry("clothes", 0).serve("192.0.2.7", free_port(), str(tmp_path))
     with pytest.raises(ConfigError, match=r"telemetry\.dir: .*set telemetry\.port=9464"):
         validate({"telemetry": {"dir": "/tmp/gandist-metrics"}})
-    with pytest.raises(ConfigError, match=r"telemetry\.dir: is a folder of each machine"):
+    with pytest.raises(ConfigError, match=r"telemetry\.dir: must be a folder on the disk of each machine"):
         validate({"telemetry": {"dir": "s3://bucket/metrics", "port": 9464}})
     # In mid-run neither is a reason to stop training.
     telemetry, folder = Telemetry("clothes", 0), tmp_path / "metrics"

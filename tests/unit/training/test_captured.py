@@ -234,7 +234,7 @@ def test_what_cannot_be_captured_is_played_eagerly(tmp_path: Path, caplog: pytes
         refused.step(play)
     assert play.mode == "eager"
     assert [r.message for r in caplog.records] == [
-        "step=eager: it cannot be captured: operation not permitted when stream is capturing"
+        "step=eager: the step cannot be captured as a CUDA graph: operation not permitted when stream is capturing"
     ]
     equal(weights(refused.players), weights(eager.players))
     eager.close()
@@ -345,7 +345,7 @@ def test_on_a_gpu_a_function_that_looks_at_a_value_is_played_eagerly(caplog: pyt
         x = torch.full((3,), float(value), device=gpu)
         assert torch.equal(play(x), x * 3 * value)
     assert play.mode == "eager"
-    assert "step=eager: it cannot be captured: " in caplog.text
+    assert "step=eager: the step cannot be captured as a CUDA graph: " in caplog.text
     assert torch.cuda.current_stream(gpu) == torch.cuda.default_stream(gpu)
     other = torch.cuda.Stream(gpu)  # type: ignore[no-untyped-call]
     taken = []

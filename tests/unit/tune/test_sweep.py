@@ -175,7 +175,7 @@ def lr(**domain: Any) -> dict[str, Any]:
         ({"space": {"optim": {"uniform": [0, 1]}}}, r"space\.optim: is a section; name a field"),
         (
             {"metric": "quality/motion"},
-            r"metric: quality/motion is right where .*{quality/motion: min}",
+            r"metric: quality/motion is best where .*{quality/motion: min}",
         ),
         ({"set": {"train.totalkimg": 3}}, r"set\.train\.totalkimg: is no field; did you mean 'train\.total_kimg'"),
         ({"space": lr(loguniform=[0, 1])}, r"space\.optim\.lr_G: loguniform: the bounds must be positive"),
@@ -185,7 +185,7 @@ def lr(**domain: Any) -> dict[str, Any]:
         ({"space": {"game.penalties.r3.weight": {"uniform": [0, 1]}}}, r"game\.penalties: unknown value 'r3'"),
         (
             {"space": {"optim.lr_G": {"uniform": [0.1, 1], "when": {"game.objectiv": "ns"}}}},
-            r"optim\.lr_G\.when: game\.objectiv is no path that stands before it",
+            r"optim\.lr_G\.when: game\.objectiv is no path above it",
         ),
         ({"metric": "quality/fidd"}, r"metric: unknown value 'quality/fidd'; one of .*quality/kid"),
         ({"metric": {"quality/kid": "least"}}, r"metric\.quality/kid: input should be 'min' or 'max'"),
@@ -197,7 +197,7 @@ def lr(**domain: Any) -> dict[str, Any]:
         ({"scheduler": {"kind": "asha", "grace_kimg": 9}}, r"scheduler\.grace_kimg: 9 lies past the budget"),
         ({"scheduler": "pbt", "searcher": "tpe"}, r"pbt varies the points itself"),
         ({"scheduler": "pbt", "space": {"model.width": {"choice": [8, 16]}}}, r"model\.width: cannot change"),
-        ({"searcher": "grid"}, r"optim\.lr_G: a grid goes through choice or integer"),
+        ({"searcher": "grid"}, r"optim\.lr_G: a grid needs choice or integer"),
         ({"searcher": "grid", "space": lr(choice=[1e-3])}, r"trials: a grid has as many"),
         ({"trails": 3}, r"trails: unknown key; did you mean 'trials'"),
         ({"name": "a/b"}, r"name: string should match"),

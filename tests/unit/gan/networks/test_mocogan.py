@@ -93,5 +93,5 @@ def test_the_team_is_of_the_critics_named() -> None:
 
 
 def test_each_critic_is_there_once() -> None:
-    with pytest.raises(ValidationError, match="each may be there once"):
+    with pytest.raises(ValidationError, match="a name stands twice; give each once"):
         MoCoOptions(critics=("image", "image"))

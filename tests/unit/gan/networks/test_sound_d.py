@@ -133,7 +133,7 @@ def test_nothing_is_brought_to_the_host() -> None:
             {"discriminators": ("mrd",)},
             "resolutions_D: .* 512 samples are too short for frames of 2048; set n_fft",
         ),
-        (512, {"discriminators": ("mpd", "mpd")}, "each may be there once"),
+        (512, {"discriminators": ("mpd", "mpd")}, "a name stands twice; give each once"),
         (512, {"resolutions_D": ((256, 300, 256),)}, "256, 300, 256 are not hop <= window <= n_fft"),
     ],
 )
