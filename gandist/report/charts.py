@@ -13,83 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gandist.cli.text import number
+from gandist.report.axes import BOTTOM, DECADES, HEIGHT, LEFT, RIGHT, TOP, WIDTH, AxisTick, decades, spelled, ticks
 from gandist.report.measured import baseline
 from gandist.report.recorded import Mark, RecordedRun
+from gandist.report.wording import FRECHET, filled, label_of, place_of, title_of
 
-WIDTH, HEIGHT = 360, 200
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
-"""Margins of a chart for its axes."""
 MOST_POINTS = 300
 """Maximum points per curve; longer curves are thinned, keeping their extremes."""
-DECADES = 2
-"""Ratio of largest to smallest value above which the scale is logarithmic."""
 
-FRECHET = "Fréchet distance: lower is better"
-MANIFOLD = "Precision, recall, density, coverage: higher is better"
-TITLES = {
-    "quality/fid": FRECHET,
-    "quality/fd-": FRECHET,
-    "quality/fad-": FRECHET,
-    "quality/fvd-": FRECHET,
-    "quality/fd_worst": "Fréchet distance within the worst class: lower is better",
-    "quality/kid": "Kernel distance: lower is better",
-    "quality/is": "Inception Score: higher is better",
-    "quality/precision": MANIFOLD,
-    "quality/recall": MANIFOLD,
-    "quality/density": MANIFOLD,
-    "quality/coverage": MANIFOLD,
-    "quality/psnr": "Peak signal-to-noise ratio in dB: higher is better",
-    "quality/ssim_hole": "Structural similarity in the hole: higher is better",
-    "quality/ssim": "Structural similarity: higher is better",
-    "quality/pd-": "Perceptual distance from the target: lower is better",
-    "quality/l1_hole": "Absolute difference from the target in the hole: lower is better",
-    "quality/l1": "Absolute difference from the target: lower is better",
-    "quality/mel_l1": "Mel spectrogram's difference from the target: lower is better",
-    "quality/stft": "Spectral distance from the target: lower is better",
-    "quality/stoi": "Intelligibility beside the target: higher is better",
-    "quality/recognised": "Share recognised as their class: higher is better",
-    "quality/variety": "Perceptual distance of two outputs for one input: higher is more varied",
-    "quality/js_": "Divergence of n-grams in bits: lower is better",
-    "quality/novel": "Share of {many} that are not in the training set",
-    "quality/dictionary": "Share of {many} that are real ones: higher is better",
-    "quality/unique": "Variety, as shares of what is different: higher is more varied",
-    "quality/distinct": "Variety, as shares of what is different: higher is more varied",
-    "quality/bleu": "BLEU with real {many}, and with one another (self_bleu, lower is more varied)",
-    "quality/self_bleu": "BLEU with real {many}, and with one another (self_bleu, lower is more varied)",
-    "quality/length_distance": "Distance of lengths in symbols: lower is better",
-    "quality/nll_oracle": "Negative log-likelihood by the oracle in nats a token: as of real {many} is right",
-    "quality/nll": "Negative log-likelihood of real {many} in nats a symbol: lower is better",
-    "quality/motion": "Motion over that of real {many}: 1 is right",
-    "quality/consistency": "Consistency from frame to frame: as that of real {many} is right",
-    "quality/frozen": "Share of {many} that stand still: as of real {many} is right",
-    "quality/memorisation": "Memorisation: 1 as new {many}, near 0 copies",
-    "quality/ppl": "Path length: lower is smoother",
-    "signal/": "Signs of health",
-    "loss/": "Losses",
-    "score/": "Scores that D gives",
-    "sign/": "Mean sign of D on real {many}",
-    "penalty/": "Penalties",
-    "grad_norm/": "Gradient norms",
-    "lr/": "Learning rates",
-    "augment/": "Probability of augmentation p",
-    "skipped/": "Skipped steps so far",
-    "speed/": "{Many} a second",
-    "waiting/": "Waits, as a share of time",
-    "workers/": "Workers",
-}
-"""Prefixes of a row's keys, in the order of the page; a key with no prefix here gets its own chart at the end. {many}
-stands for what samples are called."""
-
-LABELS = {
-    "signal/diversity": "variety of {many}, 1: as real ones",
-    "signal/faithful": "outputs beside their targets, 1: belong to them, 0: to any",
-    "signal/change": "change from what needs no learning, 1: as large as the target's",
-    "signal/drift": "distance of G from its average",
-    "signal/motion": "motion of {many}, 1: as real ones",
-    "signal/nonfinite": "share of steps not finite",
-}
-NAMED_BY_TITLE = ("quality", "speed", "waiting", "workers")
-"""Groups whose names are left out of the curves' labels."""
 LEFT_OUT = ("quality/kid_se",)
 TOLD_IF_CHANGING = ("Probability of augmentation p", "Skipped steps so far", "Workers")
 NEAR = 10
@@ -113,11 +44,6 @@ class Path(NamedTuple):
     dash: int
     d: str
     dots: str
-
-
-class AxisTick(NamedTuple):
-    at: float
-    text: str
 
 
 class Level(NamedTuple):
@@ -152,7 +78,7 @@ def charts(runs: Sequence[RecordedRun], names: Sequence[str], many: str = "image
     """A chart per group of the rows' numbers, with all runs in the same chart; `many`: what samples are called."""
     rows = [[_derived(row, many) for row in run.rows] for run in runs]
     keys = list(dict.fromkeys(key for row in (row for each in rows for row in each) for key in row if "/" in key))
-    keys = sorted((key for key in keys if key not in LEFT_OUT), key=_place)
+    keys = sorted((key for key in keys if key not in LEFT_OUT), key=place_of)
     several = len(runs) > 1
     marks = [
         mark._replace(text=f"{name}, {mark.text}") if several else mark
@@ -160,10 +86,10 @@ def charts(runs: Sequence[RecordedRun], names: Sequence[str], many: str = "image
         for mark in run.marks()
     ]
     found: list[Chart] = []
-    for title, grouped in groupby(keys, key=_title):
+    for title, grouped in groupby(keys, key=title_of):
         group = list(grouped)
         curves = [
-            Curve(f"{names[run]} {_said(key, many)}" if several else _said(key, many), run, series, points)
+            Curve(f"{names[run]} {label_of(key, many)}" if several else label_of(key, many), run, series, points)
             for series, key in enumerate(group)
             for run, each in enumerate(rows)
             if (points := _points(each, key))
@@ -172,27 +98,8 @@ def charts(runs: Sequence[RecordedRun], names: Sequence[str], many: str = "image
         constant = title in TOLD_IF_CHANGING and len(values) == 1
         if values and not constant:
             levels = [*(_floors(runs, names) if title == FRECHET else ()), *_baselines(runs, names, group)]
-            found.append(chart(_filled(title, many), curves, marks, several, levels))
+            found.append(chart(filled(title, many), curves, marks, several, levels))
     return found
-
-
-def _place(key: str) -> int:
-    """Position on the page of the chart for a key."""
-    return next((i for i, start in enumerate(TITLES) if key.startswith(start)), len(TITLES))
-
-
-def _title(key: str) -> str:
-    return [*TITLES.values(), key][_place(key)]
-
-
-def _filled(text: str, many: str) -> str:
-    return text.replace("{many}", many).replace("{Many}", many.capitalize())
-
-
-def _said(key: str, many: str) -> str:
-    """The label of a curve: its key in the rows, or words."""
-    group, _, what = key.partition("/")
-    return _filled(LABELS.get(key) or (what if group in NAMED_BY_TITLE else key), many)
 
 
 def _floors(runs: Sequence[RecordedRun], names: Sequence[str]) -> list[Level]:
@@ -326,27 +233,3 @@ def _summary(curve: Curve) -> str:
     if not values:
         return f"{curve.label} was never finite"
     return f"{curve.label} from {number(values[0])} to {number(values[-1])}"
-
-
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers around [low, high], at most about `most`: steps of 1, 2 or 5 times a power of ten."""
-    if high <= low:
-        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-    power = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(factor * power for factor in (1, 2, 5, 10, 20) if (high - low) / (factor * power) <= most)
-    return [i * step for i in range(math.floor(low / step), math.ceil(high / step) + 1)]
-
-
-def decades(low: float, high: float) -> list[float]:
-    """Powers of ten around [low, high], at most about six."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    return [10.0**power for power in range(first, last + 1, -(-(last - first) // 5))]
-
-
-def spelled(values: Sequence[float]) -> list[tuple[float, str]]:
-    """Values with their texts, with enough digits to tell them apart."""
-    for digits in range(3, 9):
-        texts = [number(value, digits) for value in values]
-        if len(set(texts)) == len(texts):
-            break
-    return list(zip(values, texts, strict=True))

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from gandist.cli.text import number
-from gandist.report.charts import BOTTOM, HEIGHT, TOP, WIDTH, spelled
+from gandist.report.axes import BOTTOM, HEIGHT, TOP, WIDTH, spelled
 from gandist.tune.parameters import Parameter, parameters, said
 from gandist.tune.plots import EDGE, LANE, NAMES, SMALL, WIDE, Axis, Plot, PlotShape, Standing, Text, cut, grid
 from gandist.tune.trials import Findings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gandist.cli.text import number
-from gandist.report.charts import DECADES
+from gandist.report.axes import DECADES
 from gandist.tune.trials import Findings, TrialRecord
 
 NUMBERS = ("uniform", "loguniform", "integer")

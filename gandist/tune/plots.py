@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from gandist.cli.text import number
-from gandist.report.charts import BOTTOM, DECADES, HEIGHT, LEFT, TOP, WIDTH, decades, spelled, ticks
+from gandist.report.axes import BOTTOM, DECADES, HEIGHT, LEFT, TOP, WIDTH, decades, spelled, ticks
 from gandist.tune.parameters import Parameter, parameters, params_at, said
 from gandist.tune.trials import FAILED, Findings, TrialRecord
 

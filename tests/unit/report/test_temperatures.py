@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gandist.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
+from gandist.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from gandist.report.temperatures import SVG, TABLE, Line, chart, line, of_runs, write
 from gandist.run.evaluations import Result, keep_temperatures
 from gandist.storage.storage import Storage

@@ -15,7 +15,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from gandist.report.charts import TOP
+from gandist.report.axes import TOP
 from gandist.tune.importance import importance
 from gandist.tune.lineage import descent, lineage
 from gandist.tune.page import page
