@@ -173,7 +173,9 @@ def test_package_data_is_small_licensed_and_what_debian_ships() -> None:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
         if not DEBIAN.is_dir():
             pytest.skip("Debian's dataset-fashion-mnist is not installed")
-        assert lzma.decompress((folder / name).read_bytes()) == gzip.decompress((DEBIAN / name).with_suffix(".gz").read_bytes())
+        assert lzma.decompress((folder / name).read_bytes()) == gzip.decompress(
+            (DEBIAN / name).with_suffix(".gz").read_bytes()
+        )
 
 
 def test_training_and_held_out_images_are_the_whole_set(cache: Path) -> None:

@@ -1,13 +1,7 @@
 """The files of an index: read as written; half-written or damaged ones do not count."""
 
-import io
-import json
-import os
 import subprocess
 import sys
-import tarfile
-import tracemalloc
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import webdataset
-from PIL import Image
 
-from gandist.data.cache import ShardCache
-from gandist.data.index import SAMPLES_SCHEMA, SHARDS_SCHEMA, Index
 from gandist.data.index_files import read_index, write_index
-from gandist.data.indexing import index_shards
 from gandist.data.making import write_shard
-from gandist.data.listing import list_shards
 from gandist.errors import DataError
-from gandist.pack import main
+from tests.helpers.foreign_shards import index_of, png, two_shards, with_vectors, write_tar
 from tests.helpers.small_datasets import make_set
-
-
-from tests.helpers.foreign_shards import png, write_tar, two_shards, index_of, with_vectors
 
 
 def test_vectors_of_captions_are_read_as_they_were_written(tmp_path: Path) -> None:

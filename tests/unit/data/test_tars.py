@@ -1,35 +1,14 @@
 """Tars that are torn, damaged or of another kind are refused by name."""
 
-import io
-import json
-import os
-import subprocess
-import sys
 import tarfile
-import tracemalloc
-import zlib
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
-import webdataset
-from PIL import Image
 
-from gandist.data.cache import ShardCache
-from gandist.data.index import SAMPLES_SCHEMA, SHARDS_SCHEMA, Index
-from gandist.data.index_files import read_index, write_index
-from gandist.data.indexing import index_shards
-from gandist.data.making import write_shard
-from gandist.data.listing import list_shards
+from gandist.data.index_files import read_index
 from gandist.errors import DataError
 from gandist.pack import main
-from tests.helpers.small_datasets import make_set
-
-
-from tests.helpers.foreign_shards import png, write_tar, two_shards, index_of, with_vectors
+from tests.helpers.foreign_shards import index_of, two_shards, write_tar
 
 
 @pytest.mark.parametrize(
