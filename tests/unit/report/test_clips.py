@@ -27,8 +27,9 @@ from gandist.run.checkpoint import Checkpoints
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.animated import animating, clip_set, moving
-from tests.unit.report.test_report import browser as browser
-from tests.unit.report.test_report import check, open_page, shown, titled
+from tests.helpers.browser import browser as browser
+from tests.helpers.browser import check, open_page
+from tests.unit.report.test_report import shown, titled
 
 NAME = "Clips of clips at 120 clips seen"
 

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,6 +32,8 @@ from gandist.run.checkpoint import Checkpoints
 from gandist.run.trained import Trained, open_trained
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
+from tests.helpers.browser import browser as browser
+from tests.helpers.browser import check, open_page
 from tests.helpers.s3_server import serve_bucket
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import tiny
@@ -58,53 +59,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
         found[name] = Path(run_root(config))
     return found
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium, without a window and without a network of its own."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("chromium and chromium-driver are not installed (make debian)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
-
-
-def logged(browser: webdriver.Chrome, log: str) -> list[dict[str, Any]]:
-    """What was logged since the last call."""
-    entries: list[dict[str, Any]] = browser.get_log(log)  # type: ignore[no-untyped-call]
-    return entries
-
-
-def open_page(browser: webdriver.Chrome, file: Path, width: int = 1200) -> None:
-    for log in ("browser", "performance"):
-        logged(browser, log)  # what went before
-    device = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
-    browser.get(file.as_uri())
-
-
-def requested(browser: webdriver.Chrome, file: Path) -> set[str]:
-    """Where the page sent requests to."""
-    messages = [json.loads(entry["message"])["message"] for entry in logged(browser, "performance")]
-    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    return {each["request"]["url"] for each in sent if each["documentURL"].startswith(file.as_uri())}
 
 
 def shown(browser: webdriver.Chrome) -> list[WebElement]:
@@ -340,18 +294,6 @@ def test_runs_under_other_protocols_are_told_apart(runs: dict[str, Path], tmp_pa
     html = page([str(tmp_path / name) for name in "yz"])
     assert "cannot be compared" not in html
     assert html.count("</svg>Floor 0.5: fd-inception of two halves") == 1
-
-
-def check(browser: webdriver.Chrome, file: Path) -> None:
-    """What holds on every page: nothing is asked for, nothing goes wrong, all pictures are there and named."""
-    sizes = browser.execute_script(
-        "return Promise.all([...document.images].map(i => i.decode().then(() => [i.naturalWidth, i.alt.length])))"
-    )
-    assert sizes
-    assert all(width > 0 and alt > 0 for width, alt in sizes)
-    assert {url for url in requested(browser, file) if not url.startswith("data:")} == {file.as_uri()}
-    assert logged(browser, "browser") == []
-    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_run(runs: dict[str, Path], browser: webdriver.Chrome, capsys: pytest.CaptureFixture[str]) -> None:

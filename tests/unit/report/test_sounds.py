@@ -28,8 +28,9 @@ from gandist.run.trained import open_trained
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.beeping import RATE, SAMPLES, beeping, humming, sound_set
-from tests.unit.report.test_report import browser as browser
-from tests.unit.report.test_report import check, open_page, shown
+from tests.helpers.browser import browser as browser
+from tests.helpers.browser import check, open_page
+from tests.unit.report.test_report import shown
 
 STATE = "return [...arguments[0]].map(a => [a.readyState, a.duration, a.paused, a.error?.message ?? ''])"
 PLAYED = "return [...document.querySelectorAll('audio')].filter(a => a.currentTime > 0).length"

@@ -12,10 +12,10 @@ from gandist.distributed.consensus import Host
 from gandist.launch.resumption import prepare, run_root
 from gandist.report import main
 from gandist.training.worker import train
+from tests.helpers.browser import browser as browser
+from tests.helpers.browser import logged, open_page, requested
 from tests.helpers.text_sets import make_texts
 from tests.helpers.train_on_ranks import tiny
-from tests.unit.report.test_report import browser as browser
-from tests.unit.report.test_report import logged, open_page, requested
 
 HEBREW = "אבגדהו"
 SYMBOLS = f"{HEBREW}<>&"

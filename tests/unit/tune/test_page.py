@@ -22,7 +22,8 @@ from gandist.tune.page import page
 from gandist.tune.plots import by_parameter, curves, parallel
 from gandist.tune.trials import Direction, Findings, Point, Taken, TrialRecord, TrialState
 from tests.helpers.animated import moving
-from tests.unit.report.test_report import EVIL, browser, check, open_page  # noqa: F401
+from tests.helpers.browser import browser, check, open_page  # noqa: F401
+from tests.unit.report.test_report import EVIL
 
 METRIC = "quality/fd-classifier"
 SPACE: dict[str, Any] = {

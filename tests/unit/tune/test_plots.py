@@ -21,7 +21,8 @@ from gandist.tune.lineage import descent, lineage
 from gandist.tune.page import page
 from gandist.tune.plots import by_parameter, curves, front, parallel
 from gandist.tune.trials import Findings, Point, Taken
-from tests.unit.report.test_report import EVIL, browser, check, open_page  # noqa: F401
+from tests.helpers.browser import browser, check, open_page  # noqa: F401
+from tests.unit.report.test_report import EVIL
 from tests.unit.tune.test_page import METRIC, findings, ten, trial  # noqa: F401
 
 
