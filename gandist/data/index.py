@@ -52,7 +52,6 @@ TARGET, INPUT = "target", "input"
 """The files of a pair."""
 
 
-
 @dataclass(frozen=True)
 class Index:
     """The place of each sample in a set.

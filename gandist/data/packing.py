@@ -15,11 +15,11 @@ from gandist.data.forms import form_of, medium_meant
 from gandist.data.index import Index
 from gandist.data.index_files import check_no_foreign_tables, write_index
 from gandist.data.indexing import index_shards
+from gandist.data.listing import list_shards
 from gandist.data.making import alone, making
 from gandist.data.pairs import Half, halved, joined
 from gandist.data.samples import LeftOut, Source
 from gandist.data.sources import open_source
-from gandist.data.listing import list_shards
 from gandist.data.text import embed
 from gandist.data.texts import in_pieces
 from gandist.data.writing import check_broken, permutation, write_shards

@@ -15,9 +15,9 @@ from gandist.data.idx import IDX_IMAGES, idx
 from gandist.data.index import INPUT, TARGET, numbers
 from gandist.data.index_files import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE
 from gandist.data.indexing import index_shards
+from gandist.data.listing import list_shards
 from gandist.data.samples import LeftOut, Sample, Source
 from gandist.data.tables import holds_samples, parquet
-from gandist.data.listing import list_shards
 from gandist.data.texts import TABLES, holds_texts, read_file, text_table
 from gandist.data.trees import check_labels, folder, is_of_another_set, zipped
 from gandist.data.walk import files_below

@@ -6,7 +6,6 @@ It never unpickles, and refuses a truncated or damaged tar instead of reading up
 import hashlib
 import json
 import mmap
-import os
 import re
 import tarfile
 import zlib
@@ -16,14 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.fs as pafs
 
 from gandist.data.index import class_counts
 from gandist.data.samples import MAX_CLASSES, Broken, LeftOut, caption_of
-from gandist.data.splits import files_of_split
 from gandist.errors import DataError
 from gandist.media.formats import FORMATS, media_of, noun_of, one_medium
-from gandist.storage.remote import filesystem, is_remote, join, printable, retrying
+from gandist.storage.remote import printable
 
 FILE = ("ext", "offset", "size", "crc")
 COLUMNS = ("key", *FILE, "label", "caption", *(f"input_{name}" for name in FILE))

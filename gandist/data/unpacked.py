@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from gandist.data.listing import list_shards
 from gandist.data.idx import IDX_IMAGES
 from gandist.data.index_files import CAPTIONS_FILE, SAMPLES_FILE, SHARDS_FILE, index_command
+from gandist.data.listing import list_shards
 from gandist.errors import DataError
 from gandist.media.formats import APART
 from gandist.media.formats import FORMATS as MEDIA

@@ -9,9 +9,8 @@ import numpy as np
 
 from gandist.cli.terminal import Counter
 from gandist.data.forms import Form
-from gandist.data.samples import LISTED_MAX
 from gandist.data.making import members, write_shard
-from gandist.data.samples import Broken, Source
+from gandist.data.samples import LISTED_MAX, Broken, Source
 from gandist.errors import DataError
 from gandist.media.formats import FORMATS
 
