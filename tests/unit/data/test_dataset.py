@@ -1,17 +1,19 @@
 """The images a configuration names: where they are kept, and what is said of what is wrong."""
 
+import contextlib
+import importlib
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gandist import train
 from gandist.config.run import RunConfig, validate
 from gandist.data import dataset
 from gandist.errors import ConfigError, DataError
+from tests.helpers.forked import forked
 from tests.helpers.small_datasets import far_labels, make_set
 
 UID = 54_321
@@ -84,26 +86,28 @@ def test_what_fails_elsewhere_is_no_fault_of_the_cache(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
 
-NOBODY = """
-import contextlib, os, sys
-from gandist import pack, train
-with contextlib.redirect_stdout(None):  # what is imported late may lie where only root may read
-    train.main(["demo", "--dry-run"])
-os.setgroups([]), os.setgid({uid}), os.setuid({uid})
-sys.exit({command}.main(sys.argv[1:]))
-"""
+def become_nobody(command: str, arguments: tuple[str, ...], environment: dict[str, str]) -> int:
+    """Called in a process of its own: a command of a user without a passwd entry. It shows only its errors."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.environ.pop("HOME", None)
+    os.environ.pop("XDG_CACHE_HOME", None)
+    os.environ.update(environment)
+    tempfile.tempdir = None  # of the parent's environment
+    main = importlib.import_module(f"gandist.{command}").main
+    with contextlib.redirect_stdout(None):  # what is imported late may lie where only root may read
+        train.main(["demo", "--dry-run"])
+    os.setgroups([])
+    os.setgid(UID)
+    os.setuid(UID)
+    return int(main(arguments))
 
 
-def as_nobody(command: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command of a user without a passwd entry."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
-    return subprocess.run(
-        [sys.executable, "-c", NOBODY.format(uid=UID, command=command), *arguments],
-        env={**kept, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def as_nobody(log: Path, command: str, *arguments: str, **environment: str) -> tuple[int | None, str]:
+    """Exit status and errors of a command that nobody runs."""
+    log.write_text("")
+    process = forked(log, become_nobody, command, arguments, environment)
+    process.join(300)
+    return process.exitcode, log.read_text()
 
 
 @pytest.fixture
@@ -116,29 +120,29 @@ def open_to_all() -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-def test_a_user_without_a_home(open_to_all: Path) -> None:
+def test_a_user_without_a_home(open_to_all: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
     index = make_set(open_to_all, 20)
     mine, theirs = open_to_all / "mine", open_to_all / "theirs"
     mine.mkdir()
     theirs.mkdir(mode=0o755)
     os.chown(mine, UID, UID)
-    indexed = as_nobody("pack", index.base, str(mine / "index"), "--index-only", TMPDIR=str(mine))
-    assert (indexed.returncode, indexed.stderr) == (0, "")
+    assert as_nobody(log, "pack", index.base, str(mine / "index"), "--index-only", TMPDIR=str(mine)) == (0, "")
     small = ["train.batch=4", "train.total_kimg=0.008", "model.width=2", "model.classes=0", "data.channels=3"]
     command = [f"data.path={mine}/index", f"run.dir={mine}/runs", "launch.kind=local", "eval.every_kimg=null", *small]
-    done = as_nobody("train", "demo", *command, "track.tensorboard=false", TMPDIR=str(mine))
-    assert done.returncode == 0, done.stderr
+    status, errors = as_nobody(log, "train", "demo", *command, "track.tensorboard=false", TMPDIR=str(mine))
+    assert status == 0, errors
     assert (mine / f"gandist-{UID}/decoded").is_dir()
     (theirs / "gandist").mkdir(mode=0o755)
     for changes in ([f"data.cache_dir={theirs}/gandist"], []):
-        refused = as_nobody("train", "demo", *command, "run.name=other", *changes, XDG_CACHE_HOME=str(theirs))
-        assert refused.returncode == 2
-        assert refused.stderr.startswith(f"gandist: data.cache_dir: {theirs}/gandist cannot be written to: Permission")
-        assert refused.stderr.count("\n") == 1
+        other = [*command, "run.name=other", *changes]
+        status, errors = as_nobody(log, "train", "demo", *other, XDG_CACHE_HOME=str(theirs))
+        assert status == 2
+        assert errors.startswith(f"gandist: data.cache_dir: {theirs}/gandist cannot be written to: Permission")
+        assert errors.count("\n") == 1
     mine.chmod(0o700)
     os.chown(mine, 0, 0)
-    refused = as_nobody("train", "demo", *command, TMPDIR=str(theirs))
-    assert (refused.returncode, refused.stderr) == (
+    assert as_nobody(log, "train", "demo", *command, TMPDIR=str(theirs)) == (
         2,
         f"gandist: data.path: {mine}/index: cannot be read: Permission denied\n",
     )
