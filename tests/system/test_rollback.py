@@ -17,7 +17,8 @@ from gandist.run.checkpoint import Checkpoints
 from gandist.run.progress import METRICS_FILE, decode
 from gandist.storage.storage import Storage
 from gandist.training.worker import train as train_rank
-from tests.helpers.train_on_ranks import final_digests, tiny, torchrun
+from tests.helpers.forked import on_ranks
+from tests.helpers.train_on_ranks import final_digests, tiny
 
 EVERY_STEP = {"train__tick_kimg": 0.012, "train__checkpoint_kimg": 0.024}
 Rows = Sequence[Mapping[str, Any]]
@@ -112,16 +113,15 @@ def test_without_a_checkpoint_it_stops(tmp_path: Path, monkeypatch: pytest.Monke
     assert "no sound checkpoint to go back to" in outcome.message
 
 
-def exploding(folder: Path, name: str) -> list[str]:
-    config = tiny(folder, name, optim__lr_G=1e200, **{**EVERY_STEP, "train__checkpoint_kimg": 0.012})
-    file = folder / f"{name}.yaml"
-    file.write_text(json.dumps(config.resolved()))
-    return [str(file)]
+def exploding(folder: Path, name: str) -> RunConfig:
+    return tiny(folder, name, optim__lr_G=1e200, **{**EVERY_STEP, "train__checkpoint_kimg": 0.012})
 
 
 def test_a_run_that_really_diverges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The first update throws the weights out of all bounds, so that going back to it does not help."""
-    assert train.main(exploding(tmp_path, "alone")) == 1
+    file = tmp_path / "alone.yaml"
+    file.write_text(json.dumps(exploding(tmp_path, "alone").resolved()))
+    assert train.main([str(file)]) == 1
     assert "diverged: loss/D was finite in no step, again after 2 roll-backs" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "alone").glob("rolled-back-*")) == [
         "rolled-back-1.jsonl",
@@ -129,11 +129,13 @@ def test_a_run_that_really_diverges(tmp_path: Path, capsys: pytest.CaptureFixtur
     ]
 
 
+def diverge(tree: dict[str, Any]) -> None:
+    """Called in each rank."""
+    outcome, _, _ = run(validate(tree))
+    assert outcome.status == "stopped"
+
+
 def test_two_ranks_go_back_together(tmp_path: Path) -> None:
-    ranks = torchrun(2, "-m", "gandist.train", *exploding(tmp_path, "two"))
-    try:
-        assert ranks.wait(timeout=300) == 1
-    finally:
-        ranks.terminate()
+    on_ranks(2, tmp_path, diverge, exploding(tmp_path, "two").resolved())
     state = json.loads((tmp_path / "two" / "checkpoints" / "00000012" / "state.json").read_text())
     assert (state["rollbacks"], state["lr_scale"]) == (2, 0.25)

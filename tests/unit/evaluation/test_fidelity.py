@@ -13,24 +13,11 @@ from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError
 from gandist.evaluation.fidelity import PSNR_MAX, Sums, l1_within, psnr, ssim, ssim_within, variety
 from gandist.gan.perceptual import Features, open_features
-from tests.helpers.train_on_ranks import torchrun
+from tests.helpers.evaluate_on_ranks import write_means
+from tests.helpers.forked import on_ranks
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5
-RANKS = """
-import json, os, sys
-import torch
-from gandist.distributed.ranks import join
-from gandist.evaluation.fidelity import Sums
-
-ranks, sums = join("cpu"), Sums()
-sums.add("l1", torch.arange(5.0)[ranks.rank :: ranks.world_size])
-if not ranks.is_main:
-    sums.add("psnr", torch.tensor([3.0]))
-print(json.dumps(sums.gathered(ranks).means), file=open(sys.argv[1] + str(ranks.rank), "w"), flush=True)
-ranks.leave()
-os._exit(0)
-"""
 
 
 def smooth(n: int, channels: int, height: int, width: int, seed: int) -> Tensor:
@@ -145,12 +132,6 @@ def test_means_do_not_depend_on_the_parts() -> None:
 
 
 def test_means_over_ranks(tmp_path: Path) -> None:
-    script = tmp_path / "ranks.py"
-    script.write_text(RANKS)
-    ranks = torchrun(2, str(script), str(tmp_path / "means"))
-    try:
-        assert ranks.wait(timeout=120) == 0
-    finally:
-        ranks.terminate()
+    on_ranks(2, tmp_path, write_means, tmp_path)
     found = [json.loads((tmp_path / f"means{rank}").read_text()) for rank in range(2)]
     assert found == [{"l1": 2.0, "psnr": 3.0}] * 2
