@@ -1,9 +1,12 @@
 """Every shipped configuration: the commands at its head work, it takes its steps, and it learns."""
 
 import contextlib
+import gzip
+import math
 import re
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gandist import apply, sample, train
+from gandist import apply, pack, sample, train
 from gandist.conditions.sample import OfSample
 from gandist.config.methods import new_players
 from gandist.config.run import DEMO, RunConfig, load
@@ -100,7 +103,12 @@ LEARN_ALWAYS = (
 )
 """One configuration a network, which learns in every run of the tests; the others by night."""
 
-MAINS = {"gandist.train": train.main, "gandist.sample": sample.main, "gandist.apply": apply.main}
+MAINS = {
+    "gandist.pack": pack.main,
+    "gandist.train": train.main,
+    "gandist.sample": sample.main,
+    "gandist.apply": apply.main,
+}
 
 
 def head(config: Path) -> str:
@@ -115,9 +123,22 @@ def commands(config: Path) -> list[list[str]]:
     return [shlex.split(line) for line in re.findall(r"^#   python (\S.*?)(?:\s\s.*)?$", head(config), re.M)]
 
 
+def fewer_garments(folder: Path, n: int = 2000) -> None:
+    """The first n images and labels of Debian's package, in files of the same names."""
+    folder.mkdir()
+    for path in DEBIAN.glob("train-*.gz"):
+        with gzip.open(path) as whole:
+            magic = whole.read(4)
+            shape = struct.unpack(f">{magic[3]}I", whole.read(4 * magic[3]))
+            entries = whole.read(n * math.prod(shape[1:]))
+        first = magic + struct.pack(f">{len(shape)}I", n, *shape[1:]) + entries
+        (folder / path.name).write_bytes(gzip.compress(first))
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to type the commands in, with the images that they speak of: stand-ins where they are not to be had."""
+    """A folder to type the commands in, with the images that they name: of a large set the first ones, and stand-ins
+    for what is not here."""
     folder = tmp_path_factory.mktemp("configs")
     (folder / "configs").symlink_to(ROOT / "configs")
     for i in range(40):  # a fifth of a second each
@@ -128,6 +149,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if EMOJI.exists():
         (folder / "data/emoji").mkdir(parents=True)
         (folder / "data/emoji/node_modules").symlink_to(EMOJI)
+    if DEBIAN.exists():
+        fewer_garments(folder / "fashion-mnist")
     noise = np.random.default_rng(0)
     for name, size in (("cifar10", 32), ("ffhq", 64), ("photos", 64), ("photographs", 256), ("facades", 64)):
         for i in range(60):
@@ -163,7 +186,7 @@ FEWER = {
 
 
 def run(workspace: Path, command: list[str]) -> None:
-    """Run what would follow `python`: training and sampling in this process, whose imports are made."""
+    """Run what would follow `python`: commands of gandist in this process, whose imports are made."""
     module = command[1] if command[0] == "-m" else ""
     if module in MAINS:
         with contextlib.chdir(workspace):
@@ -192,7 +215,8 @@ def prepare(workspace: Path, config: Path) -> None:
         if command[2:3] == ["--pairs"]:
             made = 5
         if made is not None and not (workspace / command[made]).exists():
-            run(workspace, [*command, *FEWER.get(command[0], [])])
+            shorter = [word.replace(str(DEBIAN), "fashion-mnist") for word in command]
+            run(workspace, [*shorter, *FEWER.get(command[0], [])])
 
 
 def brief(config: RunConfig, rounds: int) -> list[str]:
