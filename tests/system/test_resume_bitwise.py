@@ -102,7 +102,7 @@ def end_all(processes: list[psutil.Process]) -> None:
     [
         ("bf16", {"model__norm": "batch"}),
         ("fp16", {"model__norm": "batch"}),
-        ("fp32", GAMES["filling"]),
+        ("fp32", {**GAMES["filling"], "train__total_kimg": 4}),
         *[("fp32", {**SOUNDS[name], "train__total_kimg": 1.5}) for name in ("sounding", "vocoding")],
         ("bf16", {**CLIPS["motion"], "train__total_kimg": 1.5}),
         ("fp32", {**TEXTS["writing"], "train__total_kimg": 1.5}),
@@ -114,7 +114,7 @@ def test_resume_bitwise_alone(tmp_path: Path, precision: str, game: dict[str, An
 
     Holes in pictures, cuts from sounds and shuffles of D are drawn anew for each sample seen.
     """
-    changes: dict[str, Any] = {**KIMG, "precision": precision, "train__total_kimg": 4, **game}
+    changes: dict[str, Any] = {**KIMG, "precision": precision, "train__total_kimg": 2, **game}
     whole, killed = (tiny(tmp_path, name, **changes) for name in ("whole", "killed"))
     to_its_end(whole)
     seen = 0
