@@ -40,7 +40,7 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self.folder = folder
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self.nodes = {name: self.add(name) for name in ("a", "b")}
         ray.init(address=self.cluster.address)
 
@@ -169,7 +169,8 @@ def test_a_node_is_lost_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
     assert run.outcome.status == "stopped"
 
     seen = run.outcome.images_seen
-    alone = tiny(tmp_path, "alone", **length, train__total_kimg=seen / 1000)
+    few_rows = {"train__tick_kimg": 24, "train__checkpoint_kimg": 1000}
+    alone = tiny(tmp_path, "alone", **{**length, **few_rows}, train__total_kimg=seen / 1000)
     train_all(1, [alone], tmp_path)
     ours, theirs = final_tensors(config), final_tensors(alone)
     apart = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs if ours[name].numel())
