@@ -120,7 +120,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
     finally:
         if make.poll() is None:
             os.killpg(make.pid, signal.SIGKILL)
-        _, alive = psutil.wait_procs(family, timeout=10)
+        _, alive = psutil.wait_procs(family, timeout=60)
         for each in alive:
             each.kill()
     assert not alive

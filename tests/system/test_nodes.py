@@ -137,9 +137,13 @@ def test_a_node_is_lost_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
     def attempts() -> int:
         return int(json.loads((run.root / "attempt.json").read_bytes())["attempt"])
 
+    def between() -> bool:
+        seen = run.rows()[-1]["images_seen"]
+        return seen % 4800 in range(240, 2400) and run.newest() == seen // 4800 * 4800
+
     run.until("start", lambda: len(run.rows()) > 0 and run.newest() > 0, 240)
     assert run.rows()[-1]["world_size"] == 2
-    run.until("between two checkpoints", lambda: run.rows()[-1]["images_seen"] % 4800 in range(240, 2400), 60)
+    run.until("between two checkpoints", between, 120)
     nodes.kill("b")
     safe, lost = run.newest(), run.rows()[-1]["images_seen"]
     run.until("lost: the survivor trains", lambda: run.rows()[-1]["world_size"] == 1, 240)
