@@ -124,7 +124,7 @@ def placement_groups() -> list[str]:
         time.sleep(0.5)
 
 
-@pytest.mark.parametrize(("workers", "trials"), [(1, 3), (2, 2)])
+@pytest.mark.parametrize(("workers", "trials"), [pytest.param(1, 3, marks=pytest.mark.nightly), (2, 2)])
 def test_trials_of_ray_workers_take_turns(cluster: None, folder: Path, workers: int, trials: int) -> None:
     """More workers than the cluster has room for at once: nothing waits for ever, and nothing stays reserved."""
     changes = {"trials": trials, "set": {"launch.kind": "ray", "launch.workers": workers, "train.total_kimg": 0.048}}
