@@ -46,7 +46,7 @@ def by_folder(
     below = sorted({parts[1] if len(parts) > 2 else "" for parts in inside})
     if len(names) == 1 and len(below) > 1 and "" not in below and not named:
         raise DataError(
-            f"{root}: all {formats.plural} lie in one folder, {names[0]!r}, which has the folders {', '.join(below[:3])}"
+            f"{root}: all {formats.plural} lie in the folder {names[0]!r}, which holds {', '.join(below[:3])}"
             f"{', ...' if len(below) > 3 else ''}; if those are the classes, pack {root}/{names[0]} (unpack a zip "
             "first); else pass --labels folders for one class, or --labels none for no classes"
         )
