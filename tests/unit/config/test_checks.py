@@ -245,7 +245,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
         ["game.penalties.kl.interval", "set it to 1"],
         {"game.penalties.kl": {"weight": 0.1, "interval": 1}},
     ),
-    ({**VAE, "precision": "fp16"}, ["precision: fp16 scales a loss of each player", "set precision=bf16"], {"precision": "bf16"}),
+    ({**VAE, "precision": "fp16"}, ["precision: fp16 scales a loss", "set precision=bf16"], {"precision": "bf16"}),
     ({**VAE, "game.weight_G": 0.5}, ["game.weight_G: elbo has no critic"], {"game.weight_G": 1}),
     (
         {**ADAPTIVE, "game.objective": "none"},
@@ -375,7 +375,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     # Texts
     (
         {**LIKELY, "model.name": "textgan"},
-        ["game.objective: likelihood needs a G", "that of textgan does not", "set model.name=relgan"],
+        ["game.objective: likelihood needs a G", "G of textgan has none", "set model.name=relgan"],
         {"model.name": "relgan"},
     ),
     *[
