@@ -46,10 +46,9 @@ def by_folder(
     below = sorted({parts[1] if len(parts) > 2 else "" for parts in inside})
     if len(names) == 1 and len(below) > 1 and "" not in below and not named:
         raise DataError(
-            f"{root}: all {formats.plural} lie in one folder, {names[0]!r}, which has the folders "
-            f"{', '.join(below[:3])}{', ...' if len(below) > 3 else ''}; "
-            f"if those are the classes, pack {root}/{names[0]} (unpack a zip first); else pass --labels folders for "
-            "one class, or --labels none for no classes"
+            f"{root}: all {formats.plural} lie in the folder {names[0]!r}, which holds {', '.join(below[:3])}"
+            f"{', ...' if len(below) > 3 else ''}; if those are the classes, pack {root}/{names[0]} (unpack a zip "
+            "first); else pass --labels folders for one class, or --labels none for no classes"
         )
     number = {name: i for i, name in enumerate(names)}
     return names, [number[parts[0]] if len(parts) > 1 else -1 for parts in inside]

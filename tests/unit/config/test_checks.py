@@ -103,7 +103,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     (
         {"model.name": "sngan", "model.minibatch_std": 4},
-        ["model.minibatch_std: the discriminator of sngan has none", "set it to 0"],
+        ["model.minibatch_std: the discriminator of sngan has no minibatch standard", "set it to 0"],
         {"model.minibatch_std": 0},
     ),
     ({"model.name": "r3gan", "model.widths": [8, 8]}, ["model.widths names 2 levels"], {"model.widths": [8] * 4}),
@@ -245,7 +245,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
         ["game.penalties.kl.interval", "set it to 1"],
         {"game.penalties.kl": {"weight": 0.1, "interval": 1}},
     ),
-    ({**VAE, "precision": "fp16"}, ["precision: elbo", "set precision=bf16"], {"precision": "bf16"}),
+    ({**VAE, "precision": "fp16"}, ["precision: fp16 scales a loss", "set precision=bf16"], {"precision": "bf16"}),
     ({**VAE, "game.weight_G": 0.5}, ["game.weight_G: elbo has no critic"], {"game.weight_G": 1}),
     (
         {**ADAPTIVE, "game.objective": "none"},
@@ -285,7 +285,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     (
         {**ADAPTIVE, "game.penalties.l1": {"weight": 1, "interval": 2}},
-        ["game.adaptive", "leave out their intervals"],
+        ["game.adaptive", "give none an interval"],
         {"game.penalties.l1": 1},
     ),
     ({**ADAPTIVE, "train.accumulate": 2}, ["game.adaptive", "set train.accumulate=1"], {"train.accumulate": 1}),
@@ -308,7 +308,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     (
         {**WAVEGAN, "game.penalties.features": 1},
-        ["game.penalties.features: compares a fake with the sample", "set condition.kind"],
+        ["game.penalties.features: compares each fake with the real sample", "set condition.kind"],
         {**VOCODER, "game.penalties.features": 1},
     ),
     ({**WAVEGAN, "model.norm_D": "group"}, ["model.norm_D", "set model.norm_D=none"], {"model.norm_D": "none"}),
@@ -337,7 +337,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     ),
     (
         {**WAVEGAN, "game.penalties": {"mel": 45}},
-        ["game.penalties.mel: compares a fake with the sample", "set condition.kind"],
+        ["game.penalties.mel: compares each fake with the real sample", "set condition.kind"],
         VOCODER,
     ),
     (
@@ -375,7 +375,7 @@ REFUSED: list[tuple[Fields, list[str], Fields]] = [
     # Texts
     (
         {**LIKELY, "model.name": "textgan"},
-        ["game.objective: likelihood needs a G", "that of textgan does not", "set model.name=relgan"],
+        ["game.objective: likelihood needs a G", "G of textgan has none", "set model.name=relgan"],
         {"model.name": "relgan"},
     ),
     *[
