@@ -1,5 +1,6 @@
 """A file's projection to a latent: one that G drew itself comes back."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from gandist.errors import ConfigError, DataError
 from gandist.explore.drawing import Explorer, Model, Recipe, Wanted
 from gandist.explore.likeness import likeness_of
-from gandist.explore.projection import Projection, begin, descend
+from gandist.explore.projection import BATCHES, Projection, begin, descend
 from gandist.media.audio import Audio
 from gandist.media.image import Image
 from gandist.media.medium import Medium
@@ -22,12 +23,20 @@ FALLS = 5
 """The loss falls to a fifth of that of the best of the random latents, at least."""
 
 
+def now(work: Callable[[], None]) -> None:
+    work()
+
+
 def test_a_picture_that_G_drew_comes_back(tmp_path: Path) -> None:
     trained = untrained(tmp_path, model__name="mlp", model__z_dim=8)
     target = trained.medium.to_network(torch.from_numpy(trained.draw(1, seed=3)))
     likeness = likeness_of(trained.medium, trained.device)
-    descent = begin(trained, likeness, target, Recipe())
-    descend(trained, likeness, target, descent, lambda step: step(), lambda number: True, steps=60)
+    tried: list[int] = []
+    assert begin(trained, likeness, target, Recipe(), now, lambda number: number < 3) is None
+    descent = begin(trained, likeness, target, Recipe(), now, lambda number: not tried.append(number))
+    assert tried == [*range(BATCHES)]
+    assert descent is not None
+    descend(trained, likeness, target, descent, now, lambda number: True, steps=60)
     assert descent.loss < descent.random / FALLS
     assert float(descent.best.square().mean()) < 4
 
@@ -50,7 +59,7 @@ def test_drawn_symbols_have_no_gradient(tmp_path: Path) -> None:
     trained = untrained(tmp_path, **TEXTS["likely"])
     target = trained.medium.to_network(torch.from_numpy(trained.draw(1)))
     with pytest.raises(ConfigError, match="draws symbols"):
-        begin(trained, likeness_of(trained.medium, trained.device), target, Recipe())
+        begin(trained, likeness_of(trained.medium, trained.device), target, Recipe(), now, lambda number: True)
 
 
 @pytest.mark.parametrize(
