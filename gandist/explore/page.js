@@ -1,7 +1,7 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const POLL_MS = 400, SMALL_PX = 128, WIDE = 1.6, STEPS_SAID = 25;
+const POLL_MS = 400, SMALL_PX = 128, WIDE = 1.6, STRIP = 4, STEPS_SAID = 25;
 const less = matchMedia("(prefers-reduced-motion: reduce)");
 const state = { facts: null, latent: null, favourites: [], kept: 0, between: false, shown: null, target: null, paired: false, ofFile: false, follows: false, result: null };
 
@@ -112,6 +112,7 @@ function fill(figure, name, sample, single) {
       const wide = image.naturalWidth > WIDE * image.naturalHeight;
       image.classList.toggle("wide", wide);
       figure.classList.toggle("wide", wide);
+      figure.classList.toggle("strip", image.naturalWidth > STRIP * image.naturalHeight);
     });
     cell.replaceChildren(image);
   }

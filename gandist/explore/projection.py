@@ -27,6 +27,7 @@ log = logging.getLogger("gandist")
 
 RANDOM = 200
 """Random latents to begin with."""
+BATCHES = -(-RANDOM // BATCH)
 STARTS = 4
 """The best of them, from which descents begin."""
 STEPS = 120
@@ -35,6 +36,10 @@ RATE = 0.1
 LENGTH = 0.05
 """Weight of (|z|^2 / latents - 1)^2, in standard deviations of its random value."""
 
+Do = Callable[[Callable[[], None]], None]
+"""Does a piece of work, in the thread of all such work."""
+GoesOn = Callable[[int], bool]
+"""Whether to go on after so many pieces of work."""
 Status = Literal["running", "done", "cancelled", "failed"]
 
 
@@ -55,9 +60,12 @@ class Descent:
     label: int | None
 
 
-def begin(trained: Trained, likeness: Likeness, target: Tensor, recipe: Recipe) -> Descent:
+def begin(
+    trained: Trained, likeness: Likeness, target: Tensor, recipe: Recipe, do: Do, goes_on: GoesOn
+) -> Descent | None:
     """The best of `RANDOM` latents for a target (1, *network_shape), of the recipe's class or caption, else of all
-    classes in turn.
+    classes in turn. A batch at a time is tried, within `do`, while `goes_on` says so of the number of batches tried;
+    None if it did not.
 
     Raises:
         ConfigError: the generator's samples have no gradients, or the recipe's condition is none of its own.
@@ -73,9 +81,16 @@ def begin(trained: Trained, likeness: Likeness, target: Tensor, recipe: Recipe) 
         y = None if y is None else y[-1:].expand(RANDOM, -1)
     else:
         y = None if stored is None else trained.told(stored)
-    with torch.no_grad():
-        parts = [slice(first, first + BATCH) for first in range(0, RANDOM, BATCH)]
-        losses = torch.cat([likeness.loss(trained.G(z[at], None if y is None else y[at]), target) for at in parts])
+    losses = torch.empty(RANDOM, device=z.device)
+
+    def measure(at: slice) -> None:
+        with torch.no_grad():
+            losses[at] = likeness.loss(trained.G(z[at], None if y is None else y[at]), target)
+
+    for number in range(BATCHES):
+        if not goes_on(number):
+            return None
+        do(partial(measure, slice(number * BATCH, (number + 1) * BATCH)))
     order = losses.argsort()[:STARTS]
     labels = None if stored is None else trained.condition.labels(stored)
     chosen = None if labels is None else labels[order.cpu().numpy()].tolist()
@@ -101,8 +116,8 @@ def descend(
     likeness: Likeness,
     target: Tensor,
     descent: Descent,
-    do: Callable[[Callable[[], None]], None],
-    goes_on: Callable[[int], bool],
+    do: Do,
+    goes_on: GoesOn,
     steps: int = STEPS,
 ) -> None:
     """Take the steps of a descent, each within `do`, while `goes_on` says so of the number of steps taken."""
@@ -168,8 +183,9 @@ class Projection:
         try:
             likeness = explorer.do(partial(likeness_of, trained.medium, trained.device))
             self.said = likeness.said
-            self._descent = explorer.do(partial(begin, trained, likeness, self._x, self.recipe))
-            descend(trained, likeness, self._x, self._descent, explorer.do, self._goes_on)
+            self._descent = begin(trained, likeness, self._x, self.recipe, explorer.do, self._goes_on)
+            if self._descent is not None:
+                descend(trained, likeness, self._x, self._descent, explorer.do, self._goes_down)
             self.status = "cancelled" if self._cancelled.is_set() else "done"
         except GandistError as error:
             self.status, self.error = "failed", str(error)
@@ -183,12 +199,15 @@ class Projection:
         self.step = step
         return not self._cancelled.is_set()
 
+    def _goes_down(self, step: int) -> bool:
+        return self._goes_on(BATCHES + step)
+
     def facts(self) -> dict[str, Any]:
         """How far it is, and the best recipe so far, for the page."""
         found: dict[str, Any] = {
             "status": self.status,
             "step": self.step,
-            "steps": STEPS,
+            "steps": BATCHES + STEPS,
             "error": self.error,
             "said": self.said,
             "note": self.note,

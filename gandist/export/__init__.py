@@ -17,12 +17,14 @@ from gandist.errors import ConfigError, GandistError
 from gandist.export.formats import FORMATS, Format, safetensors_file
 from gandist.export.metadata import metadata_of
 from gandist.export.model import Model, model_of
+from gandist.export.parts import OTHER, autoencoder_of, part_of
 from gandist.run.published import TRUST
 from gandist.run.trained import open_trained
 from gandist.storage.atomic import write_atomically
 from gandist.storage.remote import is_remote
 
 WEIGHTS = "safetensors"
+WHOLE = "whole"
 
 
 def checked_out(out: str) -> Path:
@@ -70,11 +72,12 @@ def _compared(model: Model, kind: Format, data: bytes, said: str, fix: str) -> f
             raise GandistError(f"{said}: the file does not run {where}: {_lines(error)[-1]}; {fix}") from error
         if found.shape != expected.shape or found.dtype != expected.dtype:
             raise GandistError(f"{said}: {where} the file gives {_form(found)}, not {_form(expected)}; {fix}")
-        worst = max(worst, float((found.double() - expected.double()).abs().max()))
-        if not worst <= model.tolerance:
+        apart = model.apart(given, expected, found)
+        if not apart <= model.tolerance:
             raise GandistError(
-                f"{said}: {where} the file's results are off by {worst:.2g}, over {model.tolerance:g}; {fix}"
+                f"{said}: {where} the file's results are off by {apart:.2g}, over {model.tolerance:g}; {fix}"
             )
+        worst = max(worst, apart)
     return worst
 
 
@@ -109,6 +112,13 @@ def _parser() -> argparse.ArgumentParser:
         help="give samples as files hold them: pixels from 0 to 255 with their channels last, sounds of 16 bits, "
         "numbers of symbols (default: as networks see them, in [-1, 1], and of texts each symbol's share)",
     )
+    add(
+        "--part",
+        choices=[WHOLE, *OTHER],
+        default=WHOLE,
+        help="of an autoencoder: only its encoder, from pictures to the codes of `gandist apply --encode`, or only its "
+        "decoder, from codes to pictures (default: the whole generator)",
+    )
     add("--images-seen", type=which, metavar="N", help="this checkpoint, or `best` (default: the newest)")
     add("--trust", action="store_true", help=TRUST)
     return parser
@@ -122,14 +132,19 @@ def main(argv: list[str] | None = None) -> int:
     if options.integers and options.to == WEIGHTS:
         raise ConfigError(f"--integers: is of files that run; {WEIGHTS} has the weights alone: leave it out")
     trained = open_trained(options.run, torch.device("cpu"), options.images_seen, options.trust)
-    model = model_of(trained, options.integers)
-    metadata, compared = metadata_of(trained, model), ""
+    if options.part == WHOLE:
+        G, model = trained.G, model_of(trained, options.integers)
+    else:
+        G = autoencoder_of(trained, options.run, options.part)
+        model = part_of(trained, G, options.part, options.integers)
+    metadata, compared = metadata_of(trained, model, options.part), ""
     if options.to == WEIGHTS:
-        data = safetensors_file(trained.G, metadata)
+        data = safetensors_file(G, metadata)
     else:
         data, apart = runnable(model, options.to, metadata)
         compared = f", off by {apart:.1g} at most"
     write_atomically(out, data)
     seen = f"{trained.images_seen} {trained.medium.nouns[1]} seen"
-    print(f"{options.to} of {options.run} at {seen}: {out}, {len(data) / 1e6:.1f} MB{compared}")  # noqa: T201
+    of = options.run if options.part == WHOLE else f"the {options.part} of {options.run}"
+    print(f"{options.to} of {of} at {seen}: {out}, {len(data) / 1e6:.1f} MB{compared}")  # noqa: T201
     return 0

@@ -10,9 +10,12 @@ from torch import Tensor
 from gandist import __version__
 from gandist.conditions.mel import Mel
 from gandist.conditions.sample import OfSample
+from gandist.config.sample import shapes
 from gandist.data import dataset
 from gandist.errors import GandistError
-from gandist.export.model import BATCH, SIDES, Input, Model
+from gandist.export.model import BATCH, CODE_SIDES, CODES, SIDES, Input, Model
+from gandist.gan.networks.autoencoder import AutoencoderOptions
+from gandist.gan.networks.shape import options_of
 from gandist.gan.spectra import FLOOR, POWER
 from gandist.media.audio import Audio
 from gandist.media.image import Image
@@ -28,8 +31,8 @@ VERSION = 1
 COLOURS = {1: "grey", 3: "RGB"}
 
 
-def metadata_of(trained: Trained, model: Model) -> str:
-    """The metadata of a file."""
+def metadata_of(trained: Trained, model: Model, part: str = "whole") -> str:
+    """The metadata of a file; `part`: which part of the generator it has."""
     return json.dumps(
         {
             "version": VERSION,
@@ -37,6 +40,7 @@ def metadata_of(trained: Trained, model: Model) -> str:
             "run": trained.config.run.name,
             "images_seen": trained.images_seen,
             "network": trained.config.model.name,
+            "part": part,
             "medium": trained.config.data.medium,
             "inputs": [_input(trained, model, each) for each in model.inputs],
             "output": _output(trained, model),
@@ -122,7 +126,28 @@ def _mels(trained: Trained, model: Model) -> dict[str, Any]:
     }
 
 
+def _codes(trained: Trained, model: Model) -> dict[str, Any]:
+    """What the codes of an autoencoder are, as an input or as the output."""
+    options = options_of(shapes(trained.config)[0], AutoencoderOptions)
+    found = {"bottleneck": options.bottleneck, "factor": options.factor}
+    if options.bottleneck == "vq":
+        return found | {
+            "layout": [BATCH, *CODE_SIDES],
+            "range": [0, options.codes - 1],
+            "meaning": "numbers of the codebook's vectors, each for a square of `factor` pixels of the picture",
+        }
+    return found | {
+        "layout": [BATCH, "channels", *CODE_SIDES],
+        "scale": 1,
+        "shift": 0,
+        "meaning": "means of Gaussian codes, as the encoder gives them: times `scale`, plus `shift`, so neither scaled "
+        "nor shifted. Latent diffusion learns on codes divided by their standard deviation: multiply by it again "
+        "before you decode",
+    }
+
+
 KINDS = {
+    "codes": _codes,
     "normal": _normal,
     "classes": _classes,
     "vectors": _vectors,
@@ -142,10 +167,17 @@ def _output(trained: Trained, model: Model) -> dict[str, Any]:
     for axis, (size, other) in enumerate(zip(made.shape, larger.shape, strict=True)):
         for name, first, last in zip(names, model.sizes[0], model.sizes[-1], strict=True):
             if size != other and size * last == other * first:
-                shape[axis] = name if size == first else f"{size // first} * {name}"
-    meaning = MEANINGS.get(type(trained.medium))
+                shape[axis] = _sized(name, first, size)
+    meaning = _codes if model.output == CODES else MEANINGS.get(type(trained.medium))
     told = {} if meaning is None else meaning(trained, model)
     return {"name": model.output, "type": _name_of(made.dtype), "shape": shape} | told
+
+
+def _sized(name: str, size: int, made: int) -> str:
+    """The size of an axis of the output by the name of an axis of the input."""
+    if made == size:
+        return name
+    return f"{made // size} * {name}" if made > size else f"{name} / {size // made}"
 
 
 def _pixels(trained: Trained, model: Model) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The averaged generator as a function of plain tensors, which is what a file of another format can hold."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,9 +27,16 @@ TRACED = 3
 """Batch size of the example that networks are followed with: none of the above."""
 BATCH = "batch"
 SIDES = ("height", "width")
+CODES, CODE_SIDES = "codes", ("rows", "columns")
 FRAMES = "frames"
 
 Sizes = tuple[int, ...]
+Apart = Callable[[tuple[Tensor, ...], Tensor, Tensor], float]
+
+
+def difference(given: tuple[Tensor, ...], expected: Tensor, found: Tensor) -> float:
+    """The largest difference between two results of the same inputs."""
+    return float((found.double() - expected.double()).abs().max())
 
 
 @dataclass(frozen=True)
@@ -38,15 +45,15 @@ class Input:
 
     name: str
     kind: str
-    """What it holds: `normal` numbers, `classes`, `vectors`, `pictures`, `masks` or `mels`."""
+    """What it holds: `normal` numbers, `classes`, `vectors`, `pictures`, `masks`, `mels` or `codes`."""
     shape: tuple[int | str, ...]
     """A name stands where the size is the reader's choice."""
     below: int = 0
-    """Of `classes`: how many there are."""
+    """Of whole numbers, such as classes: how many there are; 0 for other numbers."""
 
     @property
     def dtype(self) -> torch.dtype:
-        return torch.int64 if self.kind == "classes" else torch.float32
+        return torch.int64 if self.below else torch.float32
 
     @property
     def dynamic(self) -> dict[int, str]:
@@ -57,7 +64,7 @@ class Input:
         """Random values; `sizes`: of the axes behind the batch that have names."""
         left = iter(sizes)
         shape = [batch, *(next(left) if isinstance(size, str) else size for size in self.shape[1:])]
-        if self.kind == "classes":
+        if self.below:
             return torch.randint(self.below, shape, generator=generator)
         if self.kind == "pictures":
             return torch.rand(shape, generator=generator) * 2 - 1
@@ -74,7 +81,7 @@ class Model:
     network: str
     """The pair's name."""
     net: nn.Module
-    """A function of the `inputs`, in their order."""
+    """A function of the `inputs`, in their order; its forward takes `*given`."""
     inputs: tuple[Input, ...]
     output: str
     """Name of what `net` gives."""
@@ -84,6 +91,8 @@ class Model:
     """Sizes that `net` takes are multiples of this."""
     tolerance: float = TOLERANCE
     """Largest difference between a file's results and those of `net`."""
+    apart: Apart = difference
+    """The difference between what `net` and a file make of the same inputs, in this order."""
 
     @property
     def integers(self) -> bool:
@@ -137,11 +146,12 @@ def model_of(trained: Trained, integers: bool = False) -> Model:
     """The generator of a run as it is exported, on the CPU; `integers`: it gives rows as files hold them."""
     medium = trained.medium
     model = model_for(trained.config.model.name, trained.G, shapes(trained.config)[0], medium if integers else None)
-    named = replace(model, output=medium.nouns[1])
-    if not integers:
-        return named
-    steps = STEPS_SOUND if isinstance(medium, Audio) else STEPS_TEXT if isinstance(medium, Text) else STEPS
-    return replace(named, tolerance=steps)
+    return replace(model, output=medium.nouns[1], tolerance=tolerance_of(medium) if integers else TOLERANCE)
+
+
+def tolerance_of(medium: Medium) -> int:
+    """The largest difference between rows as files hold them."""
+    return STEPS_SOUND if isinstance(medium, Audio) else STEPS_TEXT if isinstance(medium, Text) else STEPS
 
 
 def model_for(name: str, G: nn.Module, shape: Shape, medium: Medium | None = None) -> Model:
@@ -156,10 +166,14 @@ def model_for(name: str, G: nn.Module, shape: Shape, medium: Medium | None = Non
     unit = pair.multiple(shape)
     sizes: tuple[Sizes, ...] = ((),)
     if len(inputs[-1].dynamic) > 1:
-        first = shape.y[1:]
-        sizes = first, tuple(size + unit * (2 - axis) for axis, size in enumerate(first))
+        sizes = two_sizes(shape.y[1:], unit)
     net = Plain(_without_parametrisations(G), bool(latents), shape.masked, medium).eval().requires_grad_(False)
     return Model(name, net, tuple(inputs), "samples", sizes, unit)
+
+
+def two_sizes(first: Sizes, multiple: int) -> tuple[Sizes, Sizes]:
+    """`first`, and sizes beyond it by multiples."""
+    return first, tuple(size + multiple * (2 - axis) for axis, size in enumerate(first))
 
 
 def _of_condition(shape: Shape) -> list[Input]:

@@ -85,7 +85,7 @@ def test_the_page(browser: webdriver.Chrome, url: str, tmp_path: Path) -> None:
     # A file of one's own, whose projection is stopped
     Image.new("L", (32, 32), 200).save(tmp_path / "own.png")
     found("file").send_keys(str(tmp_path / "own.png"))
-    WebDriverWait(browser, 60).until(lambda _: len(pictures()) == 3)
+    WebDriverWait(browser, 180).until(lambda _: len(pictures()) == 3)
     if found("cancel").is_displayed():
         found("cancel").send_keys(Keys.ENTER)
     WebDriverWait(browser, 60).until(lambda _: found("how-far").text.startswith(("Done.", "Cancelled.")))

@@ -1,5 +1,7 @@
 """A file's projection to a latent: one that G drew itself comes back."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 from gandist.errors import ConfigError, DataError
 from gandist.explore.drawing import Explorer, Model, Recipe, Wanted
 from gandist.explore.likeness import likeness_of
-from gandist.explore.projection import Projection, begin, descend
+from gandist.explore.projection import BATCHES, Projection, begin, descend
 from gandist.media.audio import Audio
 from gandist.media.image import Image
 from gandist.media.medium import Medium
@@ -22,12 +24,25 @@ FALLS = 5
 """The loss falls to a fifth of that of the best of the random latents, at least."""
 
 
+def now(work: Callable[[], None]) -> None:
+    work()
+
+
 def test_a_picture_that_G_drew_comes_back(tmp_path: Path) -> None:
     trained = untrained(tmp_path, model__name="mlp", model__z_dim=8)
     target = trained.medium.to_network(torch.from_numpy(trained.draw(1, seed=3)))
     likeness = likeness_of(trained.medium, trained.device)
-    descent = begin(trained, likeness, target, Recipe())
-    descend(trained, likeness, target, descent, lambda step: step(), lambda number: True, steps=60)
+    tried: list[int] = []
+    assert begin(trained, likeness, target, Recipe(), now, lambda number: number < 3) is None
+
+    def goes_on(number: int) -> bool:
+        tried.append(number)
+        return True
+
+    descent = begin(trained, likeness, target, Recipe(), now, goes_on)
+    assert tried == [*range(BATCHES)]
+    assert descent is not None
+    descend(trained, likeness, target, descent, now, lambda number: True, steps=60)
     assert descent.loss < descent.random / FALLS
     assert float(descent.best.square().mean()) < 4
 
@@ -41,7 +56,13 @@ def test_one_may_stop_and_a_damaged_file_is_refused(tmp_path: Path) -> None:
         projection = Projection(explorer, file, Recipe(label=2))
         projection.cancel()
         facts = projection.facts()
-        assert (facts["status"], facts["step"]) == ("cancelled", 0)
+        assert (facts["status"], "recipe" in facts) == ("cancelled", False)
+        projection = Projection(explorer, file, Recipe(label=2))
+        while "recipe" not in projection.facts():
+            time.sleep(0.01)
+        projection.cancel()
+        facts = projection.facts()
+        assert BATCHES <= facts["step"] <= facts["steps"]
         assert facts["recipe"]["label"] == 2
         assert explorer.draw(Wanted(a=Recipe.model_validate(facts["recipe"])))["condition"]
 
@@ -50,7 +71,7 @@ def test_drawn_symbols_have_no_gradient(tmp_path: Path) -> None:
     trained = untrained(tmp_path, **TEXTS["likely"])
     target = trained.medium.to_network(torch.from_numpy(trained.draw(1)))
     with pytest.raises(ConfigError, match="draws symbols"):
-        begin(trained, likeness_of(trained.medium, trained.device), target, Recipe())
+        begin(trained, likeness_of(trained.medium, trained.device), target, Recipe(), now, lambda number: True)
 
 
 @pytest.mark.parametrize(
