@@ -55,14 +55,17 @@ class Window(NamedTuple):
         return re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, query)
 
     def series(self, query: str, step_s: float | None = None) -> list[Series]:
-        """Values of a query over the window, every `step_s` or `self.step_s` seconds."""
+        """Values of a query over the window, every `step_s` or `self.step_s` seconds back from its end."""
         step_s = step_s or self.step_s
         n = math.floor((self.end_s - self.start_s) / step_s)
-        found = self._get("query_range", query=query, start=self.start_s, end=self.start_s + n * step_s, step=step_s)
+        first_s = self.end_s - n * step_s
+        found = self._get("query_range", query=query, start=first_s, end=self.end_s, step=step_s)
         return [
-            Series(each["metric"], [(i * step_s / MINUTE, values.get(i)) for i in range(n + 1)])
+            Series(
+                each["metric"], [((first_s + i * step_s - self.start_s) / MINUTE, values.get(i)) for i in range(n + 1)]
+            )
             for each in found
-            for values in [{round((at - self.start_s) / step_s): _finite(value) for at, value in each["values"]}]
+            for values in [{round((at - first_s) / step_s): _finite(value) for at, value in each["values"]}]
         ]
 
     def at_end(self, query: str) -> list[Series]:
