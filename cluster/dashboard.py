@@ -312,7 +312,9 @@ def _filled(built: P, panel: Panel) -> P:
     if unit or not panel.stat:
         built.unit(unit or "short")
     for number, (legend, query) in enumerate(panel.expressions.items()):
-        built.with_target(Dataquery().expr(query).legend_format(legend).ref_id(chr(ord("A") + number)).range())
+        target = Dataquery().expr(query).legend_format(legend).ref_id(chr(ord("A") + number))
+        # A name that a run had earlier in the window is a series too.
+        built.with_target(target.instant() if panel.stat == "name" else target.range())
     return built
 
 

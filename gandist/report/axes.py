@@ -21,14 +21,16 @@ class AxisTick(NamedTuple):
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers around [low, high], at most about `most`: steps of 1, 2 or 5 times a power of ten."""
     if high <= low:
-        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+        low, high = (low - abs(low) / 2, high + abs(high) / 2) if low else (0, 1)
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(factor * power for factor in (1, 2, 5, 10, 20) if (high - low) / (factor * power) <= most)
     return [i * step for i in range(math.floor(low / step), math.ceil(high / step) + 1)]
 
 
 def decades(low: float, high: float) -> list[float]:
-    """Powers of ten around [low, high], at most about six."""
+    """Powers of ten around [low, high], at most about six; within one decade `ticks`."""
+    if high <= 10 * low:
+        return [value for value in ticks(low, high) if value > 0]
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     return [10.0**power for power in range(first, last + 1, -(-(last - first) // 5))]
 

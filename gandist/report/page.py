@@ -10,7 +10,8 @@ from gandist.cli.text import number
 from gandist.conditions.kinds import MAKERS
 from gandist.config.run import RunConfig, leaves
 from gandist.report import temperatures
-from gandist.report.charts import Chart, charts
+from gandist.report.charts import charts
+from gandist.report.curves import Chart
 from gandist.report.document import document, duration
 from gandist.report.drawn import DrawnPicture, draw
 from gandist.report.examples import Example

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from gandist.cli.text import number
 from gandist.evaluation.measures import Measure, Sampled
 from gandist.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, AxisTick, spelled, ticks
-from gandist.report.charts import Chart, Path
+from gandist.report.curves import Chart, Path
 from gandist.run import evaluations
 from gandist.storage.storage import Storage
 

@@ -26,18 +26,18 @@ class Prometheus:
     """HTTP API of a running server."""
 
     def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
         # A proxy of the environment has no business with loopback.
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON answer to a request, such as `get("/api/v1/targets")`."""
-        with self._open(f"{self._url}{path}?{urllib.parse.urlencode(query)}", timeout=10) as reply:
+        with self._open(f"{self.url}{path}?{urllib.parse.urlencode(query)}", timeout=10) as reply:
             return json.load(reply)
 
     def ready(self) -> bool:
         try:
-            with self._open(f"{self._url}/-/ready", timeout=10) as reply:
+            with self._open(f"{self.url}/-/ready", timeout=10) as reply:
                 return bool(reply.status == 200)
         except (urllib.error.URLError, ConnectionError):
             return False

@@ -13,9 +13,12 @@ import psutil
 import pytest
 
 from cluster.alerts import ALERTS
-from cluster.dashboard import marks, panels
+from cluster.dashboard import ROWS, marks, panels
 from cluster.local import free_port
 from cluster.monitoring import rules
+from cluster.picture.__main__ import DASHBOARD
+from cluster.picture.panels import rows_of
+from cluster.picture.window import Window, variables_of
 from gandist.launch.resumption import run_root
 from gandist.monitoring.metrics import METRICS
 from gandist.monitoring.telemetry import SweepTelemetry, announce
@@ -75,6 +78,7 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
                     assert api.query(filled(query)) == []
                 else:
                     api.wait_for(filled(query))
+            assert undrawn(api, began) == {"Outputs beside their targets", *(panel.title for panel in ROWS["GPUs"])}
             assert fired(api) == set()
             loaded = api.get("/api/v1/rules")["data"]["groups"][0]["rules"]
             assert [(rule["name"], rule["health"]) for rule in loaded] == [(alert.name, "ok") for alert in ALERTS]
@@ -106,6 +110,14 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
         run.send_signal(signal.SIGTERM)
         run.wait(timeout=60)
     assert len(json.loads((root / "prometheus.json").read_text())[0]["targets"]) == 1
+
+
+def undrawn(api: Prometheus, began: float) -> set[str]:
+    """Panels of the dashboard's picture without data."""
+    dashboard = json.loads(DASHBOARD.read_text())
+    rows = rows_of(dashboard, Window(api.url, began, time.time(), scrape_s=1), variables_of(dashboard, {}))
+    assert [row.title for row in rows] == [*ROWS]
+    return {panel.title for row in rows for panel in row.panels if panel.empty}
 
 
 def queries() -> list[str]:

@@ -24,7 +24,7 @@ from gandist.distributed.consensus import Host
 from gandist.launch.resumption import run_root
 from gandist.report import main
 from gandist.report.axes import decades, ticks
-from gandist.report.charts import thin
+from gandist.report.curves import thin
 from gandist.report.drawn import cheap, draw, nearest
 from gandist.report.page import page
 from gandist.report.recorded import Mark, read, thinned
