@@ -156,7 +156,8 @@ def as_drawn(reals: LabelledSamples, medium: Medium, seed: int) -> LabelledSampl
     """Real samples in the form of generated ones: of each a random part, if the medium cuts such parts in training."""
     if medium.drawn is medium:
         return reals
-    chance, rows = philox(seed, "usefulness/parts"), []
+    chance = philox(seed, "usefulness/parts")
+    rows: list[np.ndarray] = []
     for part in np.split(reals.rows, range(GATHERED, len(reals.rows), GATHERED)):
         uniforms = {name: torch.from_numpy(chance.random(len(part))) for name in medium.uniforms}
         rows.append(medium.from_network(medium.to_network(torch.from_numpy(part), uniforms)).contiguous().numpy())

@@ -7,9 +7,10 @@ import numpy as np
 from torch import nn
 
 from gandist.errors import ConfigError
-from gandist.evaluation import classifier, clip_classifier, sound_classifier
+from gandist.evaluation import clip_classifier, sound_classifier
+from gandist.evaluation.classifier import train_classifier
 from gandist.gan.networks import clip_classifier as clip_network
-from gandist.gan.networks.classifier import RESOLUTION
+from gandist.gan.networks.classifier import RESOLUTION, Classifier
 from gandist.gan.networks.sound_classifier import bands_of, frames_of
 from gandist.media.audio import Audio
 from gandist.media.image import Image
@@ -30,10 +31,8 @@ class Learner(NamedTuple):
     """How the classifier sees samples of the medium, in words, for a protocol."""
 
 
-def _train_images(
-    rows: np.ndarray, labels: np.ndarray, medium: Image, *, seed: int = 0, kimg: float
-) -> classifier.Classifier:
-    return classifier.train_classifier(rows, labels, seed=seed, kimg=kimg)
+def _train_images(rows: np.ndarray, labels: np.ndarray, medium: Image, *, seed: int = 0, kimg: float) -> Classifier:
+    return train_classifier(rows, labels, seed=seed, kimg=kimg)
 
 
 def _bands(medium: Audio) -> str:

@@ -125,11 +125,12 @@ def test_sounds_and_clips(make: Callable[..., Index], network: str, data: dict[s
     ("medium", "kind"),
     [(Audio(samples=64, kept=100, crop="random"), np.int16), (Video(frames=2, kept=5, crop="random"), np.uint8)],
 )
-def test_real_samples_are_cut_like_generated_ones(medium: Audio | Video, kind: type) -> None:
-    rows = np.random.default_rng(0).integers(1, 200, (40, *medium.row.shape)).astype(kind)
+def test_real_samples_are_cut_like_generated_ones(medium: Audio | Video, kind: type[np.generic]) -> None:
+    rows: np.ndarray = np.random.default_rng(0).integers(1, 200, (40, *medium.row.shape)).astype(kind)
     cut = as_drawn(LabelledSamples(rows, np.zeros(40)), medium, 0).rows
     length, starts = medium.drawn.row.shape[0], set()
-    assert (cut.shape[1:], cut.dtype) == (medium.drawn.row.shape, kind)
+    assert cut.shape[1:] == medium.drawn.row.shape
+    assert cut.dtype == medium.row.dtype
     for whole, part in zip(rows, cut, strict=True):
         (start,) = (at for at in range(len(whole) - length + 1) if (whole[at : at + length] == part).all())
         starts.add(start)
@@ -158,7 +159,7 @@ def test_unseen_compares_pixels(sets: dict[str, str], runs: dict[str, str]) -> N
     changed[7, 16, 16] ^= 1
     proof, left_out = unseen(LabelledSamples(changed, labels), seen)
     assert left_out == 9
-    np.testing.assert_array_equal(proof.images, changed[7:8])
+    np.testing.assert_array_equal(proof.rows, changed[7:8])
     np.testing.assert_array_equal(proof.labels, labels[7:8])
 
 
