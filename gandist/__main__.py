@@ -13,7 +13,7 @@ COMMANDS = {
     "explore": "play with the generator of a run on a page of this machine",
     "evaluate": "measure the generator of a run against real samples",
     "export": "write the generator of a run as ONNX, pt2, TorchScript or safetensors",
-    "usefulness": "tell whether a run's images help a classifier of real ones",
+    "usefulness": "tell whether a run's samples help a classifier of real ones",
     "report": "write one HTML page of a run, or of several side by side",
     "compare": "train variants of a configuration and measure them side by side",
     "tune": "search learning rates, losses, any field, with Ray Tune",

@@ -1,7 +1,7 @@
 """Sounds of 16 bits, of one or two channels."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -54,6 +54,10 @@ class Audio(Medium):
     @property
     def row(self) -> Row:
         return Row((self.kept or self.samples, self.channels), np.int16)
+
+    @property
+    def drawn(self) -> Self:
+        return self.model_copy(update={"crop": "start", "kept": 0}) if self.kept else self
 
     @property
     def network_shape(self) -> tuple[int, ...]:

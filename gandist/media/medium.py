@@ -7,7 +7,7 @@ knows their meaning.
 import mimetypes
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -89,6 +89,11 @@ class Medium(Options):
     @abstractmethod
     def row(self) -> Row:
         """Shape and type of a decoded sample."""
+
+    @property
+    def drawn(self) -> Self:
+        """The medium of samples as G draws them: itself, or, if it cuts random parts of real samples, one without."""
+        return self
 
     @property
     @abstractmethod

@@ -1,7 +1,7 @@
 """Short clips of square frames, 8 bits a channel, grey or RGB."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -68,6 +68,10 @@ class Video(Medium):
     @property
     def row(self) -> Row:
         return Row((self.kept or self.frames, self.resolution, self.resolution, self.channels), np.uint8)
+
+    @property
+    def drawn(self) -> Self:
+        return self.model_copy(update={"crop": "start", "kept": 0}) if self.kept else self
 
     @property
     def network_shape(self) -> tuple[int, ...]:

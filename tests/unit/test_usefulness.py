@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,18 @@ from torch import Tensor, nn
 from gandist.config.run import validate
 from gandist.data.builtin import DATA
 from gandist.data.dataset import with_images_at
+from gandist.data.index import Index
 from gandist.data.packing import pack
 from gandist.errors import ConfigError, DataError
 from gandist.launch.resumption import run_root
+from gandist.media.audio import Audio
+from gandist.media.medium import Medium
+from gandist.media.video import Video
 from gandist.run.trained import Trained, open_trained
 from gandist.train import course
-from gandist.usefulness import LabelledImages, digests_of, main, take, together, unseen, usefulness
-from tests.helpers.tones import SOUNDS
+from gandist.usefulness import LabelledSamples, as_drawn, digests_of, main, take, together, unseen, usefulness
+from tests.helpers.squares import CLIPS, make_squares
+from tests.helpers.tones import SOUNDS, make_tones
 from tests.helpers.train_on_ranks import tiny
 
 CPU = torch.device("cpu")
@@ -52,19 +58,19 @@ def runs(sets: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict
     return found
 
 
-def test_sounds_are_refused(tmp_path: Path) -> None:
-    config = validate({"data": SOUNDS, "model": {"name": "wavegan"}})
-    with pytest.raises(ConfigError, match="run: makes sounds, and the classifier here is of images"):
-        usefulness(Trained(config, nn.Identity(), 1, CPU), str(tmp_path))
+def test_texts_are_refused() -> None:
+    config = validate({"data": {"medium": "text", "options": {"symbols": "ab"}}, "model": {"name": "textgan"}})
+    with pytest.raises(ConfigError, match="run: gandist has no classifier of texts; it has classifiers of images, sou"):
+        usefulness(Trained(config, nn.Identity(), 1, CPU), "none")
 
 
 class Copies(nn.Module):
-    """A generator that knows real images by heart, and draws one of the class it is asked for."""
+    """A generator that knows real samples by heart, and draws one of the class it is asked for."""
 
-    def __init__(self, known: LabelledImages, shift: int = 0) -> None:
+    def __init__(self, known: LabelledSamples, medium: Medium, shift: int = 0) -> None:
         super().__init__()
-        self.x = torch.from_numpy(known.images).permute(0, 3, 1, 2).float() / 127.5 - 1
-        self.rows = [torch.from_numpy(np.flatnonzero(known.labels == (k + shift) % 10)) for k in range(10)]
+        self.x, n = medium.drawn.to_network(torch.from_numpy(known.rows)), int(known.labels.max()) + 1
+        self.rows = [torch.from_numpy(np.flatnonzero(known.labels == (k + shift) % n)) for k in range(n)]
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         rows = [self.rows[k][int(abs(z[i, 0]) * 1e6) % len(self.rows[k])] for i, k in enumerate(y.tolist())]
@@ -76,7 +82,11 @@ def test_better_fakes_are_of_more_use(runs: dict[str, str], sets: dict[str, str]
     trained = open_trained(runs["class"], CPU)
     known = take(with_images_at(trained.config, "builtin:fashion-10k"), 3000, 0)
     found = {}
-    for name, G in {"untrained": trained.G, "good": Copies(known), "wrong": Copies(known, 1)}.items():
+    for name, G in {
+        "untrained": trained.G,
+        "good": Copies(known, trained.medium),
+        "wrong": Copies(known, trained.medium, 1),
+    }.items():
         result = usefulness(replace(trained, G=G), sets["large"], n_real=200, n_fake=2000, seeds=[0], kimg=4)
         found[name] = {arm: values[0] for arm, values in result.accuracy.items()}
     real = found["good"]["real"]
@@ -87,6 +97,44 @@ def test_better_fakes_are_of_more_use(runs: dict[str, str], sets: dict[str, str]
     assert found["good"]["real and generated"] > real + 0.02
     assert found["wrong"]["generated"] < 0.1
     assert found["wrong"]["real and generated"] < real - 0.05
+
+
+@pytest.mark.parametrize(
+    ("make", "network", "data"),
+    [(make_tones, "wavegan", SOUNDS), (make_squares, "vgan", CLIPS)],
+    ids=["sounds", "clips"],
+)
+def test_sounds_and_clips(make: Callable[..., Index], network: str, data: dict[str, Any], tmp_path: Path) -> None:
+    """Copies of real samples teach as real ones do; with wrong labels they teach the wrong class."""
+    few, more = make(tmp_path / "few", 40).base, make(tmp_path / "more", 104).base
+    model = {"name": network, "classes": 2}
+    trained = Trained(validate({"data": {**data, "path": few}, "model": model}), nn.Identity(), 1, CPU)
+    known = take(with_images_at(trained.config, few), 40, 0)
+    right, wrong = (
+        usefulness(replace(trained, G=Copies(known, trained.medium, shift)), more, n_fake=40, seeds=[0], kimg=1)
+        for shift in (0, 1)
+    )
+    assert right.protocol["left_out"] == 40
+    assert right.protocol["n_test"] == 64
+    assert min(right.accuracy[arm][0] for arm in ("real", "generated")) > 0.6
+    assert wrong.accuracy["real"] == right.accuracy["real"], "the same figures again"
+    assert wrong.accuracy["generated"][0] < 0.4
+
+
+@pytest.mark.parametrize(
+    ("medium", "kind"),
+    [(Audio(samples=64, kept=100, crop="random"), np.int16), (Video(frames=2, kept=5, crop="random"), np.uint8)],
+)
+def test_real_samples_are_cut_like_generated_ones(medium: Audio | Video, kind: type[np.generic]) -> None:
+    rows: np.ndarray = np.random.default_rng(0).integers(1, 200, (40, *medium.row.shape)).astype(kind)
+    cut = as_drawn(LabelledSamples(rows, np.zeros(40)), medium, 0).rows
+    length, starts = medium.drawn.row.shape[0], set()
+    assert cut.shape[1:] == medium.drawn.row.shape
+    assert cut.dtype == medium.row.dtype
+    for whole, part in zip(rows, cut, strict=True):
+        (start,) = (at for at in range(len(whole) - length + 1) if (whole[at : at + length] == part).all())
+        starts.add(start)
+    assert len(starts) > 2, "not always the same part"
 
 
 def test_it_is_tested_on_what_nothing_was_trained_on(runs: dict[str, str], sets: dict[str, str]) -> None:
@@ -109,15 +157,15 @@ def test_unseen_compares_pixels(sets: dict[str, str], runs: dict[str, str]) -> N
     images, labels = take(with_images_at(config, sets["small"]), 10, 3)
     changed = images.copy()
     changed[7, 16, 16] ^= 1
-    proof, left_out = unseen(LabelledImages(changed, labels), seen)
+    proof, left_out = unseen(LabelledSamples(changed, labels), seen)
     assert left_out == 9
-    np.testing.assert_array_equal(proof.images, changed[7:8])
+    np.testing.assert_array_equal(proof.rows, changed[7:8])
     np.testing.assert_array_equal(proof.labels, labels[7:8])
 
 
 def test_half_of_what_is_shown_is_real() -> None:
-    reals = LabelledImages(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.arange(3))
-    fakes = LabelledImages(np.arange(100, 107, dtype=np.uint8).reshape(7, 1, 1, 1), np.arange(7))
+    reals = LabelledSamples(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.arange(3))
+    fakes = LabelledSamples(np.arange(100, 107, dtype=np.uint8).reshape(7, 1, 1, 1), np.arange(7))
     images, labels = together(reals, fakes)
     assert images.ravel().tolist() == [0, 1, 2, 0, 1, 2, 0, *range(100, 107)]
     assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0, *range(7)]
@@ -154,8 +202,9 @@ def test_command(runs: dict[str, str], sets: dict[str, str], capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        ("given", [], "given: its G is given pictures (condition.kind=degraded) and draws none of a class"),
+        ("given", [], "given: its G is given samples (condition.kind=degraded) and draws none of a class"),
         ("plain", [], "plain: has no classes (model.classes=0)"),
+        ("class", ["--fake", "1"], "--real 300, --fake 1: a classifier learns from at least 2 images"),
         ("class", ["--real", "301"], "small: holds 300 images; --real 301 are more"),
         ("class", ["--data", "none"], "none: no such folder"),
         ("class", ["--images-seen", "7"], "none of 7 images"),

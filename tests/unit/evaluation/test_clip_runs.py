@@ -76,6 +76,6 @@ def test_the_command(runs: dict[str, RunConfig], capsys: pytest.CaptureFixture[s
     assert "effnet-lite0 is not for clips; one of classifier, frames, torchscript is" in capsys.readouterr().err
 
 
-def test_usefulness_says_what_else_tells(runs: dict[str, RunConfig], capsys: pytest.CaptureFixture[str]) -> None:
+def test_usefulness_needs_classes(runs: dict[str, RunConfig], capsys: pytest.CaptureFixture[str]) -> None:
     assert usefulness.main([run_root(runs["moving"]), "--test", runs["moving"].data.path]) == 2
-    assert "makes clips, and the classifier here is of images; python -m gandist.evaluate" in capsys.readouterr().err
+    assert "has no classes (model.classes=0) for a classifier of clips to learn" in capsys.readouterr().err
