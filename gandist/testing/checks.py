@@ -150,8 +150,8 @@ def check_channels_last(case: Case) -> None:
         ("G", plain[0](z, y), last[0](z, same_y)),
         ("D", case.results(plain[1], x, y), case.results(last[1], same, same_y)),
     ):
-        size = float(expected.detach().abs().max().clamp(min=1))
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * size, msg=lambda m: f"{name}: {m}")  # noqa: B023
+        atol = 3e-5 * float(expected.detach().abs().max().clamp(min=1))  # sums in another order: up to 1.3e-5 seen
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=atol, msg=lambda m: f"{name}: {m}")  # noqa: B023
 
 
 def _is_last(features: object) -> bool:
