@@ -119,6 +119,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
         make.wait(timeout=60)
     finally:
         if make.poll() is None:
+            family = psutil.Process(make.pid).children(recursive=True)  # sessions of their own among them
             os.killpg(make.pid, signal.SIGKILL)
         _, alive = psutil.wait_procs(family, timeout=60)
         for each in alive:
