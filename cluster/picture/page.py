@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,13 @@ def screenshot(html: str, width: int, dark: bool) -> bytes:
     """A page as a PNG of 256 colours, taken by Chromium.
 
     Raises:
-        ConfigError: Chromium or its driver is not installed.
+        ConfigError: Chromium, its driver or selenium is not installed.
     """
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        raise ConfigError("--out FILE.png needs Chromium and its driver (make debian); FILE.html needs neither")
+    if not binary or not driver or find_spec("selenium") is None:
+        raise ConfigError(
+            "--out FILE.png needs Chromium, its driver (make debian) and selenium (the extra `dev`); FILE.html needs none"
+        )
     from selenium import webdriver
 
     with tempfile.TemporaryDirectory(prefix="gandist-") as folder:
