@@ -60,7 +60,7 @@ def screenshot(html: str, width: int, dark: bool) -> bytes:
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not binary or not driver or find_spec("selenium") is None:
         raise ConfigError(
-            "--out FILE.png needs Chromium, its driver (make debian) and selenium (the extra `dev`); FILE.html needs none"
+            "--out FILE.png needs Chromium with its driver (make debian) and selenium (extra `dev`); FILE.html does not"
         )
     from selenium import webdriver
 
