@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 
 GAP = "  "
@@ -43,3 +44,16 @@ def markdown_columns(columns: Mapping[str, Sequence[str]]) -> str:
     rows = [[*columns], *zip(*columns.values(), strict=True)]
     heading, *others = [[re.sub(r"[!-/:-@\[-`{-~]", r"\\\g<0>", cell) for cell in row] for row in rows]
     return "".join(f"| {' | '.join(row)} |\n" for row in [heading, ["---"] * len(heading), *others])
+
+
+def command_lines(command: str, width: int = 120) -> str:
+    """A shell command as lines of at most `width` characters where its words allow, each but the last ending in a
+    backslash."""
+    first, *others = (shlex.quote(word) for word in shlex.split(command))
+    lines = [first]
+    for word in others:
+        if len(lines[-1]) + len(word) + len(" ") <= width - len(" \\"):
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    return " \\\n".join(lines)

@@ -13,6 +13,7 @@ from gandist.cli.arguments import positive
 from gandist.cli.command import command
 from gandist.cli.interrupts import importing
 from gandist.cli.logs import show_messages
+from gandist.cli.text import command_lines
 from gandist.config.run import DEMO, load
 
 log = logging.getLogger("gandist")
@@ -73,5 +74,5 @@ def main(argv: list[str] | None = None) -> int:
     steps = list(course.next_steps(config_name, overrides, config))
     status = course.run(config, options.resume, options.source, options.profile)
     if status == 0 and not int(os.environ.get("RANK", "0")):
-        log.info("%s", "\n  ".join(["next:", *steps]))
+        log.info("%s", "\n  ".join(["next:", *map(command_lines, steps)]))
     return status

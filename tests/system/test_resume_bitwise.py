@@ -248,5 +248,5 @@ def test_files_of_ones_own_may_move_and_nothing_else(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=f"imports: {name}: changed since .*--resume never"):
             prepare(refused, "must")
-    with pytest.raises(ConfigError, match=r"imports: .* two are mine\.py; rename one"):
+    with pytest.raises(ConfigError, match=r"imports: .* two are called mine\.py; rename one"):
         config(file, moved)

@@ -113,7 +113,7 @@ def test_its_lines_are_short_and_end_with_what_to_type_next(
     assert all(len(row.split("  ")) <= 8 for row in rows_shown)
     assert re.search(r"^16 of 16 images  100%  .* img/s .* D \S+  G \S+  fd-\S+ \S+  healthy$", printed, re.M)
     assert re.search(r"^  fd-\S+ [\d.]+ at 16 images \(its best\)$", printed, re.M)
-    following = [line.strip() for line in printed.partition("next:\n")[2].splitlines()]
+    following = [line.strip() for line in re.sub(r" \\\n +", " ", printed.partition("next:\n")[2]).splitlines()]
     sampling = next(each for each in following if "gandist.sample" in each)
     assert sampling == "python -m gandist.sample runs/mine --n 36 --out mine.png"
     assert sample.main(sampling.split()[3:]) == 0

@@ -1,10 +1,11 @@
 """Numbers and tables as text."""
 
 import math
+import shlex
 
 import pytest
 
-from gandist.cli.text import number, text_row, text_table
+from gandist.cli.text import command_lines, number, text_row, text_table
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,13 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
         "longer       9  x",
     ]
     assert text_row(("a", "1"), (3, 4), right=[1]) == "a       1"
+
+
+def test_a_long_command_continues_on_further_lines() -> None:
+    command = "python -m gandist.train demo 'game.penalties={r1: 1, r2: 1}' run.name=mine data.path=data/mine"
+    lines = command_lines(command, 66).splitlines()
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 66
+    assert lines[0].endswith(" 'game.penalties={r1: 1, r2: 1}' \\")
+    assert shlex.split("\n".join(lines).replace("\\\n", "")) == shlex.split(command)
+    assert command_lines(command) == command
