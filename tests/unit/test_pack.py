@@ -560,8 +560,8 @@ def test_webdataset_reads_our_pairs(tmp_path: Path) -> None:
         (["--pairs", "a", "b"], r"--pairs takes SRC_A \(the inputs\), SRC_B \(the targets\) and DEST"),
         (["a", "b", "c"], "unrecognized arguments: c"),
         (["--pairs", "a", "b", "c", "--pairs-halves", "left"], "not allowed with argument"),
-        (["a", "--index-only", "--pairs"], "--index-only takes shards as they are"),
-        (["a", "--index-only", "--pairs-halves", "left"], "--index-only takes shards as they are"),
+        (["a", "--index-only", "--pairs"], "--index-only: leave out --pairs: shards with"),
+        (["a", "--index-only", "--pairs-halves", "left"], "--index-only: leave out --pairs: shards with"),
         (["a", "b", "--pairs-halves", "top"], "invalid choice: 'top'"),
     ],
 )

@@ -73,7 +73,7 @@ def test_the_command(runs: dict[str, RunConfig], capsys: pytest.CaptureFixture[s
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["baseline"]["name"] == "real clips"
     assert evaluate.main([run, "--n", "16", "--extractor", "effnet-lite0"]) == 2
-    assert "effnet-lite0 is not for clips; one of classifier, frames, torchscript is" in capsys.readouterr().err
+    assert "effnet-lite0 is not for clips; choose one of classifier, frames, torchscript" in capsys.readouterr().err
 
 
 def test_usefulness_needs_classes(runs: dict[str, RunConfig], capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,7 +117,7 @@ def test_silence_and_noise_have_features() -> None:
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="inception is not for sounds; one of classifier, bands, torchscript is"):
+    with pytest.raises(ConfigError, match="inception is not for sounds; choose one of classifier, bands, torchscript"):
         open_extractor("inception", None, TONES, CPU)
     with pytest.raises(ConfigError, match="bands is not for images"):
         open_extractor("bands", None, Image(), CPU)

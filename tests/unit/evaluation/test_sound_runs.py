@@ -79,4 +79,4 @@ def test_the_command(runs: dict[str, RunConfig], capsys: pytest.CaptureFixture[s
         assert evaluate.main([run, "--n", "16", "--extractor", "bands"]) == 0
         assert "fad-bands" in capsys.readouterr().out
         assert evaluate.main([run, "--n", "16", "--extractor", "effnet-lite0"]) == 2
-        assert "effnet-lite0 is not for sounds; one of classifier, bands, torchscript is" in capsys.readouterr().err
+        assert "effnet-lite0 is not for sounds; choose one of classifier, bands, torchscript" in capsys.readouterr().err

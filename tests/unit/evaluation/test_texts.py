@@ -168,7 +168,7 @@ def test_the_extractor_is_for_texts_and_takes_no_file(config: RunConfig) -> None
         open_extractor("ngrams", Path("file"), medium, ALONE.device)
     with pytest.raises(ConfigError, match="minilm: its weights are a package's; leave out file"):
         open_extractor("minilm", Path("file"), medium, ALONE.device)
-    with pytest.raises(ConfigError, match="bands is not for texts; one of ngrams, minilm is"):
+    with pytest.raises(ConfigError, match="bands is not for texts; choose one of ngrams, minilm"):
         open_extractor("bands", None, medium, ALONE.device)
 
 

@@ -56,7 +56,7 @@ def test_other_sizes(samples: int, options: dict[str, Any], first: tuple[int, in
     ("samples", "nearest"), [(16_000, 16_384), (300, 1_024), (4_100, 4_096), (64 * 128 + 128, 64 * 128)]
 )
 def test_other_lengths_are_refused(samples: int, nearest: int) -> None:
-    with pytest.raises(ValueError, match=rf"not allow; set data.options.samples={nearest}, or another model.options"):
+    with pytest.raises(ValueError, match=rf"frames; set data.options.samples={nearest}, or another model.options"):
         Generator(SMALL._replace(sample=(1, samples)))
     levels(SMALL._replace(sample=(1, nearest)))
 
