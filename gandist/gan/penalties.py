@@ -288,7 +288,7 @@ PENALTIES: dict[str, Penalty] = {
     # arXiv:1609.02612, section 2.2).
     "mask": Penalty("G", lambda update: update.terms["mask"], method="mask", axes=4),
     # Mode seeking: other latents make another sample of a condition. Minus the ratio of the two distances, which has a
-    # bound, for samples have one (Mao et al. 2019, arXiv:1903.05628, eq. 4).
+    # bound, for samples have one (Mao et al. 2019, arXiv:1903.05628, section 3.2).
     "modes": Penalty("G", _mode_seeking, again=True),
     # The mean absolute error to the target (Isola et al. 2017, arXiv:1611.07004, eq. 3).
     "l1": Penalty("G", lambda update: _difference(update).abs().mean(), compares=True),
