@@ -139,7 +139,7 @@ def test_what_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"gandist\.classifier DATA OUT {trained}, then give OUT"):
         open_extractor("classifier", None, SQUARES, CPU)
     other = Video(frames=FRAMES, resolution=SIZE, channels=1, stride=2, fps=8)
-    with pytest.raises(DataError, match="stride 1, and the run's have .* stride 2, 8 frames a second; train"):
+    with pytest.raises(DataError, match=r"stride 1, and the run's have .* stride 2, 8 frames a second; train"):
         open_extractor("classifier", folder / "c.safetensors", other, CPU)
     with pytest.raises(DataError, match="was trained on grey clips, and the run's are RGB"):
         open_extractor("classifier", folder / "c.safetensors", Video(frames=FRAMES, resolution=SIZE), CPU)
