@@ -39,7 +39,7 @@ LENGTH = 0.05
 Do = Callable[[Callable[[], None]], None]
 """Does a piece of work, in the thread of all such work."""
 GoesOn = Callable[[int], bool]
-"""Whether to go on after so many pieces of work."""
+"""Given the number of pieces done, whether to go on."""
 Status = Literal["running", "done", "cancelled", "failed"]
 
 
