@@ -121,7 +121,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
         if make.poll() is None:
             family = psutil.Process(make.pid).children(recursive=True)  # sessions of their own among them
             os.killpg(make.pid, signal.SIGKILL)
-        _, alive = psutil.wait_procs(family, timeout=60)
+        _, alive = psutil.wait_procs(family, timeout=10)
         for each in alive:
             each.kill()
     assert not alive

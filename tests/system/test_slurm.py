@@ -84,7 +84,7 @@ def test_told_of_its_end_it_leaves_a_checkpoint_and_queues_again(home: Path, tmp
         job.send_signal(signal.SIGUSR1)
         assert job.wait(timeout=180) == 143, log.read_text()
     finally:
-        _, alive = psutil.wait_procs(family, timeout=60)
+        _, alive = psutil.wait_procs(family, timeout=30)
         for each in alive:
             each.kill()
         if job.poll() is None:
