@@ -1,7 +1,6 @@
 """`--compare`: the page, in a real browser."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from gandist.apply import main
+from tests.helpers.browser import browser as browser
 from tests.unit.apply.conftest import smooth
 
 
@@ -57,27 +57,6 @@ def test_a_filled_hole_is_grey_before(run: Callable[[str], str], tmp_path: Path)
     out = tmp_path / "out"
     assert main([run("fill"), f"{tmp_path}/a.png", "--out", str(out), "--compare", "--mask", "white"]) == 0
     assert "the hole is grey" in (out / "compare.html").read_text()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium, without a window."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("chromium and chromium-driver are not installed (make debian)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
 
 
 def test_the_slider_moves_by_keys(browser: webdriver.Chrome, page: Path) -> None:
