@@ -75,7 +75,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
     with log.open("wb") as output:
         make = subprocess.Popen(
             # Long enough for Prometheus, which looks for targets every 2 s, and at them every 2 s.
-            ["make", "cluster-local", "ARGS=train.total_kimg=24 train.tick_kimg=4"],
+            ["make", "cluster-local", "ARGS=model.width=8 train.total_kimg=24 train.tick_kimg=4 eval.every_kimg=null"],
             cwd=checkout,
             env=env,
             stdout=output,

@@ -36,6 +36,9 @@ BRIEF = {
     "gandist-sweep": [*CALM, *MEASURED, "trials=1", "scheduler=none", "model.width=4", "train.total_kimg=0.064"],
 }
 """Overrides for two CPUs and a few steps; all else is the manifest's."""
+BY_NIGHT = ("gandist-queued", "gandist-demo")
+"""Jobs whose commands differ from that of `gandist` in their configurations alone: every run of the tests checks them
+without starting them, and they run by night."""
 
 
 @pytest.fixture(scope="module")
@@ -58,25 +61,42 @@ def cluster() -> Iterator[Any]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.mark.parametrize("name", JOBS)
+def run(name: str, folder: Path, *options: str) -> None:
+    """A job's command with its files, below `folder` in place of the pod's mounts."""
+    (folder / "etc").mkdir()
+    _, _, module, *words = command(JOBS[name], list(load()), folder / "etc")
+    folders = [f"telemetry.dir={folder / 'metrics'}", f"telemetry.port={free_port()}"]
+    is_sweep = module == "gandist.tune"
+    folders += [f"dir={folder}/sweeps"] if is_sweep else [f"run.dir={folder}/runs"]
+    on_cpu = [f"set.{each}" if is_sweep else each for each in ON_CPU]
+    assert MAINS[module]([*words, *SMALLER, *on_cpu, *BRIEF[name], *folders, *options]) == 0
+
+
+@pytest.mark.parametrize("name", BY_NIGHT)
+def test_what_runs_by_night_is_accepted(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(name, tmp_path, "--dry-run")
+    assert f"dir: {tmp_path}/runs\n" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly) if name in BY_NIGHT else name for name in JOBS]
+)
 def test_entrypoint(name: str, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "etc").mkdir()
-    _, _, module, *words = command(JOBS[name], list(load()), tmp_path / "etc")
-    metrics = tmp_path / "metrics"
-    folders = [f"telemetry.dir={metrics}", f"telemetry.port={free_port()}"]
-    is_sweep = module == "gandist.tune"
-    folders += [f"dir={tmp_path}/sweeps"] if is_sweep else [f"run.dir={tmp_path}/runs"]
-    on_cpu = [f"set.{each}" if is_sweep else each for each in ON_CPU]
-    assert MAINS[module]([*words, *SMALLER, *on_cpu, *BRIEF[name], *folders]) == 0
-    if is_sweep:
+    run(name, tmp_path)
+    if name == "gandist-sweep":
         rows = pq.read_table(tmp_path / "sweeps/garments/trials.parquet").to_pylist()
         assert [row["state"] for row in rows] == ["done"]
         return
-    (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
-    assert run.name == {"gandist": "garments", "gandist-queued": "queued", "gandist-demo": "demo"}[name]
-    assert [each.name for each in (run / "checkpoints").iterdir()] == [f"{128 if name == 'gandist-demo' else 64:08d}"]
-    assert metrics.is_dir()
+    (trained,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    assert trained.name == {"gandist": "garments", "gandist-queued": "queued", "gandist-demo": "demo"}[name]
+    images = 128 if name == "gandist-demo" else 64
+    assert [each.name for each in (trained / "checkpoints").iterdir()] == [f"{images:08d}"]
+    assert (tmp_path / "metrics").is_dir()
 
 
 @pytest.mark.skipif(not shutil.which("wget"), reason="wget is not installed")

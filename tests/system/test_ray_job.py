@@ -128,6 +128,7 @@ def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Pat
     assert len(zipped.getvalue()) < 6_000_000, sorted(sizes, key=lambda name: -sizes[name])[:10]  # docs/train.md
 
 
+@pytest.mark.nightly
 def test_a_sweep_as_a_job(checkout: Path, head: dict[str, str], tmp_path: Path) -> None:
     job, _, _ = SUBMIT.partition("python -m gandist.train")
     overrides = f"dir={tmp_path / 'sweeps'} trials=1 scheduler=none train.total_kimg=0.2 eval.every_kimg=0.2 eval.n=64"

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow.fs as pafs
@@ -34,8 +35,11 @@ PAGES = ("README.md", "docs/train.md", "docs/images.md")
 WRITTEN = list(dict.fromkeys(command for page in PAGES for command in commands_of(page)))
 COMMANDS = [command for command in WRITTEN if command not in NOT_HERE]
 KIMG, LONGER_KIMG = 0.2, 0.4
-OF_OTHER_THINGS = ("run.name=photos", "run.name=mixed")
+OF_OTHER_THINGS = ("run.name=photos", "run.name=mixed", "run.name=far")
 """Commands that show something else than Ray: they train without it, which takes a fraction of the time."""
+IN_PROCESS = ("pack", "train", "sample", "evaluate", "report", "tune", "bench")
+"""Modules that this process, whose imports are made, runs as well as a new one, on a Ray that is there already. `make
+demo` starts both anew."""
 
 
 def test_what_is_left_out_is_there() -> None:
@@ -92,19 +96,20 @@ def shell(checkout: Path, bucket: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 def in_process(command: str) -> bool:
-    """Whether a command is Python's alone, so that this process, whose imports are made, can run it as well."""
-    alone = ("gandist.sample", "gandist.report", "gandist.evaluate", "gandist.pack", "gandist.bench")
     words = shlex.split(command)
-    return words[:2] == ["python", "-m"] and (
-        words[2] in alone or "--dry-run" in words or ("launch.kind=local" in words and words[2] == "gandist.train")
-    )
+    return words[:2] == ["python", "-m"] and words[2].removeprefix("gandist.") in IN_PROCESS
 
 
-def run_here(command: str, checkout: Path) -> tuple[int, str]:
+def run_here(command: str, checkout: Path, variables: dict[str, str]) -> tuple[int, str]:
     """Exit status and output of a command's `main`, called in the checkout."""
     words, output = shlex.split(command), io.StringIO()
     main = importlib.import_module(words[2]).main
-    with contextlib.chdir(checkout), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+    with (
+        mock.patch.dict(os.environ, variables),
+        contextlib.chdir(checkout),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+    ):
         return main(words[3:]), output.getvalue()
 
 
@@ -139,11 +144,19 @@ def shortened(command: str) -> str:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command(command: str, checkout: Path, shell: dict[str, str]) -> None:
+def test_command(
+    command: str, checkout: Path, shell: dict[str, str], bucket: dict[str, str], request: pytest.FixtureRequest
+) -> None:
     words = shortened(command)
-    status, output = run_here(words, checkout) if in_process(words) else run_in_shell(words, checkout, shell)
+    if in_process(words):
+        if not any(word in words for word in ("--dry-run", "launch.kind=local")):
+            request.getfixturevalue("ray_here")
+        status, output = run_here(words, checkout, bucket)
+    else:
+        status, output = run_in_shell(words, checkout, shell)
     assert status == 0, output
-    if "gandist.train" not in command or "--dry-run" in command or "s3://" in command:
+    trains = "gandist.train" in command or command == "make demo"
+    if not trains or "--dry-run" in command or "s3://" in command:
         return
     name = re.search(r"run\.name=(\S+)", command)
     checkpoints = checkout / "runs" / (name[1] if name else "demo") / "checkpoints"
@@ -154,6 +167,6 @@ def test_command(command: str, checkout: Path, shell: dict[str, str]) -> None:
     if "torchrun" in command:  # has long lines of its own
         return
     assert max(map(len, output.splitlines())) <= 200
-    if "launch.kind=local" not in words:  # what Ray says at each start: kept, not shown
+    if command == "make demo":  # what Ray says at each start: kept, not shown
         assert "PreemptionWatcher" not in output
         assert any("PreemptionWatcher" in file.read_text() for file in checkpoints.parent.glob("logs/*"))

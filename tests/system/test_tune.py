@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,6 @@ BASE = {
 METRIC = "quality/fd-classifier"
 QUICK = {"health.collapsing": "ignore", "health.diverged": "ignore", "optim.ema_half_life_kimg": 0.01}
 """What shows a difference between rates after eight steps."""
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """Ray on this machine, with two CPUs."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    ray.init(address="local", num_cpus=2, log_to_driver=False)
-    yield
-    ray.shutdown()
-    del os.environ["RAY_AUTH_MODE"]
 
 
 @pytest.fixture
@@ -80,7 +69,7 @@ OBJECTIVES["broken"] = Objective(fail, fail)
 """
 
 
-def test_a_sweep_goes_on_past_trials_that_fail(cluster: None, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_goes_on_past_trials_that_fail(ray_here: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "broken.py").write_text(BROKEN)
     space = {"game.objective": {"choice": ["ns", "broken"]}, "optim.lr_G": {"choice": [1e-3, 1e30]}}
     changes = {"searcher": "grid", "set": {"imports": ["broken.py"], "optim.lr_D": 1e-3}}
@@ -125,7 +114,7 @@ def placement_groups() -> list[str]:
 
 
 @pytest.mark.parametrize(("workers", "trials"), [pytest.param(1, 3, marks=pytest.mark.nightly), (2, 2)])
-def test_trials_of_ray_workers_take_turns(cluster: None, folder: Path, workers: int, trials: int) -> None:
+def test_trials_of_ray_workers_take_turns(ray_here: str, folder: Path, workers: int, trials: int) -> None:
     """More workers than the cluster has room for at once: nothing waits for ever, and nothing stays reserved."""
     changes = {"trials": trials, "set": {"launch.kind": "ray", "launch.workers": workers, "train.total_kimg": 0.048}}
     name = f"turns-{workers}"
@@ -138,7 +127,7 @@ def test_trials_of_ray_workers_take_turns(cluster: None, folder: Path, workers: 
     assert not placement_groups()
 
 
-def test_what_does_not_fit_is_told_at_once(cluster: None, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_fit_is_told_at_once(ray_here: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = sweep(folder, "wide", {"optim.lr_G": {"choice": [1e-3]}}, set={"launch.kind": "ray", "launch.workers": 3})
     start = time.monotonic()
     assert main([file]) == 2
@@ -146,7 +135,7 @@ def test_what_does_not_fit_is_told_at_once(cluster: None, folder: Path, capsys: 
     assert "needs 3 x 1 CPU, each on one node; the cluster has 2 CPU on 1 node" in capsys.readouterr().err
 
 
-def test_a_population_takes_over_the_weights_of_its_best(cluster: None, folder: Path) -> None:
+def test_a_population_takes_over_the_weights_of_its_best(ray_here: str, folder: Path) -> None:
     space = {"optim.lr_G": {"choice": [1e-3, 2e-3, 1e-9]}}
     changes = {
         "trials": 4,
@@ -176,7 +165,7 @@ def test_a_population_takes_over_the_weights_of_its_best(cluster: None, folder: 
         assert decode((run_of(folder, "population", name) / "metrics.jsonl").read_bytes())[-1]["images_seen"] == 144
 
 
-def test_the_searcher_learns_and_two_metrics_have_a_front(cluster: None, folder: Path) -> None:
+def test_the_searcher_learns_and_two_metrics_have_a_front(ray_here: str, folder: Path) -> None:
     space = {"optim.lr_G": {"loguniform": [1e-5, 1e-1]}, "model.width": {"integer": [2, 6]}}
     changes = {
         "trials": 5,
@@ -192,7 +181,7 @@ def test_the_searcher_learns_and_two_metrics_have_a_front(cluster: None, folder:
 
 
 @pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
-def test_schedulers_stop_what_is_worse(cluster: None, folder: Path, kind: str) -> None:
+def test_schedulers_stop_what_is_worse(ray_here: str, folder: Path, kind: str) -> None:
     """Rates of nearly nothing, or of so much that the images are lost, against one that learns."""
     changes = {"searcher": "grid", "scheduler": kind, "set": {"optim.lr_D": 1e-3, **QUICK}}
     space = {"optim.lr_G": {"choice": [1e-8, 1e-9, 1e-10, 5e-3, 0.3, 1.0]}}
@@ -204,20 +193,20 @@ def test_schedulers_stop_what_is_worse(cluster: None, folder: Path, kind: str) -
     assert sum(row["images"] for row in rows) < 6 * 96
 
 
-def driver(folder: Path, file: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "RAY_ADDRESS": "local", "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+def driver(folder: Path, file: str, address: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
     with (folder / "driver.log").open("ab") as out:
         command = [sys.executable, "-m", "gandist.tune", file]
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
 
 
-def wait_for_an_end(folder: Path, name: str, process: subprocess.Popen[bytes]) -> list[str]:
-    """Names of the trials that have ended, once there are some."""
+def wait_for_ends(folder: Path, name: str, process: subprocess.Popen[bytes], n: int) -> list[str]:
+    """Names of the trials that have ended, once there are at least n."""
     until = time.monotonic() + 300
     while time.monotonic() < until and process.poll() is None:
         if (folder / "sweeps" / name / "trials.parquet").exists():
             ended = [row["trial"] for row in rows_of(folder, name) if row["state"] == "done"]
-            if ended:
+            if len(ended) >= n:
                 return ended
         time.sleep(0.2)
     raise AssertionError((folder / "driver.log").read_text())
@@ -231,37 +220,33 @@ def noted_by_ray_tune(folder: Path, name: str) -> None:
         time.sleep(0.1)
 
 
-def test_a_killed_driver_goes_on_without_doing_again_what_is_done(folder: Path) -> None:
+def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_again_what_is_done(
+    ray_head: str, folder: Path
+) -> None:
     changes = {"trials": 5, "concurrent": 1, "set": {"train.total_kimg": 0.24, "health.collapsing": "ignore"}}
-    file = sweep(folder, "killed", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
-    first = driver(folder, file)
-    ended = wait_for_an_end(folder, "killed", first)
-    noted_by_ray_tune(folder, "killed")
-    first.kill()
-    first.wait()
-    written = {name: (run_of(folder, "killed", name) / "metrics.jsonl").stat().st_mtime_ns for name in ended}
-    second = driver(folder, file)
-    assert second.wait(timeout=240) == 0, (folder / "driver.log").read_text()
-    rows = rows_of(folder, "killed")
+    file = sweep(folder, "twice", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
+    killed = driver(folder, file, ray_head)
+    ended = wait_for_ends(folder, "twice", killed, 1)
+    noted_by_ray_tune(folder, "twice")
+    killed.kill()
+    killed.wait()
+    written = {name: (run_of(folder, "twice", name) / "metrics.jsonl").stat().st_mtime_ns for name in ended}
+
+    stopped = driver(folder, file, ray_head)
+    wait_for_ends(folder, "twice", stopped, len(ended) + 1)
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait(timeout=120) == 143, (folder / "driver.log").read_text()
+    assert "the same command goes on with it" in (folder / "driver.log").read_text()
+
+    assert driver(folder, file, ray_head).wait(timeout=240) == 0, (folder / "driver.log").read_text()
+    rows = rows_of(folder, "twice")
     assert sorted(row["trial"] for row in rows) == [f"{number:05d}" for number in range(5)]
     assert [row["state"] for row in rows] == ["done"] * 5
     for name, when in written.items():
-        assert (run_of(folder, "killed", name) / "metrics.jsonl").stat().st_mtime_ns == when
-        assert json.loads((run_of(folder, "killed", name) / "attempt.json").read_text())["attempt"] == 1
-    assert driver(folder, file).wait(timeout=120) == 0, "a sweep that is done says so again"
-    assert [row["images"] for row in rows_of(folder, "killed")] == [240] * 5
-
-
-def test_a_signal_ends_the_sweep_and_the_same_command_goes_on(folder: Path) -> None:
-    changes = {"trials": 3, "concurrent": 1, "set": {"train.total_kimg": 0.48, "health.collapsing": "ignore"}}
-    file = sweep(folder, "stopped", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
-    first = driver(folder, file)
-    wait_for_an_end(folder, "stopped", first)
-    first.send_signal(signal.SIGTERM)
-    assert first.wait(timeout=120) == 143, (folder / "driver.log").read_text()
-    assert "the same command goes on with it" in (folder / "driver.log").read_text()
-    assert driver(folder, file).wait(timeout=240) == 0, (folder / "driver.log").read_text()
-    assert [row["state"] for row in rows_of(folder, "stopped")] == ["done"] * 3
+        assert (run_of(folder, "twice", name) / "metrics.jsonl").stat().st_mtime_ns == when
+        assert json.loads((run_of(folder, "twice", name) / "attempt.json").read_text())["attempt"] == 1
+    assert driver(folder, file, ray_head).wait(timeout=120) == 0, "a sweep that is done says so again"
+    assert [row["images"] for row in rows_of(folder, "twice")] == [240] * 5
 
 
 def test_another_sweep_of_the_same_name_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

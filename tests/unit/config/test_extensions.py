@@ -74,14 +74,6 @@ def test_the_pair_of_the_example_is_checked_by_one_call(example: Path) -> None:
     check_pair("plain")
 
 
-@pytest.mark.slow
-@pytest.mark.ray
-def test_workers_on_ray_get_the_text(example: Path) -> None:
-    done = train(example, "launch.kind=ray", "launch.workers=2", "run.name=far")
-    assert done.returncode == 0, done.stderr
-    assert (example / "runs/far/checkpoints").is_dir()
-
-
 def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     """The one beside the configuration counts, and a second one of that name in this process is refused."""
     for folder in ("a", "b"):

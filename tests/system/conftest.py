@@ -1,0 +1,31 @@
+"""One Ray cluster for all tests that need no cluster of their own."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_head() -> Iterator[str]:
+    """Address of a Ray on this machine with two CPUs, which lasts as long as the tests' process."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        head = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield head.address
+    head.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ray_here(ray_head: str) -> Iterator[str]:
+    """The same address, while this process is connected to it."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        ray.init(address=ray_head, log_to_driver=False, logging_level=logging.WARNING)
+        yield ray_head
+        ray.shutdown()
