@@ -48,6 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
     **TEXTS,
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
+SIX_STEPS: dict[str, Any] = {"train__total_kimg": 0.072, "train__checkpoint_kimg": 0.072}
 OF_TWO = ("ns", "accumulated", "sync", "ada", "lazy")
 """What two ranks train as well as three: in each, sums over ranks are of another kind."""
 LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES, *SOUNDS, *CLIPS, *TEXTS)
@@ -59,7 +60,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], RunC
     folder: Path = tmp_path_factory.mktemp("worlds")
     worlds = {1: tuple(CASES), 2: OF_TWO, 3: tuple(CASES)}
     configs = {
-        (world, case): tiny(folder, f"{case}-{world}", **CASES[case])
+        (world, case): tiny(folder, f"{case}-{world}", **SIX_STEPS, **CASES[case])
         for world, cases in worlds.items()
         for case in cases
     }
@@ -84,7 +85,7 @@ def test_ddp_equals_single(runs: dict[tuple[int, str], RunConfig], case: str, wo
 @pytest.fixture(scope="module")
 def others_of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
     folder: Path = tmp_path_factory.mktemp("two")
-    configs = {case: tiny(folder, case, **changes) for case, changes in CASES.items() if case not in OF_TWO}
+    configs = {case: tiny(folder, case, **SIX_STEPS, **changes) for case, changes in CASES.items() if case not in OF_TWO}
     train_all(2, [*configs.values()], folder)
     return configs
 

@@ -32,6 +32,8 @@ from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import final_digests, tiny, train_all
 
 KIMG = {"train__total_kimg": 8, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}
+IN_FOURS = {"train__total_kimg": 0.5, "train__batch": 4, "train__tick_kimg": 0.125, "train__checkpoint_kimg": 0.125}
+"""As many steps as a quarter of KIMG has, of larger games."""
 
 
 def file_of(config: RunConfig) -> Path:
@@ -102,10 +104,10 @@ def end_all(processes: list[psutil.Process]) -> None:
     [
         ("bf16", {"model__norm": "batch"}),
         ("fp16", {"model__norm": "batch"}),
-        ("fp32", {**GAMES["filling"], "train__total_kimg": 4}),
-        *[("fp32", {**SOUNDS[name], "train__total_kimg": 1.5}) for name in ("sounding", "vocoding")],
-        ("bf16", {**CLIPS["motion"], "train__total_kimg": 1.5}),
-        ("fp32", {**TEXTS["writing"], "train__total_kimg": 1.5}),
+        ("fp32", {**GAMES["filling"], **IN_FOURS}),
+        *[("fp32", {**SOUNDS[name], **IN_FOURS}) for name in ("sounding", "vocoding")],
+        ("bf16", {**CLIPS["motion"], **IN_FOURS}),
+        ("fp32", {**TEXTS["writing"], **IN_FOURS}),
     ],
     ids=["bf16", "fp16", "filling", "sounding", "vocoding", "motion", "writing"],
 )
