@@ -6,6 +6,11 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+# Before torch and numpy are imported, here and in the processes that tests start: threads of several processes on few
+# cores wait for each other by spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 import torch
 from xdist.remote import Producer

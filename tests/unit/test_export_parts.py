@@ -30,7 +30,7 @@ SIZES = {"a": (32, 32), "b": (24, 40)}
 """Heights and widths: that of training, and another."""
 
 
-@pytest.fixture(scope="module", params=["gaussian", "quantised"])
+@pytest.fixture(scope="module", params=["quantised", pytest.param("gaussian", marks=pytest.mark.nightly)])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A run of the smallest network."""
     game: dict[str, Any] = GAMES[request.param]

@@ -105,7 +105,7 @@ def test_its_lines_are_short_and_end_with_what_to_type_next(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(Path(command[0]).parent)
-    assert main([*command, "eval.every_kimg=0.016", "eval.n=12"]) == 0
+    assert main([*command, "eval.every_kimg=0.016", "eval.n=12", "eval.extractor=classifier"]) == 0
     printed = capsys.readouterr().err
     assert max(map(len, printed.splitlines())) <= 200
     rows_shown = re.findall(r"^\d+ of 16 images  .*$", printed, re.M)
@@ -118,7 +118,7 @@ def test_its_lines_are_short_and_end_with_what_to_type_next(
     assert sampling == "python -m gandist.sample runs/mine --n 36 --out mine.png"
     assert sample.main(sampling.split()[3:]) == 0
     assert Path("mine.png").exists()
-    overrides = "eval.every_kimg=0.016 eval.n=12 run.name=mine data.path=data/mine"
+    overrides = "eval.every_kimg=0.016 eval.n=12 eval.extractor=classifier run.name=mine data.path=data/mine"
     assert f"python -m gandist.train {command[0]} {overrides}" in following
 
 

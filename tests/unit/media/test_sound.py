@@ -75,9 +75,9 @@ def test_a_part_is_what_the_whole_has_there(rate: int) -> None:
 def test_hours_are_not_decoded_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three hours, of which less than a minute is read at either place; whole they are refused."""
     sink = io.BytesIO()
-    with soundfile.SoundFile(sink, "w", 48_000, 2, format="FLAC") as file:
+    with soundfile.SoundFile(sink, "w", 8_000, 1, format="FLAC") as file:
         for _ in range(180):
-            file.write(np.zeros((60 * 48_000, 2), np.int16))
+            file.write(np.zeros(60 * 8_000, np.int16))
     read, plain = [], soundfile.SoundFile.read
 
     def counted(self: soundfile.SoundFile, frames: int, **options: object) -> np.ndarray:
@@ -88,7 +88,7 @@ def test_hours_are_not_decoded_for_a_second(monkeypatch: pytest.MonkeyPatch) -> 
     for crop in ("start", "center"):
         read.clear()
         assert len(decode(sink.getvalue(), 16_000, 1, 16_384, crop)) == 16_384
-        assert sum(read) < 60 * 48_000
+        assert sum(read) < 60 * 8_000
     with pytest.raises(DataError, match=r"lasts 3\.0 hours"):
         decode(sink.getvalue(), 48_000, 1)
 
