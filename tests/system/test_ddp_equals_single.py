@@ -85,7 +85,9 @@ def test_ddp_equals_single(runs: dict[tuple[int, str], RunConfig], case: str, wo
 @pytest.fixture(scope="module")
 def others_of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
     folder: Path = tmp_path_factory.mktemp("two")
-    configs = {case: tiny(folder, case, **SIX_STEPS, **changes) for case, changes in CASES.items() if case not in OF_TWO}
+    configs = {
+        case: tiny(folder, case, **SIX_STEPS, **changes) for case, changes in CASES.items() if case not in OF_TWO
+    }
     train_all(2, [*configs.values()], folder)
     return configs
 
