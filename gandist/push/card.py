@@ -12,7 +12,7 @@ from gandist.cli.text import markdown_columns, number
 from gandist.errors import ConfigError
 from gandist.monitoring.health import REPEATED
 from gandist.push.record import Record
-from gandist.report.measured import in_words, said_of, value_of
+from gandist.report.measured import group_tables, in_words, said_of, value_of
 
 UNKNOWN = "unknown"
 LICENCES = (
@@ -77,6 +77,7 @@ def card(record: Record, repo: str, licence: str) -> str:
         trust=" --trust" if record.config.imports else "",
         data_given="" if record.data.is_builtin else " data.path=YOUR_DATA",
         measures=_measures(record),
+        groups=_groups(record),
         measured_seen=evaluation["images_seen"] if evaluation else 0,
         protocol=_protocol(evaluation["protocol"]) if evaluation else [],
         repeats=evaluation["measures"].get("memorisation") if evaluation else None,
@@ -150,6 +151,16 @@ def _measures(record: Record) -> str:
     for baseline, values in record.evaluation.get("baselines", {}).items():
         columns[baseline] = [value_of(name, values) for name in names]
     return markdown_columns(columns)
+
+
+def _groups(record: Record) -> list[tuple[str, str]]:
+    """Titles and tables of the newest measures within groups of samples, such as the kinds of masks."""
+    found = []
+    for table in group_tables(record.evaluation or {}):
+        columns = {"": [*table.rows]}
+        columns |= {name: [cells[i] for cells in table.rows.values()] for i, name in enumerate(table.columns)}
+        found.append((table.title, markdown_columns(columns)))
+    return found
 
 
 def _protocol(protocol: dict[str, Any]) -> list[str]:

@@ -114,7 +114,9 @@ def test_measures_stand_in_the_card_with_their_protocol(run: Path, tmp_path: Pat
     measured = copied(run, tmp_path / "measured")
     protocol = {"extractor": "classifier", "n_real": 10_000, "n_fake": 2_000}
     measures = {"fd-classifier": 3.25, "kid": 0.25, "kid_se": 0.125, "memorisation": 0.25, "is": None}
-    line = {"images_seen": 120, "measures": measures, "protocol": protocol}
+    floor = {"name": "diffusion fill", "psnr": 18.0}
+    groups = {"box": {"n": 30, "psnr": 21.5, "baseline": floor}, "strokes-wide": {"n": 70, "psnr": 24.0}}
+    line = {"images_seen": 120, "measures": measures, "protocol": protocol, "by_mask": groups}
     (measured / "evaluations.jsonl").write_text(json.dumps(line) + "\n")
     out = ["--dry-run", "--out", str(tmp_path / "out"), "--licence", "cc-by-4.0", "--no-samples"]
     assert main([str(measured), "me/garments", "--images-seen", "best", *out]) == 0
@@ -132,6 +134,8 @@ def test_measures_stand_in_the_card_with_their_protocol(run: Path, tmp_path: Pat
         "0\\.25 ± 0\\.125",
         "not finite",
         "n fake: 2,000",
+        "Measures by mask:\n\n|  | n | psnr |\n",
+        "| box | 30 | 21\\.5 |\n| box\\: diffusion fill |  | 18 |\n| strokes\\-wide | 70 | 24 |\n\nProtocol:",
         "**Yes, many are.**",
         "0.25 times as far",
     ):
