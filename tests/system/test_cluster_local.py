@@ -75,7 +75,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
     with log.open("wb") as output:
         make = subprocess.Popen(
             # Long enough for Prometheus, which looks for targets every 2 s, and at them every 2 s.
-            ["make", "cluster-local", "ARGS=model.width=8 train.total_kimg=24 train.tick_kimg=4 eval.every_kimg=null"],
+            ["make", "cluster-local", "ARGS=model.width=8 train.total_kimg=9.6 train.tick_kimg=2 eval.every_kimg=null"],
             cwd=checkout,
             env=env,
             stdout=output,
@@ -91,7 +91,7 @@ def test_cluster_local(home: Path, tmp_path: Path) -> None:
         said = log.read_text()
         assert "Ray lost the job demo: Job supervisor actor died" in said
         assert re.search(r"Job 'demo-[23]' succeeded", said), said + ray_messages(make)
-        manifest = json.loads((checkout / "runs/demo/checkpoints/00024000/manifest.json").read_text())
+        manifest = json.loads((checkout / "runs/demo/checkpoints/00009600/manifest.json").read_text())
         assert manifest["world_size"] == 2
 
         (ray,) = re.findall(r"^Ray +(http\S+)", said, re.MULTILINE)
