@@ -77,5 +77,10 @@ def final_tensors(config: RunConfig) -> dict[str, Tensor]:
 def final_digests(config: RunConfig) -> tuple[str, dict[str, str]]:
     """Name of the newest checkpoint, and the sha256 of its files of tensors."""
     folder = sorted((Path(run_root(config)) / "checkpoints").iterdir())[-1]
-    files = json.loads((folder / "manifest.json").read_text())["files"]
-    return folder.name, {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
+    return folder.name, digests(folder)
+
+
+def digests(checkpoint: Path) -> dict[str, str]:
+    """The sha256 of a checkpoint's files of tensors."""
+    files = json.loads((checkpoint / "manifest.json").read_text())["files"]
+    return {name: digest for name, digest in files.items() if name.endswith(".safetensors")}

@@ -21,7 +21,7 @@ from gandist.launch.driver import launch
 from gandist.launch.resumption import prepare, run_root
 from gandist.run import attempt
 from gandist.storage.storage import Storage
-from tests.helpers.train_on_ranks import final_digests, final_tensors, tiny, train_all
+from tests.helpers.train_on_ranks import digests, final_digests, final_tensors, tiny, train_all
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = [
@@ -76,17 +76,6 @@ def on_ray(folder: Path, name: str, **changes: Any) -> RunConfig:
     return tiny(folder, name, **{"launch__kind": "ray", "launch__workers": 2, **changes})
 
 
-def test_two_nodes_are_one(nodes: Nodes, tmp_path: Path) -> None:
-    """Bit for bit; and each node decodes the images for itself."""
-    config, one = on_ray(tmp_path, "two"), tiny(tmp_path, "one")
-    assert launch(config, prepare(config, "auto")).status == "done"
-    train_all(2, [one], tmp_path)
-    assert final_digests(config) == final_digests(one)
-    a, b = ([*(nodes.folder / name).glob("gandist/decoded/*/rows")] for name in ("a", "b"))
-    assert len(a) == len(b) == 1
-    assert a[0].read_bytes() == b[0].read_bytes()
-
-
 class Watched:
     """A run in a thread, and every row that it has shown."""
 
@@ -128,8 +117,9 @@ class Watched:
 
 
 @pytest.mark.timeout(1500)
-def test_a_node_is_lost_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
-    """Only what came after the last checkpoint is done again, none of it for growth; and the weights are the same."""
+def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
+    """Both train what two ranks of one machine do, bit for bit, from images that each decodes for itself. Only what
+    came after the last checkpoint is done again, none of it for growth; and the weights at the end are the same."""
     length = {"train__batch": 240, "train__tick_kimg": 0.24, "train__checkpoint_kimg": 4.8, "train__keep": 1000}
     config = on_ray(tmp_path, "lost", **length, train__total_kimg=10_000, launch__workers=[1, 2], launch__resize_s=5)
     run = Watched(config)
@@ -153,6 +143,9 @@ def test_a_node_is_lost_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
     assert run.manifest(resumed)["world_size"] == 2
     assert resumed == safe, "what came after the last checkpoint is done again, and no more"
     assert 0 < lost - resumed < 4800
+    a, b = ([*(nodes.folder / name).glob("gandist/decoded/*/rows")] for name in ("a", "b"))
+    assert len(a) == len(b) == 1
+    assert a[0].read_bytes() == b[0].read_bytes()
 
     nodes.nodes["b"] = nodes.add("b")
     most = 0
@@ -174,6 +167,9 @@ def test_a_node_is_lost_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
 
     seen = run.outcome.images_seen
     few_rows = {"train__tick_kimg": 24, "train__checkpoint_kimg": 1000}
+    one = tiny(tmp_path, "one", **{**length, **few_rows}, train__total_kimg=safe / 1000)
+    train_all(2, [one], tmp_path)
+    assert digests(run.root / f"checkpoints/{safe:08d}") == final_digests(one)[1]
     alone = tiny(tmp_path, "alone", **{**length, **few_rows}, train__total_kimg=seen / 1000)
     train_all(1, [alone], tmp_path)
     ours, theirs = final_tensors(config), final_tensors(alone)

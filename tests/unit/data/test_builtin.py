@@ -30,8 +30,8 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache(own_cache: Path) -> Path:
+    return own_cache
 
 
 def test_fashion_10k(cache: Path) -> None:
@@ -85,8 +85,8 @@ def test_stacked_fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 
 
 @pytest.mark.slow
-def test_stacked_fashion_is_the_same_for_good(tmp_path: Path) -> None:
-    index = read_index(builtin("stacked-fashion", tmp_path))
+def test_stacked_fashion_is_the_same_for_good(cache: Path) -> None:
+    index = read_index(builtin("stacked-fashion", cache))
     assert np.bincount(index.samples["label"].to_numpy()).tolist() == [30] * 1000
     rows = sorted(index.samples.to_pylist(), key=lambda row: str(row["key"]))[::300]
     digest = hashlib.sha256(b"".join(rgb(index, row).tobytes() for row in rows)).hexdigest()
