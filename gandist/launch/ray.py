@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,11 @@ from gandist.storage.storage import Storage
 from gandist.training.worker import train
 
 PROGRESS_S = 0.5
+SLOW_S = 30
+"""Seconds after which waiting for workers is explained."""
+REQUEST_S = 180
+"""Seconds for which a request of resources stays in force that its run did not withdraw (Ray Train 2.60). Elastic runs
+take what is not requested."""
 
 
 def launch_ray(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) -> Outcome:
@@ -63,7 +69,8 @@ def launch_ray(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) ->
     # Start the workers, and follow the rows that they write
     with stop_on_signals(lambda: _ask_to_stop(storage, start)):
         fit.start()
-        with waiting(lambda: _shortage(low, resources), stream()):
+        began = time.monotonic()
+        with waiting(lambda: shortage(config, resources, ray.cluster_resources(), time.monotonic() - began), stream()):
             while fit.is_alive() and attempt.count(storage) == attempts:
                 fit.join(PROGRESS_S)
         follow(config, storage, fit)
@@ -234,12 +241,22 @@ def resources_of(config: RunConfig) -> dict[str, float]:
     return config.launch.resources or ({"CPU": 1.0, "GPU": 1.0} if use_gpu else {"CPU": 1.0})
 
 
-def _shortage(workers: int, resources: dict[str, float]) -> str:
-    """The resources that a run waits for, and those that the cluster lacks."""
+def shortage(config: RunConfig, resources: dict[str, float], there: dict[str, float], waited_s: float) -> str:
+    """What a run waits for, and why.
+
+    Args:
+        resources: resources of each worker.
+        there: resources of the cluster.
+        waited_s: seconds since the run began to wait.
+    """
+    workers, high = config.worker_range
     text = f"waiting for {workers} worker{'s' * (workers > 1)} with {_listed(resources)} each"
-    there = ray.cluster_resources()
     lacking = {name: there.get(name, 0) for name, each in resources.items() if there.get(name, 0) < each * workers}
-    return f"{text}; the cluster has {_listed(lacking)}" if lacking else text
+    if lacking:
+        return f"{text}; the cluster has {_listed(lacking)}"
+    if workers < high and waited_s > SLOW_S:
+        return f"{text}; Ray may hold back for {REQUEST_S} s what another run asked for, even if that run has ended"
+    return text
 
 
 def _listed(resources: dict[str, float]) -> str:
