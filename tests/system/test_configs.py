@@ -91,9 +91,9 @@ SMALLER = {
         name: ["game.objective=none", "game.penalties={l1: 1}", "optim.betas=[0.9,0.99]", "optim.lr_G=2e-3"]
         for name in ("superres-fashion", "superres-photos")
     },
-    "wavegan-tones": ["train.batch=32", "optim.lr_G=1e-3", "optim.lr_D=1e-3", "optim.ema_half_life_kimg=0.2"],
+    "wavegan-tones": ["train.batch=16", "optim.lr_G=1e-3", "optim.lr_D=1e-3", "optim.ema_half_life_kimg=0.2"],
     **{name: ["game.n_critic=1", "optim.ema_half_life_kimg=0.2"] for name in ("words", "textgan-lines")},
-    "specgan-digits": ["train.batch=16", "optim.ema_half_life_kimg=0.2"],
+    "specgan-digits": ["train.batch=8", "optim.ema_half_life_kimg=0.2"],
     "hifigan-digits": ["model.width=4", "data.options.samples=2048", "train.batch=8", "optim.ema_half_life_kimg=0.2"],
     "stackgan-2": ["model.width=8", "model.stage_1=runs/first", "train.batch=8", "optim.lr_G=2e-3", "optim.lr_D=2e-3"],
 }

@@ -48,7 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
     **TEXTS,
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
-SIX_STEPS: dict[str, Any] = {"train__total_kimg": 0.072, "train__checkpoint_kimg": 0.072}
+SIX_STEPS: dict[str, Any] = {f"train__{what}_kimg": 0.072 for what in ("total", "checkpoint", "tick")}
 OF_TWO = ("ns", "accumulated", "sync", "ada", "lazy")
 """What two ranks train as well as three: in each, sums over ranks are of another kind."""
 LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES, *SOUNDS, *CLIPS, *TEXTS)

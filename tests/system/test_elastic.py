@@ -67,7 +67,7 @@ def test_an_epoch_holds_every_sample_once_across_a_change_of_world(tmp_path: Pat
 @pytest.mark.slow
 def test_stopped_on_3_resumed_on_2(tmp_path: Path) -> None:
     """A real run of 3 processes, asked to stop by SIGTERM, goes on with 2; the weights are those of one process."""
-    length = {"train__total_kimg": 6, "train__checkpoint_kimg": 60, "train__tick_kimg": 0.6}
+    length = {"train__total_kimg": 3, "train__checkpoint_kimg": 60, "train__tick_kimg": 0.3}
     config, alone = tiny(tmp_path, "elastic", **length), tiny(tmp_path, "alone", **length)
     command = ["-m", "gandist.train", str(Path(run_root(config)) / "config.yaml")]
     Path(run_root(config)).mkdir()
@@ -85,9 +85,9 @@ def test_stopped_on_3_resumed_on_2(tmp_path: Path) -> None:
     finally:
         three.terminate()
     (stopped,) = (Path(run_root(config)) / "checkpoints").iterdir()
-    assert 0 < int(stopped.name) < 6000
+    assert 0 < int(stopped.name) < 3000
 
-    assert torchrun(2, *command).wait(timeout=240) == 0
+    train_all(2, [config], tmp_path)
     train_all(1, [alone], tmp_path)
     for name, tensor in final_tensors(alone).items():
         torch.testing.assert_close(final_tensors(config)[name], tensor, rtol=0, atol=1e-6, msg=name)
