@@ -223,7 +223,7 @@ def noted_by_ray_tune(folder: Path, name: str) -> None:
 def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_again_what_is_done(
     ray_head: str, folder: Path
 ) -> None:
-    changes = {"trials": 5, "concurrent": 1, "set": {"train.total_kimg": 0.24, "health.collapsing": "ignore"}}
+    changes = {"trials": 8, "concurrent": 1, "set": {"train.total_kimg": 0.24, "health.collapsing": "ignore"}}
     file = sweep(folder, "twice", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
     killed = driver(folder, file, ray_head)
     ended = wait_for_ends(folder, "twice", killed, 1)
@@ -232,21 +232,22 @@ def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_agai
     killed.wait()
     written = {name: (run_of(folder, "twice", name) / "metrics.jsonl").stat().st_mtime_ns for name in ended}
 
+    done = [row["state"] for row in rows_of(folder, "twice")].count("done")
     stopped = driver(folder, file, ray_head)
-    wait_for_ends(folder, "twice", stopped, len(ended) + 1)
+    wait_for_ends(folder, "twice", stopped, done + 1)
     stopped.send_signal(signal.SIGTERM)
     assert stopped.wait(timeout=120) == 143, (folder / "driver.log").read_text()
     assert "the same command goes on with it" in (folder / "driver.log").read_text()
 
     assert driver(folder, file, ray_head).wait(timeout=240) == 0, (folder / "driver.log").read_text()
     rows = rows_of(folder, "twice")
-    assert sorted(row["trial"] for row in rows) == [f"{number:05d}" for number in range(5)]
-    assert [row["state"] for row in rows] == ["done"] * 5
+    assert sorted(row["trial"] for row in rows) == [f"{number:05d}" for number in range(8)]
+    assert [row["state"] for row in rows] == ["done"] * 8
     for name, when in written.items():
         assert (run_of(folder, "twice", name) / "metrics.jsonl").stat().st_mtime_ns == when
         assert json.loads((run_of(folder, "twice", name) / "attempt.json").read_text())["attempt"] == 1
     assert driver(folder, file, ray_head).wait(timeout=120) == 0, "a sweep that is done says so again"
-    assert [row["images"] for row in rows_of(folder, "twice")] == [240] * 5
+    assert [row["images"] for row in rows_of(folder, "twice")] == [240] * 8
 
 
 def test_another_sweep_of_the_same_name_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
