@@ -29,13 +29,8 @@ from tests.helpers.texts import contents
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
-@pytest.fixture(scope="module")
-def cache(own_cache: Path) -> Path:
-    return own_cache
-
-
-def test_fashion_10k(cache: Path) -> None:
-    folder = builtin("builtin:fashion-10k", cache)
+def test_fashion_10k(own_cache: Path) -> None:
+    folder = builtin("builtin:fashion-10k", own_cache)
     index = read_index(folder)
     assert index.n == 10_000
     assert index.classes == 10
@@ -85,18 +80,18 @@ def test_stacked_fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 
 
 @pytest.mark.slow
-def test_stacked_fashion_is_the_same_for_good(cache: Path) -> None:
-    index = read_index(builtin("stacked-fashion", cache))
+def test_stacked_fashion_is_the_same_for_good(own_cache: Path) -> None:
+    index = read_index(builtin("stacked-fashion", own_cache))
     assert np.bincount(index.samples["label"].to_numpy()).tolist() == [30] * 1000
     rows = sorted(index.samples.to_pylist(), key=lambda row: str(row["key"]))[::300]
     digest = hashlib.sha256(b"".join(rgb(index, row).tobytes() for row in rows)).hexdigest()
     assert digest == "f0e8ff6776300305eca32b53a08fb2d930fa9f7d2fdf2c887dcedbc5003b46e6"
 
 
-def test_second_use_packs_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = builtin("fashion-10k", cache)
+def test_second_use_packs_nothing(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = builtin("fashion-10k", own_cache)
     monkeypatch.setattr(module, "pack", None)
-    assert builtin("fashion-10k", cache) == folder
+    assert builtin("fashion-10k", own_cache) == folder
 
 
 def test_two_processes_at_once(tmp_path: Path) -> None:
@@ -144,7 +139,7 @@ def test_words_that_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         builtin("words-6k", tmp_path / "cache")
 
 
-def test_words(cache: Path) -> None:
+def test_words(own_cache: Path) -> None:
     """English words, once each, by their length; every one of them is of small letters, and none is lost."""
     folder = DATA / "words"
     assert sum(path.stat().st_size for path in folder.iterdir()) < 200_000
@@ -152,7 +147,7 @@ def test_words(cache: Path) -> None:
     found = words(folder)
     assert found == sorted(set(found))
     assert len(found) == 60_540
-    index = read_index(builtin("builtin:words-6k", cache))
+    index = read_index(builtin("builtin:words-6k", own_cache))
     assert (index.n, index.symbols, set(index.extensions)) == (6_000, LETTERS, {"txt"})
     assert index.class_names == tuple(f"{length} letters" for length in range(3, 13))
     held = contents(index)
@@ -178,9 +173,11 @@ def test_package_data_is_small_licensed_and_what_debian_ships() -> None:
         )
 
 
-def test_training_and_held_out_images_are_the_whole_set(cache: Path) -> None:
+def test_training_and_held_out_images_are_the_whole_set(own_cache: Path) -> None:
     """The shards of fashion-10k, bit for bit: nine and one, with classes nearly balanced."""
-    whole, train, held_out = (read_index(builtin(name, cache)) for name in ("fashion-10k", "fashion-9k", "fashion-1k"))
+    whole, train, held_out = (
+        read_index(builtin(name, own_cache)) for name in ("fashion-10k", "fashion-9k", "fashion-1k")
+    )
     assert whole.fingerprint == "abb9edd3bf796416fc878ab76bc30ba6b12726416c6279e7575d7ba61772ddb2"
     assert (train.n, held_out.n) == (9000, 1000)
     for column in ("sha256", "bytes"):
@@ -194,13 +191,13 @@ def test_training_and_held_out_images_are_the_whole_set(cache: Path) -> None:
         assert np.abs(counts - index.n / 10).max() <= index.n / 50
 
 
-def test_tones_are_semitones(cache: Path) -> None:
+def test_tones_are_semitones(own_cache: Path) -> None:
     """Every sound's strongest harmonic near its class's pitch is within 10 cents of it, and none is cut or silent."""
-    index = read_index(builtin("builtin:tones", cache))
+    index = read_index(builtin("builtin:tones", own_cache))
     assert (index.n, index.classes, index.class_names[0], index.class_names[11]) == (2400, 12, "A3", "G#4")
     assert np.bincount(index.labels).tolist() == [200] * 12
     medium = Audio(sample_rate=tones.SAMPLE_RATE, samples=tones.SAMPLES)
-    rows, labels = open_samples(index, medium, cache_dir=cache).gather(np.arange(index.n))
+    rows, labels = open_samples(index, medium, cache_dir=own_cache).gather(np.arange(index.n))
     peaks = np.abs(rows[..., 0].astype(int)).max(1) / FULL_SCALE
     assert 20 * np.log10(peaks.min()) == pytest.approx(-12, abs=0.1)
     assert 20 * np.log10(peaks.max()) == pytest.approx(-1, abs=0.1)
@@ -214,8 +211,8 @@ def test_tones_are_semitones(cache: Path) -> None:
     assert (halves[:, 0] > halves[:, 1]).mean() > 0.99, "they decay"
 
 
-def test_tones_are_the_same_for_good(tmp_path: Path, cache: Path) -> None:
-    first, again = (read_index(builtin("tones", folder)) for folder in (cache, tmp_path))
+def test_tones_are_the_same_for_good(tmp_path: Path, own_cache: Path) -> None:
+    first, again = (read_index(builtin("tones", folder)) for folder in (own_cache, tmp_path))
     assert first.fingerprint == again.fingerprint
     sounds = np.stack([tones.tones(label, 2) for label in range(12)])
     digest = hashlib.sha256(np.round(sounds / 8).astype("<i2").tobytes()).hexdigest()
