@@ -40,6 +40,11 @@ SLOW_S = 30
 REQUEST_S = 180
 """Seconds for which a request of resources stays in force that its run did not withdraw (Ray Train 2.60). Elastic runs
 take what is not requested."""
+STARTS, ELASTIC_STARTS = 5, 30
+"""Times that a fixed and an elastic number of workers are started anew where there is no room for them."""
+ELASTIC_START_S = 10
+"""Seconds that an elastic run waits for room for the workers that Ray has counted, until it counts again. For some 20 s
+after a node was lost Ray counts it still. Ray's own 60 s, in which a node can be added, are for a fixed number."""
 
 
 def launch_ray(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) -> Outcome:
@@ -58,6 +63,8 @@ def launch_ray(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) ->
     # The cluster, and a trainer on it
     # Let Ray's controller poll the workers more often, to notice a lost worker or a finished run sooner.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    if low < config.worker_range[1]:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(ELASTIC_START_S))
     with waiting(lambda: "connecting to Ray", stream()):
         connect(cpus=math.ceil(low * config.launch.resources.get("CPU", 1)))
     resources = resources_of(config)
@@ -113,7 +120,10 @@ def trainer_of(
             storage_path=str(storage.local / "ray") if storage.local else None,
             logging_config=LoggingConfig("WARNING"),
             worker_runtime_env={"env_vars": recorded} if recorded else None,
-            failure_config=FailureConfig(max_failures=config.launch.max_failures, controller_failure_limit=5),
+            failure_config=FailureConfig(
+                max_failures=config.launch.max_failures,
+                controller_failure_limit=ELASTIC_STARTS if elastic else STARTS,
+            ),
             callbacks=[Resize(storage.root, config.launch.timeout_s)] if elastic else [],
         ),
     )
