@@ -17,6 +17,9 @@ import ray.train
 from ray.train import FailureConfig, LoggingConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.callback import RayTrainCallback
 
 from gandist.cli.logs import show_messages
 from gandist.cli.terminal import waiting
@@ -98,7 +101,7 @@ def trainer_of(
     low, high = config.worker_range
     elastic, use_gpu = low < high, resources.get("GPU", 0) > 0
     recorded = flight_recorder.variables(storage.local) if use_gpu and storage.local is not None else None
-    return TorchTrainer(
+    return Trainer(
         ray_worker,
         train_loop_config={
             "config": absolute(config),
@@ -127,6 +130,18 @@ def trainer_of(
             callbacks=[Resize(storage.root, config.launch.timeout_s)] if elastic else [],
         ),
     )
+
+
+class Trainer(TorchTrainer):  # type: ignore[misc]
+    """Ray Train's trainer without the helper processes that a run has no use for; each takes seconds to start."""
+
+    def _create_default_callbacks(self) -> list[RayTrainCallback]:
+        idle: tuple[type[RayTrainCallback], ...] = (DatasetsCallback,)  # serves Ray's datasets, of which there are none
+        if ray.get_runtime_context().get_actor_id() is None:
+            # Frees what a lost controller has reserved: here the driver then ends, and with it what it has reserved.
+            # A trial of a sweep is an actor whose driver goes on.
+            idle += (PlacementGroupCleanerCallback,)
+        return [each for each in super()._create_default_callbacks() if not isinstance(each, idle)]
 
 
 class Fit(threading.Thread):
@@ -225,9 +240,12 @@ def connect(cpus: int, log_to_driver: bool = True) -> None:
         ray.init(address=address, logging_level=quiet, log_to_driver=log_to_driver)
     else:
         cpus = max(os.cpu_count() or 1, cpus)
-        # No node of a cluster that ends with this process is announced to be taken away: one process less.
+        # What a cluster that ends with this process can do without, to start sooner: no node of it is announced to be
+        # taken away, and nobody opens its dashboard.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        ray.init(address="local", num_cpus=cpus, logging_level=quiet, log_to_driver=log_to_driver)
+        ray.init(
+            address="local", num_cpus=cpus, include_dashboard=False, logging_level=quiet, log_to_driver=log_to_driver
+        )
 
 
 def _standing_head() -> str | None:

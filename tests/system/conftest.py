@@ -26,6 +26,8 @@ def ray_here(ray_head: str) -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
+        # As on a cluster that a run starts for itself; on nodes, in jobs and on Slurm there is one.
+        patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         ray.init(address=ray_head, log_to_driver=False, logging_level=logging.WARNING)
         yield ray_head
         ray.shutdown()

@@ -1,0 +1,69 @@
+"""The promise on Ray: whichever of its processes is killed, a run ends with the same weights, bit for bit."""
+
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.helpers.train_on_ranks import final_digests, tiny, train_all
+from tests.system.test_resume_bitwise import KIMG, checkpoints, start, wait_for_progress
+
+
+def worker_processes(driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Ray Train's workers below a driver that started its own cluster."""
+    found = []
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        try:
+            if "RayTrainWorker" in "".join(process.cmdline()[:1]):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def end_all(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        if process.is_running():
+            process.kill()
+    psutil.wait_procs(processes, timeout=20)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(1500)
+def test_resume_bitwise_on_ray(tmp_path: Path) -> None:
+    """Two workers: `kill -9` of one of them, then of the driver, at random moments; the same command each time. They
+    end as two ranks do without Ray, which nobody kills."""
+    changes: dict[str, Any] = {
+        **KIMG,
+        "train__total_kimg": 4,
+        "precision": "bf16",
+        "model__norm": "batch",
+        "launch__kind": "ray",
+        "launch__workers": 2,
+    }
+    whole, killed = (tiny(tmp_path, name, **changes) for name in ("whole", "killed"))
+    train_all(2, [whole], tmp_path)
+
+    driver = start(killed)
+    cluster: list[psutil.Process] = []
+    try:
+        seen = wait_for_progress(killed, driver, 0)
+        time.sleep(random.uniform(0, 0.5))
+        random.choice(worker_processes(driver)).send_signal(signal.SIGKILL)
+        seen = wait_for_progress(killed, driver, checkpoints(killed))
+        time.sleep(random.uniform(0, 0.5))
+        cluster = psutil.Process(driver.pid).children(recursive=True)
+    finally:
+        driver.kill()
+        driver.wait()
+    _, alive = psutil.wait_procs(cluster, timeout=5)
+    end_all(alive)
+    assert seen < 4_000
+    assert start(killed).wait(timeout=600) == 0
+    assert final_digests(killed) == final_digests(whole)
