@@ -180,7 +180,9 @@ def test_the_searcher_learns_and_two_metrics_have_a_front(ray_here: str, folder:
     assert all(row["train_s"] > 0 for row in rows)
 
 
-@pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
+@pytest.mark.parametrize(
+    "kind", ["asha", *(pytest.param(kind, marks=pytest.mark.nightly) for kind in ("hyperband", "median"))]
+)
 def test_schedulers_stop_what_is_worse(ray_here: str, folder: Path, kind: str) -> None:
     """Rates of nearly nothing, or of so much that the images are lost, against one that learns."""
     changes = {"searcher": "grid", "scheduler": kind, "set": {"optim.lr_D": 1e-3, **QUICK}}
@@ -221,11 +223,11 @@ def noted_by_ray_tune(folder: Path, name: str) -> None:
 
 
 def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_again_what_is_done(
-    ray_head: str, folder: Path
+    ray_here: str, folder: Path
 ) -> None:
     changes = {"trials": 8, "concurrent": 1, "set": {"train.total_kimg": 0.24, "health.collapsing": "ignore"}}
     file = sweep(folder, "twice", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
-    killed = driver(folder, file, ray_head)
+    killed = driver(folder, file, ray_here)
     ended = wait_for_ends(folder, "twice", killed, 1)
     noted_by_ray_tune(folder, "twice")
     killed.kill()
@@ -233,20 +235,20 @@ def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_agai
     written = {name: (run_of(folder, "twice", name) / "metrics.jsonl").stat().st_mtime_ns for name in ended}
 
     done = [row["state"] for row in rows_of(folder, "twice")].count("done")
-    stopped = driver(folder, file, ray_head)
+    stopped = driver(folder, file, ray_here)
     wait_for_ends(folder, "twice", stopped, done + 1)
     stopped.send_signal(signal.SIGTERM)
     assert stopped.wait(timeout=120) == 143, (folder / "driver.log").read_text()
     assert "the same command goes on with it" in (folder / "driver.log").read_text()
 
-    assert driver(folder, file, ray_head).wait(timeout=240) == 0, (folder / "driver.log").read_text()
+    assert main([file]) == 0
     rows = rows_of(folder, "twice")
     assert sorted(row["trial"] for row in rows) == [f"{number:05d}" for number in range(8)]
     assert [row["state"] for row in rows] == ["done"] * 8
     for name, when in written.items():
         assert (run_of(folder, "twice", name) / "metrics.jsonl").stat().st_mtime_ns == when
         assert json.loads((run_of(folder, "twice", name) / "attempt.json").read_text())["attempt"] == 1
-    assert driver(folder, file, ray_head).wait(timeout=120) == 0, "a sweep that is done says so again"
+    assert main([file]) == 0, "a sweep that is done says so again"
     assert [row["images"] for row in rows_of(folder, "twice")] == [240] * 8
 
 
