@@ -71,7 +71,8 @@ SMALL = {
 FIRST_STAGE = ["run.name=first", "model.width=8", "train.batch=8"]
 FASTER = ["optim.lr_G=3e-3", "optim.lr_D=3e-3", "optim.ema_half_life_kimg=0.2"]
 SMALLER = {
-    **{name: ["train.batch=16"] for name in ("gan", "demo", "vae", "stackgan-1", "inpaint-fashion")},
+    **{name: ["train.batch=16"] for name in ("gan", "demo", "vae", "inpaint-fashion")},
+    "stackgan-1": ["model.width=16", "train.batch=16"],
     "hinge-sngan": [*SMALL["hinge-sngan"], "train.batch=16"],
     "autoencoder-fashion": ["train.batch=8"],
     "video-fashion": ["train.batch=8"],
@@ -91,6 +92,7 @@ SMALLER = {
         *("model.norm=group", "model.norm_D=none", "game.penalties={l1: 10, features: 1}", "optim.lr_G=3e-3"),
     ],
     "pix2pix-256": [*SMALL["pix2pix-256"], *FASTER],
+    "real-esrgan-x4": [*SMALL["real-esrgan-x4"], "optim.lr_G=1e-3", "optim.ema_half_life_kimg=0.2"],
     # They begin near their targets, at bicubic enlargement: a critic leads away at first.
     **{
         name: ["game.objective=none", "game.penalties={l1: 1}", "optim.betas=[0.9,0.99]", "optim.lr_G=2e-3"]
@@ -106,14 +108,14 @@ SMALLER = {
 
 QUICK = (
     *("gan", "demo", "hinge-sngan", "r3gan", "stackgan-1", "vae"),
-    *("autoencoder-fashion", "inpaint-fashion", "hifigan-digits", "video-fashion", "mocogan-64"),
+    *("autoencoder-fashion", "inpaint-fashion", "hifigan-digits", "video-fashion", "mocogan-64", "real-esrgan-x4"),
 )
 """Configurations that learn enough in a hundred steps."""
 STEPS = {**dict.fromkeys(QUICK, 100), "vqgan-256": 400}
 """Steps of D; the others take two hundred."""
 LEARN_ALWAYS = (
     *QUICK,
-    *("stackgan-2", "superres-fashion-psnr", "real-esrgan-x4", "lama-256"),
+    *("stackgan-2", "superres-fashion-psnr", "lama-256"),
     *("wavegan-tones", "specgan-digits", "words", "words-lm"),
 )
 """One configuration a network, which learns in every run of the tests; the others by night."""
