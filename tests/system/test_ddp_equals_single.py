@@ -15,6 +15,9 @@ from tests.helpers.sound_games import SOUNDS
 from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import final_tensors, tiny, train_all
 
+SIX_STEPS: dict[str, Any] = {f"train__{what}_kimg": 0.072 for what in ("total", "checkpoint", "tick")}
+IN_SIXES: dict[str, Any] = {"train__batch": 6, **{key: kimg / 2 for key, kimg in SIX_STEPS.items()}}
+"""As many steps of larger games."""
 CASES: dict[str, dict[str, Any]] = {
     **{objective: {"game__objective": objective} for objective in OBJECTIVES},
     "accumulated": {"train__accumulate": 2},
@@ -42,13 +45,9 @@ CASES: dict[str, dict[str, Any]] = {
     "elbo": {"model__name": "vae", "game__objective": "elbo"},
     "elbo-sync": {"model__name": "vae", "game__objective": "elbo", "model__norm": "sync", "train__accumulate": 2},
     "kl": {"model__name": "stackgan-1", "game__penalties": {"kl": 1.0, "mismatch": 1.0}},
-    **GAMES,
-    **SOUNDS,
-    **CLIPS,
-    **TEXTS,
+    **{name: {**game, **IN_SIXES} for name, game in {**GAMES, **SOUNDS, **CLIPS, **TEXTS}.items()},
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
-SIX_STEPS: dict[str, Any] = {f"train__{what}_kimg": 0.072 for what in ("total", "checkpoint", "tick")}
 OF_TWO = ("ns", "accumulated", "sync", "ada", "lazy")
 """What two ranks train as well as three: in each, sums over ranks are of another kind."""
 LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES, *SOUNDS, *CLIPS, *TEXTS)
@@ -60,7 +59,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], RunC
     folder: Path = tmp_path_factory.mktemp("worlds")
     worlds = {1: tuple(CASES), 2: OF_TWO, 3: tuple(CASES)}
     configs = {
-        (world, case): tiny(folder, f"{case}-{world}", **SIX_STEPS, **CASES[case])
+        (world, case): tiny(folder, f"{case}-{world}", **{**SIX_STEPS, **CASES[case]})
         for world, cases in worlds.items()
         for case in cases
     }
@@ -86,7 +85,7 @@ def test_ddp_equals_single(runs: dict[tuple[int, str], RunConfig], case: str, wo
 def others_of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
     folder: Path = tmp_path_factory.mktemp("two")
     configs = {
-        case: tiny(folder, case, **SIX_STEPS, **changes) for case, changes in CASES.items() if case not in OF_TWO
+        case: tiny(folder, case, **{**SIX_STEPS, **changes}) for case, changes in CASES.items() if case not in OF_TWO
     }
     train_all(2, [*configs.values()], folder)
     return configs
