@@ -69,7 +69,7 @@ def drive(plan: Plan, resume: Resume) -> int:
     check_perceptual(base)
     storage, started = prepare(plan, resume)
     os.environ.update(ENVIRONMENT | dict(os.environ))
-    connect(math.ceil(workers_of(base) * base.launch.resources.get("CPU", 1)), log_to_driver=False)
+    connect(math.ceil(workers_of(base) * base.launch.resources.get("CPU", 1)), log_to_driver=False, dashboard=True)
     at_once = concurrent(plan, resources_of(base), nodes(base.launch.labels))
     log.info("sweep=%s trials=%d at_once=%d folder=%s", plan.sweep.name, plan.trials, at_once, storage.root)
     with ExitStack() as closing:

@@ -19,6 +19,7 @@ from gandist.data.index_files import read_index
 from gandist.errors import DataError, RunError
 from gandist.launch.driver import launch
 from gandist.launch.resumption import prepare, run_root
+from gandist.storage.storage import Storage
 from tests.helpers.train_on_ranks import tiny
 
 pytestmark = [
@@ -110,6 +111,16 @@ def test_sigterm_to_the_driver_leaves_a_checkpoint_and_the_run_goes_on(
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert {row["damaged"] for row in rows} == {1}
     assert {row["world_size"] for row in rows} == {2}
+
+
+def test_what_a_run_has_no_use_for_is_not_started(ray_here: str, tmp_path: Path) -> None:
+    """Of Ray Train's callbacks, those that start a process: one for Ray's datasets, and in a driver the cleaner."""
+    from gandist.launch.ray import trainer_of
+
+    trainer = trainer_of(on_ray(tmp_path, "lean"), Storage(str(tmp_path)), "start", "lean", {"CPU": 1.0})
+    started = {type(each).__name__ for each in trainer._create_default_callbacks()}
+    assert "BackendSetupCallback" in started
+    assert not started & {"DatasetsCallback", "PlacementGroupCleanerCallback"}
 
 
 def test_what_ray_refuses_is_told_too(ray_here: str, tmp_path: Path) -> None:
