@@ -106,7 +106,7 @@ def stalled(self: StreamedSet, number: int, out: object) -> None:
 
 def decode(base: str, cache: Path) -> None:
     """Stop at the first sample."""
-    StreamedSet.one = stalled  # type: ignore[assignment,method-assign]
+    StreamedSet.one = stalled  # type: ignore[method-assign]
     open_samples(read_index(base), Image(), cache_dir=cache)
 
 
