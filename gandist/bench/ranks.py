@@ -1,6 +1,7 @@
 """Work on several ranks of this machine, and a hook that watches what DDP sends."""
 
 import json
+import multiprocessing
 import os
 import tempfile
 import time
@@ -25,6 +26,8 @@ from gandist.distributed.averaging import average_in_bf16
 from gandist.distributed.ranks import Ranks
 from gandist.errors import RunError
 
+multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])  # imported once for all ranks
+
 Work = Callable[..., Any]
 """(configuration, arguments...) -> what the main rank returns, as plain data; a function of a module."""
 
@@ -42,7 +45,7 @@ def on_ranks(
     with tempfile.TemporaryDirectory(prefix="gandist-bench-") as folder:
         given = (ranks, work, config.resolved(), arguments, links, folder)
         try:
-            start_processes(_rank, given, ranks, daemon=True, start_method="spawn")  # type: ignore[no-untyped-call]
+            start_processes(_rank, given, ranks, daemon=True, start_method="forkserver")  # type: ignore[no-untyped-call]
         except ProcessException as error:
             raise RunError(f"bench: a rank failed: {error}") from error
         return json.loads((Path(folder) / "result.json").read_text())

@@ -9,6 +9,7 @@ import importlib
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -34,6 +35,20 @@ def forked(log: Path, function: Callable[..., Any], *arguments: Any, **environme
 def command(log: Path, module: str, *words: str) -> BaseProcess:
     """`python -m MODULE WORDS`, forked."""
     return forked(log, _main, module, words)
+
+
+def first_line(log: Path, process: BaseProcess) -> str:
+    """What the process says first, as soon as it does.
+
+    Raises:
+        AssertionError: it ended before, or said nothing within a minute.
+    """
+    end = time.monotonic() + 60
+    while "\n" not in (said := log.read_text() if log.exists() else ""):
+        assert process.exitcode is None, said
+        assert time.monotonic() < end, said
+        time.sleep(0.02)
+    return said.split("\n")[0]
 
 
 def on_ranks(world_size: int, folder: Path, function: Callable[..., Any], *arguments: Any) -> None:

@@ -111,14 +111,9 @@ def test_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtin, "PER_MODE", 1)
     path = write(tmp_path, measures=["modes"])
     command = [str(path), "data.path=builtin:stacked-fashion", "data.channels=3", "model.classes=0"]
-    assert main([*command, f"data.cache_dir={tmp_path}/cache", "--seeds", "0", "1"]) == 0
+    assert main([*command, f"data.cache_dir={tmp_path}/cache", "--seeds", "0"]) == 0
     results = json.loads((tmp_path / "comparisons/pair/results.json").read_text())
-    assert [(run["variant"], run["seed"]) for run in results["runs"]] == [
-        ("ns", 0),
-        ("rp+r1", 0),
-        ("ns", 1),
-        ("rp+r1", 1),
-    ]
+    assert [(run["variant"], run["seed"]) for run in results["runs"]] == [("ns", 0), ("rp+r1", 0)]
     for run in results["runs"]:
         assert 1 <= run["measures"]["modes"] <= 50
         assert run["measures"]["KL"] > 2, "50 images cannot cover 1,000 modes"

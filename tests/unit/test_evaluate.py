@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 from gandist.evaluate import main
 from gandist.launch.resumption import run_root
 from gandist.train import course
+from tests.helpers.scripts import python
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import tiny
 from tests.unit.evaluation.test_extractors import scripted
@@ -55,8 +54,7 @@ def test_one_object(run: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_the_default_is_effnet_and_the_last_line_is_the_object(run: str) -> None:
-    command = [sys.executable, "-m", "gandist.evaluate", run, "--n", N, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python("-m", "gandist.evaluate", run, "--n", N, "--json")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     found = json.loads(line)

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gandist.config.fields import SHIPPED
+from tests.helpers.scripts import python
 from tests.helpers.small_datasets import make_set
 
 ROOT = Path(__file__).parents[2]
@@ -37,15 +39,16 @@ sys.exit(main(arguments))
 """Runs the command, and prints which of the watched modules it imported."""
 
 
-def started(watched: tuple[str, ...], *arguments: str) -> tuple[int, str, list[str]]:
+def afresh(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A Python that has imported nothing."""
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def started(
+    watched: tuple[str, ...], *arguments: str, by: Callable[..., subprocess.CompletedProcess[str]] = afresh
+) -> tuple[int, str, list[str]]:
     """Exit status, messages and imported modules of the command, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, json.dumps(watched), *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = by("-c", COMMAND, json.dumps(watched), *arguments)
     imported: list[str] = json.loads(done.stdout.rpartition("imported: ")[2])
     return done.returncode, done.stderr, imported
 
@@ -97,7 +100,8 @@ print(json.dumps({
 
 def test_the_names_known_before_torch_are_those_of_the_tables() -> None:
     """In a process of its own, for other tests add to the tables."""
-    done = subprocess.run([sys.executable, "-c", TABLES], capture_output=True, text=True, timeout=60, check=True)
+    done = python("-c", TABLES)
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {path: [*names] for path, names in SHIPPED.items()}
 
 
@@ -106,7 +110,7 @@ def test_names_of_a_users_file_are_known(tmp_path: Path) -> None:
     mine.write_text('from gandist.gan import OBJECTIVES\nOBJECTIVES["mine"] = OBJECTIVES["ns"]\n')
     added = ["demo", f"imports={mine}", "--dry-run"]
     assert started(("torch",), *added, "game.objective=mine")[::2] == (0, ["torch"])
-    status, messages, _ = started((), *added, "game.objective=mime")
+    status, messages, _ = started((), *added, "game.objective=mime", by=python)
     assert status == 2
     assert "game.objective: unknown value 'mime'; one of elbo, hinge, likelihood, ls, mine, " in messages
 
@@ -121,7 +125,7 @@ def test_a_run_on_a_cpu_imports_no_compiler(norm_D: str, tmp_path: Path) -> None
         "game.differentiate=double"
     ]  # `linear` gives torch.autograd.grad a gradient to begin with: sympy checks it
     for kimg in (0.016, 0.032):
-        status, messages, imported = started(UNUSED, *small, f"train.total_kimg={kimg}")
+        status, messages, imported = started(UNUSED, *small, f"train.total_kimg={kimg}", by=python)
         assert (status, imported) == (0, []), messages
         assert f"done run=demo images_seen={1000 * kimg:.0f}" in messages
     assert "resume run=demo images_seen=16" in messages
@@ -156,5 +160,5 @@ for name, pair in NETWORKS.items():
 
 
 def test_checking_a_pair_imports_no_compiler() -> None:
-    done = subprocess.run([sys.executable, "-c", PAIRS], capture_output=True, text=True, timeout=120)
+    done = python("-c", PAIRS)
     assert done.returncode == 0, done.stderr

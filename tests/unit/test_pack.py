@@ -9,8 +9,6 @@ import re
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 import tarfile
 import time
 import zipfile
@@ -34,6 +32,7 @@ from gandist.data.making import MOVING, WORK
 from gandist.data.packing import pack
 from gandist.errors import DataError
 from gandist.pack import main
+from tests.helpers.forked import command
 from tests.helpers.pictures_in_pairs import side_by_side, two_folders
 
 
@@ -430,23 +429,22 @@ def test_kill_9_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     big = encoded(pixels(7, (300, 300, 3)))
     for path in src.rglob("*.png"):
         path.write_bytes(big)
-    options = ["--shard-size", "5", "--workers", "1"]
-    command = [sys.executable, "-m", "gandist.pack", str(src), str(out), *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    words = [str(src), str(out), "--shard-size", "5", "--workers", "1"]
+    process = command(tmp_path / "log", "gandist.pack", *words)
     try:
         deadline = time.monotonic() + 60
         while len(list((out / WORK).glob("*.tar"))) < 3:
-            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert process.exitcode is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.01)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
+        process.kill()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert list(out.glob("*.tar")) == []
     with pytest.raises(DataError, match="holds no index"):
         read_index(str(out))
-    assert main(command[3:]) == 0
+    assert main(words) == 0
     pack(str(src), str(tmp_path / "whole"), shard_size=5)
     assert hashes(out) == hashes(tmp_path / "whole")
 

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from gandist.run.examples import ExampleConditions
 from gandist.run.trained import BATCH, Trained, open_trained
 from gandist.sample import condition_of, main
 from gandist.train import course
+from tests.helpers.scripts import python
 from tests.helpers.small_datasets import CAPTIONS, make_set
 from tests.helpers.train_on_ranks import tiny
 
@@ -379,8 +379,8 @@ def test_the_command(runs: dict[str, str], tmp_path: Path) -> None:
     (copy / "config.yaml").write_text(config.replace("/set/shards", "/gone"))
 
     def typed(*more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "gandist", "sample", "copy", "--n", "2", "--out", "out.png", *more]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        command = ("-m", "gandist", "sample", "copy", "--n", "2", "--out", "out.png")
+        return python(*command, *more, cwd=tmp_path)
 
     done = typed("--caption", "a red apple")
     assert (done.returncode, done.stderr) == (0, "")

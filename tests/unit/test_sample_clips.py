@@ -1,8 +1,6 @@
 """`python -m gandist.sample` of runs of clips."""
 
 import io
-import subprocess
-import sys
 import tarfile
 import zipfile
 from fractions import Fraction
@@ -28,6 +26,7 @@ from gandist.run.trained import Trained, open_trained
 from gandist.sample import main
 from gandist.train import course
 from tests.helpers.animated import moving
+from tests.helpers.scripts import python
 from tests.helpers.train_on_ranks import tiny
 
 FRAMES, STRIDE, CHANNELS = 6, 2, 1
@@ -236,8 +235,7 @@ def test_without_the_library(run: str, tmp_path: Path) -> None:
         f"sys.exit([main(['{run}', '--n', '2', '--out', out]) for out in ('a', 'a.mp4', *sys.argv[1:])]"
         " != [2, 2, 0, 0, 0, 0])"
     )
-    command = [sys.executable, "-c", code, "a.webp", "a.png", "a.zip", "t/a.tar"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = python("-c", code, "a.webp", "a.png", "a.zip", "t/a.tar", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("gandist: --out a: needs PyAV: ")
     assert "pip install 'gandist[video]', or write .webp, .png, .zip or .tar\n" in done.stderr

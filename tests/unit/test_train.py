@@ -6,8 +6,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,7 +31,9 @@ from gandist.storage.storage import Storage
 from gandist.train import course, main
 from gandist.training.inputs import Inputs
 from gandist.training.loading import load as load_all
+from tests.helpers import forked
 from tests.helpers.s3_server import serve_bucket
+from tests.helpers.scripts import python
 from tests.helpers.small_datasets import damage, far_labels, make_set
 
 N = 20
@@ -226,7 +226,7 @@ def test_a_report_that_cannot_be_written_is_no_failure(command: list[str], capsy
 
 def test_what_draws_reports_is_not_imported_before() -> None:
     code = "import sys, gandist.train.course; sys.exit('jinja2' in sys.modules or 'gandist.report' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert python("-c", code).returncode == 0
 
 
 def test_a_run_goes_on_where_total_kimg_grows(command: list[str]) -> None:
@@ -491,22 +491,24 @@ def test_a_damaged_checkpoint_costs_the_way_back_to_the_one_before(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_a_last_checkpoint_and_143(command: list[str], number: signal.Signals) -> None:
-    endless = [sys.executable, "-m", "gandist.train", *command, "train.total_kimg=1000", "train.tick_kimg=0.2"]
-    process = subprocess.Popen(endless, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
-    folder = run_folder(command)
+def test_a_signal_ends_it_with_a_last_checkpoint_and_143(
+    command: list[str], number: signal.Signals, tmp_path: Path
+) -> None:
+    log, folder = tmp_path / "log", run_folder(command)
+    process = forked.command(log, "gandist.train", *command, "train.total_kimg=1000", "train.tick_kimg=0.2")
     try:
         deadline = time.monotonic() + 60
         while not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text():
-            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert process.exitcode is None, log.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        process.send_signal(number)
-        _, printed = process.communicate(timeout=30)
+        os.kill(process.pid, number)  # type: ignore[arg-type]
+        process.join(30)
     finally:
         process.kill()
-        process.communicate()
-    assert process.returncode == 143
+        process.join()
+    assert process.exitcode == 143
+    printed = log.read_text()
     assert f"signal={number.name}" in printed
     assert "Traceback" not in printed
     assert not (folder / "report.html").exists()

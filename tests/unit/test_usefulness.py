@@ -111,7 +111,7 @@ def test_sounds_and_clips(make: Callable[..., Index], network: str, data: dict[s
     trained = Trained(validate({"data": {**data, "path": few}, "model": model}), nn.Identity(), 1, CPU)
     known = take(with_images_at(trained.config, few), 40, 0)
     right, wrong = (
-        usefulness(replace(trained, G=Copies(known, trained.medium, shift)), more, n_fake=40, seeds=[0], kimg=1)
+        usefulness(replace(trained, G=Copies(known, trained.medium, shift)), more, n_fake=40, seeds=[0], kimg=0.6)
         for shift in (0, 1)
     )
     assert right.protocol["left_out"] == 40
@@ -174,14 +174,14 @@ def test_half_of_what_is_shown_is_real() -> None:
 def test_the_same_command_the_same_figures(runs: dict[str, str], sets: dict[str, str]) -> None:
     trained: Trained = open_trained(runs["class"], CPU)
     first, again = (
-        usefulness(trained, sets["large"], n_real=100, n_fake=100, seeds=[3, 4], kimg=0.4) for _ in range(2)
+        usefulness(trained, sets["large"], n_real=100, n_fake=100, seeds=[3, 4], kimg=0.2) for _ in range(2)
     )
     assert first == again
     assert first.accuracy["real"][0] != first.accuracy["real"][1], "seeds differ"
 
 
 def test_command(runs: dict[str, str], sets: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [runs["class"], "--test", sets["large"], "--fake", "60", "--kimg", "0.3", "--seeds", "0", "1"]
+    arguments = [runs["class"], "--test", sets["large"], "--fake", "60", "--kimg", "0.15", "--seeds", "0", "1"]
     assert main([*arguments, "--real", "50", "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
     assert list(written["accuracy"]) == ["real", "real and generated", "generated"]

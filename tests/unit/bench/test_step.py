@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import yaml
 
 from gandist.bench import main
 from gandist.bench.measure import KEYS, Flops, MeasurementTable, Peak, as_json, in_turn
+from tests.helpers.scripts import python
 from tests.helpers.train_on_ranks import TINY
 
 
@@ -179,6 +178,6 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.slow
 def test_neither_ray_nor_prometheus_is_needed(tmp_path: Path) -> None:
     command = ["step", "--config", tiny_file(tmp_path), "--batch", "4", "--seconds", "0.02", "--json"]
-    done = subprocess.run([sys.executable, "-c", WITHOUT, *command], capture_output=True, text=True)
+    done = python("-c", WITHOUT, *command)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["bench"] == "step"

@@ -13,6 +13,7 @@ from gandist.completion.scripts import COMMANDS as SAID
 from gandist.completion.scripts import script
 from gandist.config.run import field_paths
 from tests.helpers.checkout_copy import ROOT
+from tests.helpers.scripts import python
 
 COMPLETE = """
 source {script}
@@ -24,9 +25,8 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 def in_a_process(code: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
-    )
+    done = python("-c", code, *arguments)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

@@ -16,6 +16,7 @@ from gandist.run.trained import open_trained
 from gandist.testing import check_pair
 from gandist.train import main
 from tests.helpers.checkout_copy import ROOT
+from tests.helpers.scripts import python
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gandist.train", "mine.yaml", "train.total_kimg=0.5", *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return python("-m", "gandist.train", "mine.yaml", "train.total_kimg=0.5", *overrides, cwd=folder)
 
 
 @pytest.mark.slow

@@ -5,8 +5,6 @@ import hashlib
 import io
 import lzma
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from gandist.data.words import LETTERS, words
 from gandist.errors import DataError
 from gandist.media.audio import Audio
 from gandist.media.sound import FULL_SCALE
+from tests.helpers.forked import forked
 from tests.helpers.texts import contents
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -94,26 +93,19 @@ def test_second_use_packs_nothing(own_cache: Path, monkeypatch: pytest.MonkeyPat
     assert builtin("fashion-10k", own_cache) == folder
 
 
+def folder_of(name: str, cache: Path) -> None:
+    print(builtin(name, cache))
+
+
 def test_two_processes_at_once(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from gandist.data.builtin import builtin\n"
-    code += "print(builtin('fashion-10k', Path(sys.argv[1])))"
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    try:
-        ends = [rank.communicate(timeout=120) for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], ends
-    assert ends[0][0] == ends[1][0]
-    assert read_index(ends[0][0].strip()).n == 10_000
+    logs = [tmp_path / f"{rank}.log" for rank in range(2)]
+    ranks = [forked(log, folder_of, "fashion-10k", tmp_path) for log in logs]
+    for rank in ranks:
+        rank.join()
+    first, second = (log.read_text() for log in logs)
+    assert [rank.exitcode for rank in ranks] == [0, 0], first + second
+    assert first == second
+    assert read_index(first.strip()).n == 10_000
     assert len([path for path in (tmp_path / "builtin").iterdir() if path.is_dir()]) == 1
 
 

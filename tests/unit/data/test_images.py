@@ -3,8 +3,6 @@
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from itertools import product
@@ -22,6 +20,7 @@ from gandist.data.streamed import StreamedSet
 from gandist.errors import DataError, UnreachableError
 from gandist.media.decode import decode
 from gandist.media.image import Image
+from tests.helpers.forked import first_line, forked
 from tests.helpers.small_datasets import damage, make_set, pixels
 
 N = 40
@@ -126,33 +125,28 @@ def test_a_number_outside_the_set_is_an_error(packed: Index, tmp_path: Path) -> 
         opened(packed, tmp_path, MAPPED).gather(np.array([0, N]))
 
 
-OPEN = """
-import sys
-from pathlib import Path
-from gandist.data.sets import MappedSet, SampleSet, open_samples
-from gandist.data.streamed import StreamedSet
-from gandist.data.index_files import read_index
-from gandist.media.image import Image
-images = open_samples(read_index(sys.argv[1]), Image(), cache_dir=Path(sys.argv[2]))
-images.gather(__import__("numpy").arange(40))
-print(next(line for line in open("/proc/self/maps") if line.strip().endswith("/rows")), flush=True)
-sys.stdin.read()
-"""
+def show_map(base: str, cache: Path) -> None:
+    """Print where the set lies in memory, and keep it there."""
+    images = open_samples(read_index(base), Image(), cache_dir=cache)
+    images.gather(np.arange(N))
+    with Path("/proc/self/maps").open() as maps:
+        print(next(line for line in maps if line.strip().endswith("/rows")), flush=True)
+    time.sleep(600)
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no Linux")
 def test_processes_of_a_node_share_one_map(packed: Index, tmp_path: Path) -> None:
     """Started together, one decodes; both then map the same file, shared, so that its pages are in memory once."""
-    command = [sys.executable, "-c", OPEN, packed.base, str(tmp_path)]
-    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    logs = [tmp_path / f"{rank}.log" for rank in range(2)]
+    both = [forked(log, show_map, packed.base, tmp_path) for log in logs]
     try:
         maps = []
-        for process in both:
-            assert process.stdout is not None
-            maps.append(process.stdout.readline().split())
+        for log, process in zip(logs, both, strict=True):
+            maps.append(first_line(log, process).split())
     finally:
         for process in both:
-            process.communicate()
+            process.kill()
+            process.join()
     (_, rights, *where), other = maps
     assert rights == "r--s"
     assert other[1:] == [rights, *where], "offset, device, inode and path"

@@ -14,6 +14,8 @@ from gandist.data.index_files import read_index
 from gandist.data.making import LOCK, WORK, alone
 from gandist.data.packing import index_only, pack
 from gandist.errors import DataError
+from tests.helpers.forked import command
+from tests.helpers.scripts import python
 from tests.unit.test_pack import hashes, make_folder
 
 PACK = "import sys; from gandist.pack import main; sys.exit(main(sys.argv[1:]))"
@@ -53,11 +55,13 @@ def test_an_index_is_not_written_while_a_set_is(src: str, tmp_path: Path) -> Non
 
 def test_many_commands_at_a_time_leave_one_whole_set(src: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", PACK, src, str(out), "--overwrite"]
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in "abc"]
-    ended = [(each.communicate()[1], each.returncode) for each in processes]
+    logs = [tmp_path / f"{name}.log" for name in "abc"]
+    processes = [command(log, "gandist.pack", src, str(out), "--overwrite") for log in logs]
+    for each in processes:
+        each.join()
+    ended = [(log.read_text(), each.exitcode) for log, each in zip(logs, processes, strict=True)]
     assert any(status == 0 for _, status in ended)
-    assert all("is being written by process" in err for err, status in ended if status), ended
+    assert all("is being written by process" in said for said, status in ended if status), ended
     alone_out = tmp_path / "alone"
     pack(src, str(alone_out))
     assert hashes(out) == hashes(alone_out)
@@ -90,7 +94,7 @@ def test_killed_while_shards_are_moved(at: str, src: str, tmp_path: Path) -> Non
     pack(src, str(out), shard_size=3)
     (out / "my_backup.tar").write_bytes(b"mine")
     die = f"import os, signal; from gandist.data import making; making.{at} = lambda *_: os.kill(os.getpid(), 9)\n"
-    done = subprocess.run([sys.executable, "-c", die + PACK, src, str(out), "--shard-size", "6", "--overwrite"])
+    done = python("-c", die + PACK, src, str(out), "--shard-size", "6", "--overwrite")
     assert done.returncode == -signal.SIGKILL
     pack(src, str(out), shard_size=5, overwrite=True)
     (out / "my_backup.tar").unlink()

@@ -5,8 +5,6 @@ A row of ODD is a file and what becomes of it; add one for whatever a user comes
 
 import io
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from gandist.media import pixels
 from gandist.media.decode import decode
 from gandist.media.picture import Picture
 from gandist.pack import main
+from tests.helpers.scripts import python
 
 GREY = np.linspace(0, 1, 256).reshape(16, 16)
 """From black to white, row by row."""
@@ -167,8 +166,7 @@ def test_a_large_drawing_and_a_quiet_terminal(tmp_path: Path) -> None:
     Image.new("1", (14_000, 14_000), 1).save(tmp_path / "in/large.png")
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03"
     Image.new("RGB", (16, 16)).save(tmp_path / "in/exif.jpg", exif=exif)
-    command = [sys.executable, "-m", "gandist.pack", str(tmp_path / "in"), str(tmp_path / "out"), "--size", "16"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = python("-m", "gandist.pack", str(tmp_path / "in"), str(tmp_path / "out"), "--size", "16")
     assert done.returncode == 0, done.stderr
     assert "2 images" in done.stdout
     assert "Warning" not in done.stderr

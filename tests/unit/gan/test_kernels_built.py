@@ -2,9 +2,7 @@
 
 import importlib.util
 import logging
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +13,7 @@ import pytest
 import torch
 
 from gandist.gan import kernels
-
-CODE = Path(__file__).parents[3]
-
-
-def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=CODE, env={**os.environ, **environment}, capture_output=True, text=True
-    )
+from tests.helpers.scripts import python
 
 
 @pytest.mark.slow
@@ -75,11 +66,19 @@ class Launched:
 
 TYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32", torch.float64: "fp64"}
 INTEGERS = {torch.int64: "i64"}
+OLDER = [(80, torch.float16), (80, torch.float32), (80, torch.float64)]
+"""What is compiled for the older GPUs by night: by day bfloat16 alone."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(
+    ("dtype", "capability"),
+    [
+        pytest.param(dtype, capability, marks=[pytest.mark.nightly] if (capability, dtype) in OLDER else [])
+        for dtype in TYPES
+        for capability in (80, 90)
+    ],
+)
 def test_compile_for_gpus(capability: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """To machine code, every form that the launchers ask for; in channels_last all is loaded 16 bytes at a time."""
     pytest.importorskip("triton")

@@ -1,7 +1,5 @@
 """Films as players see them: frames, size, speed, colour, and an end that joins the beginning."""
 
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from PIL import Image, ImageSequence
 from gandist.errors import ConfigError
 from gandist.media import film
 from gandist.media.film import write_mp4, write_webp
+from tests.helpers.scripts import python
 
 
 def sweep(n: int, channels: int, height: int = 32, width: int = 32) -> np.ndarray:
@@ -128,7 +127,7 @@ def test_without_the_library(tmp_path: Path) -> None:
         "import sys; sys.modules['av'] = None; from gandist.sample import main; "
         "sys.exit(main(['none', '--out', 'a.mp4']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = python("-c", code, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("gandist: --out a.mp4: needs PyAV: ")
     assert done.stderr.endswith("pip install 'gandist[video]', or write .webp\n")

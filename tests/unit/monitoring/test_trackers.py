@@ -5,8 +5,6 @@ import json
 import logging
 import math
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +33,7 @@ from gandist.run.progress import METRICS_FILE, RunLog, decode, last_images_seen
 from gandist.storage.storage import Storage
 from gandist.training.worker import train
 from tests.helpers.animated import decoded, moving
+from tests.helpers.scripts import python
 from tests.helpers.train_on_ranks import tiny
 
 EVERY_STEP = {"train__tick_kimg": 0.012, "train__sample_kimg": 0.024, "train__checkpoint_kimg": 0.024}
@@ -363,13 +362,7 @@ def test_without_a_login_wandb_asks_nobody(
         "a = t.Trackers(c, Storage(sys.argv[1] + '/run'), 0);"
         "a.row({'images_seen': 8, 'time_s': 0}); a.close()"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    ended = python("-c", code, str(tmp_path))
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count("track.wandb: ") == 1
     assert "WANDB_API_KEY" in ended.stderr
@@ -440,8 +433,7 @@ for on in (False, True):
     all_of_them.close()
     print(sorted({"tensorboardX", "mlflow", "wandb"} & set(sys.modules)))
 """
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ended = python("-c", code, str(tmp_path))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == ["[]", "['tensorboardX']"]
 

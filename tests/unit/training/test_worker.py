@@ -1,8 +1,6 @@
 """The rhythm of a run: when rows, pictures and checkpoints come, and how it ends."""
 
 import json
-import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from gandist.storage.storage import Storage
 from gandist.training.loading import load
 from gandist.training.loop import build
 from gandist.training.worker import train
+from tests.helpers.scripts import python
 from tests.helpers.train_on_ranks import tiny
 
 
@@ -176,4 +175,4 @@ def test_every_objective_runs_with_the_demos_own_network(tmp_path: Path, objecti
 def test_a_rank_needs_neither_ray_nor_prometheus() -> None:
     """They are imported where they are used alone: a rank also runs where they are not installed."""
     code = "import sys, gandist.train.course; sys.exit(sorted({'ray', 'prometheus_client'} & set(sys.modules)) != [])"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert python("-c", code).returncode == 0

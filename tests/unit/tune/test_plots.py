@@ -3,8 +3,6 @@
 import math
 import re
 import statistics
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from gandist.tune.page import page
 from gandist.tune.plots import by_parameter, curves, front, parallel
 from gandist.tune.trials import Findings, Point, Taken
 from tests.helpers.browser import browser, check, open_page  # noqa: F401
+from tests.helpers.scripts import python
 from tests.unit.report.test_report import EVIL
 from tests.unit.tune.test_page import METRIC, findings, ten, trial  # noqa: F401
 
@@ -163,7 +162,7 @@ def test_importance_needs_no_more_than_optuna(tmp_path: Path) -> None:
         "from gandist.tune.importance import importance\n"
         f"assert importance(findings([trial(Path({str(tmp_path)!r}), i) for i in range(8)])).shares\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    done = python("-c", script)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

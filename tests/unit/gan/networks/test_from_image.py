@@ -1,14 +1,12 @@
 """What all generators of images from images share: noise, what is known, and building without the compiler."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from gandist.gan.networks import NETWORKS, Shape
 from gandist.gan.networks.from_image import planes
 from gandist.testing import Case, cases
+from tests.helpers.scripts import python
 
 PAIRS = [name for name, pair in NETWORKS.items() if pair.medium == "image" and "sample" in pair.conditions]
 
@@ -75,5 +73,5 @@ assert not found, found
 
 
 def test_building_on_the_meta_device_imports_no_compiler() -> None:
-    done = subprocess.run([sys.executable, "-c", SKETCHES], capture_output=True, text=True, timeout=120)
+    done = python("-c", SKETCHES)
     assert done.returncode == 0, done.stderr
