@@ -33,7 +33,7 @@ from tests.helpers.checkout_copy import ROOT
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import tiny
 
-IN_EACH_RUN = ("unet", "wavegan", "mocogan", "textgan")
+IN_EACH_RUN = ("sngan", "unet", "wavegan", "mocogan", "textgan")
 """Pairs whose ONNX file is made in each run of the tests, besides dcgan's, which the command makes below."""
 LONG = ("resnet", "rrdb", "ffc", "autoencoder", "hifigan")
 """Pairs whose trace the nightly tests make."""
