@@ -3,7 +3,8 @@
 Each variant is trained with several seeds, as ordinary runs; the same command resumes them. The command writes
 `comparisons/NAME/results.json`, `table.md` and `grids.png`, of sounds a WAV file for each variant, and of clips
 `grids.webp`, which plays; of texts `texts.md` in place of the grids, and with `temperatures` the measures at each
-of them, `temperatures.md` and, as curves of quality against variety, `temperatures.svg`.
+of them, `temperatures.md` and, as curves of quality against variety, `temperatures.svg`. Where G is given samples,
+results and table also have the measures by mask, operation and strength.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pydantic import Field, ValidationError
 
 from gandist.cli.arguments import natural
 from gandist.cli.command import command
-from gandist.cli.text import markdown_columns, number
+from gandist.cli.text import markdown_columns, markdown_table, number
 from gandist.conditions.sample import OfSample
 from gandist.config.fields import choice, hint
 from gandist.config.run import RunConfig, find, load, tree_of
@@ -35,6 +36,7 @@ from gandist.evaluation.measures import MEASURES, Measure, Sampled
 from gandist.launch.resumption import run_root
 from gandist.media.gallery import png_bytes
 from gandist.report import temperatures
+from gandist.report.measured import group_tables_of, value_of
 from gandist.report.side_by_side import COLUMNS, playing, side_by_side
 from gandist.run.held_out import held_out
 from gandist.run.progress import METRICS_FILE, decode
@@ -192,6 +194,7 @@ def measured(run: Planned, measures: dict[str, Measure], n_samples: int) -> tupl
         # Over all attempts, without the work lost between them.
         "seconds": sum(row["tick_s"] for row in rows),
         "measures": {name: score for measure in measures.values() for name, score in measure.scores(sampled).items()},
+        **{by: found for each in measures.values() if each.groups for by, found in each.groups(sampled).items()},
         "protocol": {name: measure.protocol for name, measure in measures.items()},
     }
     return result, sampled
@@ -218,8 +221,7 @@ def table(
     learning, and of real samples, which are called `many`; protocols."""
     names = [name for name in real if any(name in result["measures"] for result in results)]
     lines = [f"| variant | runs | kimg | {' | '.join(names)} | seconds |", "|---" * (len(names) + 4) + "|"]
-    for variant in dict.fromkeys(result["variant"] for result in results):
-        of = [result for result in results if result["variant"] == variant]
+    for variant, of in _by_variant(results).items():
         columns = [[result["images_seen"] / 1000 for result in of]]
         columns += [[result["measures"][name] for result in of if name in result["measures"]] for name in names]
         columns += [[result["seconds"] for result in of]]
@@ -235,6 +237,24 @@ def table(
         for name, protocol in results[0]["protocol"].items()
     ]
     return "\n\n".join(["\n".join(lines), "Mean ± standard deviation over seeds.", *notes]) + "\n"
+
+
+def tables_of_groups(results: Sequence[RunScores]) -> str:
+    """Markdown tables of the measures within groups of samples, each variant beside what needs no learning; empty
+    without groups."""
+    return "".join(f"\n{markdown_table(each.lines)}" for each in group_tables_of(_by_variant(results), _cell))
+
+
+def _by_variant(results: Sequence[RunScores]) -> dict[str, list[RunScores]]:
+    found: dict[str, list[RunScores]] = {}
+    for result in results:
+        found.setdefault(result["variant"], []).append(result)
+    return found
+
+
+def _cell(name: str, found: Sequence[dict[str, Any]]) -> str:
+    unknown = [each for each in found if each.get(name) is None]
+    return value_of(name, unknown[0]) if unknown else _spread([each[name] for each in found])
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -271,7 +291,8 @@ def write(comparison: Comparison, runs: Sequence[Planned], measures: dict[str, M
     written |= {"baselines": baselines} if baselines else {}
     storage.write_bytes("results.json", json.dumps(written, indent=1).encode())
     medium = medium_of(runs[0].config)
-    storage.write_bytes("table.md", table(results, real, baselines, medium.nouns[1]).encode())
+    tables = table(results, real, baselines, medium.nouns[1]) + tables_of_groups(results)
+    storage.write_bytes("table.md", tables.encode())
     if texts := {label: lines for label, rows in examples.items() if (lines := medium.preview(rows, COLUMNS).lines)}:
         storage.write_bytes("texts.md", markdown_columns(texts).encode())
     else:

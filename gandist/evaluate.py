@@ -85,10 +85,7 @@ def shown(result: Result) -> str:
         f"{name}: {', '.join(f'{key} {value:.6g}' for key, value in floor.items())}"
         for name, floor in result.baselines.items()
     ]
-    groups = [
-        text_table([(each.title, *each.columns), *((row, *cells) for row, cells in each.rows.items())])
-        for each in group_tables(result.plain())
-    ]
+    groups = [text_table(each.lines) for each in group_tables(result.plain())]
     return "\n".join([f"at {result.images_seen} images seen", measures, *floors, *groups, protocol])
 
 

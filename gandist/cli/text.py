@@ -42,7 +42,12 @@ def text_row(cells: Sequence[str], widths: Sequence[int], right: Collection[int]
 def markdown_columns(columns: Mapping[str, Sequence[str]]) -> str:
     """Markdown table of columns of equal lengths by their headings; nothing in the cells is read as Markdown."""
     rows = [[*columns], *zip(*columns.values(), strict=True)]
-    heading, *others = [[re.sub(r"[!-/:-@\[-`{-~]", r"\\\g<0>", cell) for cell in row] for row in rows]
+    return markdown_table([[re.sub(r"[!-/:-@\[-`{-~]", r"\\\g<0>", cell) for cell in row] for row in rows])
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Markdown table of rows with equal numbers of cells, headings first; cells are Markdown."""
+    heading, *others = rows
     return "".join(f"| {' | '.join(row)} |\n" for row in [heading, ["---"] * len(heading), *others])
 
 

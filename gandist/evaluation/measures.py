@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,12 +30,13 @@ from gandist.evaluation.statistics import Moments, distance_of
 from gandist.gan.networks.classifier import RESOLUTION, Facts
 from gandist.media.video import Video
 from gandist.monitoring.metrics import TEXTS
+from gandist.run.evaluations import BY, Evaluation, Result
 from gandist.run.trained import Trained
 
 STACKED = "builtin:stacked-fashion"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sampled:
     """A trained generator, and n samples of it by a seed."""
 
@@ -59,6 +60,8 @@ class Measure(NamedTuple):
     protocol: dict[str, Any]
     baselines: Mapping[str, dict[str, float]] = {}
     """Some of the same scores of what needs no learning, by its name; the best first."""
+    groups: Callable[[Sampled], Evaluation] | None = None
+    """A generator's measures within groups of samples: the keys `by_...` of an evaluation."""
 
 
 def mode_coverage(config: RunConfig, n_samples: int, device: torch.device) -> Measure:
@@ -172,9 +175,16 @@ def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Meas
     n = min(n_samples, len(against.real.numbers))
     names = [extractor.distance, *restored_by(extractor.name, condition, medium_of(config))]
 
+    @lru_cache(maxsize=1)
+    def evaluated(sampled: Sampled) -> Result:
+        return against.evaluate(sampled.trained, n, sampled.seed)
+
     def scores(sampled: Sampled) -> dict[str, float]:
-        found = against.evaluate(sampled.trained, n, sampled.seed).measures
+        found = evaluated(sampled).measures
         return {name: found[name] for name in names}
+
+    def groups(sampled: Sampled) -> Evaluation:
+        return {key: found for key, found in evaluated(sampled).plain().items() if key.startswith(BY)}
 
     baselines = {
         name: against.restoration.measures_of(floor, against.moments)
@@ -189,7 +199,7 @@ def restoration(config: RunConfig, n_samples: int, device: torch.device) -> Meas
         "n_fake": n,
         "real": "an output that is its target, and one half of the targets against the other",
     }
-    return Measure(scores, {name: perfect.get(name, 0.0) for name in names}, protocol, baselines)
+    return Measure(scores, {name: perfect.get(name, 0.0) for name in names}, protocol, baselines, groups)
 
 
 def texts(config: RunConfig, n_samples: int, device: torch.device) -> Measure:

@@ -1,6 +1,6 @@
 """The evaluations of runs as tables: the measures and their protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gandist.cli.text import number
@@ -9,6 +9,8 @@ from gandist.run.evaluations import BY, COMPARABLE, Evaluation, best, is_higher_
 
 CellsByRow = dict[str, list[str]]
 """Cells by row."""
+Cell = Callable[[str, Sequence[dict[str, Any]]], str]
+"""The text of a measure, by its name, from the measures of one generator in each of several runs."""
 
 
 REAL = "real "
@@ -22,6 +24,11 @@ class GroupTable(NamedTuple):
     columns: list[str]
     rows: CellsByRow
     """Groups, each with what needs no learning below it."""
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """All cells, headings first."""
+        return [[self.title, *self.columns], *([row, *cells] for row, cells in self.rows.items())]
 
 
 class MeasuredRuns(NamedTuple):
@@ -77,16 +84,26 @@ def measured(runs: Sequence[RecordedRun], names: Sequence[str]) -> MeasuredRuns 
 
 def group_tables(evaluation: Evaluation) -> list[GroupTable]:
     """The measures within groups of samples: a table for each thing that groups differ in, such as the mask."""
+    return group_tables_of({"": [evaluation]}, lambda name, found: value_of(name, found[0]))
+
+
+def group_tables_of(evaluations: Mapping[str, Sequence[Evaluation]], cell: Cell) -> list[GroupTable]:
+    """`group_tables` of several generators by their labels, each with an evaluation for each of its runs; all were
+    measured on the same samples."""
     found = []
-    for by, groups in evaluation.items():
+    for by, groups in next(iter(evaluations.values()))[0].items():
         if by.startswith(BY):
-            rows: dict[str, dict[str, Any]] = {}
+            rows: dict[str, list[dict[str, Any]]] = {}
             for name, group in groups.items():
-                rows[name] = group
+                for label, runs in evaluations.items():
+                    rows[f"{name}: {label}" if label else name] = [run[by][name] for run in runs]
                 if "baseline" in group:
-                    rows[f"{name}: {group['baseline']['name']}"] = group["baseline"]
-            names = [name for name in _keys([*rows.values()]) if name not in ("n", "name", "baseline", "kid_se")]
-            cells = {row: [f"{each.get('n', '')}", *(value_of(k, each) for k in names)] for row, each in rows.items()}
+                    rows[f"{name}: {baseline(group['baseline']['name'])}"] = [group["baseline"]]
+            names = _keys([each for runs in rows.values() for each in runs])
+            names = [name for name in names if name not in ("n", "name", "baseline", "kid_se")]
+            cells = {
+                row: [f"{runs[0].get('n', '')}", *(cell(name, runs) for name in names)] for row, runs in rows.items()
+            }
             found.append(GroupTable(f"Measures {in_words(by)}", ["n", *names], cells))
     return found
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from gandist.compare import main, plan, read, table
+from gandist.compare import main, plan, read, table, tables_of_groups
 from gandist.config.sections import DataSection
 from gandist.data import builtin
 from gandist.errors import ConfigError
@@ -122,7 +122,7 @@ def test_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 RESTORING: Tree = {
-    "condition": {"kind": "degraded", "options": {"scale": 4}},
+    "condition": {"kind": "degraded", "options": {"scale": 4, "operations": [{"blur": {"sigma": [0.5, 2], "p": 0.5}}]}},
     "model": {"name": "resnet", "z_dim": 0, "width": 4, "options": {"blocks": 1}},
     "eval": {"extractor": "classifier"},
 }
@@ -153,9 +153,23 @@ def test_outputs_beside_targets_and_what_needs_no_learning(tmp_path: Path, capsy
     assert [results["real"][name] for name in names[1:]] == [None, 1.0, 0.0, 0.0]
     protocol = results["runs"][0]["protocol"]["restoration"]
     assert (protocol["n_real"], protocol["n_fake"], protocol["perceptual"]) == (50, 50, "classifier")
-    lines = (folder / "table.md").read_text().splitlines()
-    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    whole, *_, by_operation, by_strength = (folder / "table.md").read_text().split("\n\n")
+    rows = [line.split("|")[1].strip() for line in whole.splitlines() if line.startswith("| ")]
     assert rows == ["variant", "l1", "rp", "bicubic, without learning", "nearest, without learning", "real images"]
+    blurred = [run["by_operation"]["blur"] for run in results["runs"]]
+    assert blurred[0]["n"] == blurred[1]["n"] == sum(each["n"] for each in results["runs"][0]["by_strength"].values())
+    assert 0 < blurred[0]["n"] < 50
+    assert blurred[0]["baseline"] == blurred[1]["baseline"]
+    heading, _, *rows_of_blur = by_operation.splitlines()
+    assert heading == "| Measures by operation | n | psnr | ssim | pd-classifier | l1 |"
+    for row, name, of in zip(
+        rows_of_blur,
+        ("l1", "rp", "bicubic, without learning"),
+        (*blurred, blurred[0]["baseline"]),
+        strict=True,
+    ):
+        assert row.startswith(f"| blur: {name} | {of.get('n', '')} | {of['psnr']:.4g} |")
+    assert [row for row in by_strength.splitlines() if "sigma 0.5 to 1: rp" in row]
     wide, _ = grid(np.zeros((48, 32, 32, 1), np.uint8), 6).size
     width, _ = Image.open(folder / "grids.png").size
     assert width == 4 * (wide + 40) - 40, "inputs, two variants, targets"
@@ -254,6 +268,25 @@ def test_what_needs_no_learning_stands_in_the_table() -> None:
         "| bicubic, without learning | | | 17 |  | |",
         "| real images | | |  | 0 | |",
     ]
+
+
+def test_measures_within_groups_are_means_over_seeds() -> None:
+    def of(variant: str, psnr: float, kid: float | None) -> Tree:
+        box = {"n": 30, "psnr": psnr, "kid": kid, "kid_se": 0.5, "baseline": {"name": "diffusion", "psnr": 18.0}}
+        return {"variant": variant, "by_mask": {"box": box, "half": {"n": 0}}}
+
+    results = [of("a", 20.0, 0.1), of("diffusion", 19.0, 0.2), of("a", 22.0, 0.3), of("diffusion", 19.0, None)]
+    assert tables_of_groups(results).splitlines() == [
+        "",
+        "| Measures by mask | n | psnr | kid |",
+        "| --- | --- | --- | --- |",
+        "| box: a | 30 | 21 ± 1.4 | 0.2 ± 0.14 |",
+        "| box: diffusion | 30 | 19 ± 0 | not finite |",
+        "| box: diffusion, without learning |  | 18 | - |",
+        "| half: a | 0 | - | - |",
+        "| half: diffusion | 0 | - | - |",
+    ]
+    assert tables_of_groups([{"variant": "a"}]) == ""
 
 
 def test_grids_stand_side_by_side_under_their_labels() -> None:

@@ -135,7 +135,8 @@ def test_measures_stand_in_the_card_with_their_protocol(run: Path, tmp_path: Pat
         "not finite",
         "n fake: 2,000",
         "Measures by mask:\n\n|  | n | psnr |\n",
-        "| box | 30 | 21\\.5 |\n| box\\: diffusion fill |  | 18 |\n| strokes\\-wide | 70 | 24 |\n\nProtocol:",
+        "| box | 30 | 21\\.5 |\n| box\\: diffusion fill\\, without learning |  | 18 |\n",
+        "| strokes\\-wide | 70 | 24 |\n\nProtocol:",
         "**Yes, many are.**",
         "0.25 times as far",
     ):

@@ -197,7 +197,7 @@ def test_a_run_whose_g_is_given_pictures(restoring: Path, browser: webdriver.Chr
     assert table(browser, "Measures by operation") == [
         "Group n psnr kid",
         "blur 12 14 0.1 ± 0.02",
-        "blur: bicubic 17 -",
+        "blur: bicubic, without learning 17 -",
         "noise 0 - -",
     ]
     titles = [each.text for each in browser.find_elements(By.CSS_SELECTOR, ".chart figcaption")]
