@@ -37,9 +37,9 @@ BRIEF = {
     "gandist-sweep": [*CALM, *MEASURED, "trials=1", "scheduler=none", "model.width=4", "train.total_kimg=0.064"],
 }
 """Overrides for two CPUs and a few steps; all else is the manifest's."""
-BY_NIGHT = ("gandist-queued", "gandist-demo")
-"""Jobs whose commands differ from that of `gandist` in their configurations alone: every run of the tests checks them
-without starting them, and they run by night."""
+BY_NIGHT = ("gandist-queued", "gandist-demo", "gandist-sweep")
+"""Jobs whose commands differ from that of `gandist`, or from a sweep of test_tune, in their configurations alone: every
+run of the tests checks them without starting them, and they run by night."""
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,9 @@ def test_what_runs_by_night_is_accepted(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run(name, tmp_path, "--dry-run")
-    assert f"dir: {tmp_path}/runs\n" in capsys.readouterr().out
-    assert not (tmp_path / "runs").exists()
+    said = {"gandist-sweep": "\n1 trials, "}.get(name, f"dir: {tmp_path}/runs\n")
+    assert said in capsys.readouterr().out
+    assert not [*tmp_path.glob("runs"), *tmp_path.glob("sweeps")]
 
 
 @pytest.mark.parametrize(
