@@ -136,7 +136,7 @@ class Trainer(TorchTrainer):  # type: ignore[misc]
     """Ray Train's trainer without the helper processes that a run has no use for; each takes seconds to start."""
 
     def _create_default_callbacks(self) -> list[RayTrainCallback]:
-        idle: tuple[type[RayTrainCallback], ...] = (DatasetsCallback,)  # serves Ray's datasets, of which there are none
+        idle: tuple[type[RayTrainCallback], ...] = (DatasetsCallback,)  # serves Ray's datasets, which no run has
         if ray.get_runtime_context().get_actor_id() is None:
             # Frees what a lost controller has reserved: here the driver then ends, and with it what it has reserved.
             # A trial of a sweep is an actor whose driver goes on.
