@@ -16,10 +16,7 @@ import ray
 import ray.train
 from ray.train import FailureConfig, LoggingConfig, ScalingConfig
 from ray.train import RunConfig as RayRunConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.execution.callback import RayTrainCallback
+from ray.train.torch import TorchConfig
 
 from gandist.cli.logs import show_messages
 from gandist.cli.terminal import waiting
@@ -30,6 +27,7 @@ from gandist.distributed import flight_recorder
 from gandist.distributed.consensus import Host, Outcome
 from gandist.errors import GandistError, RunError
 from gandist.launch.ray_output import WORKER
+from gandist.launch.ray_trainer import Trainer
 from gandist.launch.resize import Resize
 from gandist.launch.supervise import open_progress, read_rows, stop_on_signals, stream
 from gandist.run import attempt
@@ -45,9 +43,6 @@ REQUEST_S = 180
 take what is not requested."""
 STARTS, ELASTIC_STARTS = 5, 30
 """Times that a fixed and an elastic number of workers are started anew where there is no room for them."""
-ELASTIC_START_S = 10
-"""Seconds that an elastic run waits for room for the workers that Ray has counted, until it counts again. For some 20 s
-after a node was lost Ray counts it still. Ray's own 60 s, in which a node can be added, are for a fixed number."""
 
 
 def launch_ray(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) -> Outcome:
@@ -60,16 +55,12 @@ def launch_ray(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) ->
         GandistError: data or storage failed in mid-run.
         RunError: the workers failed more often than `launch.max_failures`.
     """
-    storage, low = checkpoints.storage, config.worker_range[0]
+    storage = checkpoints.storage
     checkpoints.release()  # the workers are other processes
 
     # The cluster, and a trainer on it
-    # Let Ray's controller poll the workers more often, to notice a lost worker or a finished run sooner.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
-    if low < config.worker_range[1]:
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(ELASTIC_START_S))
     with waiting(lambda: "connecting to Ray", stream()):
-        connect(cpus=math.ceil(low * config.launch.resources.get("CPU", 1)))
+        connect(cpus=math.ceil(config.worker_range[0] * config.launch.resources.get("CPU", 1)))
     resources = resources_of(config)
     start, attempts = uuid.uuid4().hex, attempt.count(storage)
     # A new name each time: gandist, not Ray, chooses the checkpoint to resume from.
@@ -95,7 +86,7 @@ def launch_ray(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) ->
 
 def trainer_of(
     config: RunConfig, storage: Storage, start: str, name: str, resources: dict[str, float], profile: int = 0
-) -> TorchTrainer:
+) -> Trainer:
     """The configured trainer of a run: `name` is Ray's name for it, `start` identifies the start in all attempts,
     `profile` is the number of steps to profile."""
     low, high = config.worker_range
@@ -132,23 +123,11 @@ def trainer_of(
     )
 
 
-class Trainer(TorchTrainer):  # type: ignore[misc]
-    """Ray Train's trainer without the helper processes that a run has no use for; each takes seconds to start."""
-
-    def _create_default_callbacks(self) -> list[RayTrainCallback]:
-        idle: tuple[type[RayTrainCallback], ...] = (DatasetsCallback,)  # serves Ray's datasets, which no run has
-        if ray.get_runtime_context().get_actor_id() is None:
-            # Frees what a lost controller has reserved: here the driver then ends, and with it what it has reserved.
-            # A trial of a sweep is an actor whose driver goes on.
-            idle += (PlacementGroupCleanerCallback,)
-        return [each for each in super()._create_default_callbacks() if not isinstance(each, idle)]
-
-
 class Fit(threading.Thread):
-    """Runs a trainer in a thread, so that signals reach gandist's handlers. Ray's handlers would abort without a
-    checkpoint."""
+    """Runs a trainer, and Ray Train's controller with it, in a thread, so that signals reach gandist's handlers. Ray's
+    would abort without a checkpoint."""
 
-    def __init__(self, trainer: TorchTrainer) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         super().__init__(name="ray-train", daemon=True)
         self._trainer = trainer
         self._outcome: Outcome | None = None

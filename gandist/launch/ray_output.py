@@ -33,6 +33,7 @@ HARMLESS_TRACEBACK = re.compile(
         (
             r"Failed to send resource request for",  # a busy controller; Ray retries
             r"Exception in thread PlacementGroupCleanerMonitor",  # confused by another Ray cluster on the machine
+            r"Graceful shutdown of backend failed",  # of workers one of which was lost; they are started anew
         )
     )
 )
@@ -40,7 +41,7 @@ HARMLESS_TRACEBACK = re.compile(
 
 SOURCE = re.compile(r"^\((?P<source>[^()]*(?:pid=\d+|ip=)[^()]*|raylet|autoscaler)\) ?(?P<text>.*)$")
 OURS = re.compile(r"^gandist (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) (?P<text>.*?)(?: \[repeated \d+x .*)?$")
-TRACEBACK = re.compile(r"^(\s|Traceback |During handling |The above exception |$|[\w.]+(Error|Exception|Interrupt)\b)")
+TRACEBACK = re.compile(r"^(\s|Traceback |During handling |The above exception |The actor |$|[\w.]+(Error|Exception|Interrupt)\b)")
 """Lines of a message with a traceback, after its first."""
 
 

@@ -19,9 +19,9 @@ from gandist.data.index_files import read_index
 from gandist.errors import DataError, RunError
 from gandist.launch.driver import launch
 from gandist.launch.resumption import prepare, run_root
-from gandist.storage.storage import Storage
 from tests.helpers.train_on_ranks import tiny
 
+ray = pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.ray,
@@ -104,6 +104,7 @@ def test_sigterm_to_the_driver_leaves_a_checkpoint_and_the_run_goes_on(
     images = int(stopped.name)
     assert 0 < images < 1_000_000
 
+    before = dict(os.environ)
     longer = load(str(file), [f"train.total_kimg={(images + 120) / 1000}"])
     assert launch(longer, prepare(longer, "auto")).status == "done"
     newest = max(int(path.name) for path in (Path(run_root(config)) / "checkpoints").iterdir())
@@ -112,15 +113,13 @@ def test_sigterm_to_the_driver_leaves_a_checkpoint_and_the_run_goes_on(
     assert {row["damaged"] for row in rows} == {1}
     assert {row["world_size"] for row in rows} == {2}
 
-
-def test_what_a_run_has_no_use_for_is_not_started(ray_here: str, tmp_path: Path) -> None:
-    """Of Ray Train's callbacks, those that start a process: one for Ray's datasets, and in a driver the cleaner."""
-    from gandist.launch.ray import trainer_of
-
-    trainer = trainer_of(on_ray(tmp_path, "lean"), Storage(str(tmp_path)), "start", "lean", {"CPU": 1.0})
-    started = {type(each).__name__ for each in trainer._create_default_callbacks()}
-    assert "BackendSetupCallback" in started
-    assert not started & {"DatasetsCallback", "PlacementGroupCleanerCallback"}
+    # Beside its workers a run has the actor by which they report together, and Ray's own for requests of resources: the
+    # controller is in this process, and what it needed of the environment is gone.
+    job = ray.get_runtime_context().get_job_id()
+    actors = {each["ActorClassName"] for each in ray._private.state.actors().values() if each["JobID"] == job}
+    assert {"RayTrainWorker", "SynchronizationActor"} <= actors
+    assert actors <= {"RayTrainWorker", "SynchronizationActor", "_AutoscalingCoordinatorActor"}
+    assert dict(os.environ) == before
 
 
 def test_what_ray_refuses_is_told_too(ray_here: str, tmp_path: Path) -> None:

@@ -55,13 +55,14 @@ TRACEBACK = ["Traceback (most recent call last):", '  File "a.py", line 1, in f'
     [
         (CONTROLLER, "Failed to send resource request for train-1. If this only happens transiently, ignore this."),
         (CLEANER, "Exception in thread PlacementGroupCleanerMonitor:"),
+        ("", "2026-11-28 17:09:00,990	WARNING backend_setup.py:29 -- Graceful shutdown of backend failed."),
     ],
 )
 def test_a_harmless_traceback_goes_with_its_message(source: str, first: str, caplog: pytest.LogCaptureFixture) -> None:
     """Between its lines those of others are shown, and what its source says after it."""
     caplog.set_level(logging.DEBUG, "gandist")
     out = RayOutput()
-    chain = [first, *TRACEBACK, "", "During handling of the above exception, another exception occurred:", *TRACEBACK]
+    chain = [first, *TRACEBACK, "", "During handling of the above exception, another exception occurred:", *TRACEBACK, "The actor is dead"]
     for text in chain:
         out.write(f"{source}{text}\n{WORKER}Traceback of another process\n")
     out.write(f"{source}A message\n{source}{TRACEBACK[0]}\n")
