@@ -41,7 +41,9 @@ HARMLESS_TRACEBACK = re.compile(
 
 SOURCE = re.compile(r"^\((?P<source>[^()]*(?:pid=\d+|ip=)[^()]*|raylet|autoscaler)\) ?(?P<text>.*)$")
 OURS = re.compile(r"^gandist (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) (?P<text>.*?)(?: \[repeated \d+x .*)?$")
-TRACEBACK = re.compile(r"^(\s|Traceback |During handling |The above exception |The actor |$|[\w.]+(Error|Exception|Interrupt)\b)")
+TRACEBACK = re.compile(
+    r"^(\s|Traceback |During handling |The above exception |The actor |$|[\w.]+(Error|Exception|Interrupt)\b)"
+)
 """Lines of a message with a traceback, after its first."""
 
 

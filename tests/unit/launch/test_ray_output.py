@@ -62,7 +62,14 @@ def test_a_harmless_traceback_goes_with_its_message(source: str, first: str, cap
     """Between its lines those of others are shown, and what its source says after it."""
     caplog.set_level(logging.DEBUG, "gandist")
     out = RayOutput()
-    chain = [first, *TRACEBACK, "", "During handling of the above exception, another exception occurred:", *TRACEBACK, "The actor is dead"]
+    chain = [
+        first,
+        *TRACEBACK,
+        "",
+        "During handling of the above exception, another exception occurred:",
+        *TRACEBACK,
+        "The actor is dead",
+    ]
     for text in chain:
         out.write(f"{source}{text}\n{WORKER}Traceback of another process\n")
     out.write(f"{source}A message\n{source}{TRACEBACK[0]}\n")
