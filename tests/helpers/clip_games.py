@@ -7,6 +7,7 @@ MOVING: dict[str, Any] = {
     "data__medium": "video",
     "data__options": {"frames": 4, "stride": 4},
     "model__resolution": 32,
+    "model__width": 2,
 }
 """Every fourth frame of garments that move."""
 CLIPS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ DEGRADED: dict[str, Any] = {
         {"jpeg": {"quality": [30, 95]}},
     ],
 }
-SAMPLES: dict[str, Any] = {"model__classes": 0, "model__width": 8, "model__norm": "none", "model__norm_D": "spectral"}
+SAMPLES: dict[str, Any] = {"model__classes": 0, "model__width": 4, "model__norm": "none", "model__norm_D": "spectral"}
 GAMES: dict[str, dict[str, Any]] = {
     "enhancing": {
         **SAMPLES,
@@ -42,7 +42,7 @@ GAMES: dict[str, dict[str, Any]] = {
         **SAMPLES,
         "model__name": "rrdb",
         "model__z_dim": 0,
-        "model__options": {"blocks": 1, "layers_D": 2},
+        "model__options": {"blocks": 1, "growth": 4, "layers_D": 2},
         "condition__kind": "degraded",
         "condition__options": {"operations": [{"noise": {"sigma": 40}}]},
         "game__objective": "none",
@@ -51,7 +51,6 @@ GAMES: dict[str, dict[str, Any]] = {
     "quantised": {
         **SAMPLES,
         "model__name": "autoencoder",
-        "model__width": 4,
         "model__norm": "group",
         "model__z_dim": 0,
         "model__options": {"bottleneck": "vq", "codes": 16, "attention": "lowest", "layers_D": 2},
@@ -64,7 +63,6 @@ GAMES: dict[str, dict[str, Any]] = {
     "gaussian": {
         **SAMPLES,
         "model__name": "autoencoder",
-        "model__width": 4,
         "model__norm": "group",
         "model__options": {"layers_D": 2},
         "condition__kind": "itself",

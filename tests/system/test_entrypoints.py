@@ -37,9 +37,6 @@ BRIEF = {
     "gandist-sweep": [*CALM, *MEASURED, "trials=1", "scheduler=none", "model.width=4", "train.total_kimg=0.064"],
 }
 """Overrides for two CPUs and a few steps; all else is the manifest's."""
-BY_NIGHT = ("gandist-queued", "gandist-demo", "gandist-sweep")
-"""Jobs whose commands differ from that of `gandist`, or from a sweep of test_tune, in their configurations alone: every
-run of the tests checks them without starting them, and they run by night."""
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +70,12 @@ def run(name: str, folder: Path, *options: str) -> None:
     assert MAINS[module]([*words, *SMALLER, *on_cpu, *BRIEF[name], *folders, *options]) == 0
 
 
-@pytest.mark.parametrize("name", BY_NIGHT)
-def test_what_runs_by_night_is_accepted(
+@pytest.mark.parametrize("name", JOBS)
+def test_each_job_is_accepted(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Its command with its files, up to where it would start: jobs run by night, since runs and sweeps on Ray, which
+    differ from them in their configurations alone, are tested in every run (test_ray_job, test_launch, test_tune)."""
     monkeypatch.chdir(tmp_path)
     run(name, tmp_path, "--dry-run")
     said = {"gandist-sweep": "\n1 trials, "}.get(name, f"dir: {tmp_path}/runs\n")
@@ -84,9 +83,8 @@ def test_what_runs_by_night_is_accepted(
     assert not [*tmp_path.glob("runs"), *tmp_path.glob("sweeps")]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.nightly) if name in BY_NIGHT else name for name in JOBS]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", JOBS)
 def test_entrypoint(name: str, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(name, tmp_path)

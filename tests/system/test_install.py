@@ -43,7 +43,7 @@ def listed(python: Path) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tool", ["uv", "pip"])
+@pytest.mark.parametrize("tool", ["uv", pytest.param("pip", marks=pytest.mark.nightly)])
 def test_installs(tool: str, project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     if tool == "pip":
         monkeypatch.setattr(install, "UV", "uv==0.0.0")  # is not to be had

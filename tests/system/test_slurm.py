@@ -46,6 +46,7 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.nightly
 @pytest.mark.ray
 @pytest.mark.slow
 def test_told_of_its_end_it_leaves_a_checkpoint_and_queues_again(home: Path, tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def placement_groups() -> list[str]:
         time.sleep(0.5)
 
 
-@pytest.mark.parametrize(("workers", "trials"), [pytest.param(1, 3, marks=pytest.mark.nightly), (2, 2)])
+@pytest.mark.nightly
+@pytest.mark.parametrize(("workers", "trials"), [(1, 3), (2, 2)])
 def test_trials_of_ray_workers_take_turns(ray_here: str, folder: Path, workers: int, trials: int) -> None:
     """More workers than the cluster has room for at once: nothing waits for ever, and nothing stays reserved."""
     changes = {"trials": trials, "set": {"launch.kind": "ray", "launch.workers": workers, "train.total_kimg": 0.048}}
@@ -165,6 +166,7 @@ def test_a_population_takes_over_the_weights_of_its_best(ray_here: str, folder: 
         assert decode((run_of(folder, "population", name) / "metrics.jsonl").read_bytes())[-1]["images_seen"] == 144
 
 
+@pytest.mark.nightly
 def test_the_searcher_learns_and_two_metrics_have_a_front(ray_here: str, folder: Path) -> None:
     space = {"optim.lr_G": {"loguniform": [1e-5, 1e-1]}, "model.width": {"integer": [2, 6]}}
     changes = {
