@@ -17,6 +17,7 @@ import pytest
 
 from gandist.config.run import RunConfig
 from gandist.launch.resumption import run_root
+from tests.helpers.slow_loss import slow_loss
 from tests.helpers.train_on_ranks import final_digests, tiny, train_all
 from tests.helpers.two_node_network import Nodes, two_nodes
 from tests.system.test_resume_bitwise import checkpoints, start, wait_for_progress
@@ -62,8 +63,8 @@ def last_words(process: subprocess.Popen[str]) -> tuple[str, float]:
 def test_a_partition_ends_both_sides_and_the_run_goes_on(nodes: Nodes, tmp_path: Path) -> None:
     """Both say so within `launch.timeout_s`; whoever starts again meanwhile has the run to itself."""
     config = tiny(
-        tmp_path, "cut", train__total_kimg=10_000, train__checkpoint_kimg=0.6, train__tick_kimg=0.6,
-        launch__timeout_s=15,
+        tmp_path, "cut", **slow_loss(tmp_path), launch__timeout_s=15,
+        train__total_kimg=10_000, train__checkpoint_kimg=0.12, train__tick_kimg=0.12,
     )  # fmt: skip
     ranks = both(nodes, config)
     wait_for_progress(config, ranks[0], 0)
@@ -104,8 +105,8 @@ def _manifest(config: RunConfig, seen: int) -> dict[str, Any]:
 def test_one_that_was_cut_off_changes_nothing_when_it_comes_back(tmp_path: Path) -> None:
     """As after a partition: an attempt stands still, another goes on with the run, the first wakes."""
     config = tiny(
-        tmp_path, "woken", train__total_kimg=10_000, train__checkpoint_kimg=0.6, train__tick_kimg=0.06,
-        train__sample_kimg=0.6,
+        tmp_path, "woken", **slow_loss(tmp_path),
+        train__total_kimg=10_000, train__checkpoint_kimg=0.12, train__tick_kimg=0.012, train__sample_kimg=0.12,
     )  # fmt: skip
     older = start(config)
     newer = None

@@ -21,6 +21,7 @@ from gandist.launch.driver import launch
 from gandist.launch.resumption import prepare, run_root
 from gandist.run import attempt
 from gandist.storage.storage import Storage
+from tests.helpers.slow_loss import slow_loss
 from tests.helpers.train_on_ranks import digests, final_digests, final_tensors, tiny, train_all
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
@@ -121,7 +122,10 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
     """Both train what two ranks of one machine do, bit for bit, from images that each decodes for itself. Only what
     came after the last checkpoint is done again, none of it for growth; and the weights at the end are the same."""
     length = {"train__batch": 240, "train__tick_kimg": 0.24, "train__checkpoint_kimg": 4.8, "train__keep": 1000}
-    config = on_ray(tmp_path, "lost", **length, train__total_kimg=10_000, launch__workers=[1, 2], launch__resize_s=5)
+    config = on_ray(
+        tmp_path, "lost", **length, **slow_loss(tmp_path), train__total_kimg=10_000, launch__workers=[1, 2],
+        launch__resize_s=5,
+    )  # fmt: skip
     run = Watched(config)
 
     def attempts() -> int:

@@ -23,32 +23,20 @@ from gandist.launch.resumption import run_root
 from gandist.monitoring.metrics import METRICS
 from gandist.monitoring.telemetry import SweepTelemetry, announce
 from tests.helpers.prometheus_server import Prometheus, filled, fired, needs_prometheus, prometheus
+from tests.helpers.slow_loss import slow_loss
 from tests.helpers.train_on_ranks import tiny, torchrun
 
 SPEED = 60.0
 """How many times shorter the durations of the alerts are here."""
-SLOW = """
-import time
-from gandist.gan.objectives import OBJECTIVES
-
-def slow(real, fake):
-    time.sleep(0.04)
-    return OBJECTIVES["ns"].critic(real, fake)
-
-OBJECTIVES["slow"] = OBJECTIVES["ns"]._replace(critic=slow)
-"""
-"""A loss that leaves the cores to Prometheus, and to the other tests."""
 
 
 @needs_prometheus
 @pytest.mark.slow
 def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(SLOW)
     config = tiny(
         tmp_path,
         "scraped",
-        imports=[str(tmp_path / "slow.py")],
-        game__objective="slow",
+        **slow_loss(tmp_path),
         telemetry={"port": free_port(), "dir": str(tmp_path / "metrics")},
         # Healthy to the end, as a tiny G is with BatchNorm and without classes: of each it would soon draw one image.
         model={"width": 4, "classes": 0, "z_dim": 8, "norm": "batch"},
