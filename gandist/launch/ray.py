@@ -60,12 +60,12 @@ def launch_ray(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) ->
 
     # The cluster, and a trainer on it
     with waiting(lambda: "connecting to Ray", stream()):
-        connect(cpus=math.ceil(config.worker_range[0] * config.launch.resources.get("CPU", 1)))
+        own = connect(cpus=math.ceil(config.worker_range[0] * config.launch.resources.get("CPU", 1)))
     resources = resources_of(config)
     start, attempts = uuid.uuid4().hex, attempt.count(storage)
     # A new name each time: gandist, not Ray, chooses the checkpoint to resume from.
     name = f"{config.run.name}-{start[:8]}"
-    fit = Fit(trainer_of(config, storage, start, name, resources, profile))
+    fit = Fit(trainer_of(config, storage, start, name, resources, profile, unshared=own))
 
     # Start the workers, and follow the rows that they write
     with stop_on_signals(lambda: _ask_to_stop(storage, start)):
@@ -85,15 +85,22 @@ def launch_ray(config: RunConfig, checkpoints: Checkpoints, profile: int = 0) ->
 
 
 def trainer_of(
-    config: RunConfig, storage: Storage, start: str, name: str, resources: dict[str, float], profile: int = 0
+    config: RunConfig,
+    storage: Storage,
+    start: str,
+    name: str,
+    resources: dict[str, float],
+    profile: int = 0,
+    unshared: bool = False,
 ) -> Trainer:
     """The configured trainer of a run: `name` is Ray's name for it, `start` identifies the start in all attempts,
-    `profile` is the number of steps to profile."""
+    `profile` is the number of steps to profile, `unshared` says that nobody else uses the cluster."""
     low, high = config.worker_range
     elastic, use_gpu = low < high, resources.get("GPU", 0) > 0
     recorded = flight_recorder.variables(storage.local) if use_gpu and storage.local is not None else None
     return Trainer(
         ray_worker,
+        unshared=unshared,
         train_loop_config={
             "config": absolute(config),
             "root": storage.root,
@@ -208,31 +215,35 @@ def _failure(error: Exception) -> Exception:
     return RunError(str(error))
 
 
-def connect(cpus: int, log_to_driver: bool = True, dashboard: bool = False) -> None:
+def connect(cpus: int, log_to_driver: bool = True, dashboard: bool = False) -> bool:
     """Join the running Ray cluster, or start one on this machine with `cpus` of Ray's CPUs. That may exceed the number
     of cores, so that the same configuration runs on any laptop.
 
     Args:
         dashboard: whether a cluster started here has Ray's dashboard. A sweep needs it: it tells Ray Train which trials
             have ended, whose reservations are to be freed. A run starts sooner without.
+
+    Returns:
+        Whether the cluster is this process's own, and ends with it.
     """
     if ray.is_initialized():
-        return
+        return False
     address = os.environ.get("RAY_ADDRESS") or _standing_head()
     quiet = logging.WARNING
     if address and address != "local":
         ray.init(address=address, logging_level=quiet, log_to_driver=log_to_driver)
-    else:
-        cpus = max(os.cpu_count() or 1, cpus)
-        # No node of a cluster that ends with this process is announced to be taken away: one process less.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=dashboard,
-            logging_level=quiet,
-            log_to_driver=log_to_driver,
-        )
+        return False
+    cpus = max(os.cpu_count() or 1, cpus)
+    # No node of a cluster that ends with this process is announced to be taken away: one process less.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=dashboard,
+        logging_level=quiet,
+        log_to_driver=log_to_driver,
+    )
+    return True
 
 
 def _standing_head() -> str | None:

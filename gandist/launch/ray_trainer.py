@@ -23,8 +23,20 @@ from ray.train.v2._internal.constants import (
     WORKER_GROUP_START_TIMEOUT_S_ENV_VAR,
 )
 from ray.train.v2._internal.execution.callback import RayTrainCallback
+from ray.train.v2._internal.execution.context import TrainRunContext
 from ray.train.v2._internal.execution.controller import TrainController
-from ray.train.v2._internal.execution.worker_group import Worker, WorkerGroup
+from ray.train.v2._internal.execution.scaling_policy import (
+    FixedScalingPolicy,
+    NoopDecision,
+    ResizeDecision,
+    ScalingDecision,
+)
+from ray.train.v2._internal.execution.worker_group import (
+    Worker,
+    WorkerGroup,
+    WorkerGroupPollStatus,
+    WorkerGroupState,
+)
 
 ELASTIC_START_S = 10
 """Seconds that an elastic run waits for room for the workers that Ray has counted, until it counts again. For some 20 s
@@ -57,8 +69,31 @@ class Controller(TrainController):  # type: ignore[misc]
     worker_group_cls = Workers
 
 
+class Unshared(FixedScalingPolicy):  # type: ignore[misc]
+    """A fixed number of workers on a cluster that nobody else uses: no actor has to know what they need."""
+
+    def after_controller_start(self, train_run_context: TrainRunContext) -> None:
+        pass
+
+    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
+        return ResizeDecision(
+            num_workers=self.scaling_config.num_workers,
+            resources_per_worker=self.scaling_config._resources_per_worker_not_none,
+        )
+
+    def make_decision_for_running_worker_group(
+        self, worker_group_state: WorkerGroupState, worker_group_status: WorkerGroupPollStatus
+    ) -> ScalingDecision:
+        return NoopDecision()
+
+
 class Trainer(TorchTrainer):  # type: ignore[misc]
     """Ray Train's trainer, whose controller runs in the process that calls `fit`."""
+
+    def __init__(self, *arguments: Any, unshared: bool, **options: Any) -> None:
+        """`unshared`: nobody else uses the cluster, which ends with this process."""
+        super().__init__(*arguments, **options)
+        self.unshared = unshared
 
     def _create_default_callbacks(self) -> list[RayTrainCallback]:
         idle: tuple[type[RayTrainCallback], ...] = (DatasetsCallback,)  # serves Ray's datasets, which no run has
@@ -77,6 +112,8 @@ class Trainer(TorchTrainer):  # type: ignore[misc]
             # Ray's own logging would close this process's log files.
             ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR: "0",
         }
+        if self.unshared and not self.scaling_config.elasticity_enabled:
+            parts["scaling_policy"] = Unshared(self.scaling_config)
         if self.scaling_config.elasticity_enabled:
             settings[WORKER_GROUP_START_TIMEOUT_S_ENV_VAR] = str(ELASTIC_START_S)
         logging.getLogger("ray.train").setLevel(self.run_config.logging_config.log_level)
