@@ -63,6 +63,7 @@ def home() -> Iterator[Path]:
 
 
 @needs_prometheus
+@pytest.mark.nightly
 @pytest.mark.ray
 @pytest.mark.slow
 def test_cluster_local(home: Path, tmp_path: Path) -> None:
