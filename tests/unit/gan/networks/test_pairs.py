@@ -28,7 +28,6 @@ from gandist.testing import (
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 
 IMAGES = {name: pair for name, pair in NETWORKS.items() if pair.medium == "image"}
-SIZES = [(name, resolution) for name, pair in IMAGES.items() for resolution in pair.resolutions]
 
 
 def kind(case: Case) -> str:
@@ -42,30 +41,46 @@ FEW_BLOCKS: dict[str, dict[str, Any]] = {
     "resnet": {"blocks": 2},
     "rrdb": {"blocks": 1},
     "ffc": {"blocks": 1},
-    "hifigan": {"block_kernels": (3, 7), "dilations": ((1, 3), (1, 3))},
+    "autoencoder": {"factor": 2},
+    "hifigan": {"block_kernels": (3, 7), "dilations": ((1, 3), (1, 3)), "periods": (2, 5), "scales_D": 2},
 }
-"""Options of deep G, whose blocks are alike."""
+"""Options of deep networks, whose blocks are alike."""
+NARROW = ("sngan", "r3gan", "stackgan-1", "rrdb", "autoencoder")
+"""Pairs that take long, and of which no feature dies at a width of 4."""
 
 
-def small(name: str) -> Iterator[Case]:
-    """The cases of a pair, with few blocks."""
+def small(name: str) -> list[Case]:
+    """The cases of a pair, with few blocks and channels."""
     pair = NETWORKS[name]
-    for case in cases(pair):
-        options = pair.options(**FEW_BLOCKS.get(name, {}))
-        yield case._replace(shape=case.shape._replace(options=options))
+    options = pair.options(**FEW_BLOCKS.get(name, {}))
+    shapes = [case.shape._replace(options=options) for case in cases(pair)]
+    narrow = [shape._replace(width=4) if name in NARROW else shape for shape in shapes]
+    return [case._replace(shape=shape) for case, shape in zip(cases(pair), narrow, strict=True)]
+
+
+def covering(name: str) -> Iterator[Case]:
+    """As few cases as have each condition, each norm of G and each norm of D."""
+    all_cases = small(name)
+    norms = list(dict.fromkeys((case.shape.norm, case.norm_D) for case in all_cases))
+    conditioned = [case.shape for case in all_cases if (case.shape.norm, case.norm_D) == norms[0]]
+    for k in range(max(len(norms), len(conditioned))):
+        norm_G, norm_D = norms[min(k, len(norms) - 1)]
+        yield Case(NETWORKS[name], conditioned[min(k, len(conditioned) - 1)]._replace(norm=norm_G), norm_D)
 
 
 def checked() -> Iterator[Any]:
-    """Every case of every pair with every check; exports of a G that has been exported with another D by night."""
+    """The covering cases of every pair with every check, but exports only of a condition or norm of G that has not been
+    exported; all other cases by night."""
     for name in NETWORKS:
-        exported: set[str] = set()
-        for case in small(name):
-            G, _, _ = kind(case).rpartition("-")
+        covered, exported = list(covering(name)), set()
+        for case in dict.fromkeys([*covered, *small(name)]):
+            condition, norm_G, _ = kind(case).rsplit("-", 2)
+            parts = {f"condition {condition}", f"norm {norm_G}"}
             for check in CHECKS:
-                marks = [pytest.mark.nightly] if check is check_export and G in exported else []
+                by_night = case not in covered or (check is check_export and parts <= exported)
                 test = f"{name}-{kind(case)}-{check.__name__.removeprefix('check_')}"
-                yield pytest.param(case, check, id=test, marks=marks)
-            exported.add(G)
+                yield pytest.param(case, check, id=test, marks=[pytest.mark.nightly] if by_night else [])
+            exported |= parts
 
 
 @pytest.mark.parametrize(("case", "check"), [*checked()])
@@ -73,8 +88,16 @@ def test_pair(case: Case, check: Callable[[Case], None]) -> None:
     check(case)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("name", "resolution"), SIZES)
+def sizes() -> Iterator[Any]:
+    """Every resolution of every pair, with 1 and 3 channels in turn; the other number by night."""
+    for name, pair in IMAGES.items():
+        for k, resolution in enumerate(pair.resolutions):
+            for channels in (1, 3):
+                marks = [] if channels == (1, 3)[k % 2] else [pytest.mark.nightly]
+                yield pytest.param(name, resolution, channels, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "resolution", "channels"), [*sizes()])
 def test_every_resolution(name: str, resolution: int, channels: int) -> None:
     case = next(cases(NETWORKS[name]))
     y = (channels, *[resolution // max(NETWORKS[name].scales)] * 2) if case.shape.y else ()
