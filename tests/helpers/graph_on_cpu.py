@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from gandist.distributed import randomness
 from gandist.distributed.captured import Play, Record
@@ -57,7 +56,14 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _tensors(tree: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    """Those of arguments or results of an operation, in order; by hand, for torch's trees take longer than the step."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, tuple | list):
+        return []
+    return [x for part in tree for x in _tensors(part)]
 
 
 def _state(players: Players) -> Iterator[Tensor]:

@@ -103,17 +103,29 @@ def test_images_too_small_are_refused(fields: dict[str, Any], options: dict[str,
         built(SHAPE._replace(**fields), **options)
 
 
+NORMS = ("spectral", "none", "group", "batch")
+KINDS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"discriminator": "unet"}, ("spectral", "group")),
+    ({"discriminator": "unet", "scales_D": 2, "sees_y": False}, ("none", "batch")),
+    ({"layers_D": 2, "scales_D": 2, "width_D": 6}, ("none", "batch")),
+    ({"layers_D": 1, "scales_D": 1, "sees_y": False}, ("spectral", "group")),
+]
+"""Options, and the norms with which each run checks them: every norm of `unet` and of `patch`; the others by night."""
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
-@pytest.mark.parametrize("norm_D", ["spectral", "none", "group", "batch"])
 @pytest.mark.parametrize(
-    "options",
+    ("options", "norm_D"),
     [
-        {"discriminator": "unet"},
-        {"discriminator": "unet", "scales_D": 2, "sees_y": False},
-        {"layers_D": 2, "scales_D": 2, "width_D": 6},
-        {"layers_D": 1, "scales_D": 1, "sees_y": False},
+        pytest.param(
+            options,
+            norm_D,
+            id="-".join(map(str, (*options.values(), norm_D))),
+            marks=[] if norm_D in in_each_run else [pytest.mark.nightly],
+        )
+        for options, in_each_run in KINDS
+        for norm_D in NORMS
     ],
-    ids=lambda options: "-".join(map(str, options.values())),
 )
 def test_each_keeps_what_is_asked_of_a_pair(options: dict[str, Any], norm_D: str) -> None:
     pair = NETWORKS["unet"]._replace(norms_D=(norm_D,))
