@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gandist.bench import input
 from gandist.bench.input import Encoded, make_jpegs
 from gandist.data.index_files import read_index
 from gandist.media.decode import decode
@@ -15,6 +16,11 @@ from tests.helpers.small_datasets import make_set
 from tests.unit.bench.test_step import records, tiny_file
 
 FIGURES = ["decode", "streamed", "gather", "mapped"]
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input, "CHUNK", 16)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from gandist.bench import start
 from gandist.bench.start import seconds
-from gandist.config.run import load
+from gandist.config.run import RunConfig, load
 from gandist.errors import RunError
 from tests.helpers.small_datasets import make_set
 from tests.unit.bench.test_step import records, tiny_file
@@ -22,7 +23,18 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.slow
-def test_a_start_and_its_parts(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_start_its_parts_and_the_second_which_goes_on(
+    file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[tuple[float, list[dict[str, Any]]]] = []
+
+    def watched(config: RunConfig, folder: Path, name: str, kind: str, steps: int) -> float:
+        taken = seconds(config, folder, name, kind, steps)
+        rows = [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+        starts.append((taken, rows))
+        return taken
+
+    monkeypatch.setattr(start, "seconds", watched)
     (found,) = records(capsys, "start", "--config", file, "--repeats", "1")
     parts = found["parts"]
     assert {"import torch", "import gandist", "data", "networks", "first step"} < parts.keys()
@@ -32,13 +44,8 @@ def test_a_start_and_its_parts(file: str, capsys: pytest.CaptureFixture[str]) ->
     assert found["warmup_s"] == found["first_step_s"] > parts["import torch"]
     assert found["resume_s"] > parts["import torch"]
     assert found["launch"] == "local"
-
-
-@pytest.mark.slow
-def test_the_second_start_goes_on(file: str, tmp_path: Path) -> None:
-    config = load(file, ["launch.kind=local"])
-    taken = [seconds(config, tmp_path, "run", "local", steps) for steps in (1, 2)]
-    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    taken, rows = [taken for taken, _ in starts], starts[-1][1]
+    assert taken == [found["first_step_s"], found["resume_s"]]
     assert [(row["images_seen"], row["attempt"], row["steps"]) for row in rows] == [(12, 1, 1), (24, 2, 1)]
     assert 0 < min(taken) < max(taken) < rows[1]["time_s"] - rows[0]["time_s"] + taken[0] + 60
 

@@ -44,7 +44,8 @@ def blurred(images: np.ndarray, amount: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "n"), [("classifier", N), pytest.param("effnet-lite0", 150, marks=[pytest.mark.slow, pytest.mark.nightly])]
+    ("name", "n"),
+    [("classifier", 500), pytest.param("effnet-lite0", 150, marks=[pytest.mark.slow, pytest.mark.nightly])],
 )
 def test_the_distance_grows_with_what_is_wrong(garments: tuple[np.ndarray, np.ndarray], name: str, n: int) -> None:
     images, labels = garments

@@ -203,7 +203,10 @@ def judged(D: Discriminator, x: Tensor, way: str, autocast: bool = False) -> lis
         ("linear", False),
         ("jvp", True),
         ("double", False),
-        *(pytest.param(*each, marks=pytest.mark.nightly) for each in (("linear", True), ("jvp", False), ("double", True))),
+        *(
+            pytest.param(*each, marks=pytest.mark.nightly)
+            for each in (("linear", True), ("jvp", False), ("double", True))
+        ),
     ],
 )
 def test_gradient_penalties(way: str, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,15 @@ def stage_1(tensors: dict[str, Tensor], net: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.fixture(scope="module")
+def whole(first: RunConfig) -> RunConfig:
+    """A run of the second stage to its end."""
+    config = second(first, "whole")
+    assert course.run(config, "auto") == 0
+    return config
+
+
+@pytest.mark.parametrize("norm", [pytest.param("none", marks=pytest.mark.nightly), "batch"])
 def test_a_second_stage_keeps_its_first_bit_for_bit(tmp_path: Path, norm: str) -> None:
     """In G and in its average, at its start and at its end, BatchNorm's statistics and all."""
     first = tiny(tmp_path, "first", **FIRST, model__norm=norm, train__total_kimg=0.024)
@@ -231,10 +239,8 @@ def test_a_second_stage_keeps_its_first_bit_for_bit(tmp_path: Path, norm: str) -
     assert not any("stage_1" in name for name in final_tensors(config) if name.startswith("optim"))
 
 
-def test_its_images_start_from_the_first_stages(first: RunConfig) -> None:
-    config = second(first, "drawn")
-    assert course.run(config, "auto") == 0
-    trained, sketch = open_trained(run_root(config), CPU), open_trained(run_root(first), CPU)
+def test_its_images_start_from_the_first_stages(first: RunConfig, whole: RunConfig) -> None:
+    trained, sketch = open_trained(run_root(whole), CPU), open_trained(run_root(first), CPU)
     z, y = trained.latents(3), torch.tensor([0, 1, 2])
     inner = trained.G.get_submodule("stage_1")
     with torch.no_grad():
@@ -244,16 +250,14 @@ def test_its_images_start_from_the_first_stages(first: RunConfig) -> None:
     assert trained.draw(3).shape == (3, 64, 64, 1)
 
 
-def test_a_resumed_second_stage_needs_its_first_no_more(tmp_path: Path, first: RunConfig) -> None:
+def test_a_resumed_second_stage_needs_its_first_no_more(tmp_path: Path, first: RunConfig, whole: RunConfig) -> None:
     copy = tmp_path / "first"
     shutil.copytree(run_root(first), copy)
-    whole = second(first, "whole", run__dir=str(tmp_path))
     half = second(first, "half", run__dir=str(tmp_path), model__stage_1=str(copy), train__total_kimg=0.012)
     assert course.run(half, "auto") == 0
     shutil.rmtree(copy)
     again = second(first, "half", run__dir=str(tmp_path), model__stage_1=str(copy))
     assert course.run(again, "auto") == 0
-    assert course.run(whole, "auto") == 0
     ours, theirs = final_tensors(again), final_tensors(whole)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     # Begun anew it does.
