@@ -25,7 +25,7 @@ CASES: dict[str, dict[str, object]] = {
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
     folder: Path = tmp_path_factory.mktemp("averaging")
-    configs = {name: tiny(folder, name, **changes) for name, changes in CASES.items()}
+    configs = {name: tiny(folder, name, train__total_kimg=0.06, **changes) for name, changes in CASES.items()}
     train_all(2, list(configs.values()), folder)
     return configs
 

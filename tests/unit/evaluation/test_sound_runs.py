@@ -41,7 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
         name: tiny(folder, name, data=data, eval=measured, precision="fp32", **case) for name, case in CASES.items()
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sound_classifier, "fit", partial(sound_classifier.fit, kimg=1))
+        patch.setattr(sound_classifier, "fit", partial(sound_classifier.fit, kimg=0.25))
         for config in configs.values():
             assert train(config, prepare(config, "auto"), Host()).status == "done"
     return configs

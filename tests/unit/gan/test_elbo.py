@@ -147,8 +147,8 @@ def test_a_run_draws_images(tmp_path: Path, precision: str) -> None:
         game__objective="elbo",
         game__penalties={"kl": 0.05},
         precision=precision,
-        train__total_kimg=0.96,
-        train__tick_kimg=0.12,
+        train__total_kimg=0.48,
+        train__tick_kimg=0.06,
     )
     assert train(config, Checkpoints(Storage(run_root(config))), Host()).status == "done"
     root = Path(run_root(config))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -26,6 +25,7 @@ from gandist.gan.networks.norms import (
     synchronise,
     weight_norm,
 )
+from tests.helpers.forked import on_ranks
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -101,9 +101,8 @@ def batches() -> tuple[nn.Module, Tensor, Tensor]:
     return net, x, weigh
 
 
-def one_rank(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/ranks", rank=rank, world_size=2)
+def one_rank(folder: Path) -> None:
+    rank = dist.get_rank()
     net, x, weigh = batches()
     synchronise(net, dist.group.WORLD)
     found = derivatives(net, x[rank::2], weigh[rank::2])
@@ -111,12 +110,11 @@ def one_rank(rank: int, folder: Path) -> None:
     assert half.dtype == torch.bfloat16
     assert half.is_contiguous(memory_format=torch.channels_last)
     save_file(found, folder / f"{rank}.safetensors")
-    dist.destroy_process_group()
 
 
 def test_batch_norm_over_two_ranks_is_that_of_one(tmp_path: Path) -> None:
     """In value, gradients of images and weights, running statistics, and the same of |grad_x|^2."""
-    mp.spawn(one_rank, (tmp_path,), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
+    on_ranks(2, tmp_path, one_rank, tmp_path)
     net, x, weigh = batches()
     for name in ("0", "3"):
         plain = nn.BatchNorm2d(net.get_submodule(name).num_features).double()  # type: ignore[arg-type]
