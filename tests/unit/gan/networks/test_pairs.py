@@ -72,7 +72,7 @@ def checked() -> Iterator[Any]:
     """The covering cases of every pair with every check, but exports only of a condition or norm of G that has not been
     exported; all other cases by night."""
     for name in NETWORKS:
-        covered, exported = list(covering(name)), set()
+        covered, exported = list(covering(name)), set[str]()
         for case in dict.fromkeys([*covered, *small(name)]):
             condition, norm_G, _ = kind(case).rsplit("-", 2)
             parts = {f"condition {condition}", f"norm {norm_G}"}
