@@ -84,8 +84,8 @@ def test_every_part_of_the_counter_counts() -> None:
 
 @pytest.mark.slow
 def test_moments_and_independence() -> None:
-    """Of 4 * 10^6 numbers; the bounds are 5 standard deviations of the statistic."""
-    n = 4_000_000
+    """Of 10^7 numbers; the bounds are 5 standard deviations of the statistic."""
+    n = 10_000_000
     millions = [number(seen) for seen in range(n // 1_000_000)]
     z = torch.cat([draw("normal", KEY, seen, 0, range(1000), 1000) for seen in millions]).double()
     u = torch.cat([draw("uniform", (1, 2), seen, 0, range(1000), 1000) for seen in millions]).double()
