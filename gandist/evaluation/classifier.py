@@ -24,6 +24,7 @@ from gandist.distributed.randomness import key, philox
 from gandist.errors import ConfigError
 from gandist.evaluation import clip_classifier, sound_classifier
 from gandist.evaluation.learning import config_of, kept, labelled, one_thread
+from gandist.gan.adam import FusedAdam
 from gandist.gan.networks.classifier import RESOLUTION, Classifier, Facts, load, save
 from gandist.gan.networks.clip_classifier import ClipClassifier
 from gandist.gan.networks.sound_classifier import SoundClassifier
@@ -56,7 +57,7 @@ def train_classifier(images: np.ndarray, labels: np.ndarray, *, seed: int = 0, k
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(key(seed, "classifier/weights") % 2**63)
         net = Classifier(images.shape[3], int(labels.max()) + 1)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=0.01, fused=True)
+    optimizer = FusedAdam(net.parameters(), lr=LR, weight_decay=0.01, fused=True)
     order, batch = Order([len(images)], seed), min(BATCH, len(images))
     steps = max(1, round(kimg * 1000 / batch))
     shifts = philox(seed, "classifier/shifts").integers(-SHIFT, SHIFT, (steps, 2), endpoint=True).tolist()

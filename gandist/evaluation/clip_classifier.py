@@ -18,6 +18,7 @@ from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
 from gandist.errors import ConfigError
 from gandist.evaluation.learning import classify, config_of, kept, labelled, one_thread
+from gandist.gan.adam import FusedAdam
 from gandist.gan.networks.classifier import Facts, save
 from gandist.gan.networks.clip_classifier import ClipClassifier
 from gandist.media.video import Video
@@ -49,7 +50,7 @@ def train(
         torch.default_generator.manual_seed(key(seed, "clips/weights") % 2**63)
         net = ClipClassifier(medium.channels, int(labels.max()) + 1)
     changes = philox(seed, "clips/changes")
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=0.01, fused=True)
+    optimizer = FusedAdam(net.parameters(), lr=LR, weight_decay=0.01, fused=True)
     order, batch = Order([len(rows)], seed), min(BATCH, len(rows))
     kimg = min(max(EPOCHS * len(rows) / 1000, KIMG[0]), KIMG[1]) if kimg is None else kimg
     steps = max(1, round(kimg * 1000 / batch))

@@ -16,6 +16,7 @@ from gandist.data.order import Order
 from gandist.distributed.randomness import key, philox
 from gandist.errors import ConfigError
 from gandist.evaluation.learning import batches, classify, config_of, kept, labelled, one_thread
+from gandist.gan.adam import FusedAdam
 from gandist.gan.networks.classifier import Facts, save
 from gandist.gan.networks.sound_classifier import SoundClassifier
 from gandist.media.audio import Audio
@@ -53,7 +54,7 @@ def train(
     changes = philox(seed, "sounds/changes")
     some = batches(rows[:NORMALISED_BY], medium, torch.device("cpu"))
     net.normalise_by(torch.cat([net.spectrogram(noisy(x, changes)) for x in some]))
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=0.01, fused=True)
+    optimizer = FusedAdam(net.parameters(), lr=LR, weight_decay=0.01, fused=True)
     order, batch = Order([len(rows)], seed), min(BATCH, len(rows))
     kimg = min(max(EPOCHS * len(rows) / 1000, KIMG[0]), KIMG[1]) if kimg is None else kimg
     steps = max(1, round(kimg * 1000 / batch))

@@ -21,6 +21,7 @@ from gandist.distributed.randomness import philox
 from gandist.errors import ConfigError, DataError, GandistError
 from gandist.explore.drawing import Explorer, Recipe
 from gandist.explore.likeness import Likeness, likeness_of
+from gandist.gan.adam import PlainAdam
 from gandist.run.trained import BATCH, Trained
 
 log = logging.getLogger("gandist")
@@ -121,7 +122,7 @@ def descend(
     steps: int = STEPS,
 ) -> None:
     """Take the steps of a descent, each within `do`, while `goes_on` says so of the number of steps taken."""
-    optimiser = torch.optim.Adam([descent.z], lr=RATE, betas=(0.9, 0.99))
+    optimiser = PlainAdam([descent.z], lr=RATE, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     spread = (2 / descent.z.shape[1]) ** 0.5
 

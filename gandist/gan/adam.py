@@ -24,6 +24,12 @@ class FusedAdam(Uncompiled, torch.optim.AdamW):
     step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
 
 
+class PlainAdam(Uncompiled, torch.optim.Adam):
+    """`torch.optim.Adam` (Kingma & Ba 2015, arXiv:1412.6980)."""
+
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+
+
 class ScheduledAdam(Uncompiled):
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) whose learning rate and beta2 are tensors on the device.
 
