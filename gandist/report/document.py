@@ -4,6 +4,7 @@ The template escapes every text.
 """
 
 import base64
+import functools
 import hashlib
 import time
 from pathlib import Path
@@ -24,6 +25,26 @@ def document(folder: Path, **shown: Any) -> str:
 
     A policy in the page forbids the browser to run or load anything else.
     """
+    styles = dict.fromkeys(path for path in (SHARED / "page.css", folder / "page.css") if path.exists())
+    style = "".join(path.read_text() for path in styles)
+    script = "".join(path.read_text() for path in (folder / "page.js", SHARED / "clips.js"))
+    return (
+        _environment(folder)
+        .get_template("page.html")
+        .render(
+            **shown,
+            style=style,
+            script=script,
+            policy=f"default-src 'none'; img-src data:; media-src data:; style-src {_digest(style)}; "
+            f"script-src {_digest(script)}; base-uri 'none'; form-action 'none'",
+            made=f"gandist {__version__}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC",
+        )
+    )
+
+
+@functools.cache
+def _environment(folder: Path) -> Environment:
+    """It keeps compiled templates, so that a process compiles each once."""
     environment = Environment(
         loader=FileSystemLoader([folder, SHARED]),
         autoescape=True,
@@ -32,17 +53,7 @@ def document(folder: Path, **shown: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"data_uri": _data_uri, "png_uri": _png_uri, "wav_uri": _wav_uri, "number": number}
-    styles = dict.fromkeys(path for path in (SHARED / "page.css", folder / "page.css") if path.exists())
-    style = "".join(path.read_text() for path in styles)
-    script = "".join(path.read_text() for path in (folder / "page.js", SHARED / "clips.js"))
-    return environment.get_template("page.html").render(
-        **shown,
-        style=style,
-        script=script,
-        policy=f"default-src 'none'; img-src data:; media-src data:; style-src {_digest(style)}; "
-        f"script-src {_digest(script)}; base-uri 'none'; form-action 'none'",
-        made=f"gandist {__version__}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC",
-    )
+    return environment
 
 
 def duration(seconds: float) -> str:

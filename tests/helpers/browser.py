@@ -2,17 +2,26 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
 
+STARTED = pytest.StashKey[webdriver.Chrome]()
+
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium, without a window and without a network of its own."""
+def browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> webdriver.Chrome:
+    """Debian's Chromium, without a window and without a network of its own: one for all modules of a session."""
+    stash = request.config.stash
+    if STARTED not in stash:
+        stash[STARTED] = _start(tmp_path_factory.mktemp("chromium"))
+        request.config.add_cleanup(stash[STARTED].quit)
+    return stash[STARTED]
+
+
+def _start(profile: Path) -> webdriver.Chrome:
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not binary or not driver:
         pytest.skip("chromium and chromium-driver are not installed (make debian)")
@@ -27,13 +36,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+        f"--user-data-dir={profile}",
     ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
+    return webdriver.Chrome(options, webdriver.ChromeService(driver))
 
 
 def logged(browser: webdriver.Chrome, log: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from gandist.apply import main as apply
 from gandist.errors import GandistError
 from gandist.export import main, runnable
-from gandist.export.formats import KEY
+from gandist.export.formats import FILE, FORMATS, KEY, Run
 from gandist.export.model import Model
 from gandist.export.parts import OTHER, Part, autoencoder_of, part_of
 from gandist.launch.resumption import run_root
@@ -41,25 +42,32 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 class Exported(NamedTuple):
-    """The ONNX file of a part."""
+    """The file of a part."""
 
-    session: onnxruntime.InferenceSession
+    run: Run
     about: dict[str, Any]
     """Its metadata."""
 
 
-@pytest.fixture(scope="module")
-def parts(run: str, tmp_path_factory: pytest.TempPathFactory) -> dict[Part, Exported]:
+@pytest.fixture(scope="module", params=["torchscript", pytest.param("onnx", marks=pytest.mark.nightly)])
+def parts(request: pytest.FixtureRequest, run: str, tmp_path_factory: pytest.TempPathFactory) -> dict[Part, Exported]:
+    """Also as ONNX, which takes twenty seconds."""
     folder, found = tmp_path_factory.mktemp("exported"), dict[Part, Exported]()
     for part in OTHER:
-        out = folder / f"{part}.onnx"
-        assert main([run, "--part", part, "--to", "onnx", "--out", str(out)]) == 0
-        session = onnxruntime.InferenceSession(out)
-        found[part] = Exported(session, json.loads(session.get_modelmeta().custom_metadata_map[KEY]))
+        out = folder / part
+        assert main([run, "--part", part, "--to", request.param, "--out", str(out)]) == 0
+        found[part] = Exported(FORMATS[request.param].opened(out.read_bytes()), metadata(out, request.param))
     return found
 
 
-@pytest.mark.slow
+def metadata(file: Path, to: str) -> dict[str, Any]:
+    if to == "onnx":
+        return dict(json.loads(onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map[KEY]))
+    with zipfile.ZipFile(file) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(f"extra/{FILE}"))
+        return dict(json.loads(archive.read(name)))
+
+
 def test_pictures_become_codes_and_pictures_again_as_by_apply(
     run: str, parts: dict[Part, Exported], tmp_path: Path
 ) -> None:
@@ -73,15 +81,14 @@ def test_pictures_become_codes_and_pictures_again_as_by_apply(
         for key, pixels in pictures.items():
             stored = np.load(io.BytesIO(tar.extractfile(f"{key}.npy").read()))  # type: ignore[union-attr]
             given = pixels[None, None] / np.float32(127.5) - 1
-            (codes,) = parts["encoder"].session.run(None, {"pictures": given})
+            codes = parts["encoder"].run((torch.from_numpy(given),))
             np.testing.assert_allclose(codes[0], stored, atol=1e-4, rtol=0)
-            (made,) = parts["decoder"].session.run(None, {"codes": codes})
+            made = parts["decoder"].run((codes,)).numpy()
             with Image.open(tmp_path / f"back/{key}.png") as back:
                 level = (np.asarray(back) / np.float32(127.5) - 1)[None, None]
                 np.testing.assert_allclose(made.clip(-1, 1), level, atol=0.5 / 127.5 + 1e-4, rtol=0)
 
 
-@pytest.mark.slow
 def test_the_metadata_say_what_codes_are(parts: dict[Part, Exported]) -> None:
     encoder, decoder = parts["encoder"].about, parts["decoder"].about
     codes, (given,) = encoder["output"], decoder["inputs"]

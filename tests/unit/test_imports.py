@@ -109,7 +109,7 @@ def test_names_of_a_users_file_are_known(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text('from gandist.gan import OBJECTIVES\nOBJECTIVES["mine"] = OBJECTIVES["ns"]\n')
     added = ["demo", f"imports={mine}", "--dry-run"]
-    assert started(("torch",), *added, "game.objective=mine")[::2] == (0, ["torch"])
+    assert started(("gandist.gan",), *added, "game.objective=mine", by=python)[::2] == (0, ["gandist.gan"])
     status, messages, _ = started((), *added, "game.objective=mime", by=python)
     assert status == 2
     assert "game.objective: unknown value 'mime'; one of elbo, hinge, likelihood, ls, mine, " in messages
@@ -117,18 +117,19 @@ def test_names_of_a_users_file_are_known(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("norm_D", ["none", "spectral"])
 def test_a_run_on_a_cpu_imports_no_compiler(norm_D: str, tmp_path: Path) -> None:
-    """Neither where it begins, nor where it goes on."""
+    """Neither where it begins, nor, whatever the norm, where it goes on."""
     data = make_set(tmp_path, 20, size=32, channels=1)
     small = ["demo", f"data.path={data.base}", f"run.dir={tmp_path}", "launch.kind=local", "device=cpu"]
     small += [f"model.norm_D={norm_D}", "model.classes=0", "model.width=4", "train.batch=8", "eval.every_kimg=null"]
     small += [
         "game.differentiate=double"
     ]  # `linear` gives torch.autograd.grad a gradient to begin with: sympy checks it
-    for kimg in (0.016, 0.032):
+    goes_on = norm_D == "spectral"
+    for kimg in (0.016, 0.032)[: 1 + goes_on]:
         status, messages, imported = started(UNUSED, *small, f"train.total_kimg={kimg}", by=python)
         assert (status, imported) == (0, []), messages
         assert f"done run=demo images_seen={1000 * kimg:.0f}" in messages
-    assert "resume run=demo images_seen=16" in messages
+    assert ("resume run=demo images_seen=16" in messages) == goes_on
 
 
 PAIRS = """
@@ -141,7 +142,8 @@ CONDITIONS = {
 }
 for name, pair in NETWORKS.items():
     conditions = [each for each in pair.conditions if each in CONDITIONS]
-    for norm, condition in [(norm, condition) for norm in pair.norms_D for condition in conditions]:
+    many = range(max(len(pair.norms_D), len(conditions)))  # each norm and each condition, and not each with each
+    for norm, condition in [(pair.norms_D[i % len(pair.norms_D)], conditions[i % len(conditions)]) for i in many]:
         fields = {"model.name": name, "model.norm_D": norm, "model.resolution": 64, **CONDITIONS[condition]}
         fields["data.medium"] = pair.medium
         if pair.medium == "audio" and condition == "sample":

@@ -1,7 +1,6 @@
 """The page, in a real browser; and the command, which Ctrl-C ends."""
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,24 +15,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.helpers.browser import browser, open_page  # noqa: F401
+
 IDLE = "return state.shown !== null && !drawing"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Debian's Chromium, without a window."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("chromium and chromium-driver are not installed (make debian)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    profile = f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--window-size=390,844", profile):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +37,7 @@ def url(run: str) -> Iterator[str]:
         process.kill()
 
 
-def test_the_page(browser: webdriver.Chrome, url: str, tmp_path: Path) -> None:
+def test_the_page(browser: webdriver.Chrome, url: str, tmp_path: Path) -> None:  # noqa: F811
     def found(name: str) -> WebElement:
         return browser.find_element(By.ID, name)
 
@@ -61,7 +45,7 @@ def test_the_page(browser: webdriver.Chrome, url: str, tmp_path: Path) -> None:
         WebDriverWait(browser, 60).until(lambda _: browser.execute_script(IDLE))
         return [each.get_attribute("src") for each in browser.find_elements(By.CSS_SELECTOR, "#models img")]
 
-    browser.get(url)
+    open_page(browser, url, 390)
     of_seed = pictures()
     assert len({*of_seed}) == 2
     names = [each.text for each in browser.find_elements(By.CSS_SELECTOR, "#models figcaption")]
