@@ -130,7 +130,7 @@ def test_an_attempt_that_was_overtaken_leaves_the_file_to_the_later(tmp_path: Pa
         with subprocess.Popen(["sleep", "60"]) as later:
             head = exposition._owner(later.pid)
             file.write_text(f"{head}\n# EOF\n")
-            time.sleep(2.2 * exposition.PERIOD_S)
+            time.sleep(1.2 * exposition.PERIOD_S)
             assert file.read_text().startswith(head)
             assert "gandist_steps" not in families(port)
             later.kill()
@@ -192,8 +192,6 @@ def processes(port: int, folder: Path) -> Iterator[Callable[..., subprocess.Pope
             [sys.executable, "-c", RANK, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "serving\n"
         return process
 
     try:
@@ -203,13 +201,22 @@ def processes(port: int, folder: Path) -> Iterator[Callable[..., subprocess.Pope
             process.communicate(timeout=20)
 
 
+def serving(process: subprocess.Popen[str]) -> bool:
+    """As soon as it does."""
+    assert process.stdout is not None
+    return process.stdout.readline() == "serving\n"
+
+
 @needs_prometheus
 @pytest.mark.slow
 def test_a_killed_holder_of_the_port_is_followed_by_another(tmp_path: Path) -> None:
     port, folder = free_port(), tmp_path / "metrics"
     began = time.time()
     with processes(port, folder) as start, prometheus(tmp_path / "targets.json", tmp_path / "prometheus") as api:
-        holder, *others = start(0, 0), start(1, 0), start(2, 0)
+        holder = start(0, 0)
+        assert serving(holder)
+        others = [start(1, 0), start(2, 0)]
+        assert all(map(serving, others))
         write_targets(tmp_path / "targets.json", [target("127.0.0.1", port)] * 3)
         assert ranks(port) == {"0", "1", "2"}
         api.wait_for("rate(gandist_images_total[4s]) > 0", n=3)
@@ -224,7 +231,8 @@ def test_a_killed_holder_of_the_port_is_followed_by_another(tmp_path: Path) -> N
             rank.kill()
         # The same run again, one rank of it elsewhere, as in another pod.
         elsewhere = free_port()
-        start(0, 1), start(1, 1), start(2, 1, elsewhere, tmp_path / "elsewhere")
+        again = [start(0, 1), start(1, 1), start(2, 1, elsewhere, tmp_path / "elsewhere")]
+        assert all(map(serving, again))
         write_targets(tmp_path / "targets.json", [target("127.0.0.1", port), target("127.0.0.1", elsewhere)])
         api.wait_for("rate(gandist_images_total[4s]) > 100 and gandist_restarts_total == 1", n=3)
         time.sleep(4)
