@@ -1,9 +1,8 @@
 """`python -m gandist.apply`: what it writes, and what it says where it cannot."""
 
+import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from gandist.apply.network import network_of
 from gandist.apply.work import Task, outcomes
 from gandist.media.pixels import ORIENTATION
 from gandist.run.trained import open_trained
+from tests.helpers import forked
 from tests.unit.apply.conftest import pixels, smooth
 
 Run = Callable[[str], str]
@@ -274,13 +274,13 @@ def test_a_folder_is_followed(run: Run, tmp_path: Path) -> None:
     """Pictures that come, and one that changes, until Ctrl-C."""
     folder, out = tmp_path / "in", tmp_path / "out"
     saved(folder / "a.png", smooth(8, 8))
-    command = [sys.executable, "-m", "gandist.apply", run("enlarge"), str(folder), "--out", str(out), "--watch"]
-    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "log"
+    watching = forked.command(log, "gandist.apply", run("enlarge"), str(folder), "--out", str(out), "--watch")
 
     def wait_for(name: str, size: tuple[int, int]) -> None:
         end = time.monotonic() + 60
         while not (out / name).exists() or Image.open(out / name).size != size:
-            assert watching.poll() is None
+            assert watching.exitcode is None, log.read_text()
             assert time.monotonic() < end, f"no {name}"
             time.sleep(0.05)
 
@@ -291,11 +291,13 @@ def test_a_folder_is_followed(run: Run, tmp_path: Path) -> None:
         wait_for("deeper/b.png", (32, 36))
         saved(folder / "a.png", smooth(16, 8))
         wait_for("a.png", (32, 64))
-        watching.send_signal(signal.SIGINT)
-        _, messages = watching.communicate(timeout=30)
+        os.kill(watching.pid, signal.SIGINT)  # type: ignore[arg-type]
+        watching.join(30)
     finally:
         watching.kill()
-    assert watching.returncode == 130
+        watching.join()
+    assert watching.exitcode == 130
+    messages = log.read_text()
     assert "1 of 3 pictures could not be used:" in messages
     assert "broken.png: cannot be identified as an image" in messages
     assert "Traceback" not in messages

@@ -21,6 +21,7 @@ from gandist.data.streamed import StreamedSet
 from gandist.errors import DataError
 from gandist.media.image import Image
 from tests.helpers.forked import first_line, forked
+from tests.helpers.scripts import python
 from tests.helpers.small_datasets import make_set
 
 N, ROOM = 40, 60 << 10
@@ -37,6 +38,14 @@ def may_mount() -> bool:
     return bool(shutil.which("unshare")) and subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
+LIMITED = """
+import resource, sys
+from gandist.train import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -48,21 +57,16 @@ def test_a_disk_without_room_for_the_decoded_set(packed: Index, tmp_path: Path, 
     """One message names the field, the need and the room: no SIGBUS with an empty log."""
     cache = tmp_path / "cache"
     cache.mkdir()
-    command = [sys.executable, "-m", "gandist.train", "configs/demo.yaml", f"data.path={packed.base}"]
-    command += [f"data.cache_dir={cache}", f"run.dir={tmp_path}/runs", "launch.kind=local", "data.channels=3"]
-    command += ["model.classes=2", "train.batch=8", "launch.threads=1"]
-    before = None
+    words = ["configs/demo.yaml", f"data.path={packed.base}", f"data.cache_dir={cache}", f"run.dir={tmp_path}/runs"]
+    words += ["launch.kind=local", "data.channels=3", "model.classes=2", "train.batch=8", "launch.threads=1"]
     if how == "a full disk":
         if not may_mount():
             pytest.skip("mounting is not permitted here")
         mounted = f'mount -t tmpfs -o size={ROOM} none {cache} && exec "$@"'
-        command = ["unshare", "-rm", "sh", "-c", mounted, "sh", *command]
+        command = ["unshare", "-rm", "sh", "-c", mounted, "sh", sys.executable, "-m", "gandist.train", *words]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
     else:
-
-        def before() -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM))
-
-    done = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=before)
+        done = python("-c", LIMITED, str(ROOM), *words)
     assert done.returncode == 2, done
     (line,) = [line for line in done.stderr.splitlines() if "data.cache_dir" in line]
     assert str(cache) in line

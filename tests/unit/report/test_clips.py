@@ -94,7 +94,7 @@ def first(browser: webdriver.Chrome) -> tuple[WebElement, WebElement]:
     return part.find_element(By.CSS_SELECTOR, ".frames"), part.find_element(By.TAG_NAME, "button")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.nightly)])
 def test_clips_play_and_stop(file: Path, media: webdriver.Chrome, scheme: str) -> None:
     """By a key, as often as one likes; in place, so that nothing else moves."""
     wish(media, color_scheme=scheme)
