@@ -19,6 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from cluster.local import free_port
+
 ROOT = Path(__file__).parents[2]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.helpers.imported"])
@@ -32,9 +34,19 @@ def forked(log: Path, function: Callable[..., Any], *arguments: Any, **environme
     return process
 
 
-def command(log: Path, module: str, *words: str) -> BaseProcess:
+def command(log: Path, module: str, *words: str, **environment: str) -> BaseProcess:
     """`python -m MODULE WORDS`, forked."""
-    return forked(log, _main, module, words)
+    return forked(log, _main, module, words, **environment)
+
+
+def ranks(world_size: int, folder: Path, module: str, *words: str) -> list[BaseProcess]:
+    """The ranks that `torchrun` would start, forked; what each says is in `folder`, by its number."""
+    size = {"WORLD_SIZE": str(world_size), "LOCAL_WORLD_SIZE": str(world_size)}
+    at = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    return [
+        command(folder / f"{rank}.log", module, *words, RANK=str(rank), LOCAL_RANK=str(rank), **size, **at)
+        for rank in range(world_size)
+    ]
 
 
 def first_line(log: Path, process: BaseProcess) -> str:

@@ -107,7 +107,7 @@ SMALLER = {
     },
     "wavegan-tones": ["train.batch=16", "optim.lr_G=1e-3", "optim.lr_D=1e-3", "optim.ema_half_life_kimg=0.2"],
     **{
-        name: [*SMALL.get(name, []), "game.n_critic=1", "optim.ema_half_life_kimg=0.2"]
+        name: [*SMALL.get(name, []), "train.batch=32", "game.n_critic=1", "optim.ema_half_life_kimg=0.2"]
         for name in ("words", "textgan-lines")
     },
     "specgan-digits": ["train.batch=8", "optim.ema_half_life_kimg=0.2"],
@@ -126,7 +126,13 @@ QUICKEST = ("autoencoder-fashion", "hifigan-digits", "inpaint-fashion", "real-es
 LARGE_SETS = ("stacked-fashion", "oracle-lm", "relgan-oracle")
 """Configurations whose sets, which no other one has, take half a minute to make. Tests of `data` make smaller ones;
 their networks take their steps in other configurations."""
-STEPS = {**dict.fromkeys(QUICK, 100), **dict.fromkeys(QUICKEST, 50), "specgan-digits": 120, "vqgan-256": 400}
+STEPS = {
+    **dict.fromkeys(QUICK, 100),
+    **dict.fromkeys(QUICKEST, 50),
+    "r3gan": 75,
+    "specgan-digits": 120,
+    "vqgan-256": 400,
+}
 """Steps of D; the others take two hundred."""
 LEARN_ALWAYS = (
     *QUICK,

@@ -1,6 +1,5 @@
 """The promise: stopped on 3 ranks and resumed on 2, a run sees the same global batches and the same noise."""
 
-import signal
 import time
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from gandist.data.dataset import open_index, open_set, order_of
 from gandist.data.feed import Feed
 from gandist.distributed.randomness import Draws, split
 from gandist.launch.resumption import run_root
-from tests.helpers.train_on_ranks import final_tensors, tiny, torchrun, train_all
+from tests.helpers.forked import ranks
+from tests.helpers.train_on_ranks import final_tensors, tiny, train_all
 
 BATCH, STEPS, STOP_AT = 12, 10, 4
 
@@ -69,21 +69,23 @@ def test_stopped_on_3_resumed_on_2(tmp_path: Path) -> None:
     """A real run of 3 processes, asked to stop by SIGTERM, goes on with 2; the weights are those of one process."""
     length = {"train__total_kimg": 3, "train__checkpoint_kimg": 60, "train__tick_kimg": 0.3}
     config, alone = tiny(tmp_path, "elastic", **length), tiny(tmp_path, "alone", **length)
-    command = ["-m", "gandist.train", str(Path(run_root(config)) / "config.yaml")]
-    Path(run_root(config)).mkdir()
-    (Path(run_root(config)) / "config.yaml").write_text(config.model_dump_json())
-
-    three = torchrun(3, *command)
+    file = tmp_path / "elastic.yaml"
+    file.write_text(config.model_dump_json())
+    three = ranks(3, tmp_path, "gandist.train", str(file))
     try:
         deadline = time.monotonic() + 300
         while not (rows := Path(run_root(config)) / "metrics.jsonl").exists() or not rows.read_bytes():
-            assert three.poll() is None, "it ended"
+            assert all(rank.exitcode is None for rank in three), "it ended"
             assert time.monotonic() < deadline, "no first row"
             time.sleep(0.02)
-        three.send_signal(signal.SIGTERM)
-        three.wait(timeout=120)
+        for rank in three:
+            rank.terminate()
+        for rank in three:
+            rank.join(120)
+            assert rank.exitcode == 143
     finally:
-        three.terminate()
+        for rank in three:
+            rank.kill()
     (stopped,) = (Path(run_root(config)) / "checkpoints").iterdir()
     assert 0 < int(stopped.name) < 3000
 

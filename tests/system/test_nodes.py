@@ -121,7 +121,7 @@ class Watched:
 def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
     """Both train what two ranks of one machine do, bit for bit, from images that each decodes for itself. Only what
     came after the last checkpoint is done again, none of it for growth; and the weights at the end are the same."""
-    length = {"train__batch": 240, "train__tick_kimg": 0.24, "train__checkpoint_kimg": 4.8, "train__keep": 1000}
+    length = {"train__batch": 120, "train__tick_kimg": 0.12, "train__checkpoint_kimg": 2.4, "train__keep": 1000}
     config = on_ray(
         tmp_path, "lost", **length, **slow_loss(tmp_path), train__total_kimg=10_000, launch__workers=[1, 2],
         launch__resize_s=5,
@@ -133,7 +133,7 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
 
     def between() -> bool:
         seen = run.rows()[-1]["images_seen"]
-        return seen % 4800 in range(240, 2400) and run.newest() == seen // 4800 * 4800
+        return seen % 2400 in range(120, 1200) and run.newest() == seen // 2400 * 2400
 
     run.until("start", lambda: len(run.rows()) > 0 and run.newest() > 0, 240)
     assert run.rows()[-1]["world_size"] == 2
@@ -142,11 +142,11 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
     safe, lost = run.newest(), run.rows()[-1]["images_seen"]
     run.until("lost: the survivor trains", lambda: run.rows()[-1]["world_size"] == 1, 240)
     assert attempts() == 2
-    (resumed, *_) = (row["images_seen"] - 240 for row in run.rows() if row["world_size"] == 1)
-    log.info("lost: %d images of at most %d between checkpoints done again", lost - resumed, 4800)
+    (resumed, *_) = (row["images_seen"] - 120 for row in run.rows() if row["world_size"] == 1)
+    log.info("lost: %d images of at most %d between checkpoints done again", lost - resumed, 2400)
     assert run.manifest(resumed)["world_size"] == 2
     assert resumed == safe, "what came after the last checkpoint is done again, and no more"
-    assert 0 < lost - resumed < 4800
+    assert 0 < lost - resumed < 2400
     a, b = ([*(nodes.folder / name).glob("gandist/decoded/*/rows")] for name in ("a", "b"))
     assert len(a) == len(b) == 1
     assert a[0].read_bytes() == b[0].read_bytes()
@@ -158,7 +158,7 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
         nonlocal most
         rows = run.rows()
         most = max([most, *(row["images_seen"] for row in rows if row["world_size"] == 1)])
-        return bool(rows[-1]["world_size"] == 2) and len(rows) > most // 240
+        return bool(rows[-1]["world_size"] == 2) and len(rows) > most // 120
 
     run.until("returned: both train", grown, 240)
     assert attempts() == 3
@@ -170,7 +170,7 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
     assert run.outcome.status == "stopped"
 
     seen = run.outcome.images_seen
-    few_rows = {"train__tick_kimg": 24, "train__checkpoint_kimg": 1000}
+    few_rows = {"train__tick_kimg": 12, "train__checkpoint_kimg": 1000}
     one = tiny(tmp_path, "one", **{**length, **few_rows}, train__total_kimg=safe / 1000)
     train_all(2, [one], tmp_path)
     assert digests(run.root / f"checkpoints/{safe:08d}") == final_digests(one)[1]
@@ -178,6 +178,6 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
     train_all(1, [alone], tmp_path)
     ours, theirs = final_tensors(config), final_tensors(alone)
     apart = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs if ours[name].numel())
-    log.info("%d steps; largest difference of the weights %.1e", seen // 240, apart)
+    log.info("%d steps; largest difference of the weights %.1e", seen // 120, apart)
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-6, msg=name)

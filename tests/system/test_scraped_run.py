@@ -2,12 +2,10 @@
 too: no rate is above what was trained, none is negative, and the restart is counted."""
 
 import json
-import signal
-import subprocess
 import time
 from itertools import pairwise
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -22,9 +20,10 @@ from cluster.picture.window import Window, variables_of
 from gandist.launch.resumption import run_root
 from gandist.monitoring.metrics import METRICS
 from gandist.monitoring.telemetry import SweepTelemetry, announce
+from tests.helpers.forked import ranks
 from tests.helpers.prometheus_server import Prometheus, filled, fired, needs_prometheus, prometheus
 from tests.helpers.slow_loss import slow_loss
-from tests.helpers.train_on_ranks import tiny, torchrun
+from tests.helpers.train_on_ranks import tiny
 
 SPEED = 60.0
 """How many times shorter the durations of the alerts are here."""
@@ -48,8 +47,8 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
     root = Path(run_root(config))
     root.mkdir()
     (root / "config.yaml").write_text(config.model_dump_json())
-    command = (2, "-m", "gandist.train", str(root / "config.yaml"))
-    run = torchrun(*command)
+    command = (2, tmp_path, "gandist.train", str(root / "config.yaml"))
+    run = ranks(*command)
     sweep = SweepTelemetry("losses", "127.0.0.1", 0)
     sweep.tell({"running": 1}, 4000, 11.5)
     (tmp_path / "losses").mkdir()
@@ -86,7 +85,8 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
             assert [(rule["name"], rule["health"]) for rule in loaded] == [(alert.name, "ok") for alert in ALERTS]
 
             ((_, position),) = api.wait_for("max(gandist_images_seen)")
-            run = killed_and_again(run, command)
+            kill(run)
+            run = ranks(*command)
             api.wait_for(
                 "gandist_restarts_total == 1 and time() - gandist_start_timestamp_seconds > 4", 2, timeout_s=180
             )
@@ -109,8 +109,7 @@ def test_a_run_of_two_ranks_is_scraped(tmp_path: Path) -> None:
             api.wait_for('ALERTS{alertstate="firing", alertname="GandistRunGone", run="scraped"}')
     finally:
         sweep.close()
-        run.send_signal(signal.SIGTERM)
-        run.wait(timeout=60)
+        kill(run)
     assert len(json.loads((root / "prometheus.json").read_text())[0]["targets"]) == 1
 
 
@@ -129,28 +128,21 @@ def queries() -> list[str]:
     return [*shown, f"max_over_time(({starts})[2m:1s])"]
 
 
-def killed_and_again(run: subprocess.Popen[str], command: tuple[Any, ...]) -> subprocess.Popen[str]:
-    """The run's ranks end by `kill -9`, and the command is given again."""
-    kill(run)
-    return torchrun(*command)
-
-
-def kill(run: subprocess.Popen[str]) -> None:
-    for rank in psutil.Process(run.pid).children():
+def kill(run: list[BaseProcess]) -> None:
+    """As by `kill -9`."""
+    for rank in run:
         rank.kill()
-    run.wait(timeout=60)
+        rank.join()
 
 
-def stop_one(run: subprocess.Popen[str], port: int, api: Prometheus) -> None:
+def stop_one(run: list[BaseProcess], port: int, api: Prometheus) -> None:
     """The rank that does not serve the metrics of both stops, so that the other waits for it: not in an evaluation,
     during which a run is not told to be stalled."""
-    ranks = psutil.Process(run.pid).children()
-    serving = [
+    (idle,) = [
         rank
-        for rank in ranks
-        if any(each.laddr.port == port for each in rank.net_connections("tcp") if each.status == "LISTEN")
+        for rank in (psutil.Process(each.pid) for each in run)
+        if all(each.laddr.port != port for each in rank.net_connections("tcp") if each.status == "LISTEN")
     ]
-    (idle,) = set(ranks) - set(serving)
     idle.suspend()
     time.sleep(2)  # some scrapes
     while api.query('gandist_phase{gandist_phase="evaluating", run="scraped"} == 1'):
