@@ -60,6 +60,10 @@ def test_resume_bitwise_on_ray(tmp_path: Path) -> None:
         seen = wait_for_progress(killed, driver, checkpoints(killed))
         time.sleep(random.uniform(0, 0.5))
         cluster = psutil.Process(driver.pid).children(recursive=True)
+        names = "".join("".join(each.cmdline()[:1]) for each in cluster if each.is_running())
+        assert "RayTrainWorker" in names
+        assert "TrainController" not in names, "it is in the driver"
+        assert "AutoscalingCoordinator" not in names, "nobody shares this cluster"
     finally:
         driver.kill()
         driver.wait()
