@@ -1,7 +1,7 @@
 """Ray Train's trainer for a run, with as few processes beside the workers as a run needs: each takes seconds to start.
 
-It replaces private methods of Ray Train 2.60: tests/system/test_launch.py and test_resume_on_ray.py see whether Ray still
-calls them.
+It replaces private methods of Ray Train 2.60: tests/system/test_launch.py and test_resume_on_ray.py see whether Ray
+still calls them.
 """
 
 import asyncio
