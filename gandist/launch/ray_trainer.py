@@ -105,21 +105,18 @@ class Trainer(TorchTrainer):  # type: ignore[misc]
         return [each for each in super()._create_default_callbacks() if not isinstance(each, idle)]
 
     def _initialize_and_run_controller(self, **parts: Any) -> Result:
-        if env_bool(RAY_TRAIN_ENABLE_STATE_TRACKING, False):  # Ray's records of a run name its controller's actor
-            return super()._initialize_and_run_controller(**parts)
-        settings = {
-            # A lost worker or a finished run is noticed sooner.
-            HEALTH_CHECK_INTERVAL_S_ENV_VAR: "1",
-            # Ray's own logging would close this process's log files.
-            ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR: "0",
-        }
-        if self.unshared and not self.scaling_config.elasticity_enabled:
-            parts["scaling_policy"] = Unshared(self.scaling_config)
+        settings = {HEALTH_CHECK_INTERVAL_S_ENV_VAR: "1"}  # notices a lost worker or a finished run sooner
         if self.scaling_config.elasticity_enabled:
             settings[WORKER_GROUP_START_TIMEOUT_S_ENV_VAR] = str(ELASTIC_START_S)
-        logging.getLogger("ray.train").setLevel(self.run_config.logging_config.log_level)
+        elif self.unshared:
+            parts["scaling_policy"] = Unshared(self.scaling_config)
         with defaults(settings):
-            return asyncio.run(_run(parts))
+            if env_bool(RAY_TRAIN_ENABLE_STATE_TRACKING, False):  # Ray's records of a run name its controller's actor
+                return super()._initialize_and_run_controller(**parts)
+            # Ray's own logging would close this process's log files.
+            logging.getLogger("ray.train").setLevel(self.run_config.logging_config.log_level)
+            with defaults({ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR: "0"}):
+                return asyncio.run(_run(parts))
 
 
 async def _run(parts: dict[str, Any]) -> Result:

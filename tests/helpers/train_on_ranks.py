@@ -1,9 +1,6 @@
 """Several configurations trained one after the other by the same ranks: starting them once keeps tests fast."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,13 +39,6 @@ def tiny(folder: Path, name: str, **changes: Any) -> RunConfig:
         else:
             tree[section] = value
     return validate(tree)
-
-
-def torchrun(world_size: int, *arguments: str) -> subprocess.Popen[str]:
-    """Start `world_size` processes on this machine."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world_size)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*command, *arguments], env=environment, text=True)
 
 
 def train_all(world_size: int, configs: Sequence[RunConfig], folder: Path) -> None:

@@ -15,16 +15,21 @@ from tests.helpers.train_on_ranks import final_digests, tiny, train_all
 from tests.system.test_resume_bitwise import KIMG, checkpoints, start, wait_for_progress
 
 
-def worker_processes(driver: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Ray Train's workers below a driver that started its own cluster."""
+def processes_of(name: str, family: list[psutil.Process]) -> list[psutil.Process]:
+    """Those of a family in which Ray's actor of this name lives."""
     found = []
-    for process in psutil.Process(driver.pid).children(recursive=True):
+    for process in family:
         try:
-            if "RayTrainWorker" in "".join(process.cmdline()[:1]):
+            if name in "".join(process.cmdline()[:1]):
                 found.append(process)
         except psutil.Error:
             continue
     return found
+
+
+def below(driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    """All processes of a driver that started its own cluster."""
+    return psutil.Process(driver.pid).children(recursive=True)
 
 
 def end_all(processes: list[psutil.Process]) -> None:
@@ -56,14 +61,13 @@ def test_resume_bitwise_on_ray(tmp_path: Path) -> None:
     try:
         seen = wait_for_progress(killed, driver, 0)
         time.sleep(random.uniform(0, 0.5))
-        random.choice(worker_processes(driver)).send_signal(signal.SIGKILL)
+        random.choice(processes_of("RayTrainWorker", below(driver))).send_signal(signal.SIGKILL)
         seen = wait_for_progress(killed, driver, checkpoints(killed))
         time.sleep(random.uniform(0, 0.5))
-        cluster = psutil.Process(driver.pid).children(recursive=True)
-        names = "".join("".join(each.cmdline()[:1]) for each in cluster if each.is_running())
-        assert "RayTrainWorker" in names
-        assert "TrainController" not in names, "it is in the driver"
-        assert "AutoscalingCoordinator" not in names, "nobody shares this cluster"
+        cluster = below(driver)
+        assert processes_of("RayTrainWorker", cluster)
+        assert not processes_of("TrainController", cluster), "it is in the driver"
+        assert not processes_of("AutoscalingCoordinator", cluster), "nobody shares this cluster"
     finally:
         driver.kill()
         driver.wait()
