@@ -1,4 +1,4 @@
-"""`python -c CODE` and `python -m MODULE`, forked from a process that has imported torch and nothing else.
+"""`python -c CODE`, `python -m MODULE` and `python FILE`, forked from a process that has imported torch, no more.
 
 As a Python that starts afresh does, they see which modules their own imports bring; but torch is there already, whose
 import takes two seconds. `tests.helpers.forked` has processes with all imports made, and which can be killed.
@@ -29,18 +29,21 @@ while line := sys.stdin.readline():
     os.environ.clear()
     os.environ.update(given["environment"])
     sys.path[0] = ""
-    kind, program, *arguments = given["arguments"]
-    sys.argv = [kind, *arguments]
+    kind, *arguments = sys.argv = given["arguments"]
     if kind == "-m":
-        runpy.run_module(program, run_name="__main__", alter_sys=True)
+        del sys.argv[1]
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        del sys.argv[1]
+        exec(arguments[0], {"__name__": "__main__"})
     else:
-        exec(program, {"__name__": "__main__"})
+        runpy.run_path(kind, run_name="__main__")
     break
 """
 
 
 def python(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What `python ARGUMENTS`, the first of which is -c or -m, prints and ends with."""
+    """What `python ARGUMENTS`, the first of which is -c, -m or a file, prints and ends with."""
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None

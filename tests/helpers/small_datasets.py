@@ -1,5 +1,6 @@
 """Small sets of real shards, as `gandist.pack` writes them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,16 @@ EMOJI = Path(__file__).parents[2] / "data/emoji/node_modules"
 EMOJI_CLIPS = EMOJI / "@lobehub/fluent-emoji-anim-1"
 """The one of `configs/clips.py`."""
 CAPTIONS = ("a red apple", "flag: egypt", "waving hand, medium skin tone")
+
+
+def fewer_emoji(folder: Path, every: int) -> None:
+    """The packages of emoji as npm leaves them, with one emoji in `every`; those that move, all."""
+    for package in EMOJI.glob("emoji-datasource-*"):
+        (folder / package.name).mkdir(parents=True)
+        (folder / package.name / "img").symlink_to(package / "img")
+        entries = json.loads((package / "emoji.json").read_text())
+        (folder / package.name / "emoji.json").write_text(json.dumps(entries[::every]))
+    (folder / EMOJI_CLIPS.parent.name).symlink_to(EMOJI_CLIPS.parent)
 
 
 def pixels(number: int, size: int = 32, channels: int = 3) -> np.ndarray:

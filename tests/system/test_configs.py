@@ -2,14 +2,11 @@
 
 import contextlib
 import gzip
-import json
 import math
 import re
 import shlex
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +30,8 @@ from gandist.run.trained import Trained, open_trained
 from gandist.train.course import next_steps
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.pitch import EACH, in_tune
-from tests.helpers.small_datasets import EMOJI, EMOJI_CLIPS, make_set
+from tests.helpers.scripts import python
+from tests.helpers.small_datasets import EMOJI, EMOJI_CLIPS, fewer_emoji, make_set
 
 CONFIGS = sorted(path for path in ROOT.glob("configs/*.yaml") if not path.stem.startswith(("compare-", "sweep-")))
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -173,16 +171,6 @@ def fewer_garments(folder: Path, n: int = 2000) -> None:
         (folder / path.name).write_bytes(gzip.compress(first))
 
 
-def fewer_emoji(folder: Path, share: int = 5) -> None:
-    """The packages of emoji as npm leaves them, with every fifth emoji; those that move, all."""
-    for package in EMOJI.glob("emoji-datasource-*"):
-        (folder / package.name).mkdir(parents=True)
-        (folder / package.name / "img").symlink_to(package / "img")
-        entries = json.loads((package / "emoji.json").read_text())
-        (folder / package.name / "emoji.json").write_text(json.dumps(entries[::share]))
-    (folder / EMOJI_CLIPS.parent.name).symlink_to(EMOJI_CLIPS.parent)
-
-
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to type the commands in, with the images that they name: of a large set the first ones, and stand-ins
@@ -195,7 +183,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(wav_bytes(as_int16(0.5 * np.sin(2 * np.pi * (200 + 20 * i) * t) * np.exp(-8 * t)), 22_050))
     if EMOJI.exists():
-        fewer_emoji(folder / "data/emoji/node_modules")
+        fewer_emoji(folder / "data/emoji/node_modules", every=5)
     if DEBIAN.exists():
         fewer_garments(folder / "fashion-mnist")
     noise = np.random.default_rng(0)
@@ -239,10 +227,8 @@ def run(workspace: Path, command: list[str]) -> None:
         with contextlib.chdir(workspace):
             assert MAINS[module](command[2:]) == 0, command
         return
-    done = subprocess.run(
-        [sys.executable, *command], cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    done = python(*command, cwd=workspace)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
 def prepare(workspace: Path, config: Path) -> None:

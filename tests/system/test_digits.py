@@ -1,10 +1,8 @@
 """configs/digits.py with Debian's espeak-ng."""
 
 import hashlib
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +12,14 @@ from gandist.data.index_files import read_index
 from gandist.data.sets import open_samples
 from gandist.media.audio import Audio
 from tests.helpers.checkout_copy import ROOT
+from tests.helpers.scripts import python
 
 N = 200
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def run(*arguments: str | Path, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "configs/digits.py", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **({} if path is None else {"PATH": path})}
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return python(str(ROOT / "configs/digits.py"), *map(str, arguments), **environment)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +74,7 @@ def test_same_command_same_bytes(digits: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    done = run(tmp_path / "out", path=str(tmp_path))
+    done = run(tmp_path / "out", PATH=str(tmp_path))
     assert done.returncode == 2
     assert "apt-get install espeak-ng" in done.stderr
     done = run(tmp_path / "out", "--n", "5")

@@ -1,9 +1,6 @@
 """configs/hits.py with the recordings of Debian's hydrogen-data and sonic-pi-samples."""
 
 import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +10,16 @@ from gandist.data.index_files import read_index
 from gandist.data.sets import open_samples
 from gandist.media.audio import Audio
 from tests.helpers.checkout_copy import ROOT
+from tests.helpers.scripts import python
 
 FOLDERS = (Path("/usr/share/hydrogen/data/drumkits"), Path("/usr/share/sonic-pi/samples"))
 N = 140
 
 
 def run(folder: Path) -> str:
-    command: list[str | Path] = [sys.executable, ROOT / "configs/hits.py", folder, "--n", str(N)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    done = python(str(ROOT / "configs/hits.py"), str(folder), "--n", str(N))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")

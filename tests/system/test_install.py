@@ -25,14 +25,21 @@ dev = ["pluggy"]
 """
 
 
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs uv installs it."""
+    return tmp_path_factory.mktemp("tools") / "tools"
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny/__init__.py").touch()
     (tmp_path / "constraints.txt").write_bytes((ROOT / "constraints.txt").read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.setattr(install, "TOOLS", tools)
     return tmp_path
 
 
@@ -47,6 +54,7 @@ def listed(python: Path) -> set[str]:
 def test_installs(tool: str, project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     if tool == "pip":
         monkeypatch.setattr(install, "UV", "uv==0.0.0")  # is not to be had
+        monkeypatch.setattr(install, "TOOLS", project / ".tools")
     python = project / ".venv/bin/python"
     assert install.main([]) == 0
     assert f"with {tool}\n" in capfd.readouterr().out

@@ -1,9 +1,6 @@
 """configs/lines.py with the text of Debian's bible-kjv."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ import pytest
 from gandist.data.index import Index
 from gandist.data.index_files import read_index
 from tests.helpers.checkout_copy import ROOT
+from tests.helpers.scripts import python
 from tests.helpers.texts import contents
 
 
@@ -19,11 +17,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("bible") is None:
         pytest.skip("Debian's bible-kjv is not installed: make debian")
     made = tmp_path_factory.mktemp("lines") / "lines"
-    command: list[str | Path] = [sys.executable, ROOT / "configs/lines.py", made, "--n", "2000"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "40"}
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    assert f"{made}/train: 2,000 lines of " in said
-    assert f"{made}/test: 5,000 lines of 62 characters" in said
+    done = python(str(ROOT / "configs/lines.py"), str(made), "--n", "2000", COLUMNS="40")
+    assert done.returncode == 0, done.stderr
+    assert f"{made}/train: 2,000 lines of " in done.stdout
+    assert f"{made}/test: 5,000 lines of 62 characters" in done.stdout
     return made
 
 

@@ -38,7 +38,7 @@ COMMANDS = [command for command in WRITTEN if command not in NOT_HERE]
 KIMG, LONGER_KIMG = 0.2, 0.4
 OF_OTHER_THINGS = ("run.name=photos", "run.name=mixed", "run.name=far", "run.name=wide")
 """Commands that show something else than Ray: they train without it, which takes a fraction of the time."""
-IN_PROCESS = ("pack", "train", "sample", "evaluate", "report", "tune", "bench")
+IN_PROCESS = ("pack", "train", "sample", "evaluate", "report", "tune", "bench", "export")
 """Modules that this process, whose imports are made, runs as well as a new one, on a Ray that is there already. `make
 demo` starts both anew."""
 
