@@ -4,8 +4,6 @@ Durations in the rules are a ninetieth of what they are. Three alerts fire in te
 ranks are stopped and killed; here one run is trained to diverge, and the metrics of the others are set directly.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +17,9 @@ from cluster.dashboard import marks
 from cluster.monitoring import rules
 from gandist.launch.resumption import run_root
 from gandist.monitoring.telemetry import Telemetry, write_targets
+from tests.helpers.forked import command
 from tests.helpers.prometheus_server import Prometheus, filled, fired, needs_prometheus, prometheus
+from tests.helpers.slow_loss import slow_loss
 from tests.helpers.train_on_ranks import tiny
 
 SPEED = 90.0
@@ -73,21 +73,23 @@ def diverging(folder: Path) -> Iterator[None]:
     config = tiny(
         folder,
         "diverging",
+        **slow_loss(folder),
         telemetry__enabled=True,
         precision="fp32",
         optim={"lr_G": 1e30, "lr_D": 1e30},
-        train={"batch": 12, "total_kimg": 10_000, "tick_kimg": 0.6, "sample_kimg": 10_000, "checkpoint_kimg": 10},
+        train={"batch": 12, "total_kimg": 10_000, "tick_kimg": 0.12, "sample_kimg": 10_000, "checkpoint_kimg": 10},
         health={"diverged": "warn"},
     )
     root = Path(run_root(config))
     root.mkdir()
     (root / "config.yaml").write_text(config.model_dump_json())
-    run = subprocess.Popen([sys.executable, "-m", "gandist.train", str(root / "config.yaml")])
+    run = command(folder / "diverging.log", "gandist.train", str(root / "config.yaml"))
     try:
         yield
     finally:
         run.terminate()
-        run.wait(timeout=60)
+        run.join(60)
+        run.kill()
 
 
 def provoke(ranks: Ranks, api: Prometheus) -> dict[str, str]:

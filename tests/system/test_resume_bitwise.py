@@ -30,8 +30,8 @@ from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import final_digests, tiny
 
 KIMG = {"train__total_kimg": 2, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}
-IN_FOURS = {"train__total_kimg": 0.25, "train__batch": 4, "train__tick_kimg": 0.0625, "train__checkpoint_kimg": 0.0625}
-"""Half as many steps as KIMG has, of larger games."""
+IN_FOURS = {"train__total_kimg": 0.128, "train__batch": 4, "train__tick_kimg": 0.032, "train__checkpoint_kimg": 0.032}
+"""A quarter of the steps that KIMG has, of larger games."""
 
 
 def file_of(config: RunConfig) -> Path:
