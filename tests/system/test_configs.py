@@ -114,7 +114,9 @@ SMALLER = {
         *("model.width=16", "model.options.blocks=2", "condition.options={operations: [{noise: {sigma: 80}}]}"),
         *("train.batch=8", "optim.lr_G=3e-3", "optim.ema_half_life_kimg=0.1"),
     ],
-    "wavegan-tones": ["train.batch=16", "optim.lr_G=1e-3", "optim.lr_D=1e-3", SHORTER_MEAN],
+    "wavegan-tones": [
+        *("data.options.samples=2048", "train.batch=16", "optim.lr_G=1e-3", "optim.lr_D=1e-3", SHORTER_MEAN),
+    ],
     **{
         name: [*SMALL.get(name, []), "train.batch=32", "game.n_critic=1", SHORTER_MEAN]
         for name in ("words", "textgan-lines")
@@ -137,6 +139,7 @@ STEPS = {
     "denoise-fashion": 60,
     **dict.fromkeys(("gan", "mocogan-64"), 100),
     **dict.fromkeys(("specgan-digits", "stackgan-2"), 120),
+    "wavegan-tones": 150,
     "vqgan-256": 400,
 }
 """Steps of D that are enough; the others take two hundred."""
