@@ -5,11 +5,13 @@
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from gandist.launch.resumption import run_root
 from tests.helpers.slow_loss import slow_loss
 from tests.helpers.train_on_ranks import final_digests, tiny, train_all
 from tests.helpers.two_node_network import Nodes, two_nodes
-from tests.system.test_resume_bitwise import checkpoints, start, wait_for_progress
+from tests.system.test_resume_bitwise import checkpoints, start_alone, wait_for_progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.netns]
 log = logging.getLogger("tests")
@@ -70,7 +72,7 @@ def test_a_partition_ends_both_sides_and_the_run_goes_on(nodes: Nodes, tmp_path:
     wait_for_progress(config, ranks[0], 0)
     nodes.cut = True
     cut = time.monotonic()
-    survivor = start(config)
+    survivor = start_alone(config)
     try:
         with ThreadPoolExecutor(2) as readers:
             ends = list(readers.map(last_words, ranks))
@@ -81,12 +83,15 @@ def test_a_partition_ends_both_sides_and_the_run_goes_on(nodes: Nodes, tmp_path:
             assert "launch.timeout_s=15" in said
             assert told_at - cut < 15 + 15
         wait_for_progress(config, survivor, checkpoints(config))
-        survivor.send_signal(signal.SIGTERM)
-        assert survivor.wait(timeout=60) == 143
+        survivor.terminate()
+        survivor.join(60)
+        assert survivor.exitcode == 143
     finally:
-        for process in (*ranks, survivor):
+        for process in ranks:
             process.kill()
             process.wait()
+        survivor.kill()
+        survivor.join()
     attempts = {seen: _manifest(config, seen)["attempt"] for seen in sorted(_names(config))}
     assert list(attempts.values()) == sorted(attempts.values())
     assert attempts[checkpoints(config)] == 2
@@ -108,30 +113,37 @@ def test_one_that_was_cut_off_changes_nothing_when_it_comes_back(tmp_path: Path)
         tmp_path, "woken", **slow_loss(tmp_path),
         train__total_kimg=10_000, train__checkpoint_kimg=0.12, train__tick_kimg=0.012, train__sample_kimg=0.12,
     )  # fmt: skip
-    older = start(config)
+    older = start_alone(config)
     newer = None
     try:
         seen = wait_for_progress(config, older, 0)
-        older.send_signal(signal.SIGSTOP)
+        tell(older, signal.SIGSTOP)
         own = {name for name in _files(config) if name.startswith("logs/")}
         assert len(own) == 1, "each attempt has a log of its own"
-        newer = start(config)
+        newer = start_alone(config)
         seen = wait_for_progress(config, newer, max(seen, checkpoints(config)))
-        newer.send_signal(signal.SIGSTOP)
+        tell(newer, signal.SIGSTOP)
         before = _files(config)
-        older.send_signal(signal.SIGCONT)
-        assert older.wait(timeout=30) == 1
+        tell(older, signal.SIGCONT)
+        older.join(30)
+        assert older.exitcode == 1
         after = _files(config)
         assert {name: what for name, what in after.items() if before.get(name) != what and name not in own} == {}
         assert before.keys() - after.keys() == set()
-        newer.send_signal(signal.SIGCONT)
+        tell(newer, signal.SIGCONT)
         wait_for_progress(config, newer, seen)
-        newer.send_signal(signal.SIGTERM)
-        assert newer.wait(timeout=60) == 143
+        newer.terminate()
+        newer.join(60)
+        assert newer.exitcode == 143
     finally:
         for process in filter(None, (older, newer)):
             process.kill()
-            process.wait()
+            process.join()
+
+
+def tell(process: BaseProcess, number: signal.Signals) -> None:
+    assert process.pid is not None
+    os.kill(process.pid, number)
 
 
 def _files(config: RunConfig) -> dict[str, tuple[int, int, int]]:
