@@ -54,11 +54,13 @@ def _fashion(source: Path, dest: Path, n: int | None = None, skip: int = 0) -> N
     pack(str(source), str(dest), class_names=FASHION, n=n, skip=skip)
 
 
-def _stacked(source: Path, dest: Path) -> None:
-    """Three garments as the red, green and blue channels of one image; the label enumerates the combinations of
-    classes."""
-    table = dest.with_suffix(".parquet")
-    grey = open_source(str(source), dest.parent)
+def stacked(source: Path, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Three garments as the red, green and blue channels of one image, for every combination of their classes.
+
+    Returns:
+        Images (N, 28, 28, 3) uint8, `PER_MODE` of each mode in turn, and the modes' numbers (N,).
+    """
+    grey = open_source(str(source), scratch)
     samples = [grey.read(i) for i in range(grey.n)]
     pixels, classes = np.stack([np.asarray(s.image) for s in samples]), np.array([s.label for s in samples])
     members = np.stack([np.flatnonzero(classes == c) for c in range(len(FASHION))])
@@ -66,12 +68,17 @@ def _stacked(source: Path, dest: Path) -> None:
     # The raw stream, which numpy keeps stable (unlike the methods of `Generator`).
     words = philox(0, "stacked-fashion").bit_generator.random_raw(modes.size)
     which = (np.asarray(words) % members.shape[1]).astype(np.int64).reshape(modes.shape)
-    stacked = pixels[members[modes, which]].transpose(0, 2, 3, 1)
+    return pixels[members[modes, which]].transpose(0, 2, 3, 1), modes @ (100, 10, 1)
+
+
+def _stacked(source: Path, dest: Path) -> None:
+    table = dest.with_suffix(".parquet")
+    pixels, modes = stacked(source, dest.parent)
     # As PPM, which costs nothing to encode.
-    heading = b"P6 %d %d 255\n" % stacked.shape[1:3]
-    images = [heading + image.tobytes() for image in stacked]
+    heading = b"P6 %d %d 255\n" % pixels.shape[1:3]
+    images = [heading + image.tobytes() for image in pixels]
     try:
-        pq.write_table(pa.table({"image": images, "label": modes @ (100, 10, 1)}), table)
+        pq.write_table(pa.table({"image": images, "label": modes}), table)
         pack(str(table), str(dest), class_names=[", ".join(names) for names in product(FASHION, repeat=3)])
     finally:
         table.unlink(missing_ok=True)

@@ -18,7 +18,9 @@ from gandist.testing import (
     check_export,
     check_heeds_condition,
     check_images_are_independent,
+    check_known_pixels,
     check_nothing_random,
+    check_other_sizes,
     check_pair,
     check_shapes,
     check_slopes,
@@ -42,9 +44,17 @@ FEW_BLOCKS: dict[str, dict[str, Any]] = {
     "rrdb": {"blocks": 1},
     "ffc": {"blocks": 1},
     "autoencoder": {"factor": 2},
-    "hifigan": {"block_kernels": (3, 7), "dilations": ((1, 3), (1, 3)), "periods": (2, 5), "scales_D": 2},
+    "hifigan": {
+        "strides": (16, 16),
+        "block_kernels": (3, 7),
+        "dilations": ((1, 3), (1,)),
+        "width_D": 2,
+        "periods": (5,),
+        "scales_D": 2,
+    },
+    "textgan": {"blocks": 2},
 }
-"""Options of deep networks, whose blocks are alike."""
+"""Options of deep networks, whose blocks are alike, and the width of HiFi-GAN's D."""
 NARROW = ("sngan", "r3gan", "stackgan-1", "rrdb", "autoencoder")
 """Pairs that take long, and of which no feature dies at a width of 4."""
 
@@ -59,28 +69,39 @@ def small(name: str) -> list[Case]:
 
 
 def covering(name: str) -> Iterator[Case]:
-    """As few cases as have each condition, each norm of G and each norm of D."""
+    """As few cases as have each condition, each norm of G and each norm of D; `sync`, which is `batch` without other
+    ranks, as late as may be."""
     all_cases = small(name)
     norms = list(dict.fromkeys((case.shape.norm, case.norm_D) for case in all_cases))
-    conditioned = [case.shape for case in all_cases if (case.shape.norm, case.norm_D) == norms[0]]
+    norms.sort(key=lambda pair: "sync" in pair)
+    conditioned = list(dict.fromkeys(case.shape._replace(norm=norms[0][0]) for case in all_cases))
     for k in range(max(len(norms), len(conditioned))):
         norm_G, norm_D = norms[min(k, len(norms) - 1)]
         yield Case(NETWORKS[name], conditioned[min(k, len(conditioned) - 1)]._replace(norm=norm_G), norm_D)
 
 
+ONLY_G, ONLY_D = (check_export, check_known_pixels, check_other_sizes), (check_slopes,)
+LONG = (check_autocast, check_export, check_slopes, check_channels_last)
+"""Checks in which `sync` need not come."""
+
+
 def checked() -> Iterator[Any]:
-    """The covering cases of every pair with every check, but exports only of a condition or norm of G that has not been
-    exported; all other cases by night."""
+    """The covering cases of every pair with every check, but one that takes long, or looks at one network alone, only
+    of a condition or norm that it has not seen; all other cases by night."""
     for name in NETWORKS:
-        covered, exported = list(covering(name)), set[str]()
+        covered, seen = list(covering(name)), {check: set[str]() for check in CHECKS}
         for case in dict.fromkeys([*covered, *small(name)]):
-            condition, norm_G, _ = kind(case).rsplit("-", 2)
-            parts = {f"condition {condition}", f"norm {norm_G}"}
+            condition, norm_G, norm_D = kind(case).rsplit("-", 2)
             for check in CHECKS:
-                by_night = case not in covered or (check is check_export and parts <= exported)
+                parts = {f"condition {condition}"}
+                parts |= set() if check in ONLY_D else {f"G {norm_G}"}
+                parts |= set() if check in ONLY_G else {f"D {norm_D}"}
+                if check in LONG:
+                    parts = {part.replace("sync", "batch") for part in parts}
+                by_night = case not in covered or (check in (*LONG, *ONLY_G) and parts <= seen[check])
                 test = f"{name}-{kind(case)}-{check.__name__.removeprefix('check_')}"
                 yield pytest.param(case, check, id=test, marks=[pytest.mark.nightly] if by_night else [])
-            exported |= parts
+                seen[check] |= parts
 
 
 @pytest.mark.parametrize(("case", "check"), [*checked()])
@@ -99,7 +120,7 @@ def sizes() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("name", "resolution", "channels"), [*sizes()])
 def test_every_resolution(name: str, resolution: int, channels: int) -> None:
-    case = next(cases(NETWORKS[name]))
+    case = small(name)[0]
     y = (channels, *[resolution // max(NETWORKS[name].scales)] * 2) if case.shape.y else ()
     case = case._replace(shape=case.shape._replace(resolution=resolution, channels=channels, width=4, y=y))
     check_shapes(case)
