@@ -10,7 +10,6 @@ import pytest
 from gandist.evaluate import main
 from gandist.launch.resumption import run_root
 from gandist.train import course
-from tests.helpers.scripts import python
 from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import tiny
 from tests.unit.evaluation.test_extractors import scripted
@@ -53,10 +52,9 @@ def test_one_object(run: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_the_default_is_effnet_and_the_last_line_is_the_object(run: str) -> None:
-    done = python("-m", "gandist.evaluate", run, "--n", N, "--json")
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
+def test_the_default_is_effnet_and_the_last_line_is_the_object(run: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([run, "--n", N, "--json"]) == 0
+    (line,) = capfd.readouterr().out.splitlines()
     found = json.loads(line)
     assert measures(found).keys() == {"fd-effnet-lite0", *MEASURES}
     assert found["protocol"]["extractor"] == "effnet-lite0"

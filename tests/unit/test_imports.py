@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,42 +38,61 @@ sys.exit(main(arguments))
 """Runs the command, and prints which of the watched modules it imported."""
 
 
-def afresh(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A Python that has imported nothing."""
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
-
-
-def started(
-    watched: tuple[str, ...], *arguments: str, by: Callable[..., subprocess.CompletedProcess[str]] = afresh
-) -> tuple[int, str, list[str]]:
+def started(watched: tuple[str, ...], *arguments: str) -> tuple[int, str, list[str]]:
     """Exit status, messages and imported modules of the command, in a process of its own."""
-    done = by("-c", COMMAND, json.dumps(watched), *arguments)
+    done = python("-c", COMMAND, json.dumps(watched), *arguments)
     imported: list[str] = json.loads(done.stdout.rpartition("imported: ")[2])
     return done.returncode, done.stderr, imported
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        (["--help"], 0, ""),
-        (["--resume", "perhaps"], 2, "invalid choice: 'perhaps'"),
-        (["missing.yaml"], 2, "missing.yaml: no such file; shipped configurations: "),
-        (["missing.yaml", "--dry-run"], 2, "missing.yaml: no such file; shipped configurations: "),
-        (["configs/demo.yaml", "modle.z=1"], 2, "modle: unknown key; did you mean 'model'?"),
-        (["demo", "model.nmae=mlp", "--dry-run"], 2, "model.nmae: unknown key; did you mean 'name'?"),
-        (["train.batch=many"], 2, "train.batch: input should be a valid integer"),
-        (["train.batch=3"], 2, "train.batch: 3 images do not divide into 2 workers"),
-        (["augment.kind=ada", "augment.p=2"], 2, "augment.p: must be a probability"),
-        (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of autoencoder, dcgan, ffc, "),
-        (["game.objective=hing"], 2, "game.objective: unknown value 'hing'; one of elbo, hinge, "),
-        (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, charbonnier, "),
-        (["augment.kind=adda"], 2, "augment.kind: unknown value 'adda'; one of ada, clip, color, "),
-        (["data.medium=sound"], 2, "data.medium: unknown value 'sound'; one of audio, image"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_fault_is_told_before_torch_is_imported(arguments: list[str], status: int, message: str) -> None:
-    ended, messages, imported = started(HEAVY, *arguments)
+FAULTS: list[tuple[list[str], int, str]] = [
+    (["--help"], 0, ""),
+    (["--resume", "perhaps"], 2, "invalid choice: 'perhaps'"),
+    (["missing.yaml"], 2, "missing.yaml: no such file; shipped configurations: "),
+    (["missing.yaml", "--dry-run"], 2, "missing.yaml: no such file; shipped configurations: "),
+    (["configs/demo.yaml", "modle.z=1"], 2, "modle: unknown key; did you mean 'model'?"),
+    (["demo", "model.nmae=mlp", "--dry-run"], 2, "model.nmae: unknown key; did you mean 'name'?"),
+    (["train.batch=many"], 2, "train.batch: input should be a valid integer"),
+    (["train.batch=3"], 2, "train.batch: 3 images do not divide into 2 workers"),
+    (["augment.kind=ada", "augment.p=2"], 2, "augment.p: must be a probability"),
+    (["model.name=dcgam"], 2, "model.name: unknown value 'dcgam'; one of autoencoder, dcgan, ffc, "),
+    (["game.objective=hing"], 2, "game.objective: unknown value 'hing'; one of elbo, hinge, "),
+    (["game.penalties.r3=1"], 2, "game.penalties: unknown value 'r3'; one of bcr, charbonnier, "),
+    (["augment.kind=adda"], 2, "augment.kind: unknown value 'adda'; one of ada, clip, color, "),
+    (["data.medium=sound"], 2, "data.medium: unknown value 'sound'; one of audio, image"),
+]
+COMMANDS = """
+import contextlib, io, json, sys
+from gandist.train import main
+watched, commands = json.load(sys.stdin)
+ended = []
+for arguments in commands:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as messages:
+        try:
+            status = main(arguments)
+        except SystemExit as exit:
+            status = exit.code
+    ended.append([status, messages.getvalue(), [name for name in watched if name in sys.modules]])
+print(json.dumps(ended))
+"""
+"""Runs commands one after the other; of each its exit status, messages, and the watched modules imported until then."""
+
+
+@pytest.fixture(scope="module")
+def told() -> list[tuple[int, str, list[str]]]:
+    """What each of `FAULTS` ended with, in one Python that had imported nothing."""
+    given = json.dumps([HEAVY, [arguments for arguments, _, _ in FAULTS]])
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS], cwd=ROOT, input=given, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return [(status, messages, imported) for status, messages, imported in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("number", range(len(FAULTS)), ids=lambda number: " ".join(FAULTS[number][0]))
+def test_a_fault_is_told_before_torch_is_imported(number: int, told: list[tuple[int, str, list[str]]]) -> None:
+    _, status, message = FAULTS[number]
+    ended, messages, imported = told[number]
     assert (ended, imported) == (status, [])
     assert message in messages
 
@@ -109,13 +127,13 @@ def test_names_of_a_users_file_are_known(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text('from gandist.gan import OBJECTIVES\nOBJECTIVES["mine"] = OBJECTIVES["ns"]\n')
     added = ["demo", f"imports={mine}", "--dry-run"]
-    assert started(("gandist.gan",), *added, "game.objective=mine", by=python)[::2] == (0, ["gandist.gan"])
-    status, messages, _ = started((), *added, "game.objective=mime", by=python)
+    assert started(("gandist.gan",), *added, "game.objective=mine")[::2] == (0, ["gandist.gan"])
+    status, messages, _ = started((), *added, "game.objective=mime")
     assert status == 2
     assert "game.objective: unknown value 'mime'; one of elbo, hinge, likelihood, ls, mine, " in messages
 
 
-@pytest.mark.parametrize("norm_D", ["none", "spectral"])
+@pytest.mark.parametrize("norm_D", [pytest.param("none", marks=pytest.mark.nightly), "spectral"])
 def test_a_run_on_a_cpu_imports_no_compiler(norm_D: str, tmp_path: Path) -> None:
     """Neither where it begins, nor, whatever the norm, where it goes on."""
     data = make_set(tmp_path, 20, size=32, channels=1)
@@ -126,7 +144,7 @@ def test_a_run_on_a_cpu_imports_no_compiler(norm_D: str, tmp_path: Path) -> None
     ]  # `linear` gives torch.autograd.grad a gradient to begin with: sympy checks it
     goes_on = norm_D == "spectral"
     for kimg in (0.016, 0.032)[: 1 + goes_on]:
-        status, messages, imported = started(UNUSED, *small, f"train.total_kimg={kimg}", by=python)
+        status, messages, imported = started(UNUSED, *small, f"train.total_kimg={kimg}")
         assert (status, imported) == (0, []), messages
         assert f"done run=demo images_seen={1000 * kimg:.0f}" in messages
     assert ("resume run=demo images_seen=16" in messages) == goes_on

@@ -2,7 +2,10 @@
 
 import contextlib
 import importlib
+import io
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,28 +89,28 @@ def test_what_fails_elsewhere_is_no_fault_of_the_cache(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
 
-def become_nobody(command: str, arguments: tuple[str, ...], environment: dict[str, str]) -> int:
-    """Called in a process of its own: a command of a user without a passwd entry. It shows only its errors."""
+def become_nobody(log: Path, commands: list[tuple[str, list[str], dict[str, str]]]) -> None:
+    """Called in a process of its own: commands of a user without a passwd entry. The log gets a line for each, its exit
+    status and its errors."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.environ.pop("HOME", None)
-    os.environ.pop("XDG_CACHE_HOME", None)
-    os.environ.update(environment)
-    tempfile.tempdir = None  # of the parent's environment
-    main = importlib.import_module(f"gandist.{command}").main
+    mains = {command: importlib.import_module(f"gandist.{command}").main for command, _, _ in commands}
     with contextlib.redirect_stdout(None):  # what is imported late may lie where only root may read
         train.main(["demo", "--dry-run"])
-    os.setgroups([])
-    os.setgid(UID)
-    os.setuid(UID)
-    return int(main(arguments))
-
-
-def as_nobody(log: Path, command: str, *arguments: str, **environment: str) -> tuple[int | None, str]:
-    """Exit status and errors of a command that nobody runs."""
-    log.write_text("")
-    process = forked(log, become_nobody, command, arguments, environment)
-    process.join(300)
-    return process.exitcode, log.read_text()
+    ended = []
+    with log.open("w") as file:
+        os.setgroups([])
+        os.setgid(UID)
+        os.setuid(UID)
+        for command, arguments, environment in commands:
+            for name in ("XDG_CACHE_HOME", "TMPDIR"):
+                os.environ.pop(name, None)
+            os.environ.update(environment)
+            tempfile.tempdir = None  # of another environment
+            with contextlib.redirect_stderr(io.StringIO()) as errors:
+                status = mains[command](arguments)
+            ended.append((status, errors.getvalue()))
+        json.dump(ended, file)
 
 
 @pytest.fixture
@@ -121,31 +124,35 @@ def open_to_all() -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_a_user_without_a_home(open_to_all: Path, tmp_path: Path) -> None:
-    log = tmp_path / "log"
     index = make_set(open_to_all, 20)
-    mine, theirs = open_to_all / "mine", open_to_all / "theirs"
+    mine, theirs, closed = (open_to_all / name for name in ("mine", "theirs", "closed"))
     mine.mkdir()
-    theirs.mkdir(mode=0o755)
     os.chown(mine, UID, UID)
-    assert as_nobody(log, "pack", index.base, str(mine / "index"), "--index-only", TMPDIR=str(mine)) == (0, "")
+    (theirs / "gandist").mkdir(parents=True)
+    shutil.copytree(index.base, closed / "index")
+    closed.chmod(0o700)
     small = ["train.batch=4", "train.total_kimg=0.008", "model.width=2", "model.classes=0", "data.channels=3"]
-    command = [f"data.path={mine}/index", f"run.dir={mine}/runs", "launch.kind=local", "eval.every_kimg=null", *small]
-    status, errors = as_nobody(log, "train", "demo", *command, "track.tensorboard=false", TMPDIR=str(mine))
-    assert status == 0, errors
+    place = ["demo", f"run.dir={mine}/runs", "launch.kind=local", "eval.every_kimg=null", "track.tensorboard=false"]
+    command = [*place, f"data.path={mine}/index", *small]
+    commands = [
+        ("pack", [index.base, str(mine / "index"), "--index-only"], {"TMPDIR": str(mine)}),
+        ("train", command, {"TMPDIR": str(mine)}),
+        ("train", [*command, "run.name=other", f"data.cache_dir={theirs}/gandist"], {"XDG_CACHE_HOME": str(theirs)}),
+        ("train", [*command, "run.name=other"], {"XDG_CACHE_HOME": str(theirs)}),
+        ("train", [*place, f"data.path={closed}/index", *small], {"TMPDIR": str(theirs)}),
+    ]
+    process = forked(tmp_path / "said", become_nobody, tmp_path / "ended", commands)
+    process.join(300)
+    assert process.exitcode == 0, (tmp_path / "said").read_text()
+    packed, trained, *refused, unread = json.loads((tmp_path / "ended").read_text())
+    assert packed == [0, ""]
+    assert trained[0] == 0, trained[1]
     assert (mine / f"gandist-{UID}/decoded").is_dir()
-    (theirs / "gandist").mkdir(mode=0o755)
-    for changes in ([f"data.cache_dir={theirs}/gandist"], []):
-        other = [*command, "run.name=other", *changes]
-        status, errors = as_nobody(log, "train", "demo", *other, XDG_CACHE_HOME=str(theirs))
+    for status, errors in refused:
         assert status == 2
         assert errors.startswith(f"gandist: data.cache_dir: {theirs}/gandist cannot be written to: Permission")
         assert errors.count("\n") == 1
-    mine.chmod(0o700)
-    os.chown(mine, 0, 0)
-    assert as_nobody(log, "train", "demo", *command, TMPDIR=str(theirs)) == (
-        2,
-        f"gandist: data.path: {mine}/index: cannot be read: Permission denied\n",
-    )
+    assert unread == [2, f"gandist: data.path: {closed}/index: cannot be read: Permission denied\n"]
 
 
 def test_classes_that_disagree_say_what_far_labels_cost(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ this file so. Without it and without a GPU nothing here runs.
 """
 
 import os
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -83,9 +84,13 @@ def parts(results: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return results if isinstance(results, tuple) else (results,)
 
 
-@pytest.mark.parametrize("name", KERNELS)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("memory_format", FORMATS)
+def typed() -> Iterator[Any]:
+    """Each kernel with each type in one layout and, by night, in the other; types and layouts in turn."""
+    for (k, name), (i, dtype), (j, memory_format) in product(*map(enumerate, (KERNELS, DTYPES, FORMATS))):
+        yield pytest.param(name, dtype, memory_format, marks=[] if (k + i + j) % 2 else [pytest.mark.nightly])
+
+
+@pytest.mark.parametrize(("name", "dtype", "memory_format"), [*typed()])
 def test_values(name: str, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
     for shape in SHAPES:
         x, gate = (randn(*shape, dtype=dtype, memory_format=memory_format) for _ in range(2))

@@ -127,7 +127,7 @@ CASES_ON_A_GPU = [
 @pytest.mark.parametrize("case", CASES)
 def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     """Bit for bit, statistics too, while every number of the host stays what it was when the step was recorded."""
-    config = tiny(tmp_path, case, **CASES[case])
+    config = tiny(tmp_path, case, **{**CASES[case], "train__batch": 4})
     eager, training = Training(config, CPU.device), Training(config, CPU.device)
     jvp = config.game.differentiate == "jvp" and "r1" in config.game.penalties
     play = Captured(
