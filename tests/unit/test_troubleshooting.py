@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -27,13 +28,15 @@ def texts() -> Iterator[str]:
                 yield "".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in node.values)
 
 
-ALL = "\n".join(texts())
+@cache
+def all_texts() -> str:
+    return "\n".join(texts())
 
 
 @pytest.mark.parametrize("message", sorted({*QUOTED}))
 def test_a_quoted_message_is_in_the_code(message: str) -> None:
     parts = [re.escape(part.strip()) for part in message.split("…")]
-    assert re.search("[^\n]*?".join(part for part in parts if part), ALL), message
+    assert re.search("[^\n]*?".join(part for part in parts if part), all_texts()), message
 
 
 def test_the_page_quotes_messages() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 import torch
 import yaml
 from pydantic import ValidationError
-from scipy import stats
 from torch import Tensor
 
 from gandist.conditions.blurs import Blur
@@ -256,7 +256,7 @@ def test_grey_noise_is_shared_by_the_channels() -> None:
 def test_poisson_counts() -> None:
     z = torch.linspace(-3, 3, 601, dtype=torch.float64)
     for mean in (1, 3, 10, 80, 255):
-        exact = stats.poisson(mean).ppf(stats.norm.cdf(z))
+        exact = scipy.stats.poisson(mean).ppf(scipy.stats.norm.cdf(z))
         found = poisson(torch.full_like(z, mean), z)
         assert abs(found.numpy() - exact).max() <= 1
         assert (found.numpy() == exact).mean() > 0.9
@@ -279,7 +279,7 @@ def test_a_blur_spreads_a_point_as_wide_as_drawn() -> None:
     sigma = (kernels.sum(1) * place.square()).sum(1).sqrt()
     drawn = 0.5 + 2.5 * u[:, 1]
     assert (sigma - drawn).abs().max() < 0.12, "cut off at three standard deviations"
-    assert stats.kstest(drawn.numpy(), stats.uniform(0.5, 2.5).cdf).pvalue > 1e-3
+    assert scipy.stats.kstest(drawn.numpy(), scipy.stats.uniform(0.5, 2.5).cdf).pvalue > 1e-3
 
 
 def test_an_ellipse_has_both_deviations_and_its_angle() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.fft
+import scipy
 from PIL import Image
 
 from gandist.data import builtin as module

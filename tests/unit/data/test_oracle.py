@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy.stats import kstest
 from torch import nn
 
 from gandist.data.builtin import builtin
@@ -41,7 +41,7 @@ def test_it_is_an_lstm_with_normal_parameters() -> None:
     assert (of.draw(9, "another") != rows[:9]).any()
     assert (Oracle(4, vocabulary=100, length=7).draw(9, "a test") != rows[:9]).any()
     drawn = np.concatenate([part.ravel() for part in (of.embedding, of.gates, of.gates_bias, of.out, of.out_bias)])
-    assert kstest(drawn, "norm").pvalue > 0.01
+    assert scipy.stats.kstest(drawn, "norm").pvalue > 0.01
 
 
 def test_texts_are_drawn_as_likely_as_it_says() -> None:

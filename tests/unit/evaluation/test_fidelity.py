@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from gandist.distributed.ranks import Ranks
 from gandist.errors import DataError
@@ -37,6 +36,8 @@ def pair(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
 
 
 def test_psnr_is_torchmetrics(pair: tuple[Tensor, Tensor]) -> None:
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     a, b = (x[1:] for x in pair)
     expected = peak_signal_noise_ratio(a, b, data_range=2.0, reduction="none", dim=(1, 2, 3))
     torch.testing.assert_close(psnr(a, b), expected.double(), rtol=TOLERANCE, atol=0)
@@ -55,6 +56,8 @@ def test_equal_images_have_a_finite_psnr() -> None:
 
 
 def test_ssim_is_torchmetrics(pair: tuple[Tensor, Tensor]) -> None:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     a, b = pair
     as_intensities = [(x.double() + 1) / 2 for x in pair]
     expected = structural_similarity_index_measure(*as_intensities, data_range=1.0, reduction="none")
@@ -66,6 +69,8 @@ def test_ssim_is_torchmetrics(pair: tuple[Tensor, Tensor]) -> None:
 
 
 def test_within_a_hole(pair: tuple[Tensor, Tensor]) -> None:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     a, b = pair
     mask = torch.zeros(4, 1, *a.shape[2:])
     for i in range(4):

@@ -3,9 +3,6 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.inception import InceptionScore
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from gandist.evaluation.features import moments_of
 from gandist.evaluation.kernel import mmd2
@@ -35,6 +32,8 @@ def two(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
 
 
 def test_fid(two: tuple[Tensor, Tensor]) -> None:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     oracle = FrechetInceptionDistance(AsTheyAre()).set_dtype(torch.float64)
     for h, real in zip(two, (True, False), strict=True):
         for part in h.chunk(5):
@@ -43,6 +42,8 @@ def test_fid(two: tuple[Tensor, Tensor]) -> None:
 
 
 def test_kid_of_one_subset(two: tuple[Tensor, Tensor]) -> None:
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     x, y = (h[:300] for h in two)
     oracle = KernelInceptionDistance(AsTheyAre(), subsets=1, subset_size=300)
     oracle.update(x, real=True)
@@ -52,6 +53,8 @@ def test_kid_of_one_subset(two: tuple[Tensor, Tensor]) -> None:
 
 
 def test_inception_score_of_one_split() -> None:
+    from torchmetrics.image.inception import InceptionScore
+
     logits = features(500, 24, 2)
     oracle = InceptionScore(AsTheyAre(), splits=1)
     oracle.update(logits)

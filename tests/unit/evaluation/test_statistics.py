@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import scipy.linalg
+import scipy
 import torch
 from torch import Tensor
 

@@ -4,10 +4,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy.spatial.distance import jensenshannon
-from scipy.stats import wasserstein_distance
-from torchmetrics.functional.text import bleu_score
 
 from gandist.evaluation import text_measures
 from gandist.evaluation.text_extractors import SIGNS, ngrams
@@ -77,7 +75,9 @@ def test_js_is_scipys(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for n, value in enumerate(found, 1):
         a, b = (counted(lists(tokens), n) for tokens in (ours, theirs))
         kinds = sorted({*a, *b})
-        oracle = jensenshannon([a[kind] for kind in kinds], [b[kind] for kind in kinds], base=2) ** 2
+        oracle = (
+            scipy.spatial.distance.jensenshannon([a[kind] for kind in kinds], [b[kind] for kind in kinds], base=2) ** 2
+        )
         assert value == pytest.approx(oracle, abs=1e-12)
     assert found == sorted(found)
     assert jensen_shannon(ours, ours, 4) == pytest.approx([0] * 4, abs=1e-12)
@@ -87,6 +87,8 @@ def test_js_is_scipys(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bleu_is_torchmetrics() -> None:
     """Where every order has a match, so that nothing is smoothed."""
+    from torchmetrics.functional.text import bleu_score
+
     ours, theirs = (symbols_of(rows(20, seed, shortest=5, symbols=2)) for seed in (1, 2))
     spoken = [[" ".join(map(str, text)) for text in lists(tokens)] for tokens in (ours, theirs)]
     with_theirs, with_ours = bleu(ours, theirs), bleu(ours)
@@ -113,7 +115,7 @@ def test_bleu_by_definition() -> None:
 def test_lengths_and_variety() -> None:
     ours, theirs = (symbols_of(rows(30, seed)) for seed in (5, 6))
     lengths = [[*map(len, lists(tokens))] for tokens in (ours, theirs)]
-    assert length_distance(ours, theirs) == pytest.approx(wasserstein_distance(*lengths))
+    assert length_distance(ours, theirs) == pytest.approx(scipy.stats.wasserstein_distance(*lengths))
     kinds = counted(lists(ours), 2)
     assert distinct(ours, 2) == len(kinds) / kinds.total()
     assert np.isnan(distinct(ours[:, :1], 2))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-import scipy.signal
+import scipy
 import torch
 from torch import Tensor
 

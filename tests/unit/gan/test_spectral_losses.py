@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import scipy.signal
+import scipy
 import torch
 from torch import Tensor, nn
 
