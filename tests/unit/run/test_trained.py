@@ -192,13 +192,16 @@ SECOND: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """A run of the first stage, whose average is not its newest G."""
-    config = tiny(tmp_path_factory.mktemp("stages"), "first", **FIRST, train__total_kimg=0.024)
+    folder = tmp_path_factory.mktemp("stages")
+    path = make_set(folder / "set", 40, classes=10, channels=1).base
+    config = tiny(folder, "first", **FIRST, data__path=path, train__total_kimg=0.024)
     assert course.run(config, "auto") == 0
     return config
 
 
 def second(first: RunConfig, name: str, **changes: Any) -> RunConfig:
-    return tiny(Path(first.run.dir), name, **{**SECOND, "model__stage_1": run_root(first), **changes})
+    fields = {**SECOND, "data__path": first.data.path, "model__stage_1": run_root(first)}
+    return tiny(Path(first.run.dir), name, **{**fields, **changes})
 
 
 def stage_1(tensors: dict[str, Tensor], net: str) -> dict[str, Tensor]:
@@ -217,7 +220,8 @@ def whole(first: RunConfig) -> RunConfig:
 @pytest.mark.parametrize("norm", [pytest.param("none", marks=pytest.mark.nightly), "batch"])
 def test_a_second_stage_keeps_its_first_bit_for_bit(tmp_path: Path, norm: str) -> None:
     """In G and in its average, at its start and at its end, BatchNorm's statistics and all."""
-    first = tiny(tmp_path, "first", **FIRST, model__norm=norm, train__total_kimg=0.024)
+    path = make_set(tmp_path / "set", 40, classes=10, channels=1).base
+    first = tiny(tmp_path, "first", **FIRST, data__path=path, model__norm=norm, train__total_kimg=0.024)
     assert course.run(first, "auto") == 0
     saved = final_tensors(first)
     expected = {name.removeprefix("G_ema/"): tensor for name, tensor in saved.items() if name.startswith("G_ema/")}
@@ -312,7 +316,8 @@ def test_the_checkpoint_names_the_encoder(runs: dict[str, RunConfig]) -> None:
 
 def test_both_stages_in_a_bucket(tmp_path: Path) -> None:
     with serve_bucket("stages") as url:
-        where = {"run__dir": join(url, "runs"), "train__total_kimg": 0.012}
+        path = make_set(tmp_path / "set", 40, classes=10, channels=1).base
+        where = {"run__dir": join(url, "runs"), "data__path": path, "train__total_kimg": 0.012}
         first = tiny(tmp_path, "first", **{**FIRST, **where})
         assert course.run(first, "auto") == 0
         config = tiny(tmp_path, "second", **{**SECOND, **where, "model__stage_1": run_root(first)})
