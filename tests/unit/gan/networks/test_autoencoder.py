@@ -54,7 +54,7 @@ def test_other_bottlenecks_are_pairs_too(bottleneck: str) -> None:
     """With attention. Rounding to bf16 turns some codes into their neighbours, so that images differ: see below. The
     other checks of Gaussian codes are test_pairs'."""
     checks = [check for check in CHECKS if (check is check_autocast) == (bottleneck == "kl")]
-    of = shape(width=4, factor=2, bottleneck=bottleneck, attention="lowest", sees_y=True)
+    of = shape(factor=2, bottleneck=bottleneck, attention="lowest", sees_y=True)
     check_pair("autoencoder", of, checks=checks)
 
 
