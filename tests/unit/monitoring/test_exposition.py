@@ -3,12 +3,12 @@
 import logging
 import os
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from gandist.config.run import validate
 from gandist.errors import ConfigError
 from gandist.monitoring import exposition
 from gandist.monitoring.telemetry import SweepTelemetry, Telemetry, target, write_targets
+from tests.helpers.forked import first_line, forked
 from tests.helpers.prometheus_server import needs_prometheus, prometheus
 from tests.unit.monitoring.test_telemetry import ROW, read
 
@@ -164,47 +165,38 @@ def test_a_folder_or_port_that_cannot_be_had_is_refused(tmp_path: Path, caplog: 
     telemetry.close()
 
 
-RANK = """
-import sys, threading
-from gandist.monitoring.telemetry import Telemetry
-rank, restarts, port, folder = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-telemetry = Telemetry("clothes", rank, restarts=restarts)
-if not restarts:
-    telemetry.steps(1, 10**6, 1, 0)  # a long run
-telemetry.serve("127.0.0.1", port, folder)
-print("serving", flush=True)
-done = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
-while not done.wait(0.02):
-    telemetry.steps(1, 10, 0.02, 0)
-telemetry.close()
-"""
+def rank_of_a_run(rank: int, restarts: int, port: int, folder: Path) -> None:
+    """Called in a process of its own: takes ten images fifty times a second, until it is killed."""
+    telemetry = Telemetry("clothes", rank, restarts=restarts)
+    if not restarts:
+        telemetry.steps(1, 10**6, 1, 0)  # a long run
+    telemetry.serve("127.0.0.1", port, str(folder))
+    print("serving", flush=True)
+    while True:
+        telemetry.steps(1, 10, 0.02, 0)
+        time.sleep(0.02)
 
 
 @contextmanager
-def processes(port: int, folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start ranks, in processes of their own."""
-    started: list[subprocess.Popen[str]] = []
+def processes(port: int, folder: Path) -> Iterator[Callable[..., list[BaseProcess]]]:
+    """Start ranks, in processes of their own; each is there as soon as it serves."""
+    started: list[BaseProcess] = []
 
-    def start(rank: int, restarts: int, port: int = port, folder: Path = folder) -> subprocess.Popen[str]:
-        arguments = map(str, (rank, restarts, port, folder))
-        process = subprocess.Popen(
-            [sys.executable, "-c", RANK, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        return process
+    def start(ranks: Sequence[int], restarts: int, port: int = port, folder: Path = folder) -> list[BaseProcess]:
+        logs = [folder.parent / f"{rank}-{restarts}.log" for rank in ranks]
+        begun = [
+            forked(log, rank_of_a_run, rank, restarts, port, folder) for log, rank in zip(logs, ranks, strict=True)
+        ]
+        started.extend(begun)
+        assert [first_line(*each) for each in zip(logs, begun, strict=True)] == ["serving"] * len(begun)
+        return begun
 
     try:
         yield start
     finally:
         for process in started:
-            process.communicate(timeout=20)
-
-
-def serving(process: subprocess.Popen[str]) -> bool:
-    """As soon as it does."""
-    assert process.stdout is not None
-    return process.stdout.readline() == "serving\n"
+            process.kill()
+            process.join(20)
 
 
 @needs_prometheus
@@ -213,10 +205,8 @@ def test_a_killed_holder_of_the_port_is_followed_by_another(tmp_path: Path) -> N
     port, folder = free_port(), tmp_path / "metrics"
     began = time.time()
     with processes(port, folder) as start, prometheus(tmp_path / "targets.json", tmp_path / "prometheus") as api:
-        holder = start(0, 0)
-        assert serving(holder)
-        others = [start(1, 0), start(2, 0)]
-        assert all(map(serving, others))
+        (holder,) = start([0], 0)
+        others = start([1, 2], 0)
         write_targets(tmp_path / "targets.json", [target("127.0.0.1", port)] * 3)
         assert ranks(port) == {"0", "1", "2"}
         api.wait_for("rate(gandist_images_total[4s]) > 0", n=3)
@@ -231,8 +221,8 @@ def test_a_killed_holder_of_the_port_is_followed_by_another(tmp_path: Path) -> N
             rank.kill()
         # The same run again, one rank of it elsewhere, as in another pod.
         elsewhere = free_port()
-        again = [start(0, 1), start(1, 1), start(2, 1, elsewhere, tmp_path / "elsewhere")]
-        assert all(map(serving, again))
+        start([0, 1], 1)
+        start([2], 1, elsewhere, tmp_path / "elsewhere")
         write_targets(tmp_path / "targets.json", [target("127.0.0.1", port), target("127.0.0.1", elsewhere)])
         api.wait_for("rate(gandist_images_total[4s]) > 100 and gandist_restarts_total == 1", n=3)
         time.sleep(4)
