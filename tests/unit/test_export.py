@@ -40,6 +40,8 @@ IN_EACH_RUN = ("unet", "wavegan", "mocogan", "textgan")
 which the command makes below."""
 SMALL = {"unet": UNetOptions(levels=2), "textgan": TextOptions(blocks=1)}
 """Options with which a pair of many layers has few."""
+SHORT = {"wavegan": (1, 256), "mocogan": (3, 2, 32, 32)}
+"""Samples of which a pair makes in fewer steps than of those of `cases`."""
 LONG = ("resnet", "rrdb", "ffc", "autoencoder", "hifigan")
 """Pairs whose trace the nightly tests make."""
 NO_TRACE = ("r3gan",)
@@ -50,7 +52,8 @@ def case_of(name: str) -> Case:
     """A small pair with the richest of its conditions."""
     found = {case.shape.masked or bool(case.shape.condition_dim): case for case in cases(NETWORKS[name])}
     case = found[max(found)]
-    return case._replace(shape=case.shape._replace(options=SMALL.get(name)))
+    sample = SHORT.get(name, case.shape.sample)
+    return case._replace(shape=case.shape._replace(options=SMALL.get(name), sample=sample))
 
 
 def model_of_case(name: str) -> Model:
