@@ -425,11 +425,11 @@ def test_foreign_shards_are_never_taken_for_ours(tmp_path: Path) -> None:
 
 
 def test_kill_9_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
-    src, out = make_folder(tmp_path / "in", 100), tmp_path / "out"
+    src, out = make_folder(tmp_path / "in", 60), tmp_path / "out"
     big = encoded(pixels(7, (300, 300, 3)))
     for path in src.rglob("*.png"):
         path.write_bytes(big)
-    words = [str(src), str(out), "--shard-size", "5", "--workers", "1"]
+    words = [str(src), str(out), "--shard-size", "3", "--workers", "1"]
     process = command(tmp_path / "log", "gandist.pack", *words)
     try:
         deadline = time.monotonic() + 60
@@ -445,7 +445,7 @@ def test_kill_9_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no index"):
         read_index(str(out))
     assert main(words) == 0
-    pack(str(src), str(tmp_path / "whole"), shard_size=5)
+    pack(str(src), str(tmp_path / "whole"), shard_size=3)
     assert hashes(out) == hashes(tmp_path / "whole")
 
 
