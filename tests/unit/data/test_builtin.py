@@ -82,7 +82,7 @@ def test_stacked_fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 def test_stacked_fashion_is_the_same_for_good(tmp_path: Path) -> None:
     pixels, modes = module.stacked(DATA / "fashion-10k", tmp_path)
     assert np.bincount(modes).tolist() == [30] * 1000
-    digest = hashlib.sha256(np.ascontiguousarray(pixels[::300])).hexdigest()
+    digest = hashlib.sha256(pixels[::300].tobytes()).hexdigest()
     assert digest == "f0e8ff6776300305eca32b53a08fb2d930fa9f7d2fdf2c887dcedbc5003b46e6"
 
 
