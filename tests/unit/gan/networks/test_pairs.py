@@ -87,7 +87,9 @@ LONG = (check_autocast, check_export, check_slopes, check_channels_last)
 
 def checked() -> Iterator[Any]:
     """The covering cases of every pair with every check, but one that takes long, or looks at one network alone, only
-    of a condition or norm that it has not seen; all other cases by night."""
+    of a condition or norm that it has not seen; a norm, which pairs share, is exported once for each medium. All other
+    cases by night."""
+    exported = {pair.medium: set[str]() for pair in NETWORKS.values()}
     for name in NETWORKS:
         covered, seen = list(covering(name)), {check: set[str]() for check in CHECKS}
         for case in dict.fromkeys([*covered, *small(name)]):
@@ -98,10 +100,14 @@ def checked() -> Iterator[Any]:
                 parts |= set() if check in ONLY_G else {f"D {norm_D}"}
                 if check in LONG:
                     parts = {part.replace("sync", "batch") for part in parts}
+                if check is check_export:
+                    parts -= exported[NETWORKS[name].medium]
                 by_night = case not in covered or (check in (*LONG, *ONLY_G) and parts <= seen[check])
                 test = f"{name}-{kind(case)}-{check.__name__.removeprefix('check_')}"
                 yield pytest.param(case, check, id=test, marks=[pytest.mark.nightly] if by_night else [])
                 seen[check] |= parts
+                if check is check_export and not by_night:
+                    exported[NETWORKS[name].medium] |= {part for part in parts if part.startswith("G ")}
 
 
 @pytest.mark.parametrize(("case", "check"), [*checked()])
