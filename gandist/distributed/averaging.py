@@ -1,6 +1,11 @@
 """How ranks average gradients: the size of a bucket, and the number format in which gradients travel."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import unwrap
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -32,6 +37,32 @@ class Averaging:
 
 
 USUAL = Averaging()
+
+
+class Uncompiled(DistributedDataParallel):
+    """DDP that does not import torch's compiler, which takes more than a second: DDP reads one of its settings as it is
+    built, and guards its forward pass from it. The networks inside may be compiled all the same."""
+
+    _inside_ddp_forward = contextmanager(unwrap(DistributedDataParallel._inside_ddp_forward))
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        with _setting_without_compiler():
+            super().__init__(*arguments, **options)
+
+
+@contextmanager
+def _setting_without_compiler() -> Iterator[None]:
+    """Gives DDP the default of the setting, which only code that has imported the compiler can have changed."""
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+    stand_in = SimpleNamespace(utils=SimpleNamespace(get_optimize_ddp_mode=lambda: "ddp_optimizer"))
+    vars(torch)["_dynamo"] = stand_in
+    try:
+        yield
+    finally:
+        if vars(torch).get("_dynamo") is stand_in:
+            del vars(torch)["_dynamo"]
 
 
 def average_in_bf16(group: dist.ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:

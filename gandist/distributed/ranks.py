@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gandist.distributed.averaging import USUAL, Averaging
+from gandist.distributed.averaging import USUAL, Averaging, Uncompiled
 from gandist.errors import ConfigError
 
 T = TypeVar("T")
@@ -137,7 +137,7 @@ class Ranks:
         # One-channel weights have the same layout in both memory formats, and their gradients use the other one.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         with on(self.stream):
-            wrapped = DistributedDataParallel(
+            wrapped = Uncompiled(
                 module,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
                 process_group=self.gradients,
