@@ -22,6 +22,7 @@ from gandist.launch.resumption import prepare, run_root
 from gandist.run import attempt
 from gandist.storage.storage import Storage
 from tests.helpers.slow_loss import slow_loss
+from tests.helpers.small_datasets import make_set
 from tests.helpers.train_on_ranks import digests, final_digests, final_tensors, tiny, train_all
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
@@ -34,19 +35,27 @@ pytestmark = [
 log = logging.getLogger("tests")
 
 
+BATCH, EVERY = 24, 480
+"""Images of a step, and between two checkpoints."""
+
+
 class Nodes:
-    """A head without CPUs and nodes of one CPU, each with a cache of its own."""
+    """A head and a second node, each of one CPU and with a cache of its own."""
 
     def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster
 
         self.folder = folder
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        self.nodes = {name: self.add(name) for name in ("a", "b")}
+        head = {**self.one("a"), "include_dashboard": False}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = {"b": self.add("b")}
         ray.init(address=self.cluster.address)
 
+    def one(self, name: str) -> dict[str, Any]:
+        return {"num_cpus": 1, "env_vars": {"XDG_CACHE_HOME": str(self.folder / name)}}
+
     def add(self, name: str) -> Any:
-        node = self.cluster.add_node(wait=False, num_cpus=1, env_vars={"XDG_CACHE_HOME": str(self.folder / name)})
+        node = self.cluster.add_node(wait=False, **self.one(name))
         self.cluster.wait_for_nodes(timeout=120)
         return node
 
@@ -112,7 +121,7 @@ class Watched:
         while not true():
             assert self.thread.is_alive(), self.outcome
             assert time.monotonic() - start < within_s, f"{what}: not within {within_s} s"
-            time.sleep(0.02)
+            time.sleep(0.1)
         log.info("%s: %.1f s", what, time.monotonic() - start)
         return time.monotonic() - start
 
@@ -121,9 +130,17 @@ class Watched:
 def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path: Path) -> None:
     """Both train what two ranks of one machine do, bit for bit, from images that each decodes for itself. Only what
     came after the last checkpoint is done again, none of it for growth; and the weights at the end are the same."""
-    length = {"train__batch": 120, "train__tick_kimg": 0.12, "train__checkpoint_kimg": 2.4, "train__keep": 1000}
+    data = make_set(tmp_path, 240, classes=10, channels=1)
+    length = {
+        "data__path": data.base,
+        "train__batch": BATCH,
+        "train__tick_kimg": BATCH / 1000,
+        "train__checkpoint_kimg": EVERY / 1000,
+        "train__keep": 1000,
+        "track__tensorboard": False,
+    }
     config = on_ray(
-        tmp_path, "lost", **length, **slow_loss(tmp_path), train__total_kimg=10_000, launch__workers=[1, 2],
+        tmp_path, "lost", **length, **slow_loss(tmp_path, 0.15), train__total_kimg=10_000, launch__workers=[1, 2],
         launch__resize_s=5,
     )  # fmt: skip
     run = Watched(config)
@@ -133,7 +150,7 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
 
     def between() -> bool:
         seen = run.rows()[-1]["images_seen"]
-        return seen % 2400 in range(120, 1200) and run.newest() == seen // 2400 * 2400
+        return seen % EVERY in range(BATCH, EVERY // 2) and run.newest() == seen // EVERY * EVERY
 
     run.until("start", lambda: len(run.rows()) > 0 and run.newest() > 0, 240)
     assert run.rows()[-1]["world_size"] == 2
@@ -142,11 +159,11 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
     safe, lost = run.newest(), run.rows()[-1]["images_seen"]
     run.until("lost: the survivor trains", lambda: run.rows()[-1]["world_size"] == 1, 240)
     assert attempts() == 2
-    (resumed, *_) = (row["images_seen"] - 120 for row in run.rows() if row["world_size"] == 1)
-    log.info("lost: %d images of at most %d between checkpoints done again", lost - resumed, 2400)
+    (resumed, *_) = (row["images_seen"] - BATCH for row in run.rows() if row["world_size"] == 1)
+    log.info("lost: %d images of at most %d between checkpoints done again", lost - resumed, EVERY)
     assert run.manifest(resumed)["world_size"] == 2
     assert resumed == safe, "what came after the last checkpoint is done again, and no more"
-    assert 0 < lost - resumed < 2400
+    assert 0 < lost - resumed < EVERY
     a, b = ([*(nodes.folder / name).glob("gandist/decoded/*/rows")] for name in ("a", "b"))
     assert len(a) == len(b) == 1
     assert a[0].read_bytes() == b[0].read_bytes()
@@ -158,7 +175,7 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
         nonlocal most
         rows = run.rows()
         most = max([most, *(row["images_seen"] for row in rows if row["world_size"] == 1)])
-        return bool(rows[-1]["world_size"] == 2) and len(rows) > most // 120
+        return bool(rows[-1]["world_size"] == 2) and len(rows) > most // BATCH
 
     run.until("returned: both train", grown, 240)
     assert attempts() == 3
@@ -170,7 +187,7 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
     assert run.outcome.status == "stopped"
 
     seen = run.outcome.images_seen
-    few_rows = {"train__tick_kimg": 12, "train__checkpoint_kimg": 1000}
+    few_rows = {"train__tick_kimg": EVERY / 1000, "train__checkpoint_kimg": 1000}
     one = tiny(tmp_path, "one", **{**length, **few_rows}, train__total_kimg=safe / 1000)
     train_all(2, [one], tmp_path)
     assert digests(run.root / f"checkpoints/{safe:08d}") == final_digests(one)[1]
@@ -178,6 +195,6 @@ def test_two_nodes_are_one_and_one_is_lost_and_comes_back(nodes: Nodes, tmp_path
     train_all(1, [alone], tmp_path)
     ours, theirs = final_tensors(config), final_tensors(alone)
     apart = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs if ours[name].numel())
-    log.info("%d steps; largest difference of the weights %.1e", seen // 120, apart)
+    log.info("%d steps; largest difference of the weights %.1e", seen // BATCH, apart)
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-6, msg=name)
