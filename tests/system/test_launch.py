@@ -2,23 +2,21 @@
 
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gandist import train
 from gandist.config.run import RunConfig, load
-from gandist.data.builtin import builtin
-from gandist.data.cache import default_cache_dir
-from gandist.data.index_files import read_index
 from gandist.errors import DataError, RunError
 from gandist.launch.driver import launch
 from gandist.launch.resumption import prepare, run_root
+from tests.helpers.small_datasets import damage, make_set
 from tests.helpers.train_on_ranks import tiny
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
@@ -31,19 +29,38 @@ pytestmark = [
 
 
 def on_ray(folder: Path, name: str, **changes: Any) -> RunConfig:
-    return tiny(folder, name, **{"launch__kind": "ray", "launch__workers": 1, "launch__max_failures": 0, **changes})
+    alone = {"launch__kind": "ray", "launch__workers": 1, "launch__max_failures": 0, "track__tensorboard": False}
+    return tiny(folder, name, **{**alone, **changes})
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five shards of images, the last of them damaged in one byte that is an image's."""
+    index = make_set(tmp_path_factory.mktemp("damaged"), 200, classes=10, channels=1)
+    damage(index, 199)
+    return Path(index.base)
 
 
 @pytest.fixture
-def shards(tmp_path: Path) -> Path:
-    """Ten shards of real images, the last of them damaged in one byte that is an image's."""
-    shutil.copytree(builtin("fashion-10k", default_cache_dir()), tmp_path / "shards")
-    index = read_index(str(tmp_path / "shards"))
-    shard = Path(index.url(index.shards.num_rows - 1))
-    data = bytearray(shard.read_bytes())
-    data[index.samples.column("offset")[-1].as_py() + 100] ^= 0xFF
-    shard.write_bytes(data)
-    return tmp_path / "shards"
+def spared() -> Iterator[None]:
+    """SIGTERM ends nothing but what listens to it."""
+    usual = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, usual)
+
+
+WATCHED = """
+import sys, time
+from gandist.gan.objectives import OBJECTIVES
+
+def watched(real, fake):
+    assert "torch._dynamo" not in sys.modules, "torch's compiler is imported, and nothing is compiled"
+    time.sleep(0.04)
+    return OBJECTIVES["ns"].critic(real, fake)
+
+OBJECTIVES["watched"] = OBJECTIVES["ns"]._replace(critic=watched)
+"""
+"""A loss that waits, in the worker of a run, and looks at what has been imported."""
 
 
 def test_damage_found_before_the_first_step_is_not_tried_again(ray_here: str, shards: Path, tmp_path: Path) -> None:
@@ -62,7 +79,7 @@ def test_damage_found_before_the_first_step_is_not_tried_again(ray_here: str, sh
 def test_damage_met_in_mid_run_ends_it_with_the_shards_name(ray_here: str, shards: Path, tmp_path: Path) -> None:
     """Too large for the cache, the set is decoded as it is read, and the damage is met on the way."""
     config = on_ray(
-        tmp_path, "streamed", data__path=str(shards), data__cache_gib=1e-3, train__batch=500, train__total_kimg=20
+        tmp_path, "streamed", data__path=str(shards), data__cache_gib=1e-5, train__batch=40, train__total_kimg=2
     )
     with pytest.raises(DataError, match=sorted(shards.glob("*.tar"))[-1].name):
         launch(config, prepare(config, "auto"))
@@ -78,28 +95,30 @@ def test_a_crash_is_told_with_its_cause(ray_here: str, tmp_path: Path) -> None:
 
 
 def test_sigterm_to_the_driver_leaves_a_checkpoint_and_the_run_goes_on(
-    ray_here: str, shards: Path, tmp_path: Path
+    ray_here: str, shards: Path, tmp_path: Path, spared: None
 ) -> None:
     """An elastic run, which takes the workers that there are, and counts the damage that it skips."""
+    (tmp_path / "watched.py").write_text(WATCHED)
     config = on_ray(
         tmp_path, "stopped", data__path=str(shards), data__on_damage="skip", launch__workers=[1, 3],
-        train__total_kimg=1000, train__checkpoint_kimg=1000,
+        train__total_kimg=1000, train__checkpoint_kimg=1000, imports=[str(tmp_path / "watched.py")],
+        game__objective="watched",
     )  # fmt: skip
     file = tmp_path / "stopped.yaml"
     file.write_text(config.model_dump_json())
-    command = [sys.executable, "-m", "gandist.train", str(file)]
-    environment = {**os.environ, "RAY_ADDRESS": ray_here}
-    driver = subprocess.Popen(command, env=environment, text=True)
-    metrics = Path(run_root(config)) / "metrics.jsonl"
-    end = time.monotonic() + 300
-    while not metrics.exists() or not metrics.read_bytes():
-        assert driver.poll() is None, "it ended"
-        assert time.monotonic() < end, "no first row"
-        time.sleep(0.1)
-    driver.send_signal(signal.SIGTERM)
-    asked = time.monotonic()
-    assert driver.wait(timeout=60) == 143
-    assert time.monotonic() - asked < 20
+    metrics, asked = Path(run_root(config)) / "metrics.jsonl", 0.0
+
+    def stop_at_the_first_row() -> None:
+        nonlocal asked
+        while main.is_alive() and not (metrics.exists() and metrics.read_bytes()):
+            time.sleep(0.1)
+        asked = time.monotonic()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    main = threading.main_thread()
+    threading.Thread(target=stop_at_the_first_row, daemon=True).start()
+    assert train.main([str(file)]) == 143
+    assert 0 < time.monotonic() - asked < 20
     (stopped,) = (Path(run_root(config)) / "checkpoints").iterdir()
     images = int(stopped.name)
     assert 0 < images < 1_000_000
