@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from gandist.config.run import leaves, load
 from gandist.run.progress import decode
 from gandist.tune import main
 from tests.helpers.checkout_copy import ROOT
+from tests.helpers.slow_loss import slow_loss
 from tests.helpers.train_on_ranks import TINY
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
@@ -72,7 +75,7 @@ OBJECTIVES["broken"] = Objective(fail, fail)
 def test_a_sweep_goes_on_past_trials_that_fail(ray_here: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "broken.py").write_text(BROKEN)
     space = {"game.objective": {"choice": ["ns", "broken"]}, "optim.lr_G": {"choice": [1e-3, 1e30]}}
-    changes = {"searcher": "grid", "set": {"imports": ["broken.py"], "optim.lr_D": 1e-3}}
+    changes = {"searcher": "grid", "concurrent": 1, "set": {"imports": ["broken.py"], "optim.lr_D": 1e-3}}
     assert main([sweep(folder, "mixed", space, **changes)]) == 0
     rows = rows_of(folder, "mixed")
     ends = {(row["game.objective"], row["optim.lr_G"]): row for row in rows}
@@ -139,9 +142,9 @@ def test_what_does_not_fit_is_told_at_once(ray_here: str, folder: Path, capsys: 
 def test_a_population_takes_over_the_weights_of_its_best(ray_here: str, folder: Path) -> None:
     space = {"optim.lr_G": {"choice": [1e-3, 2e-3, 1e-9]}}
     changes = {
-        "trials": 4,
-        "set": {"optim.lr_D": 1e-3, "train.total_kimg": 0.144},
-        "scheduler": {"kind": "pbt", "interval_kimg": 0.048, "quantile": 0.25, "resample": 0},
+        "trials": 3,
+        "set": {"optim.lr_D": 1e-3, "train.total_kimg": 0.144, "eval.every_kimg": 0.048},
+        "scheduler": {"kind": "pbt", "interval_kimg": 0.048, "quantile": 0.5, "resample": 0},
     }
     assert main([sweep(folder, "population", space, **changes)]) == 0
     rows = {row["trial"]: row for row in rows_of(folder, "population")}
@@ -151,7 +154,7 @@ def test_a_population_takes_over_the_weights_of_its_best(ray_here: str, folder: 
         for name in rows
         if (file := run_of(folder, "population", name) / "lineage.jsonl").exists()
     }
-    assert lineages, "the worst of the four took over another's weights"
+    assert lineages, "the worst of the three took over another's weights"
     for name, lineage in lineages.items():
         for taken in lineage:
             at = f"{taken['images_seen']:08d}"
@@ -204,10 +207,10 @@ def driver(folder: Path, file: str, address: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
 
 
-def wait_for_ends(folder: Path, name: str, process: subprocess.Popen[bytes], n: int) -> list[str]:
+def wait_for_ends(folder: Path, name: str, n: int, alive: Callable[[], bool]) -> list[str]:
     """Names of the trials that have ended, once there are at least n."""
     until = time.monotonic() + 300
-    while time.monotonic() < until and process.poll() is None:
+    while time.monotonic() < until and alive():
         if (folder / "sweeps" / name / "trials.parquet").exists():
             ended = [row["trial"] for row in rows_of(folder, name) if row["state"] == "done"]
             if len(ended) >= n:
@@ -224,34 +227,52 @@ def noted_by_ray_tune(folder: Path, name: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.fixture
+def spared() -> Iterator[None]:
+    """SIGTERM ends nothing but what listens to it."""
+    usual = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, usual)
+
+
 def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_again_what_is_done(
-    ray_here: str, folder: Path
+    ray_here: str, folder: Path, spared: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    changes = {"trials": 8, "concurrent": 1, "set": {"train.total_kimg": 0.24, "health.collapsing": "ignore"}}
+    """Each trial takes two seconds and more, in which it mostly waits."""
+    changes = {
+        "trials": 6,
+        "concurrent": 1,
+        "set": {**slow_loss(folder, 0.25), "eval.every_kimg": 0.048, "health.collapsing": "ignore"},
+    }
+    changes["set"]["game.objective"] = changes["set"].pop("game__objective")
     file = sweep(folder, "twice", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
     killed = driver(folder, file, ray_here)
-    ended = wait_for_ends(folder, "twice", killed, 1)
+    ended = wait_for_ends(folder, "twice", 1, lambda: killed.poll() is None)
     noted_by_ray_tune(folder, "twice")
     killed.kill()
     killed.wait()
     written = {name: (run_of(folder, "twice", name) / "metrics.jsonl").stat().st_mtime_ns for name in ended}
 
     done = [row["state"] for row in rows_of(folder, "twice")].count("done")
-    stopped = driver(folder, file, ray_here)
-    wait_for_ends(folder, "twice", stopped, done + 1)
-    stopped.send_signal(signal.SIGTERM)
-    assert stopped.wait(timeout=120) == 143, (folder / "driver.log").read_text()
-    assert "the same command goes on with it" in (folder / "driver.log").read_text()
+    main_thread = threading.main_thread()
+
+    def stop_when_one_more_is_done() -> None:
+        wait_for_ends(folder, "twice", done + 1, main_thread.is_alive)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_when_one_more_is_done, daemon=True).start()
+    assert main([file]) == 143
+    assert "the same command goes on with it" in capsys.readouterr().err
 
     assert main([file]) == 0
     rows = rows_of(folder, "twice")
-    assert sorted(row["trial"] for row in rows) == [f"{number:05d}" for number in range(8)]
-    assert [row["state"] for row in rows] == ["done"] * 8
+    assert sorted(row["trial"] for row in rows) == [f"{number:05d}" for number in range(6)]
+    assert [row["state"] for row in rows] == ["done"] * 6
     for name, when in written.items():
         assert (run_of(folder, "twice", name) / "metrics.jsonl").stat().st_mtime_ns == when
         assert json.loads((run_of(folder, "twice", name) / "attempt.json").read_text())["attempt"] == 1
     assert main([file]) == 0, "a sweep that is done says so again"
-    assert [row["images"] for row in rows_of(folder, "twice")] == [240] * 8
+    assert [row["images"] for row in rows_of(folder, "twice")] == [96] * 6
 
 
 def test_another_sweep_of_the_same_name_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
