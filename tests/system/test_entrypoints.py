@@ -1,11 +1,6 @@
 """What the pods of `k8s/` would run, run for real: each RayJob's command with its files, on a Ray cluster."""
 
-import os
-import re
 import shutil
-import socket
-import subprocess
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +12,7 @@ import pytest
 from cluster.local import free_port
 from gandist import train, tune
 from tests.helpers.kubernetes_manifests import load
-from tests.helpers.kubernetes_pods import command, pods
+from tests.helpers.kubernetes_pods import command
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.filterwarnings("default")]
@@ -97,36 +92,3 @@ def test_entrypoint(name: str, cluster: Any, tmp_path: Path, monkeypatch: pytest
     images = 128 if name == "gandist-demo" else 64
     assert [each.name for each in (trained / "checkpoints").iterdir()] == [f"{images:08d}"]
     assert (tmp_path / "metrics").is_dir()
-
-
-@pytest.mark.skipif(not shutil.which("wget"), reason="wget is not installed")
-def test_the_submitters_probe(cluster: Any) -> None:
-    """It knows a head that answers from one that is gone, and from one that takes connections and is silent."""
-    probe = next(pod for pod in pods([JOBS["gandist"]]) if pod.role == "submitter").container["livenessProbe"]
-
-    def alive(address: str) -> bool:
-        environment = {**os.environ, "RAY_DASHBOARD_ADDRESS": address}
-        return (
-            subprocess.run(probe["exec"]["command"], env=environment, timeout=probe["timeoutSeconds"]).returncode == 0
-        )
-
-    assert alive(cluster.webui_url)
-    assert not alive(f"127.0.0.1:{free_port()}")
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert not alive(f"127.0.0.1:{silent.getsockname()[1]}")
-
-
-def test_prestop_of_a_worker_is_a_notice(cluster: Any) -> None:
-    """The command is one that this Ray takes: the node counts as being taken away."""
-    (worker,) = (pod for pod in pods([JOBS["gandist"]]) if pod.role.startswith("workers"))
-    script = worker.container["lifecycle"]["preStop"]["exec"]["command"][-1].replace("\\\n", " ")
-    (notice,) = re.findall(r"ray drain-node.*", script)
-    (node,) = (each["NodeID"] for each in ray.nodes() if each["Resources"].get("CPU"))
-    scripts = sysconfig.get_path("scripts")
-    done = subprocess.run(
-        ["bash", "-c", f"{notice} --node-id {node}"],
-        env={**os.environ, "RAY_ADDRESS": cluster.address, "PATH": f"{scripts}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr

@@ -1,10 +1,13 @@
-"""`ray job submit` from a user's checkout to a head that asks for a token, by the README's own command."""
+"""`ray job submit` from a user's checkout to a head that asks for a token, by the README's own command; and what pods
+of Kubernetes ask of such a head."""
 
 import io
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -18,12 +21,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.local import START_S, free_ports, wait_for
+from cluster.local import START_S, free_port, free_ports, wait_for
 from tests.helpers.checkout_copy import commands_of, copy_checkout, environment
+from tests.helpers.kubernetes_manifests import load
+from tests.helpers.kubernetes_pods import pods
 from tests.helpers.slow_loss import slow_loss
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
+PODS = pods([next(each for each in load() if (each.kind, each.name) == ("RayJob", "gandist"))])
 (SUBMIT,) = [command for command in commands_of("README.md") if "ray job submit" in command]
 
 
@@ -180,3 +186,33 @@ def test_ray_job_wants_the_token(checkout: Path, head: dict[str, str]) -> None:
     done = subprocess.run(["bash", "-c", command], cwd=checkout, env=head, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
     assert "RAY_AUTH_MODE" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("wget"), reason="wget is not installed")
+def test_the_submitters_probe(head: dict[str, str]) -> None:
+    """The probe of the pod that submits jobs (k8s/) knows a head that answers from one that is gone, and from one that
+    takes connections and is silent."""
+    probe = next(pod for pod in PODS if pod.role == "submitter").container["livenessProbe"]
+
+    def alive(address: str) -> bool:
+        environment = {**os.environ, "RAY_DASHBOARD_ADDRESS": address}
+        return (
+            subprocess.run(probe["exec"]["command"], env=environment, timeout=probe["timeoutSeconds"]).returncode == 0
+        )
+
+    assert alive(head["RAY_API_SERVER_ADDRESS"].removeprefix("http://"))
+    assert not alive(f"127.0.0.1:{free_port()}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not alive(f"127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_prestop_of_a_worker_is_a_notice(head: dict[str, str], home: Path) -> None:
+    """The command (k8s/) is one that this Ray takes: the node counts as being taken away. The last of these tests."""
+    (worker,) = (pod for pod in PODS if pod.role.startswith("workers"))
+    script = worker.container["lifecycle"]["preStop"]["exec"]["command"][-1].replace("\\\n", " ")
+    (notice,) = re.findall(r"ray drain-node.*", script)
+    (node,) = ask(f"{head['RAY_API_SERVER_ADDRESS']}/nodes?view=summary", home)["data"]["summary"]
+    environment = {**head, "RAY_AUTH_MODE": "token", "RAY_ADDRESS": (home / "ray/ray_current_cluster").read_text()}
+    command = ["bash", "-c", f"{notice} --node-id {node['raylet']['nodeId']}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

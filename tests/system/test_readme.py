@@ -136,7 +136,9 @@ def shortened(command: str) -> str:
         local = " launch.kind=local" if any(name in command for name in OF_OTHER_THINGS) else ""
         return f"{command} train.total_kimg={kimg}{local}"
     if "gandist.tune" in command:
-        return f"{command} trials=2 concurrent=1 scheduler=none train.total_kimg={kimg} eval.every_kimg={kimg} eval.n=64"
+        return (
+            f"{command} trials=2 concurrent=1 scheduler=none train.total_kimg={kimg} eval.every_kimg={kimg} eval.n=64"
+        )
     if "gandist.bench" in command:
         return f"{command} --batch 8"
     return f"{command} ARGS=train.total_kimg={kimg}" if command == "make demo" else command

@@ -239,12 +239,9 @@ def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_agai
     ray_here: str, folder: Path, spared: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each trial takes two seconds and more, in which it mostly waits."""
-    changes = {
-        "trials": 6,
-        "concurrent": 1,
-        "set": {**slow_loss(folder, 0.25), "eval.every_kimg": 0.048, "health.collapsing": "ignore"},
-    }
-    changes["set"]["game.objective"] = changes["set"].pop("game__objective")
+    slow = {path.replace("__", "."): value for path, value in slow_loss(folder, 0.25).items()}
+    fixed = {**slow, "eval.every_kimg": 0.048, "health.collapsing": "ignore"}
+    changes = {"trials": 6, "concurrent": 1, "set": fixed}
     file = sweep(folder, "twice", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
     killed = driver(folder, file, ray_here)
     ended = wait_for_ends(folder, "twice", 1, lambda: killed.poll() is None)
