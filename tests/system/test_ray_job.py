@@ -130,6 +130,7 @@ def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Pat
         time.sleep(0.2)
     assert not list(run.glob("checkpoints/*"))
     assert ask(f"{first}/stop", home, "POST") == {"stopped": True}
+    deadline = time.monotonic() + 240
     while (status := ask(first, home)["status"]) == "RUNNING":
         assert time.monotonic() < deadline, ask(f"{first}/logs", home)
         time.sleep(0.2)
