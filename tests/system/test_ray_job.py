@@ -126,7 +126,8 @@ def test_ray_job(checkout: Path, head: dict[str, str], home: Path, tmp_path: Pat
     first = f"{head['RAY_API_SERVER_ADDRESS']}/api/jobs/first"
     deadline = time.monotonic() + 300
     while not rows():
-        assert time.monotonic() < deadline, ask(f"{first}/logs", home)
+        going = time.monotonic() < deadline and ask(first, home)["status"] in ("PENDING", "RUNNING")
+        assert going, ask(f"{first}/logs", home)["logs"]
         time.sleep(0.2)
     assert not list(run.glob("checkpoints/*"))
     assert ask(f"{first}/stop", home, "POST") == {"stopped": True}
