@@ -14,7 +14,9 @@ def ray_head() -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        head = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        # Nobody reads what Ray's monitor of all workers' logs tells, which looks at each file ten times a second.
+        small = {"include_dashboard": False, "include_log_monitor": False}
+        head = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **small})
     yield head.address
     head.shutdown()
 

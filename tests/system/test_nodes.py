@@ -46,7 +46,7 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self.folder = folder
-        head = {**self.one("a"), "include_dashboard": False}
+        head = {**self.one("a"), "include_dashboard": False, "include_log_monitor": False}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes = {"b": self.add("b")}
         ray.init(address=self.cluster.address)
