@@ -1,6 +1,7 @@
 """configs/digits.py with Debian's espeak-ng."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,8 +19,8 @@ N = 200
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return python(str(ROOT / "configs/digits.py"), *map(str, arguments), **environment)
+def run(*arguments: str | Path, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
+    return python(str(ROOT / "configs/digits.py"), *map(str, arguments), PATH=path)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_same_command_same_bytes(digits: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    done = run(tmp_path / "out", PATH=str(tmp_path))
+    done = run(tmp_path / "out", path=str(tmp_path))
     assert done.returncode == 2
     assert "apt-get install espeak-ng" in done.stderr
     done = run(tmp_path / "out", "--n", "5")
