@@ -4,8 +4,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from inspect import unwrap
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -56,13 +56,26 @@ def _setting_without_compiler() -> Iterator[None]:
     if "torch._dynamo" in sys.modules:
         yield
         return
-    stand_in = SimpleNamespace(utils=SimpleNamespace(get_optimize_ddp_mode=lambda: "ddp_optimizer"))
+    stand_in = StandIn(
+        "torch._dynamo", utils=StandIn("torch._dynamo.utils", get_optimize_ddp_mode=lambda: "ddp_optimizer")
+    )
     vars(torch)["_dynamo"] = stand_in
     try:
         yield
     finally:
         if vars(torch).get("_dynamo") is stand_in:
             del vars(torch)["_dynamo"]
+
+
+class StandIn:
+    """In a module's place: it has some of its attributes, and imports the module for any other."""
+
+    def __init__(self, module: str, **attributes: object) -> None:
+        self._module = module
+        vars(self).update(attributes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._module), name)
 
 
 def average_in_bf16(group: dist.ProcessGroup, bucket: GradBucket) -> torch.futures.Future[Tensor]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gandist.config.run import RunConfig, may_change
+from tests.helpers.scripts import python
 from tests.helpers.train_on_ranks import final_digests, final_tensors, tiny, train_all
 
 CASES: dict[str, dict[str, object]] = {
@@ -56,3 +57,24 @@ def test_bf16_gradients_train_the_same_to_their_rounding(runs: dict[str, RunConf
 def test_only_the_bucket_size_may_change_when_a_run_goes_on() -> None:
     assert may_change("launch.bucket_mib")
     assert not may_change("optim.gradients")
+
+
+ALONE = """
+import sys, torch
+import torch.distributed as dist
+from gandist.distributed.averaging import Uncompiled
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
+net = Uncompiled(torch.nn.Linear(3, 1))
+net(torch.ones(2, 3)).sum().backward()
+assert net.module.weight.grad.tolist() == [[2, 2, 2]]
+assert "torch._dynamo" not in sys.modules
+import torch._dynamo
+print(torch._dynamo.utils.get_optimize_ddp_mode())
+dist.destroy_process_group()
+"""
+
+
+def test_ranks_leave_the_compiler_alone(tmp_path: Path) -> None:
+    """They do not import it, and it is whole once somebody else does; its setting has the default that DDP took."""
+    done = python("-c", ALONE, str(tmp_path / "store"))
+    assert (done.returncode, done.stdout) == (0, "ddp_optimizer\n"), done.stderr
