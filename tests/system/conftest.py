@@ -1,6 +1,7 @@
-"""One Ray cluster for all tests that need no cluster of their own."""
+"""One Ray cluster for all tests that need no cluster of their own, and a process that survives SIGTERM."""
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -33,3 +34,11 @@ def ray_here(ray_head: str) -> Iterator[str]:
         ray.init(address=ray_head, log_to_driver=False, logging_level=logging.WARNING)
         yield ray_head
         ray.shutdown()
+
+
+@pytest.fixture
+def spared() -> Iterator[None]:
+    """SIGTERM ends nothing but what listens to it."""
+    usual = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, usual)

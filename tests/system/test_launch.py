@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +38,6 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index = make_set(tmp_path_factory.mktemp("damaged"), 200, classes=10, channels=1)
     damage(index, 199)
     return Path(index.base)
-
-
-@pytest.fixture
-def spared() -> Iterator[None]:
-    """SIGTERM ends nothing but what listens to it."""
-    usual = signal.signal(signal.SIGTERM, lambda *_: None)
-    yield
-    signal.signal(signal.SIGTERM, usual)
 
 
 WATCHED = """

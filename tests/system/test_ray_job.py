@@ -1,5 +1,5 @@
-"""`ray job submit` from a user's checkout to a head that asks for a token, by the README's own command; and what pods
-of Kubernetes ask of such a head."""
+"""`ray job submit` from a user's checkout to a head that asks for a token, by the README's own command; and the
+commands by which pods of Kubernetes look at such a head and drain it."""
 
 import io
 import json

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -225,14 +225,6 @@ def noted_by_ray_tune(folder: Path, name: str) -> None:
     while not any(note.stat().st_mtime > now for note in (folder / "sweeps" / name / "ray").glob("experiment_state*")):
         assert time.monotonic() < until, "Ray Tune has noted nothing for a minute"
         time.sleep(0.1)
-
-
-@pytest.fixture
-def spared() -> Iterator[None]:
-    """SIGTERM ends nothing but what listens to it."""
-    usual = signal.signal(signal.SIGTERM, lambda *_: None)
-    yield
-    signal.signal(signal.SIGTERM, usual)
 
 
 def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_again_what_is_done(
