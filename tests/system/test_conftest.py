@@ -1,11 +1,10 @@
 """In CI nothing is skipped silently."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.checkout_copy import ROOT
+from tests.helpers.scripts import python
+
 TESTS = """
 import pytest
 
@@ -24,9 +23,8 @@ def test_gpu(): ...
 def counts(folder: Path, ci: str) -> str:
     file = folder / "test_skips.py"
     file.write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-c", str(ROOT / "pyproject.toml")]
-    done = subprocess.run([*command, str(file)], cwd=ROOT, env={**os.environ, "CI": ci}, capture_output=True, text=True)
-    return done.stdout
+    command = ["-m", "pytest", "-q", "-p", "tests.conftest", "-c", str(ROOT / "pyproject.toml"), str(file)]
+    return python(*command, CI=ci).stdout
 
 
 def test_skips_are_named(tmp_path: Path) -> None:
