@@ -228,7 +228,7 @@ MADE = {
 FEWER = {
     "configs/digits.py": ["--n", "300"],
     "configs/lines.py": ["--n", "300"],
-    "configs/clips.py": ["--n", "24", "--windows", "2"],
+    "configs/clips.py": ["--n", "4"],
 }
 
 
