@@ -87,8 +87,8 @@ LONG = (check_autocast, check_export, check_slopes, check_channels_last)
 
 def checked() -> Iterator[Any]:
     """The covering cases of every pair with every check, but one that takes long, or looks at one network alone, only
-    of a condition or norm that it has not seen; a norm, which pairs share, is exported once for each medium. All other
-    cases by night."""
+    of a condition or norm that it has not seen; every pair is exported, and conditions and norms, which pairs share, once
+    for each medium. All other cases by night."""
     exported = {pair.medium: set[str]() for pair in NETWORKS.values()}
     for name in NETWORKS:
         covered, seen = list(covering(name)), {check: set[str]() for check in CHECKS}
@@ -101,13 +101,13 @@ def checked() -> Iterator[Any]:
                 if check in LONG:
                     parts = {part.replace("sync", "batch") for part in parts}
                 if check is check_export:
-                    parts -= exported[NETWORKS[name].medium]
+                    parts = {name, *parts} - exported[NETWORKS[name].medium]
                 by_night = case not in covered or (check in (*LONG, *ONLY_G) and parts <= seen[check])
                 test = f"{name}-{kind(case)}-{check.__name__.removeprefix('check_')}"
                 yield pytest.param(case, check, id=test, marks=[pytest.mark.nightly] if by_night else [])
                 seen[check] |= parts
                 if check is check_export and not by_night:
-                    exported[NETWORKS[name].medium] |= {part for part in parts if part.startswith("G ")}
+                    exported[NETWORKS[name].medium] |= parts
 
 
 @pytest.mark.parametrize(("case", "check"), [*checked()])
