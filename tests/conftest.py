@@ -17,6 +17,7 @@ from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from gandist.config import extensions
+from gandist.data import builtin, moving
 from gandist.gan.augment import AUGMENTATIONS
 from gandist.gan.networks import NETWORKS
 from gandist.gan.objectives import OBJECTIVES
@@ -34,6 +35,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder / "gandist"
+
+
+@pytest.fixture(scope="session")
+def few_moving_garments(own_cache: Path) -> None:
+    """`builtin:moving-fashion` with 40 clips a class: a thousand take half a minute to make and to decode."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving, "PER_CLASS", 40)
+        builtin.builtin("moving-fashion", own_cache)
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,8 @@ from tests.helpers.pitch import EACH, in_tune
 from tests.helpers.scripts import python
 from tests.helpers.small_datasets import EMOJI, EMOJI_CLIPS, fewer_emoji, make_set
 
+pytestmark = pytest.mark.usefixtures("few_moving_garments")
+
 CONFIGS = sorted(path for path in ROOT.glob("configs/*.yaml") if not path.stem.startswith(("compare-", "sweep-")))
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 

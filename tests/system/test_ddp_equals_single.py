@@ -15,6 +15,8 @@ from tests.helpers.sound_games import SOUNDS
 from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import final_tensors, tiny, train_all
 
+pytestmark = pytest.mark.usefixtures("few_moving_garments")
+
 SIX_STEPS: dict[str, Any] = {f"train__{what}_kimg": 0.072 for what in ("total", "checkpoint", "tick")}
 IN_SIXES: dict[str, Any] = {"train__batch": 6, **{key: kimg / 2 for key, kimg in SIX_STEPS.items()}}
 """As many steps of larger games."""

@@ -23,6 +23,8 @@ from tests.helpers.sound_games import SOUNDS
 from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import tiny
 
+pytestmark = pytest.mark.usefixtures("few_moving_garments")
+
 CASES: dict[str, dict[str, Any]] = {
     "everything": {
         "game__objective": "rp",

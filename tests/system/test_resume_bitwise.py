@@ -29,6 +29,8 @@ from tests.helpers.sound_games import SOUNDS
 from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import final_digests, tiny
 
+pytestmark = pytest.mark.usefixtures("few_moving_garments")
+
 KIMG = {"train__total_kimg": 2, "train__batch": 16, "train__tick_kimg": 0.5, "train__checkpoint_kimg": 0.5}
 IN_FOURS = {"train__total_kimg": 0.128, "train__batch": 4, "train__tick_kimg": 0.032, "train__checkpoint_kimg": 0.032}
 """A quarter of the steps that KIMG has, of larger games."""

@@ -30,6 +30,8 @@ from tests.helpers.sound_games import SOUNDS
 from tests.helpers.text_games import TEXTS
 from tests.helpers.train_on_ranks import tiny
 
+pytestmark = pytest.mark.usefixtures("few_moving_garments")
+
 CPU = Ranks(0, 1, torch.device("cpu"))
 RAMP = {"start": 1e-3, "end": 5e-3, "over_kimg": 0.2, "shape": "linear"}
 UP = {"start": 0.1, "end": 0.9, "over_kimg": 0.3, "shape": "linear"}
