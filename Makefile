@@ -7,6 +7,8 @@ INSTALLED_DEV := .venv/installed-dev
 DEBIAN := prometheus dataset-fashion-mnist chromium chromium-driver wget espeak-ng hydrogen-data sonic-pi-samples bible-kjv
 EMOJI := emoji-datasource-twitter emoji-datasource-google
 MOVING := @lobehub/fluent-emoji-anim-1
+# Many images of containers set it; each process that a test starts would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo cluster-local test test-fast test-nightly lint format docs docs-site clean debian emoji
 

@@ -191,13 +191,13 @@ def test_the_searcher_learns_and_two_metrics_have_a_front(ray_here: str, folder:
 def test_schedulers_stop_what_is_worse(ray_here: str, folder: Path, kind: str) -> None:
     """Rates of nearly nothing, or of so much that the images are lost, against one that learns."""
     changes = {"searcher": "grid", "scheduler": kind, "set": {"optim.lr_D": 1e-3, **QUICK}}
-    space = {"optim.lr_G": {"choice": [1e-8, 1e-9, 1e-10, 5e-3, 0.3, 1.0]}}
+    space = {"optim.lr_G": {"choice": [1e-8, 1e-9, 5e-3, 1.0]}}
     assert main([sweep(folder, kind, space, **changes)]) == 0
     rows = rows_of(folder, kind)
     assert "stopped" in {row["state"] for row in rows}
     assert "done" in {row["state"] for row in rows}
     # A run goes on until it hears that it is stopped, which one so short may do too late.
-    assert sum(row["images"] for row in rows) < 6 * 96
+    assert sum(row["images"] for row in rows) < 4 * 96
 
 
 def driver(folder: Path, file: str, address: str) -> subprocess.Popen[bytes]:
@@ -233,7 +233,7 @@ def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_agai
     """Each trial takes two seconds and more, in which it mostly waits."""
     slow = {path.replace("__", "."): value for path, value in slow_loss(folder, 0.25).items()}
     fixed = {**slow, "eval.every_kimg": 0.048, "health.collapsing": "ignore"}
-    changes = {"trials": 6, "concurrent": 1, "set": fixed}
+    changes = {"trials": 4, "concurrent": 1, "set": fixed}
     file = sweep(folder, "twice", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
     killed = driver(folder, file, ray_here)
     ended = wait_for_ends(folder, "twice", 1, lambda: killed.poll() is None)
@@ -255,13 +255,13 @@ def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_agai
 
     assert main([file]) == 0
     rows = rows_of(folder, "twice")
-    assert sorted(row["trial"] for row in rows) == [f"{number:05d}" for number in range(6)]
-    assert [row["state"] for row in rows] == ["done"] * 6
+    assert sorted(row["trial"] for row in rows) == [f"{number:05d}" for number in range(4)]
+    assert [row["state"] for row in rows] == ["done"] * 4
     for name, when in written.items():
         assert (run_of(folder, "twice", name) / "metrics.jsonl").stat().st_mtime_ns == when
         assert json.loads((run_of(folder, "twice", name) / "attempt.json").read_text())["attempt"] == 1
     assert main([file]) == 0, "a sweep that is done says so again"
-    assert [row["images"] for row in rows_of(folder, "twice")] == [96] * 6
+    assert [row["images"] for row in rows_of(folder, "twice")] == [96] * 4
 
 
 def test_another_sweep_of_the_same_name_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
