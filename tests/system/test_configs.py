@@ -52,7 +52,7 @@ SMALL = {
         "model.options.width_D=4",
         "train.batch=4",
     ],
-    "dcgan-fashion": ["model.width=16"],
+    **{name: ["model.width=16"] for name in ("dcgan-fashion", "stackgan-1", "stackgan-2")},
     "wavegan-sc09": ["model.width=2", "train.batch=8"],
     **{name: ["data.path=builtin:words-6k"] for name in ("words", "words-lm", "relgan-words")},
     # Of its 5,000 tokens the first, the others are left out.
@@ -235,7 +235,7 @@ MADE = {
 FEWER = {
     "configs/digits.py": ["--n", "300"],
     "configs/lines.py": ["--n", "300"],
-    "configs/clips.py": ["--n", "4"],
+    "configs/clips.py": ["--n", "6"],
 }
 
 
