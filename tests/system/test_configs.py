@@ -88,7 +88,7 @@ SMALLER = {
     "video-fashion": ["train.batch=8", "optim.lr_G=1e-3", "optim.lr_D=1e-3", SHORTER_MEAN],
     "r3gan": [
         *("model.widths=[16,16,16,16]", "train.batch=8"),
-        *("optim.lr_G=1e-3", "optim.lr_D=1e-3", "optim.ema_half_life_kimg=0.1"),
+        *("optim.lr_G=2e-3", "optim.lr_D=2e-3", "optim.ema_half_life_kimg=0.1"),
     ],
     "r3gan-cifar10": [*SMALL["r3gan-cifar10"], *FASTER],
     "mocogan-64": [*SMALL["mocogan-64"], *FASTER],
@@ -119,7 +119,7 @@ SMALLER = {
         *("train.batch=8", "optim.lr_G=3e-3", "optim.ema_half_life_kimg=0.1"),
     ],
     "wavegan-tones": [
-        *("data.options.samples=2048", "train.batch=16", "optim.lr_G=1e-3", "optim.lr_D=1e-3", SHORTER_MEAN),
+        *("data.options.samples=2048", "train.batch=16", *FAST),
     ],
     **{
         name: [*SMALL.get(name, []), "train.batch=32", "game.n_critic=1", SHORTER_MEAN]
@@ -142,12 +142,11 @@ STEPS = {
     "hifigan-digits": 20,
     **dict.fromkeys(("autoencoder-fashion", "demo", "hinge-sngan", "inpaint-fashion"), 30),
     **dict.fromkeys(("real-esrgan-x4", "stackgan-1"), 30),
-    "denoise-fashion": 40,
-    **dict.fromkeys(("vae", "r3gan", "video-fashion"), 50),
+    **dict.fromkeys(("denoise-fashion", "r3gan"), 40),
+    **dict.fromkeys(("vae", "video-fashion"), 50),
     **dict.fromkeys(("lama-256", "words-lm"), 60),
-    **dict.fromkeys(("gan", "mocogan-64"), 100),
+    **dict.fromkeys(("gan", "mocogan-64", "wavegan-tones"), 100),
     **dict.fromkeys(("specgan-digits", "stackgan-2"), 120),
-    "wavegan-tones": 150,
     "vqgan-256": 400,
 }
 """Steps of D that are enough; the others take two hundred."""
