@@ -52,7 +52,7 @@ SMALL = {
         "model.options.width_D=4",
         "train.batch=4",
     ],
-    **{name: ["model.width=16"] for name in ("dcgan-fashion", "stackgan-1", "stackgan-2")},
+    **{name: ["model.width=16"] for name in ("dcgan-fashion", "stackgan-1", "stackgan-2", "superres-photos")},
     "wavegan-sc09": ["model.width=2", "train.batch=8"],
     **{name: ["data.path=builtin:words-6k"] for name in ("words", "words-lm", "relgan-words")},
     # Of its 5,000 tokens the first, the others are left out.
