@@ -1,5 +1,6 @@
 """What all tests share: one compute thread, caches that are their own, and in CI no skipping."""
 
+import gc
 import logging
 import os
 from collections.abc import Generator, Iterator
@@ -82,6 +83,16 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
     return Groups(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """None of what is collected is garbage: to look for it takes a quarter of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
