@@ -3,13 +3,15 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from gandist.options import Described
 
 
-class Ramp(BaseModel):
+class Ramp(Described):
     """A number that changes from `start` to `end` over the first `over_kimg` thousand images, then stays constant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     start: float = Field(ge=0)
     """Value at image 0."""
