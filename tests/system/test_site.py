@@ -3,7 +3,8 @@
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
+from functools import cache
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -18,18 +19,21 @@ GENERATED = ("genindex.html", "py-modindex.html", "search.html")
 """Pages of Sphinx's own, which the index does not list."""
 
 
-class Page(HTMLParser):
-    """Links, loaded resources and anchors of a page."""
+TAG = re.compile(r"<(\w+)(\s[^<>]*)>")
+ATTRIBUTE = re.compile(r"""\s(id|name|href|src|rel)=["']([^"']*)["']""")
+
+
+class Page:
+    """Links, loaded resources and anchors of a page, whose text has no tag but as `&lt;`."""
 
     def __init__(self, file: Path) -> None:
-        super().__init__()
         self.links: list[str] = []
         self.loaded: list[str] = []
         self.anchors: set[str] = set()
-        self.feed(file.read_text())
+        for tag, attributes in TAG.findall(file.read_text()):
+            self._tag(tag, {name: unescape(value) for name, value in ATTRIBUTE.findall(attributes)})
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
+    def _tag(self, tag: str, found: dict[str, str]) -> None:
         self.anchors |= {found[name] for name in ("id", "name") if name in found}
         if tag == "a" and "href" in found:
             self.links.append(found["href"])
@@ -61,7 +65,12 @@ def inside(page: Path, link: str) -> tuple[Path, str] | None:
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:
         return None
-    return (page.parent / unquote(parts.path)).resolve() if parts.path else page, unquote(parts.fragment)
+    return at(page.parent, parts.path) if parts.path else page, unquote(parts.fragment)
+
+
+@cache
+def at(folder: Path, path: str) -> Path:
+    return (folder / unquote(path)).resolve()
 
 
 def test_every_page_is_reached_from_the_index(site: Path, pages: dict[Path, Page]) -> None:
