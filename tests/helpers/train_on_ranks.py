@@ -54,19 +54,28 @@ def train_each(trees: Sequence[dict[str, Any]]) -> None:
         assert outcome.status == "done", outcome
 
 
+def newest(config: RunConfig) -> Path:
+    """The newest checkpoint."""
+    return sorted((Path(run_root(config)) / "checkpoints").iterdir())[-1]
+
+
+def final_manifest(config: RunConfig) -> dict[str, Any]:
+    """The manifest of the newest checkpoint."""
+    return dict(json.loads((newest(config) / "manifest.json").read_text()))
+
+
 def final_tensors(config: RunConfig) -> dict[str, Tensor]:
     """Every tensor of the newest checkpoint, by file and name."""
-    folder = sorted((Path(run_root(config)) / "checkpoints").iterdir())[-1]
     return {
         f"{file.stem}/{name}": tensor
-        for file in sorted(folder.glob("*.safetensors"))
+        for file in sorted(newest(config).glob("*.safetensors"))
         for name, tensor in load_file(file).items()
     }
 
 
 def final_digests(config: RunConfig) -> tuple[str, dict[str, str]]:
     """Name of the newest checkpoint, and the sha256 of its files of tensors."""
-    folder = sorted((Path(run_root(config)) / "checkpoints").iterdir())[-1]
+    folder = newest(config)
     return folder.name, digests(folder)
 
 

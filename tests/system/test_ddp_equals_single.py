@@ -11,15 +11,19 @@ from gandist.gan.objectives import OBJECTIVES
 from gandist.gan.penalties import PENALTIES
 from tests.helpers.clip_games import CLIPS
 from tests.helpers.image_to_image import GAMES
+from tests.helpers.small_datasets import make_set
 from tests.helpers.sound_games import SOUNDS
 from tests.helpers.text_games import TEXTS
-from tests.helpers.train_on_ranks import final_tensors, tiny, train_all
+from tests.helpers.train_on_ranks import final_manifest, final_tensors, tiny, train_all
 
 pytestmark = pytest.mark.usefixtures("few_moving_garments")
 
-SIX_STEPS: dict[str, Any] = {f"train__{what}_kimg": 0.072 for what in ("total", "checkpoint", "tick")}
-IN_SIXES: dict[str, Any] = {"train__batch": 6, **{key: kimg / 2 for key, kimg in SIX_STEPS.items()}}
-"""As many steps of larger games."""
+
+def steps(n: int) -> dict[str, Any]:
+    """The length of a run of n steps, of a batch of 12, whose halves two and three ranks can share too."""
+    return {f"train__{what}_kimg": 0.012 * n for what in ("total", "checkpoint", "tick")}
+
+
 CASES: dict[str, dict[str, Any]] = {
     **{objective: {"game__objective": objective} for objective in OBJECTIVES},
     "accumulated": {"train__accumulate": 2},
@@ -35,11 +39,12 @@ CASES: dict[str, dict[str, Any]] = {
         "game__penalties": {"r1": 10.0, "r2": 10.0},
         "game__differentiate": "linear",
         "train__accumulate": 2,
+        **steps(3),
     },
     "lazy": {"game__penalties": {"r1": {"weight": 1e3, "interval": 3}, "r2": 500}, "train__accumulate": 2},
     "clipped": {"game__objective": "wasserstein", "game__clip": 0.02},
     "smoothed": {"game__label_smoothing": 0.1},
-    "spectral": {"model__norm_D": "spectral", "game__penalties": {"gp": 10.0}},
+    "spectral": {"game__objective": "minimax", "model__norm_D": "spectral", "game__penalties": {"gp": 10.0}},
     "sync": {"model__norm": "sync"},
     "grouped": {"model__norm": "group"},
     "diffaugment": {"augment__kind": "diffaugment", "game__objective": "rp"},
@@ -47,66 +52,72 @@ CASES: dict[str, dict[str, Any]] = {
     "elbo": {"model__name": "vae", "game__objective": "elbo"},
     "elbo-sync": {"model__name": "vae", "game__objective": "elbo", "model__norm": "sync", "train__accumulate": 2},
     "kl": {"model__name": "stackgan-1", "game__penalties": {"kl": 1.0, "mismatch": 1.0}},
-    **{name: {**game, **IN_SIXES} for name, game in {**GAMES, **SOUNDS, **CLIPS, **TEXTS}.items()},
+    **{name: {**game, **steps(3)} for name, game in {**GAMES, **SOUNDS, **CLIPS, **TEXTS}.items()},
+    "quantised": {
+        **GAMES["quantised"],
+        **steps(3),
+        "game__weight_G": {"start": 0, "end": 0.8, "over_kimg": 0.02, "shape": "step"},  # before the last step
+    },
     "decay": {"optim__weight_decay": 0.1, "optim__betas": [0.0, {"start": 0.9, "end": 0.99, "over_kimg": 0.1}]},
 }
 OF_THREE = ("ns", "accumulated", "sync", "ada", "lazy")
-"""What three ranks train as well as two: in each, sums over ranks are of another kind."""
+"""Three ranks train these in every run of the tests, since each has another kind of sum over ranks; two by night."""
+BY_NIGHT = {
+    *("minimax", "ls", "hinge", "wasserstein", "n_critic", "smoothed", "decay", "grouped", "elbo"),
+    *("r1", "r2", "gp", "mismatch", "double"),
+    *("spectra", "moving"),
+}
+"""Each is part of another case, or differs from `ns` in nothing that ranks share: no sum, no random number of a row."""
 LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES, *SOUNDS, *CLIPS, *TEXTS)
 """Whose D begins alike, since the losses are, or are where scores are near 0; or whose weights have other names."""
+FIRST = "D/features.0.weight"
+
+
+def parameters(case: str, *world: int, by_night: bool = False) -> Any:
+    return pytest.param(case, *world, marks=pytest.mark.nightly if by_night or case in BY_NIGHT else ())
+
+
+ROWS = [parameters(case, world, by_night=(world == 3) != (case in OF_THREE)) for world in (2, 3) for case in CASES]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], RunConfig]:
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], RunConfig]:
+    """The runs that the selected tests compare, by ranks and case."""
     folder: Path = tmp_path_factory.mktemp("worlds")
-    worlds = {1: tuple(CASES), 2: tuple(CASES), 3: OF_THREE}
+    # A preview of a game of pictures to pictures shows at most as many as the set has
+    few = {"data__path": make_set(folder, 15, classes=0, channels=1).base}
+    mine = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path == request.path]
+    chosen = [item.callspec.params for item in mine]
+    worlds = {world: {each["case"] for each in chosen if each.get("world") == world} for world in (2, 3)}
+    worlds[1] = {"ns", *(each["case"] for each in chosen)}
     configs = {
-        (world, case): tiny(folder, f"{case}-{world}", **{**SIX_STEPS, **CASES[case]})
+        (world, case): tiny(
+            folder,
+            f"{case}-{world}",
+            **{"track__tensorboard": False, **steps(6), **CASES[case], **(few if case in GAMES else {})},
+        )
         for world, cases in worlds.items()
-        for case in cases
+        for case in CASES
+        if case in cases
     }
     for world in worlds:
         train_all(world, [config for (size, _), config in configs.items() if size == world], folder)
     return configs
 
 
-def assert_alike(alone: RunConfig, together: RunConfig) -> None:
-    expected, found = final_tensors(alone), final_tensors(together)
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "world"), ROWS)
+def test_ddp_equals_single(runs: dict[tuple[int, str], RunConfig], case: str, world: int) -> None:
+    assert final_manifest(runs[world, case])["world_size"] == world
+    expected, found = final_tensors(runs[1, case]), final_tensors(runs[world, case])
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-6, msg=name)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("case", "world"), [*((case, 2) for case in CASES), *((case, 3) for case in OF_THREE)])
-def test_ddp_equals_single(runs: dict[tuple[int, str], RunConfig], case: str, world: int) -> None:
-    assert_alike(runs[1, case], runs[world, case])
-
-
-@pytest.fixture(scope="module")
-def others_of_three(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
-    folder: Path = tmp_path_factory.mktemp("three")
-    configs = {
-        case: tiny(folder, case, **{**SIX_STEPS, **changes}) for case, changes in CASES.items() if case not in OF_THREE
-    }
-    train_all(3, [*configs.values()], folder)
-    return configs
-
-
-@pytest.mark.slow
-@pytest.mark.nightly
-@pytest.mark.parametrize("case", [case for case in CASES if case not in OF_THREE])
-def test_three_ranks_equal_one_too(
-    runs: dict[tuple[int, str], RunConfig], others_of_three: dict[str, RunConfig], case: str
-) -> None:
-    """By night, since two ranks train each case in every run of the tests, and three ranks one of each kind."""
-    assert_alike(runs[1, case], others_of_three[case])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", [case for case in CASES if case not in LIKE_NS])
+@pytest.mark.parametrize("case", [parameters(case) for case in CASES if case not in LIKE_NS])
 def test_cases_differ(runs: dict[tuple[int, str], RunConfig], case: str) -> None:
     """The comparison above can fail: what is compared does change D's weights."""
     weights, plain = final_tensors(runs[1, case]), final_tensors(runs[1, "ns"])
-    first = "D/features.0.weight"
-    assert not torch.allclose(weights[first], plain[first], atol=1e-5)
+    assert not torch.allclose(weights[FIRST], plain[FIRST], atol=1e-5)
