@@ -3,6 +3,7 @@
 The wire is a thread here between two TUN devices: a kernel may lack `tc netem`, and every one has these.
 """
 
+import ctypes
 import fcntl
 import heapq
 import itertools
@@ -14,12 +15,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers.forked import forked
+
+CLONE_NEWNET = 0x40000000
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 
 
@@ -80,6 +86,20 @@ class Nodes:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "eth0"}
         inside = ["ip", "netns", "exec", self.names[rank]]
         return subprocess.Popen([*inside, *command], env=environment, text=True, **options)
+
+    def forked(self, rank: int, log: Path, function: Callable[..., Any], *arguments: Any) -> BaseProcess:
+        """One rank of two, on its node, in a process whose imports are made."""
+        place = {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
+        place |= {"MASTER_ADDR": "10.77.0.1", "MASTER_PORT": "29511", "GLOO_SOCKET_IFNAME": "eth0"}
+        return forked(log, _inside, self.names[rank], function, arguments, **place)
+
+
+def _inside(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Call a function in the namespace, as `ip netns exec` does."""
+    with Path("/run/netns", name).open() as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+    return function(*arguments)
 
 
 def ip(*arguments: str) -> Sequence[str]:
