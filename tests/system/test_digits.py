@@ -15,7 +15,7 @@ from gandist.media.audio import Audio
 from tests.helpers.checkout_copy import ROOT
 from tests.helpers.scripts import python
 
-N = 200
+N = 100
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -30,13 +30,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits") / "digits"
     done = run(folder, "--n", str(N))
     assert done.returncode == 0, done.stderr
-    assert f"{folder}/train: 180 clips of 45 speakers; 0 were longer and cut" in done.stdout
-    assert f"{folder}/test: 20 clips of 7 speakers; 0 were longer and cut" in done.stdout
+    assert f"{folder}/train: 90 clips of 45 speakers; 0 were longer and cut" in done.stdout
+    assert f"{folder}/test: 10 clips of 7 speakers; 0 were longer and cut" in done.stdout
     return folder
 
 
 def test_every_digit_is_spoken_as_often(digits: Path) -> None:
-    for part, n in (("train", 18), ("test", 2)):
+    for part, n in (("train", 9), ("test", 1)):
         index = read_index(str(digits / part))
         assert index.class_names == WORDS
         assert np.bincount(index.labels).tolist() == [n] * 10
