@@ -65,7 +65,7 @@ OF_THREE = ("ns", "accumulated", "sync", "ada", "lazy")
 BY_NIGHT = {
     *("minimax", "ls", "hinge", "wasserstein", "n_critic", "smoothed", "decay", "grouped", "elbo"),
     *("r1", "r2", "gp", "mismatch", "double"),
-    *("spectra", "moving"),
+    *("gaussian", "spectra", "moving"),
 }
 """Each is part of another case, or differs from `ns` in nothing that ranks share: no sum, no random number of a row."""
 LIKE_NS = ("ns", "minimax", "rp", "accumulated", "spectral", "kl", "linear", *GAMES, *SOUNDS, *CLIPS, *TEXTS)
