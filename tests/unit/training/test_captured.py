@@ -118,6 +118,8 @@ def equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     assert not different
 
 
+BY_NIGHT = ("jvp", "gaussian", "sounding", "moving")
+"""What the CPU's tape replays by night: the others have their networks, and all but a penalty of what they add."""
 CASES_ON_A_GPU = [
     (case, precision)
     for case in CASES
@@ -126,7 +128,9 @@ CASES_ON_A_GPU = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.nightly] if case in BY_NIGHT else []) for case in CASES]
+)
 def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     """Bit for bit, statistics too, while every number of the host stays what it was when the step was recorded."""
     config = tiny(tmp_path, case, **{**CASES[case], "train__batch": 4})
@@ -147,7 +151,9 @@ def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     training.close()
 
 
-@pytest.mark.parametrize("unrolled", [[1], [4], [1, 3]])
+@pytest.mark.parametrize(
+    "unrolled", [pytest.param([1], marks=pytest.mark.nightly), pytest.param([4], marks=pytest.mark.nightly), [1, 3]]
+)
 def test_resident_samples_are_gathered_within(
     unrolled: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
