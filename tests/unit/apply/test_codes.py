@@ -5,7 +5,6 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,10 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def trained(name: str) -> str:
         if name not in found:
-            settings: dict[str, Any] = (
-                {**GAMES[name], "data__channels": 3} if name in GAMES else {**COMMON, **RUNS[name]}
-            )
-            config = tiny(folder, name, **settings)
+            config = tiny(folder, name, **{**COMMON, **(GAMES[name] if name in GAMES else RUNS[name])})
             assert course.run(config, "auto") == 0
             found[name] = run_root(config)
         return found[name]
