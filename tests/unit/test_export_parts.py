@@ -36,7 +36,8 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A run of the smallest network."""
     game: dict[str, Any] = GAMES[request.param]
     options = {**game["model__options"], "factor": 2, "attention": "none", "code_channels": 3}
-    config = tiny(tmp_path_factory.mktemp("runs"), request.param, **{**game, "model__options": options})
+    few = {f"train__{field}": 0.024 for field in ("total_kimg", "tick_kimg", "checkpoint_kimg")}
+    config = tiny(tmp_path_factory.mktemp("runs"), request.param, **{**game, **few, "model__options": options})
     assert course.run(config, "auto") == 0
     return run_root(config)
 
