@@ -28,23 +28,6 @@ UNUSED = (
     "torchmetrics",
 )
 
-COMMAND = """
-import atexit, json, sys
-watched, arguments = json.loads(sys.argv[1]), sys.argv[2:]
-atexit.register(lambda: print("\\nimported:", json.dumps([name for name in watched if name in sys.modules])))
-from gandist.train import main
-sys.exit(main(arguments))
-"""
-"""Runs the command, and prints which of the watched modules it imported."""
-
-
-def started(watched: tuple[str, ...], *arguments: str) -> tuple[int, str, list[str]]:
-    """Exit status, messages and imported modules of the command, in a process of its own."""
-    done = python("-c", COMMAND, json.dumps(watched), *arguments)
-    imported: list[str] = json.loads(done.stdout.rpartition("imported: ")[2])
-    return done.returncode, done.stderr, imported
-
-
 FAULTS: list[tuple[list[str], int, str]] = [
     (["--help"], 0, ""),
     (["--resume", "perhaps"], 2, "invalid choice: 'perhaps'"),
@@ -64,7 +47,7 @@ FAULTS: list[tuple[list[str], int, str]] = [
 COMMANDS = """
 import contextlib, io, json, sys
 from gandist.train import main
-watched, commands = json.load(sys.stdin)
+watched, commands = json.loads(sys.argv[1])
 ended = []
 for arguments in commands:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as messages:
@@ -78,22 +61,33 @@ print(json.dumps(ended))
 """Runs commands one after the other; of each its exit status, messages, and the watched modules imported until then."""
 
 
-@pytest.fixture(scope="module")
-def told() -> list[tuple[int, str, list[str]]]:
-    """What each of `FAULTS` ended with, in one Python that had imported nothing."""
-    given = json.dumps([HEAVY, [arguments for arguments, _, _ in FAULTS]])
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS], cwd=ROOT, input=given, capture_output=True, text=True, timeout=120
-    )
+Ended = list[tuple[int, str, list[str]]]
+
+
+def ended(done: subprocess.CompletedProcess[str]) -> Ended:
     assert done.returncode == 0, done.stderr
     return [(status, messages, imported) for status, messages, imported in json.loads(done.stdout)]
 
 
+def one_after_the_other(watched: tuple[str, ...], *commands: list[str]) -> Ended:
+    """Of each command its exit status, messages, and the watched modules imported until then; torch was before."""
+    return ended(python("-c", COMMANDS, json.dumps([watched, commands])))
+
+
+@pytest.fixture(scope="module")
+def told() -> Ended:
+    """What each of `FAULTS` ended with, in one Python that had imported nothing."""
+    given = json.dumps([HEAVY, [arguments for arguments, _, _ in FAULTS]])
+    return ended(
+        subprocess.run([sys.executable, "-c", COMMANDS, given], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    )
+
+
 @pytest.mark.parametrize("number", range(len(FAULTS)), ids=lambda number: " ".join(FAULTS[number][0]))
-def test_a_fault_is_told_before_torch_is_imported(number: int, told: list[tuple[int, str, list[str]]]) -> None:
+def test_a_fault_is_told_before_torch_is_imported(number: int, told: Ended) -> None:
     _, status, message = FAULTS[number]
-    ended, messages, imported = told[number]
-    assert (ended, imported) == (status, [])
+    found, messages, imported = told[number]
+    assert (found, imported) == (status, [])
     assert message in messages
 
 
@@ -127,9 +121,10 @@ def test_names_of_a_users_file_are_known(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text('from gandist.gan import OBJECTIVES\nOBJECTIVES["mine"] = OBJECTIVES["ns"]\n')
     added = ["demo", f"imports={mine}", "--dry-run"]
-    assert started(("gandist.gan",), *added, "game.objective=mine")[::2] == (0, ["gandist.gan"])
-    status, messages, _ = started((), *added, "game.objective=mime")
-    assert status == 2
+    (unknown, messages, _), (known, _, imported) = one_after_the_other(
+        ("gandist.gan",), [*added, "game.objective=mime"], [*added, "game.objective=mine"]
+    )
+    assert (unknown, known, imported) == (2, 0, ["gandist.gan"])
     assert "game.objective: unknown value 'mime'; one of elbo, hinge, likelihood, ls, mine, " in messages
 
 
@@ -143,8 +138,9 @@ def test_a_run_on_a_cpu_imports_no_compiler(norm_D: str, tmp_path: Path) -> None
         "game.differentiate=double"
     ]  # `linear` gives torch.autograd.grad a gradient to begin with: sympy checks it
     goes_on = norm_D == "spectral"
-    for kimg in (0.016, 0.032)[: 1 + goes_on]:
-        status, messages, imported = started(UNUSED, *small, f"train.total_kimg={kimg}")
+    many = (0.016, 0.032)[: 1 + goes_on]
+    runs = one_after_the_other(UNUSED, *([*small, f"train.total_kimg={kimg}"] for kimg in many))
+    for kimg, (status, messages, imported) in zip(many, runs, strict=True):
         assert (status, imported) == (0, []), messages
         assert f"done run=demo images_seen={1000 * kimg:.0f}" in messages
     assert ("resume run=demo images_seen=16" in messages) == goes_on
