@@ -24,6 +24,14 @@ from tests.helpers.forked import first_line, forked
 from tests.helpers.prometheus_server import needs_prometheus, prometheus
 from tests.unit.monitoring.test_telemetry import ROW, read
 
+PERIOD_S = 0.25
+"""Metrics are written four times as often as usual, so that tests wait less."""
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposition, "PERIOD_S", PERIOD_S)
+
 
 def families(port: int) -> dict[str, Metric]:
     """What is served, parsed by the client; none while nothing is."""
@@ -83,7 +91,7 @@ def test_metrics_of_several_processes_are_one_page(tmp_path: Path, caplog: pytes
         with urllib.request.urlopen(request, timeout=5) as answer:
             text = answer.read().decode()
         assert "# UNIT gandist_step_seconds seconds\n" in text  # which Prometheus asks for, and shows
-        # What changes is seen about a second later.
+        # What changes is seen about a period later.
         runs[2].steps(1, 64, 0.05, 0.01)
         assert within(3, lambda: 128 in [sample.value for sample in families(port)["gandist_images"].samples])
         # The holder of the port ends; another goes on, and has nothing of it.
@@ -131,7 +139,7 @@ def test_an_attempt_that_was_overtaken_leaves_the_file_to_the_later(tmp_path: Pa
         with subprocess.Popen(["sleep", "60"]) as later:
             head = exposition._owner(later.pid)
             file.write_text(f"{head}\n# EOF\n")
-            time.sleep(2.2 * exposition.PERIOD_S)
+            time.sleep(2.2 * PERIOD_S)
             assert file.read_text().startswith(head)
             assert "gandist_steps" not in families(port)
             later.kill()
@@ -167,6 +175,7 @@ def test_a_folder_or_port_that_cannot_be_had_is_refused(tmp_path: Path, caplog: 
 
 def rank_of_a_run(rank: int, restarts: int, port: int, folder: Path) -> None:
     """Called in a process of its own: takes ten images fifty times a second, until it is killed."""
+    exposition.PERIOD_S = PERIOD_S
     telemetry = Telemetry("clothes", rank, restarts=restarts)
     if not restarts:
         telemetry.steps(1, 10**6, 1, 0)  # a long run
@@ -209,7 +218,7 @@ def test_a_killed_holder_of_the_port_is_followed_by_another(tmp_path: Path) -> N
         others = start([1, 2], 0)
         write_targets(tmp_path / "targets.json", [target("127.0.0.1", port)] * 3)
         assert ranks(port) == {"0", "1", "2"}
-        api.wait_for("rate(gandist_images_total[4s]) > 0", n=3)
+        api.wait_for("rate(gandist_images_total[2s]) > 0", n=3)
         assert len(api.get("/api/v1/targets")["data"]["activeTargets"]) == 1
         # What the restart is an increase from has been seen: on a busy machine many a scrape is too late.
         api.wait_for("count_over_time((max by (run) (gandist_restarts_total))[5m:1s]) > 2")
@@ -224,11 +233,11 @@ def test_a_killed_holder_of_the_port_is_followed_by_another(tmp_path: Path) -> N
         start([0, 1], 1)
         start([2], 1, elsewhere, tmp_path / "elsewhere")
         write_targets(tmp_path / "targets.json", [target("127.0.0.1", port), target("127.0.0.1", elsewhere)])
-        api.wait_for("rate(gandist_images_total[4s]) > 100 and gandist_restarts_total == 1", n=3)
-        time.sleep(4)
+        api.wait_for("rate(gandist_images_total[2s]) > 100 and gandist_restarts_total == 1", n=3)
+        time.sleep(2)
 
-        # A rank takes up to 500 images a second; they are left in steps of a second. A burst would be 250,000.
-        rates = api.history("sum by (run, rank) (rate(gandist_images_total[4s]))", began)
+        # A rank takes up to 500 images a second; they are left in steps of a period. A burst would be 500,000.
+        rates = api.history("sum by (run, rank) (rate(gandist_images_total[2s]))", began)
         assert len(rates) == 3
         for values in rates.values():
             assert min(values) >= 0
