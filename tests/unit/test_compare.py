@@ -105,6 +105,7 @@ def test_measure_only_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not (tmp_path / "runs" / "pair-ns-3" / "checkpoints").exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_modes(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

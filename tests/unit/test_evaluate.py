@@ -51,6 +51,7 @@ def test_one_object(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert measures(again) == measures(found) != measures(other)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_default_is_effnet_and_the_last_line_is_the_object(run: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([run, "--n", N, "--json"]) == 0

@@ -255,10 +255,16 @@ def test_equal_runs_end_with_equal_bytes(command: list[str]) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["game.n_critic=2"],
-        ["train.accumulate=4", "data.flip=true"],
-        ["precision=bf16", "optim.weight_decay=0.1"],
-        ["precision=fp64", "model.norm=none"],
+        # By day only as the run of a rank (tests/unit/training/test_worker.py).
+        *(
+            pytest.param(overrides, marks=pytest.mark.nightly)
+            for overrides in (
+                ["game.n_critic=2"],
+                ["train.accumulate=4", "data.flip=true"],
+                ["precision=bf16", "optim.weight_decay=0.1"],
+                ["precision=fp64", "model.norm=none"],
+            )
+        ),
         ["optim.ema_half_life_kimg=0", "game.objective=minimax"],
         ["data.channels=1", "data.cache_gib=1e-7"],
         ["model.classes=2", "game.objective=ls"],

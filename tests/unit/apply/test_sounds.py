@@ -131,12 +131,12 @@ def test_hifigan_in_stretches(run: Run, tmp_path: Path) -> None:
     radius = opened(run("hifigan")).radius
     assert radius is not None
     assert 8 < radius <= 24
-    saved(tmp_path / "a.wav", noise(RATE))
+    saved(tmp_path / "a.wav", noise(RATE // 2))
     for tile in ("0", "32"):
         assert main([run("hifigan"), f"{tmp_path}/a.wav", "--out", str(tmp_path / tile), "--tile", tile]) == 0
     whole, stretches = (read(tmp_path / tile / "a.wav").astype(int) for tile in ("0", "32"))
     assert np.abs(whole - stretches).max() <= 1
-    assert len(whole) == RATE
+    assert len(whole) == RATE // 2
     assert whole.std() > 1
 
 

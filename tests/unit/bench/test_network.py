@@ -75,7 +75,7 @@ def test_ranks_over_slow_links_take_as_long_as_predicted(tmp_path: Path, capsys:
             pass
     except ConfigError as error:
         pytest.skip(str(error))
-    found = records(capsys, "network", "--config", tiny_file(tmp_path), "--ranks", "2", "--mbit", "0.5", "--steps", "1")
+    found = records(capsys, "network", "--config", tiny_file(tmp_path), "--ranks", "2", "--mbit", "1", "--steps", "1")
     by_what = {(each["what"], each["ranks"]): each for each in found}
     assert by_what["whole", 1]["ratio"] == 1
     for what in ("all-reduce", "slept"):

@@ -175,6 +175,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_neither_ray_nor_prometheus_is_needed(tmp_path: Path) -> None:
     command = ["step", "--config", tiny_file(tmp_path), "--batch", "4", "--seconds", "0.02", "--json"]

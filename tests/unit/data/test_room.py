@@ -50,7 +50,7 @@ sys.exit(main(sys.argv[2:]))
     "how",
     [
         "a limit on a file's size",
-        pytest.param("a full disk", marks=pytest.mark.mounts),
+        pytest.param("a full disk", marks=[pytest.mark.mounts, pytest.mark.nightly]),
     ],
 )
 def test_a_disk_without_room_for_the_decoded_set(packed: Index, tmp_path: Path, how: str) -> None:

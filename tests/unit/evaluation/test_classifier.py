@@ -29,7 +29,7 @@ def garments() -> tuple[np.ndarray, np.ndarray]:
 
 def test_it_learns_from_a_thousand_images(garments: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = garments
-    classifier = train_classifier(images[:1000], labels[:1000], kimg=8)
+    classifier = train_classifier(images[:1000], labels[:1000], kimg=5)
     assert not classifier.training
     accuracy = float((classify(classifier, images[1000:], CPU) == labels[1000:]).mean())
     assert accuracy > 0.7, "a tenth would be chance"

@@ -58,7 +58,7 @@ def test_one_step_descends_the_mean(accumulate: int) -> None:
     )
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.nightly), "bf16", "fp16"])
 def test_a_run_learns_and_begins_a_game(tmp_path: Path, precision: str) -> None:
     """In mixed precision too; D is as it was until the game, in which both move."""
     game: dict[str, Any] = {**TEXTS["writing"], "precision": precision, "model__classes": 0, "optim__lr_D": 1e-3}

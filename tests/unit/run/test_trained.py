@@ -314,6 +314,7 @@ def test_the_checkpoint_names_the_encoder(runs: dict[str, RunConfig]) -> None:
         assert json.loads(manifest.read_text())["encoder"] == encoder
 
 
+@pytest.mark.nightly
 def test_both_stages_in_a_bucket(tmp_path: Path) -> None:
     with serve_bucket("stages") as url:
         path = make_set(tmp_path / "set", 40, classes=10, channels=1).base

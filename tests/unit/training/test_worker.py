@@ -144,15 +144,21 @@ def test_what_is_wrong_before_the_first_step_is_an_outcome(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "changes",
     [
-        {"precision": "fp32"},
         {"precision": "bf16", "model__norm": "batch"},
         {"precision": "fp16"},
         {"data__flip": True, "data__channels": 3},
         {"model__classes": 0, "optim__weight_decay": 0.01},
-        {"optim__ema_half_life_kimg": 0},
-        {"optim__lr_G": {"start": 1e-3, "end": 1e-4, "over_kimg": 0.1}},
         {"train__accumulate": 3, "game__n_critic": 2},
-        {"model__resolution": 64},
+        # By day only as a whole command (tests/unit/test_train.py).
+        *(
+            pytest.param(changes, marks=pytest.mark.nightly)
+            for changes in (
+                {"precision": "fp32"},
+                {"optim__ema_half_life_kimg": 0},
+                {"optim__lr_G": {"start": 1e-3, "end": 1e-4, "over_kimg": 0.1}},
+                {"model__resolution": 64},
+            )
+        ),
     ],
     ids=str,
 )
