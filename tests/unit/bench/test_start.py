@@ -66,9 +66,12 @@ def test_a_start_its_parts_and_the_second_which_goes_on(
 
 
 def test_a_run_that_fails_is_told(file: str, tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("")  # no folder
-    with pytest.raises(RunError, match="cannot be made"):
-        seconds(load(file), tmp_path, "run", "local", 1)
+    mine = tmp_path / "mine.py"
+    mine.touch()
+    config = load(file, [f"imports={mine}"])
+    mine.unlink()
+    with pytest.raises(RunError, match=r"bench: -m gandist\.train ended with 2: gandist: .*mine\.py"):
+        seconds(config, tmp_path, "run", "local", 1)
 
 
 def test_a_checkpoint(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

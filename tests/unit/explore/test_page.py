@@ -1,9 +1,8 @@
 """The page, in a real browser; and the command, which Ctrl-C ends."""
 
+import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,26 +14,29 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.helpers import forked
 from tests.helpers.browser import browser, open_page  # noqa: F401
 
 IDLE = "return state.shown !== null && !drawing"
 
 
 @pytest.fixture(scope="module")
-def url(run: str) -> Iterator[str]:
+def url(run: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of the command, which Ctrl-C ends with one line and its usual status."""
-    command = [sys.executable, "-m", "gandist.explore", run, "--images-seen", "60", "120", "--device", "cpu"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path_factory.mktemp("said") / "log"
+    process = forked.command(log, "gandist.explore", run, "--images-seen", "60", "120", "--device", "cpu")
     try:
-        assert process.stdout is not None
-        found = re.match(r"(http://127\.0\.0\.1:\d+/[\w-]{32}/) ", process.stdout.readline())
+        line = forked.first_line(log, process)
+        found = re.match(r"(http://127\.0\.0\.1:\d+/[\w-]{32}/) ", line)
         assert found is not None
         yield found[1]
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60) == ("", "gandist: interrupted\n")
-        assert process.returncode == 130
+        os.kill(process.pid, signal.SIGINT)  # type: ignore[arg-type]
+        process.join(60)
+        assert log.read_text() == f"{line}\ngandist: interrupted\n"
+        assert process.exitcode == 130
     finally:
         process.kill()
+        process.join()
 
 
 def test_the_page(browser: webdriver.Chrome, url: str, tmp_path: Path) -> None:  # noqa: F811
