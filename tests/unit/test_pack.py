@@ -425,7 +425,7 @@ def test_foreign_shards_are_never_taken_for_ours(tmp_path: Path) -> None:
 
 
 def test_kill_9_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
-    src, out = make_folder(tmp_path / "in", 60), tmp_path / "out"
+    src, out = make_folder(tmp_path / "in", 40), tmp_path / "out"
     big = encoded(pixels(7, (300, 300, 3)))
     for path in src.rglob("*.png"):
         path.write_bytes(big)

@@ -32,7 +32,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return python("-m", "gandist.train", "mine.yaml", "train.total_kimg=0.5", *overrides, cwd=folder)
+    return python("-m", "gandist.train", "mine.yaml", "train.total_kimg=0.1", *overrides, cwd=folder)
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_the_example_of_the_documents(
     assert (example / "runs/mine/imports/my_methods.py").read_text() == (example / "my_methods.py").read_text()
     monkeypatch.chdir(example)
     monkeypatch.setattr(extensions, "executed", {})
-    assert main(["mine.yaml", "train.total_kimg=0.7"]) == 0
+    assert main(["mine.yaml", "train.total_kimg=0.2"]) == 0
     assert "resume run=mine" in capsys.readouterr().err
 
     # Drawn from where the file is no longer: the run has kept its own.

@@ -56,9 +56,9 @@ def test_texts_are_drawn_as_likely_as_it_says() -> None:
     assert np.abs(found - likely).sum() < 0.5 * np.sqrt(len(every) / n)
 
 
-def test_the_set_has_its_texts(tmp_path: Path) -> None:
-    index = read_index(builtin("builtin:oracle-held-out", tmp_path))
+def test_the_set_has_its_texts(own_cache: Path) -> None:
+    index = read_index(builtin("builtin:oracle-held-out", own_cache))
     assert (index.n, index.symbols, index.classes) == (HELD_OUT, " 0123456789", 0)
     medium = Text(length=20, alphabet="numbers", vocabulary=VOCABULARY)
-    rows, _ = open_samples(index, medium, cache_dir=tmp_path).gather(np.arange(50))
+    rows, _ = open_samples(index, medium, cache_dir=own_cache).gather(np.arange(50))
     np.testing.assert_array_equal(rows, oracle().draw(50, "held out"))

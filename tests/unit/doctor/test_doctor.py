@@ -26,6 +26,7 @@ def only(found: Iterator[Finding] | list[Finding], what: str) -> Finding:
     return one
 
 
+@pytest.mark.nightly
 def test_this_machine_is_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", f"run.dir={tmp_path}", "--json"]) == 0
     found = [Finding(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]

@@ -212,6 +212,7 @@ def test_a_measure_that_a_run_lacks_is_refused_before_it_starts(shards: dict[str
         prepare(config, "auto")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_any_number_of_ranks_measures_the_same(shards: dict[str, str], tmp_path: Path) -> None:
     config = configured(tmp_path, "filling", shards)

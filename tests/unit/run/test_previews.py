@@ -97,6 +97,7 @@ def test_they_are_found_again_in_a_folder(tmp_path: Path) -> None:
     stored_that_play(Storage(str(tmp_path)))
 
 
+@pytest.mark.nightly
 def test_they_are_found_again_in_an_object_store() -> None:
     with serve_bucket("runs") as address:
         stored(Storage(address.replace("runs", "runs/run", 1)))
