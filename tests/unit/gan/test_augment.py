@@ -84,16 +84,17 @@ def test_at_p_0_every_image_stays_as_it_is(name: str, channels: int) -> None:
     assert not torch.equal(AUGMENTATIONS[name].apply(x, u, ONE), x)
 
 
+@pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", ALL)
-def test_derivatives(name: str) -> None:
-    """First and second, backward and forward."""
+def test_derivatives(name: str, fast: bool) -> None:
+    """First and second, backward and forward: along one direction and, by night, each number of all but clips."""
     x, u = given(name, 1, 3, 3)
     x, u = x.requires_grad_(), 0.05 + 0.9 * u.double()
 
     def f(x: Tensor) -> Tensor:
         return AUGMENTATIONS[name].apply(x, u, ONE)
 
-    fast = x.dim() == 5  # along one direction: clips have more numbers
+    fast = fast or x.dim() == 5
     assert torch.autograd.gradcheck(f, (x,), check_forward_ad=True, fast_mode=fast)
     assert torch.autograd.gradgradcheck(f, (x,), check_fwd_over_rev=True, check_rev_over_rev=True, fast_mode=fast)
 
