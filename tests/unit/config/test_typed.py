@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from gandist import compare
-from gandist.config.run import RunConfig, load
+from gandist.config import typed
+from gandist.config.run import DEMO, RunConfig, find, load
 from gandist.config.typed import Kind, Paths, read, word
 from gandist.errors import ConfigError
 from gandist.tune import sweep
@@ -168,3 +169,28 @@ def test_paths_hide_behind_keys() -> None:
     assert Kind(sweep.Sweep).along("set.run.name").is_text
     assert not Kind(sweep.Sweep).along("set.train.batch").is_text
     assert Kind(dict[str, Any], paths=Paths(RunConfig)).at("data.path").is_text
+
+
+SAME = [
+    *("a: 1.10\nb: 010\nc: 12:30\nd: yes\ne: 2024-01-01\nf: ~\ng: 0x1F\nh: -.5", "{a: [1, 'b: c'], d: \"\\u00e9 😀\"}"),
+    *(
+        "<<: {a: 1}\nb: 2",
+        "a: &x [1]\nb: *x",
+        "a: |\n  x\n  y\nb: >-\n  x\n  y",
+        "# nothing",
+        "",
+        "%YAML 1.2\n---\na: 1",
+    ),
+]
+
+
+@pytest.mark.parametrize("text", [find(DEMO).read_text(), *SAME], ids=lambda text: text[:20])
+def test_the_parser_in_c_reads_the_same(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = read(text, Kind(RunConfig))
+    monkeypatch.setattr(typed, "QuickLoader", typed.Loader)
+    assert repr(quick) == repr(read(text, Kind(RunConfig)))
+
+
+def test_a_fault_is_told_with_its_line() -> None:
+    with pytest.raises(yaml.YAMLError, match=r"line 2, column 5:\n    b: c: d\n"):
+        read("a: 1\nb: c: d\n", Kind(RunConfig))
