@@ -291,7 +291,7 @@ def check_set(trained: Trained, index: Index, n: int, seed: int = 0) -> None:
     assert not text or set(trained.captions(n, seed)) == set(CAPTIONS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["class", pytest.param("plain", marks=pytest.mark.nightly), "text"])
 def test_shards_are_trained_from(runs: dict[str, str], tmp_path: Path, kind: str) -> None:
     """As they are, with no other step between: two steps on them."""
     out = tmp_path / "fakes"

@@ -44,7 +44,7 @@ def records(capsys: pytest.CaptureFixture[str], *arguments: str, device: str = "
 
 def test_every_case_has_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     two = [tiny_file(tmp_path, "a"), tiny_file(tmp_path, "b", game__n_critic=2)]
-    found = records(capsys, "step", "--config", *two, "--batch", "4", "6", "--mode", "eager", "--seconds", "0.05")
+    found = records(capsys, "step", "--config", *two, "--batch", "4", "6", "--mode", "eager", "--seconds", "0.02")
     assert [(each["config"], each["batch"]) for each in found] == [(file, batch) for file in two for batch in (4, 6)]
     for each, n_critic in zip(found, (1, 1, 2, 2), strict=True):
         assert (each["precision"], each["mode"], each["threads"]) == ("fp32", "eager", 1)
@@ -57,7 +57,7 @@ def test_every_case_has_its_record(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_operations_of_a_step_are_those_counted_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """DCGAN at 32 pixels and width 4 without classes, one channel, 8 latents; N images."""
-    (found,) = records(capsys, "step", "--config", tiny_file(tmp_path), "--batch", "4", "--seconds", "0.05")
+    (found,) = records(capsys, "step", "--config", tiny_file(tmp_path), "--batch", "4", "--seconds", "0.02")
     last_D, middle_D, wide_D, first_D = 16 * 4**2, 4 * 4 * 8 * 16 * 16, 8 * 8 * 4 * 8 * 16, 16 * 16 * 4 * 16
     D = 2 * (last_D + middle_D + wide_D + first_D)
     first_G, wide_G, middle_G, last_G = 8 * 16 * 16, 4 * 4 * 16 * 8 * 16, 8 * 8 * 8 * 4 * 16, 16 * 16 * 4 * 16
@@ -87,7 +87,7 @@ def test_a_grouped_convolution_is_counted_by_its_groups(groups: int) -> None:
 def test_a_penalty_s_operations_are_counted_in_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def gflop(**changes: Any) -> float:
         file = tiny_file(tmp_path, **changes)
-        (found,) = records(capsys, "step", "--config", file, "--batch", "4", "--seconds", "0.05")
+        (found,) = records(capsys, "step", "--config", file, "--batch", "4", "--seconds", "0.02")
         return float(found["gflop_per_step"])
 
     plain = gflop()
@@ -133,7 +133,7 @@ def test_peak_memory_is_that_of_what_was_held() -> None:
 
 def test_a_table_has_a_row_a_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tiny_file(tmp_path)
-    assert main(["step", "--config", file, "--batch", "4", "8", "model.width=2", "--seconds", "0.05"]) == 0
+    assert main(["step", "--config", file, "--batch", "4", "8", "model.width=2", "--seconds", "0.02"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["config", "batch", "precision"]
     assert [row.split()[:3] for row in rows] == [[file, "4", "fp32"], [file, "8", "fp32"]]
@@ -142,7 +142,7 @@ def test_a_table_has_a_row_a_record(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_what_cannot_be_is_told_before_anything_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["step", "--config", tiny_file(tmp_path), "nowhere.yaml", "--seconds", "0.05"]) == 2
+    assert main(["step", "--config", tiny_file(tmp_path), "nowhere.yaml", "--seconds", "0.02"]) == 2
     found = capsys.readouterr()
     assert "nowhere.yaml" in found.err
     assert found.out == ""

@@ -36,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
     make_tones(folder, 48, samples=SAMPLES)
     options = {"sample_rate": RATE, "samples": SAMPLES}
     data = {"medium": "audio", "path": str(folder / "tones"), "options": options, "cache_dir": str(folder / "cache")}
-    measured = {"every_kimg": 0.06, "n": 16}
+    measured = {"every_kimg": 0.06, "n": 12}
     configs = {
         name: tiny(folder, name, data=data, eval=measured, precision="fp32", **case) for name, case in CASES.items()
     }
@@ -73,10 +73,10 @@ def test_rows_and_evaluations(case: str, names: list[str], runs: dict[str, RunCo
 def test_the_command(runs: dict[str, RunConfig], capsys: pytest.CaptureFixture[str]) -> None:
     for case, baseline in (("by-class", "real sounds, held out"), ("vocoder", "griffin-lim")):
         run = run_root(runs[case])
-        assert evaluate.main([run, "--n", "16", "--json"]) == 0
+        assert evaluate.main([run, "--n", "12", "--json"]) == 0
         (line,) = capsys.readouterr().out.splitlines()
         assert json.loads(line)["baseline"]["name"] == baseline
-        assert evaluate.main([run, "--n", "16", "--extractor", "bands"]) == 0
+        assert evaluate.main([run, "--n", "12", "--extractor", "bands"]) == 0
         assert "fad-bands" in capsys.readouterr().out
-        assert evaluate.main([run, "--n", "16", "--extractor", "effnet-lite0"]) == 2
+        assert evaluate.main([run, "--n", "12", "--extractor", "effnet-lite0"]) == 2
         assert "effnet-lite0 is not for sounds; choose one of classifier, bands, torchscript" in capsys.readouterr().err

@@ -115,10 +115,11 @@ def test_the_base_is_sought_in_the_working_directory_then_beside_the_file(
     ("metric", "sought"),
     [
         ("quality/psnr", {"quality/psnr": "max"}),
-        ("quality/ssim", {"quality/ssim": "max"}),
         ("quality/pd-classifier", {"quality/pd-classifier": "min"}),
-        ("quality/l1", {"quality/l1": "min"}),
-        ("quality/coverage", {"quality/coverage": "max"}),
+        *(
+            pytest.param(metric, {metric: sought}, marks=pytest.mark.nightly)
+            for metric, sought in (("quality/ssim", "max"), ("quality/l1", "min"), ("quality/coverage", "max"))
+        ),
         ({"quality/psnr": "min"}, {"quality/psnr": "min"}),
         (None, {"quality/fd-classifier": "min"}),
     ],
