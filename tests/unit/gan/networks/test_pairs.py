@@ -87,8 +87,8 @@ LONG = (check_autocast, check_export, check_slopes, check_channels_last)
 
 def checked() -> Iterator[Any]:
     """The covering cases of every pair with every check, but one that takes long, or looks at one network alone, only
-    of a condition or norm that it has not seen; every pair is exported, and conditions and norms, which pairs share, once
-    for each medium. All other cases by night."""
+    of a condition or norm that it has not seen. Every pair is exported; conditions and norms, which pairs share, once a
+    medium. All other cases by night."""
     exported = {pair.medium: set[str]() for pair in NETWORKS.values()}
     for name in NETWORKS:
         covered, seen = list(covering(name)), {check: set[str]() for check in CHECKS}
