@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 from functools import cache
-from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,21 +19,18 @@ GENERATED = ("genindex.html", "py-modindex.html", "search.html")
 """Pages of Sphinx's own, which the index does not list."""
 
 
-TAG = re.compile(r"<(\w+)(\s[^<>]*)>")
-ATTRIBUTE = re.compile(r"""\s(id|name|href|src|rel)=["']([^"']*)["']""")
-
-
-class Page:
-    """Links, loaded resources and anchors of a page, whose text has no tag but as `&lt;`."""
+class Page(HTMLParser):
+    """Links, loaded resources and anchors of a page."""
 
     def __init__(self, file: Path) -> None:
+        super().__init__()
         self.links: list[str] = []
         self.loaded: list[str] = []
         self.anchors: set[str] = set()
-        for tag, attributes in TAG.findall(file.read_text()):
-            self._tag(tag, {name: unescape(value) for name, value in ATTRIBUTE.findall(attributes)})
+        self.feed(file.read_text())
 
-    def _tag(self, tag: str, found: dict[str, str]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
         self.anchors |= {found[name] for name in ("id", "name") if name in found}
         if tag == "a" and "href" in found:
             self.links.append(found["href"])
