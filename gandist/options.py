@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
-from pydantic_core import CoreSchema
 
 
 class Described(BaseModel):
@@ -18,8 +17,8 @@ class Described(BaseModel):
     """
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
-        found = handler(core_schema)
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
+        found = handler(schema)
         fields = handler.resolve_ref_schema(found).get("properties", {})
         for name, text in _docstrings(cls).items():
             if name in fields:
