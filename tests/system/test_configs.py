@@ -134,10 +134,14 @@ SMALLER = {
 }
 """And for hundreds of steps: at their own rates, made for 20 million images, the presets hardly move in two hundred."""
 
-BY_NIGHT = ("stacked-fashion", "oracle-lm", "relgan-oracle", "hifigan-v2")
+BY_NIGHT = (
+    *("stacked-fashion", "oracle-lm", "relgan-oracle", "hifigan-v2"),
+    *("hifigan-v3", "lsgan", "wgan", "dragan", "r3gan-ffhq64", "superres-fashion-psnr"),
+)
 """Configurations whose two steps are for the night: three whose sets, which no other one has, take half a minute to
-make (tests of `data` make smaller ones, and their networks take their steps in other configurations), and one that is
-hifigan-v1 once `SMALL` has set its width."""
+make (tests of `data` make smaller ones, and their networks take their steps in other configurations); one that is
+hifigan-v1 once `SMALL` has set its width; and those whose networks and data are another one's, whose commands only
+train, and whose objectives and penalties train in test_worker and test_ddp_equals_single."""
 STEPS = {
     "hifigan-digits": 20,
     **dict.fromkeys(("autoencoder-fashion", "demo", "hinge-sngan", "inpaint-fashion"), 30),

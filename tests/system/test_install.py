@@ -50,7 +50,8 @@ def listed(python: Path) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tool", ["uv", pytest.param("pip", marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # `make` has installed by it what runs the tests
+@pytest.mark.parametrize("tool", ["uv", "pip"])
 def test_installs(tool: str, project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     if tool == "pip":
         monkeypatch.setattr(install, "UV", "uv==0.0.0")  # is not to be had

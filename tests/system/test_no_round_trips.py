@@ -47,8 +47,13 @@ CASES: dict[str, dict[str, Any]] = {
     **TEXTS,
 }
 
+BY_NIGHT = {*GAMES, *SOUNDS, *CLIPS, *TEXTS} - {"gaussian", "sounding", "moving"}
+"""Their steps are replayed in every run of the tests, on a tape that cannot look at a value either (test_captured)."""
 
-@pytest.mark.parametrize("case", CASES)
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.nightly if case in BY_NIGHT else ()) for case in CASES]
+)
 def test_no_round_trips(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does anything around it: noise, schedules, real samples that are resident, statistics."""
     draw_by_torch(monkeypatch)

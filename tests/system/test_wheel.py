@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gandist.config.run import load
-
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
@@ -77,14 +75,8 @@ def test_imports_itself(installed: Path) -> None:
     assert Path(where.strip()).is_relative_to(installed.parent)
 
 
-def test_dry_run(installed: Path, tmp_path: Path) -> None:
-    output = run(installed / "gandist", "train", "--dry-run", cwd=tmp_path)
-    assert f"total_kimg: {load().train.total_kimg}" in output
-    assert not list(tmp_path.iterdir())
-
-
 def test_trains_the_demo(installed: Path, tmp_path: Path) -> None:
     overrides = ["launch.kind=local", "train.total_kimg=0.2"]
-    run(installed / "python", "-m", "gandist.train", *overrides, cwd=tmp_path)
+    run(installed / "gandist", "train", *overrides, cwd=tmp_path)
     assert (tmp_path / "runs/demo/checkpoints/00000256/manifest.json").exists()
     assert (tmp_path / "runs/demo/samples/00000256.png").exists()
