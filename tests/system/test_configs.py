@@ -122,7 +122,7 @@ SMALLER = {
         *("data.options.samples=2048", "train.batch=16", *FAST),
     ],
     **{
-        name: [*SMALL.get(name, []), "train.batch=32", "game.n_critic=1", SHORTER_MEAN]
+        name: [*SMALL.get(name, []), "model.options.blocks=1", "train.batch=32", "game.n_critic=1", SHORTER_MEAN]
         for name in ("words", "textgan-lines")
     },
     "specgan-digits": ["model.width=8", "train.batch=8", "optim.lr_G=3e-3", "optim.lr_D=1e-3", SHORTER_MEAN],
@@ -149,8 +149,8 @@ STEPS = {
     **dict.fromkeys(("denoise-fashion", "r3gan"), 40),
     **dict.fromkeys(("vae", "video-fashion"), 50),
     **dict.fromkeys(("lama-256", "words-lm"), 60),
-    **dict.fromkeys(("gan", "mocogan-64", "wavegan-tones"), 100),
-    **dict.fromkeys(("specgan-digits", "stackgan-2"), 120),
+    **dict.fromkeys(("gan", "mocogan-64", "wavegan-tones", "specgan-digits"), 100),
+    "stackgan-2": 120,
     "vqgan-256": 400,
 }
 """Steps of D that are enough; the others take two hundred."""
