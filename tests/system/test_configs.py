@@ -236,7 +236,7 @@ MADE = {
 }
 """Where a command names what it makes."""
 FEWER = {
-    "configs/digits.py": ["--n", "300"],
+    "configs/digits.py": ["--n", "200"],
     "configs/lines.py": ["--n", "300"],
     "configs/clips.py": ["--n", "6"],
 }

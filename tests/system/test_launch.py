@@ -67,6 +67,7 @@ def test_damage_found_before_the_first_step_is_not_tried_again(ray_here: str, sh
     assert len({*starts.read_text().split()} - {str(os.getpid())}) == 1, "one worker"
 
 
+@pytest.mark.nightly
 def test_damage_met_in_mid_run_ends_it_with_the_shards_name(ray_here: str, shards: Path, tmp_path: Path) -> None:
     """Too large for the cache, the set is decoded as it is read, and the damage is met on the way."""
     config = on_ray(

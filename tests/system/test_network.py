@@ -36,6 +36,7 @@ def nodes() -> Iterator[Nodes]:
         yield nodes
 
 
+@pytest.mark.nightly
 def test_over_a_slow_and_lossy_network_the_weights_are_the_same(nodes: Nodes, tmp_path: Path) -> None:
     far, near = tiny(tmp_path, "far"), tiny(tmp_path, "near")
     nodes.delay_s, nodes.loss = 0.005, 0.01

@@ -83,13 +83,15 @@ def covering(name: str) -> Iterator[Case]:
 ONLY_G, ONLY_D = (check_export, check_known_pixels, check_other_sizes), (check_slopes,)
 LONG = (check_autocast, check_export, check_slopes, check_channels_last)
 """Checks in which `sync` need not come."""
+OF_LAYERS = (check_autocast, check_export, check_channels_last)
+"""Of those, checks of layers that pairs share."""
 
 
 def checked() -> Iterator[Any]:
     """The covering cases of every pair with every check, but one that takes long, or looks at one network alone, only
-    of a condition or norm that it has not seen. Every pair is exported; conditions and norms, which pairs share, once a
-    medium. All other cases by night."""
-    exported = {pair.medium: set[str]() for pair in NETWORKS.values()}
+    of a condition or norm that it has not seen; those of layers see every pair, and conditions and norms once a medium.
+    All other cases by night."""
+    shared = {(check, pair.medium): set[str]() for check in OF_LAYERS for pair in NETWORKS.values()}
     for name in NETWORKS:
         covered, seen = list(covering(name)), {check: set[str]() for check in CHECKS}
         for case in dict.fromkeys([*covered, *small(name)]):
@@ -100,14 +102,14 @@ def checked() -> Iterator[Any]:
                 parts |= set() if check in ONLY_G else {f"D {norm_D}"}
                 if check in LONG:
                     parts = {part.replace("sync", "batch") for part in parts}
-                if check is check_export:
-                    parts = {name, *parts} - exported[NETWORKS[name].medium]
+                if check in OF_LAYERS:
+                    parts = {name, *parts} - shared[check, NETWORKS[name].medium]
                 by_night = case not in covered or (check in (*LONG, *ONLY_G) and parts <= seen[check])
                 test = f"{name}-{kind(case)}-{check.__name__.removeprefix('check_')}"
                 yield pytest.param(case, check, id=test, marks=[pytest.mark.nightly] if by_night else [])
                 seen[check] |= parts
-                if check is check_export and not by_night:
-                    exported[NETWORKS[name].medium] |= parts
+                if check in OF_LAYERS and not by_night:
+                    shared[check, NETWORKS[name].medium] |= parts
 
 
 @pytest.mark.parametrize(("case", "check"), [*checked()])
