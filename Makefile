@@ -25,9 +25,11 @@ cluster-local: $(INSTALLED_DEV)
 test: $(INSTALLED_DEV) debian emoji
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
-# About three minutes on two cores: what lies in tests/unit and starts no cluster, in no test of more than ten seconds.
+# Under three minutes on two cores: the tests of rooms (those of commands lie beside them, or are of benchmarks and of
+# what is written for people), none that starts a cluster or takes more than two seconds.
+ROOMS := $(filter-out %/apply/ %/bench/ %/explore/ %/report/,$(sort $(wildcard tests/unit/*/)))
 test-fast: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder tests/unit -m "not slow and not ray and not nightly" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ROOMS) -m "not slow and not ray and not nightly" $(ARGS)
 
 # What `test` leaves out.
 test-nightly: $(INSTALLED_DEV) debian emoji

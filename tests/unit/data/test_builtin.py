@@ -182,6 +182,7 @@ def test_training_and_held_out_images_are_the_whole_set(own_cache: Path) -> None
         assert np.abs(counts - index.n / 10).max() <= index.n / 50
 
 
+@pytest.mark.slow
 def test_tones_are_semitones(own_cache: Path) -> None:
     """Every sound's strongest harmonic near its class's pitch is within 10 cents of it, and none is cut or silent."""
     index = read_index(builtin("builtin:tones", own_cache))
@@ -202,6 +203,7 @@ def test_tones_are_semitones(own_cache: Path) -> None:
     assert (halves[:, 0] > halves[:, 1]).mean() > 0.99, "they decay"
 
 
+@pytest.mark.slow
 def test_tones_are_the_same_for_good(tmp_path: Path, own_cache: Path) -> None:
     first, again = (read_index(builtin("tones", folder)) for folder in (own_cache, tmp_path))
     assert first.fingerprint == again.fingerprint

@@ -56,6 +56,7 @@ def test_texts_are_drawn_as_likely_as_it_says() -> None:
     assert np.abs(found - likely).sum() < 0.5 * np.sqrt(len(every) / n)
 
 
+@pytest.mark.slow
 def test_the_set_has_its_texts(own_cache: Path) -> None:
     index = read_index(builtin("builtin:oracle-held-out", own_cache))
     assert (index.n, index.symbols, index.classes) == (HELD_OUT, " 0123456789", 0)

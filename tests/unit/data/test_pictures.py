@@ -160,6 +160,7 @@ def test_a_refused_picture_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "convert it to 8 or 16 bits" in message
 
 
+@pytest.mark.slow
 def test_a_large_drawing_and_a_quiet_terminal(tmp_path: Path) -> None:
     """14,000 x 14,000 pixels are no bomb; Pillow's own warnings (of size, EXIF and tags) don't reach the terminal."""
     (tmp_path / "in").mkdir()

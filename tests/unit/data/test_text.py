@@ -49,6 +49,7 @@ def test_vectors_are_of_unit_length(model: TextEncoder) -> None:
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_stands_beside_a_caption_does_not_matter(model: TextEncoder) -> None:
     together = model.encode(TEXTS + [f"number {i}" for i in range(60)])
     for text, vector in zip(TEXTS, together, strict=False):

@@ -74,6 +74,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_ranks_leave_the_compiler_alone(tmp_path: Path) -> None:
     """They do not import it, and it is whole once somebody else does; its setting has the default that DDP took."""
     done = python("-c", ALONE, str(tmp_path / "store"))

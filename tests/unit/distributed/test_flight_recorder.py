@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from gandist.distributed.flight_recorder import variables, written
 from tests.helpers.scripts import python
 
@@ -24,6 +26,7 @@ def test_the_records_lie_in_the_runs_folder(tmp_path: Path) -> None:
     assert written(tmp_path / "run") == [tmp_path / "run/nccl/rank_1"]
 
 
+@pytest.mark.slow
 def test_ray_workers_with_gpus_get_them(tmp_path: Path) -> None:
     """And others nothing, so that Ray can give them processes that are started already."""
     done = python("-c", STARTED, ROOT=str(tmp_path / "run"))

@@ -27,6 +27,7 @@ def garments() -> tuple[np.ndarray, np.ndarray]:
     return dataset.open_set(config, dataset.open_index(config)).gather(np.arange(1500))
 
 
+@pytest.mark.slow
 def test_it_learns_from_a_thousand_images(garments: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = garments
     classifier = train_classifier(images[:1000], labels[:1000], kimg=5)

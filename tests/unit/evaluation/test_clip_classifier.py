@@ -24,6 +24,7 @@ def config_of(folder: Path, **options: object) -> RunConfig:
     return validate({"data": data, "model": {"name": "vgan", "resolution": SIZE}, "train": {"batch": 8}})
 
 
+@pytest.mark.slow
 def test_it_tells_motions_apart(tmp_path: Path) -> None:
     make_squares(tmp_path, 90, classes=3)
     config = config_of(tmp_path)

@@ -51,6 +51,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
     return configs
 
 
+@pytest.mark.slow
 def test_rows_and_evaluations(runs: dict[str, RunConfig]) -> None:
     for name, config in runs.items():
         storage = Storage(run_root(config))

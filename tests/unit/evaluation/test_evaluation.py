@@ -95,6 +95,7 @@ def fashion(own_cache: Path) -> Yardstick:
     )
 
 
+@pytest.mark.slow
 def test_reals_against_reals_and_copies(
     fashion: Yardstick, own_cache: Path, garments: tuple[np.ndarray, np.ndarray]
 ) -> None:

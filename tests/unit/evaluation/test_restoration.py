@@ -86,6 +86,7 @@ def test_examples_are_the_same_in_any_batch(shards: dict[str, str], tmp_path: Pa
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["enhancing", "filling"])
 def test_measures_are_those_of_the_outputs(case: str, runs: dict[str, RunConfig]) -> None:
     """Of the run's last evaluation, recomputed from G's outputs for held-out samples."""

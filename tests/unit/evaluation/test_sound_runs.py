@@ -47,6 +47,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
     return configs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "names"),
     [
@@ -70,6 +71,7 @@ def test_rows_and_evaluations(case: str, names: list[str], runs: dict[str, RunCo
     assert "image" not in json.dumps([found[-1]["protocol"], found[-1]["baselines"]])
 
 
+@pytest.mark.slow
 def test_the_command(runs: dict[str, RunConfig], capsys: pytest.CaptureFixture[str]) -> None:
     for case, baseline in (("by-class", "real sounds, held out"), ("vocoder", "griffin-lim")):
         run = run_root(runs[case])

@@ -273,6 +273,7 @@ def first_line(stream: IO[str] | None) -> str:
     return stream.readline().strip()
 
 
+@pytest.mark.slow
 @needs_prometheus
 def test_prometheus_finds_and_scrapes_every_rank(tmp_path: Path) -> None:
     ranks = [start_rank(0), start_rank(1)]

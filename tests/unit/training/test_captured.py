@@ -128,6 +128,7 @@ CASES_ON_A_GPU = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[pytest.mark.nightly] if case in BY_NIGHT else []) for case in CASES]
 )

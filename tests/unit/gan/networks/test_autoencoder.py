@@ -49,6 +49,7 @@ def test_size_of_latent_diffusions_autoencoder() -> None:
     assert sum(parameters(G).values()) == 83_653_863 - (8 * 8 + 8) - (4 * 4 + 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bottleneck", ["vq", "kl"])
 def test_other_bottlenecks_are_pairs_too(bottleneck: str) -> None:
     """With attention. Rounding to bf16 turns some codes into their neighbours, so that images differ: see below. The

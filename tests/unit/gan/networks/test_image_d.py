@@ -113,6 +113,7 @@ KINDS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
 """Options, and the norms with which each run checks them: every norm of `unet` and of `patch`; the others by night."""
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 @pytest.mark.parametrize(
     ("options", "norm_D"),
