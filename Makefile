@@ -26,7 +26,7 @@ test: $(INSTALLED_DEV) debian emoji
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 # Under three minutes on two cores: the tests of rooms (those of commands lie beside them, or are of benchmarks and of
-# what is written for people), none that starts a cluster or takes more than two seconds.
+# what is written for people), none that starts a cluster or takes more than a second.
 ROOMS := $(filter-out %/apply/ %/bench/ %/explore/ %/report/,$(sort $(wildcard tests/unit/*/)))
 test-fast: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ROOMS) -m "not slow and not ray and not nightly" $(ARGS)

@@ -64,6 +64,7 @@ def rgb(index: Index, row: dict[str, Any]) -> np.ndarray:
     return np.asarray(image)
 
 
+@pytest.mark.slow
 def test_stacked_fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Each channel is a garment, of the class that the label says."""
     monkeypatch.setattr(module, "PER_MODE", 1)
@@ -96,6 +97,7 @@ def folder_of(name: str, cache: Path) -> None:
     print(builtin(name, cache))
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(tmp_path: Path) -> None:
     logs = [tmp_path / f"{rank}.log" for rank in range(2)]
     ranks = [forked(log, folder_of, "fashion-1k", tmp_path) for log in logs]

@@ -84,6 +84,7 @@ def test_interrupted_writing_leaves_no_index(tmp_path: Path, monkeypatch: pytest
         read_index(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_process_may_end_right_after_it_has_read_an_index(tmp_path: Path) -> None:
     """A thread of Arrow's that lets go of our bytes while Python ends would abort the process, now and then."""
     make_set(tmp_path)

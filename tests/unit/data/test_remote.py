@@ -412,6 +412,7 @@ for i, sha in enumerate(shas):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_cache(web: Web, tmp_path: Path) -> None:
     web.wait_s = 0.1  # long enough that both want the same shard while it is under way
     shards = [os.urandom(1000) for _ in range(4)]

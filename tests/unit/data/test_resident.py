@@ -130,6 +130,7 @@ def test_a_run_whose_images_do_not_fit_is_refused(tmp_path: Path, monkeypatch: p
     assert outcome.message.startswith("data.resident: always, but")
 
 
+@pytest.mark.slow
 def test_where_the_images_are_changes_nothing_of_a_run(tmp_path: Path) -> None:
     """Nor of one that is stopped and goes on with them elsewhere."""
     small = {"train__batch": 12, "data__flip": True}

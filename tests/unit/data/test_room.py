@@ -131,6 +131,7 @@ def scratch(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.glob("decoded/.*"))
 
 
+@pytest.mark.slow
 def test_killed_decodes_leave_nothing_after_the_next(packed: Index, tmp_path: Path) -> None:
     """Of the same set and of others; what a living process works on stays, whatever its number."""
     copies = []

@@ -65,6 +65,7 @@ def test_vectors_are_those_of_the_library(model: TextEncoder) -> None:
     np.testing.assert_array_equal(model.encode(TEXTS), expected)
 
 
+@pytest.mark.slow
 def test_another_process_has_the_same_vectors_and_asks_nobody(model: TextEncoder) -> None:
     code = """
 import hashlib, json, socket, sys

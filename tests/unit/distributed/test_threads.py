@@ -64,6 +64,7 @@ def test_cpus_are_those_of_the_container(tmp_path: Path, monkeypatch: pytest.Mon
     assert threads.cpus(tmp_path / "none") == 16
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = torch.get_num_threads()
     try:

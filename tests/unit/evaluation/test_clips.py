@@ -79,6 +79,7 @@ def rows(first: int, n: int = N, still: bool = False) -> np.ndarray:
     return found[:, :1].repeat(FRAMES, 1) if still else found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["classifier", "frames", "torchscript"])
 def test_the_same_few_fields(name: str, folder: Path, tmp_path: Path) -> None:
     weights = {"classifier": folder / "c.safetensors", "torchscript": scripted(tmp_path / "eyes.ts", Eyes())}.get(name)

@@ -69,6 +69,7 @@ def rows_of(config: RunConfig) -> list[dict[str, Any]]:
     return decode(Storage(run_root(config)).read_bytes(METRICS_FILE) or b"")
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_and_none_the_worse(shards: str, tmp_path: Path) -> None:
     data = {"path": shards, "channels": 1}
     plain = tiny(tmp_path, "plain", data=data)

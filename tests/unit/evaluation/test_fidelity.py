@@ -35,6 +35,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
     return (a + by * noise).clamp(-1, 1), a
 
 
+@pytest.mark.slow
 def test_psnr_is_torchmetrics(pair: tuple[Tensor, Tensor]) -> None:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 

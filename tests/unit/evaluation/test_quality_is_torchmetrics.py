@@ -31,6 +31,7 @@ def two(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
     return real, features(300, 24, 1) if request.param == 0 else features(300, 24, 0) * 1.1 + 0.1
 
 
+@pytest.mark.slow
 def test_fid(two: tuple[Tensor, Tensor]) -> None:
     from torchmetrics.image.fid import FrechetInceptionDistance
 

@@ -174,6 +174,7 @@ def test_the_command_shows_measures_and_baseline(
     assert {"strokes-wide", "strokes-wide:", "box", "box:"} <= {line[0] for line in lines if line}
 
 
+@pytest.mark.slow
 def test_pairs_are_trained_on_and_measured(tmp_path: Path) -> None:
     """From two folders to measures: targets, inputs beside them, and inputs as what needs no learning."""
     for number in range(30):

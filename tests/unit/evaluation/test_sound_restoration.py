@@ -50,6 +50,7 @@ def against(config: RunConfig) -> Yardstick:
     return yardstick(config, extractor_of(config, ALONE.device), ALONE)
 
 
+@pytest.mark.slow
 def test_griffin_lim_is_the_floor(config: RunConfig, against: Yardstick) -> None:
     condition = condition_of(config)
     assert isinstance(condition, OfSample)

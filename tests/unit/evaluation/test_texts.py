@@ -249,6 +249,7 @@ def test_the_oracle_finds_its_own_texts_likely() -> None:
     assert math.isnan(nats_by_oracle(np.zeros_like(rows)))
 
 
+@pytest.mark.slow
 def test_the_oracle_judges_runs_on_its_texts_alone(config: RunConfig) -> None:
     options = {"length": 20, "alphabet": "numbers", "vocabulary": VOCABULARY}
     data = {"medium": "text", "options": options}

@@ -413,6 +413,7 @@ def test_colours_of_ada() -> None:
     torch.testing.assert_close(colours(0.2, 1.5, 1, 1.0, 3.0, x=x[:, :1]), -1.5 * (x[:, :1] + 0.2))
 
 
+@pytest.mark.slow
 def test_strengths_of_ada() -> None:
     n = 2000
     u = torch.rand(n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)[:, None]

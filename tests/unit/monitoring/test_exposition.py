@@ -57,6 +57,7 @@ def within(seconds: float, true: Callable[[], bool]) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_metrics_of_several_processes_are_one_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     folder, port = tmp_path / "metrics", free_port()
@@ -131,6 +132,7 @@ def test_files_that_nobody_stands_behind_are_not_served(tmp_path: Path, monkeypa
             living.kill()
 
 
+@pytest.mark.slow
 def test_an_attempt_that_was_overtaken_leaves_the_file_to_the_later(tmp_path: Path) -> None:
     port, file = free_port(), tmp_path / "clothes.0.prom"
     telemetry = Telemetry("clothes", 0)

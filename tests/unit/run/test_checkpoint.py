@@ -421,6 +421,7 @@ def bucket() -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 def test_on_s3(bucket: str) -> None:
     storage = Storage(join(bucket, "runs/one"))
     players, other = players_of("fp16"), players_of("fp16", seed=1)

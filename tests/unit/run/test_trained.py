@@ -68,6 +68,7 @@ def lively(trained: Trained) -> Trained:
     return trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_the_average_of_the_newest_checkpoint(runs: dict[str, RunConfig], kind: str) -> None:
     trained = opened(runs, kind)
@@ -217,6 +218,7 @@ def whole(first: RunConfig) -> RunConfig:
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [pytest.param("none", marks=pytest.mark.nightly), "batch"])
 def test_a_second_stage_keeps_its_first_bit_for_bit(tmp_path: Path, norm: str) -> None:
     """In G and in its average, at its start and at its end, BatchNorm's statistics and all."""

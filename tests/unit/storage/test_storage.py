@@ -118,6 +118,7 @@ def whole(data: bytes | None, length: int) -> bool:
     return data is not None and len(data) == length and len(set(data)) == 1
 
 
+@pytest.mark.slow
 def test_kill_9_never_leaves_a_torn_file(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     for attempt in range(4):

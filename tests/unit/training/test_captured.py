@@ -152,6 +152,7 @@ def test_a_replayed_step_is_the_step(case: str, tmp_path: Path) -> None:
     training.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unrolled", [pytest.param([1], marks=pytest.mark.nightly), pytest.param([4], marks=pytest.mark.nightly), [1, 3]]
 )

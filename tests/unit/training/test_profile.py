@@ -36,6 +36,7 @@ def weights(root: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_profiled_run_is_the_same_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "gandist")
     plain, seen = (play(tiny(tmp_path, name, **PENALISED), steps) for name, steps in (("plain", 0), ("seen", STEPS)))
@@ -73,6 +74,7 @@ def test_a_run_that_ends_within_the_warm_up_says_so(tmp_path: Path, caplog: pyte
     assert "profile: the run ended within its first 3 steps" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_within_the_profile_writes_what_there_is(tmp_path: Path) -> None:
     root = play(tiny(tmp_path, "early", train__total_kimg=0.072), 50)
     assert [path.name for path in (root / "profile").glob("*.json.gz")] == ["00000072-rank0.json.gz"]

@@ -122,6 +122,7 @@ def test_a_preemption_notice_saves_a_checkpoint_and_the_run_goes_on(tmp_path: Pa
     assert names(root / "checkpoints") == [120, 252]
 
 
+@pytest.mark.slow
 def test_an_older_attempt_that_still_lives_writes_nothing(tmp_path: Path) -> None:
     class Overtaken(Host):
         def report(self, row: dict[str, float]) -> None:

@@ -153,6 +153,7 @@ def test_importance_goes_by_the_best_end(tmp_path: Path, mode: Any) -> None:
     assert (found.best, found.trials) == (5, 30)
 
 
+@pytest.mark.slow
 def test_importance_needs_no_more_than_optuna(tmp_path: Path) -> None:
     """No scikit-learn, and nothing is printed: in a process of its own, where no other test has imported any."""
     script = (
@@ -180,6 +181,7 @@ def seen(browser: webdriver.Chrome, element: WebElement) -> WebElement:  # noqa:
     return element
 
 
+@pytest.mark.slow
 def test_pointing_in_a_chart(ten: Findings, browser: webdriver.Chrome, tmp_path: Path) -> None:  # noqa: F811
     """At the end of the best curve; then by keyboard; on a phone too nothing sticks out."""
     file = tmp_path / "report.html"
@@ -217,6 +219,7 @@ def test_numbers_sort_as_numbers(tmp_path: Path, browser: webdriver.Chrome) -> N
     assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") == "descending"
 
 
+@pytest.mark.slow
 def test_nothing_in_a_sweep_becomes_markup(tmp_path: Path, browser: webdriver.Chrome) -> None:  # noqa: F811
     params = {EVIL: EVIL, "optim.lr_G": 1e-3}
     evil = [

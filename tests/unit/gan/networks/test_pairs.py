@@ -126,6 +126,7 @@ def sizes() -> Iterator[Any]:
                 yield pytest.param(name, resolution, channels, marks=marks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "resolution", "channels"), [*sizes()])
 def test_every_resolution(name: str, resolution: int, channels: int) -> None:
     case = small(name)[0]

@@ -54,6 +54,7 @@ def test_constants_stay_constant_but_at_the_border() -> None:
     assert float(up[0, 0, -1, -1]) == 0.25
 
 
+@pytest.mark.slow
 @BOTH
 def test_derivatives_in_float64(resample: Resampling) -> None:
     x = torch.randn(1, 2, 4, 6, dtype=torch.float64, requires_grad=True)

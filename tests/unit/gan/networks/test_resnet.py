@@ -91,6 +91,7 @@ def test_channels_that_cannot_be_added_are_refused(name: str) -> None:
     built(small(name, y_channels=5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDS)
 @pytest.mark.parametrize("side", [32, 16, 4])
 def test_moves_along(name: str, side: int) -> None:

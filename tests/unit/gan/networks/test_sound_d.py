@@ -142,6 +142,7 @@ def test_what_does_not_fit_is_refused(length: int, options: dict[str, Any], word
         built(SHAPE._replace(sample=(1, length)), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm_D", ["weight", "spectral", "none"])
 def test_resolutions_keep_what_is_asked_of_a_pair(norm_D: str) -> None:
     pair = NETWORKS["hifigan"]._replace(norms_D=(norm_D,))
