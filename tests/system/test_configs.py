@@ -100,7 +100,7 @@ SMALLER = {
         *("model.width=8", "model.options.blocks=1", "model.options.attention=middle"),
         *("game.penalties={l1: 1, codebook: 1}", "optim.lr_G=1e-3", "optim.lr_D=1e-3", SHORTER_MEAN),
     ],
-    # Garments, of which there are more than of the discs.
+    # Garments: from sixty discs it learns too little in so few steps.
     "lama-256": [
         *SMALL["lama-256"],
         *("data.path=builtin:fashion-1k", "data.channels=1", "optim.ema_half_life_kimg=0.1"),

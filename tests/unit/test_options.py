@@ -15,7 +15,7 @@ class Base(Options):
 
 
 class Derived(Base):
-    """Has a field more, and one that is told anew."""
+    """Has a field more, and another docstring for one."""
 
     depth: int = 3
     """Layers."""

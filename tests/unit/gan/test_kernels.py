@@ -86,7 +86,7 @@ def parts(results: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def combined(*values: Iterable[Any], every: int) -> list[Any]:
-    """All combinations, of which the interpreter runs one in `every` by day, the values in turn."""
+    """All combinations. By day the interpreter runs one in `every`; each value takes its turn."""
     return [
         pytest.param(*row, marks=BY_NIGHT if sum(places) % every else [])
         for places, row in (zip(*each, strict=True) for each in product(*map(enumerate, values)))
