@@ -87,7 +87,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """None of what is collected is garbage: to look for it takes a quarter of the time."""
+    """None of what is collected is garbage, and to look for it takes seconds."""
     gc.disable()
     try:
         return (yield)

@@ -42,7 +42,7 @@ _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class QuickLoader(_BASE):  # type: ignore[misc]
-    """`Loader` with the parser in C, if PyYAML has it: ten times as fast, and its faults show no excerpt."""
+    """`Loader` with the parser in C, if PyYAML has it: faster, and its faults show no excerpt."""
 
     yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
     yaml_constructors = Loader.yaml_constructors
