@@ -426,9 +426,9 @@ def test_learns(config: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) 
     before = Trained(plan, new_players(plan, cpu).G_ema.float().eval(), 0, cpu)
     after = open_trained("runs/learns", cpu)
     if isinstance(after.condition, OfSample):
-        first, last = errors(before, plan), errors(after, plan)
-        assert last.own < 0.8 * min(first.own, first.nothing), f"{first}, then {last}"
-        assert last.own < last.others, f"{last}"
+        untrained, learnt = errors(before, plan), errors(after, plan)
+        assert learnt.own < 0.8 * min(untrained.own, learnt.nothing), f"{untrained}, then {learnt}"
+        assert learnt.own < learnt.others
     else:
         measure = out_of_tune if plan.data.path == "builtin:tones" else distance
         was, now = measure(before, plan), measure(after, plan)
