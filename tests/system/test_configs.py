@@ -379,6 +379,7 @@ class Errors(NamedTuple):
 
 
 def errors(trained: Trained, config: RunConfig) -> Errors:
+    """Of sounds by their spectrograms: by the wave's error, silence is better than all that a vocoder learns at first."""
     medium, examples = trained.medium, open_examples(config, torch.device("cpu"))
     x, y = examples.of(np.arange(min(examples.n, 100)))
     made = medium.to_network(torch.from_numpy(trained.samples(trained.latents(len(x)), y)))
@@ -406,7 +407,8 @@ def test_each_network_learns_in_every_run_of_the_tests() -> None:
     [pytest.param(c, id=c.stem, marks=[] if c.stem in LEARN_ALWAYS else pytest.mark.nightly) for c in CONFIGS],
 )
 def test_learns(config: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few hundred steps bring the images nearer to the real ones, by a measure that nothing was tuned to."""
+    """A few hundred steps bring samples nearer to the real ones; if G is given samples, nearer than grey or silence is,
+    and nearer to their own targets than to others'."""
     prepare(workspace, config)
     monkeypatch.chdir(workspace)
     small = [
