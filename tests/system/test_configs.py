@@ -379,7 +379,7 @@ class Errors(NamedTuple):
 
 
 def errors(trained: Trained, config: RunConfig) -> Errors:
-    """Of sounds by their spectrograms: by the wave's error, silence is better than all that a vocoder learns at first."""
+    """Of sounds by their spectrograms: by the wave's error, silence is better than what a vocoder learns at first."""
     medium, examples = trained.medium, open_examples(config, torch.device("cpu"))
     x, y = examples.of(np.arange(min(examples.n, 100)))
     made = medium.to_network(torch.from_numpy(trained.samples(trained.latents(len(x)), y)))
