@@ -22,6 +22,7 @@ from gandist.launch.resumption import Resume, set_aside, writable
 from gandist.launch.supervise import stop_on_signals
 from gandist.monitoring.telemetry import SweepTelemetry, announce, target
 from gandist.storage.storage import Storage
+from gandist.tune import state
 from gandist.tune.page import page
 from gandist.tune.results import BEST, TABLE, findings, finished, terminal, write_best, write_table
 from gandist.tune.room import concurrent, limit, nodes, workers_of
@@ -33,7 +34,7 @@ from gandist.tune.watch import Watch
 
 log = logging.getLogger("gandist")
 
-FILE, REPORT, RAY = "sweep.json", "report.html", "ray"
+FILE, REPORT = "sweep.json", "report.html"
 MAY_CHANGE = ("concurrent", "config", "dir", "set", "launch.", "telemetry.", "track.")
 """Keys of the sweep and fields of the configuration that may differ when a sweep is resumed. Fields are compared
 after `set` is applied."""
@@ -76,7 +77,7 @@ def drive(plan: Plan, resume: Resume) -> int:
         watch = Watch(plan, storage, _serve(plan, storage, closing))
         closing.enter_context(stop_on_signals(lambda: os.kill(os.getpid(), signal.SIGINT), [signal.SIGTERM]))
         _tune(plan, storage, at_once, watch, started)
-    found = findings(plan, storage, watch.tuned)
+    found = findings(plan, storage, watch.tuned, watch.interrupted)
     write_table(found, storage)
     answered = write_best(plan, found, storage)
     try:
@@ -124,7 +125,7 @@ def prepare(plan: Plan, resume: Resume) -> tuple[Storage, bool]:
     elif resume == "must":
         raise ConfigError(f"{root}: no sweep to resume (--resume must); leave this out to begin it")
     storage.write_bytes(FILE, json.dumps(now, indent=1).encode())
-    return storage, any(name.startswith("experiment_state") for name in storage.files(RAY))
+    return storage, state.resumable(storage)
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -165,7 +166,7 @@ def _tune(plan: Plan, storage: Storage, at_once: int, watch: Watch, started: boo
         recall(judge, finished(plan, storage))
     tune.run(
         Trial,
-        name=RAY,
+        name=state.FOLDER,
         storage_path=storage.path,
         storage_filesystem=storage.filesystem,
         config={"job": job, **points},

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -32,8 +32,8 @@ class Tuned(Protocol):
     def get_error(self) -> Exception | None: ...
 
 
-def findings(plan: Plan, storage: Storage, tuned: Iterable[Tuned]) -> Findings:
-    """The results of the sweep in `storage` so far."""
+def findings(plan: Plan, storage: Storage, tuned: Iterable[Tuned], interrupted: Collection[str]) -> Findings:
+    """The results of the sweep in `storage` so far; `interrupted` are ids of trials that ended with their driver."""
     sweep, base = plan.sweep, plan.base
     return Findings(
         name=sweep.name,
@@ -48,24 +48,25 @@ def findings(plan: Plan, storage: Storage, tuned: Iterable[Tuned]) -> Findings:
             "Workers of a trial": str(base.worker_range[0]) if base.launch.kind == "ray" else "1",
         },
         total_images=math.ceil(base.train.total_kimg * 1000),
-        trials=[_read(plan, storage, each) for each in tuned],
+        trials=[_read(plan, storage, each, each.trial_id in interrupted) for each in tuned],
     )
 
 
-def _read(plan: Plan, storage: Storage, tuned: Tuned) -> TrialRecord:
+def _read(plan: Plan, storage: Storage, tuned: Tuned, interrupted: bool) -> TrialRecord:
     name = run_name(tuned.trial_id)
-    return read_trial(
-        Storage(storage.uri(f"{TRIALS}/{name}")), name, dict(tuned.config["point"]), *_end(tuned), list(plan.metrics)
-    )
+    run, params = Storage(storage.uri(f"{TRIALS}/{name}")), dict(tuned.config["point"])
+    return read_trial(run, name, params, *_end(tuned, interrupted), list(plan.metrics))
 
 
-def _end(tuned: Tuned) -> tuple[TrialState, str]:
+def _end(tuned: Tuned, interrupted: bool) -> tuple[TrialState, str]:
     """A trial's state, and the reason for its failure."""
     told = tuned.last_result or {}
     if told.get("state", "running") != "running":
         return told["state"], told["reason"]
     if tuned.status == "ERROR":
         return "crashed", str(tuned.get_error() or "its process was lost").strip().splitlines()[-1]
+    if interrupted:
+        return "paused", ""
     ways: dict[str, TrialState] = {"TERMINATED": "stopped", "RUNNING": "running", "PAUSED": "paused"}
     return ways.get(tuned.status, "pending"), ""
 

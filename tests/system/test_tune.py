@@ -219,12 +219,23 @@ def wait_for_ends(folder: Path, name: str, n: int, alive: Callable[[], bool]) ->
     raise AssertionError((folder / "driver.log").read_text())
 
 
-def noted_by_ray_tune(folder: Path, name: str) -> None:
-    """Returns when what is so now is in Ray Tune's own notes, which it writes every two seconds."""
-    now, until = time.time(), time.monotonic() + 60
-    while not any(note.stat().st_mtime > now for note in (folder / "sweeps" / name / "ray").glob("experiment_state*")):
-        assert time.monotonic() < until, "Ray Tune has noted nothing for a minute"
+def wait_for_copy(folder: Path, name: str, ended: list[str]) -> None:
+    """Returns when the copy of Ray Tune's state says of each of these trials that it has ended."""
+    until = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < until, "the copy has not been brought up to date for a minute"
+        for file in (folder / "sweeps" / name / "ray-copy").glob("experiment_state*"):
+            trials = [json.loads(trial) for trial, _ in json.loads(file.read_bytes())["trial_data"]]
+            states = {trial["trial_id"].rpartition("_")[2]: trial["status"] for trial in trials}
+            if all(states.get(trial) == "TERMINATED" for trial in ended):
+                return
         time.sleep(0.1)
+
+
+def cut_off_state(folder: Path, name: str) -> None:
+    """What a driver leaves that is killed while it writes Ray Tune's state."""
+    newest = max((folder / "sweeps" / name / "ray").glob("experiment_state*"))
+    newest.write_bytes(newest.read_bytes()[:8192])
 
 
 def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_again_what_is_done(
@@ -237,21 +248,24 @@ def test_a_sweep_that_is_killed_and_one_that_is_stopped_go_on_without_doing_agai
     file = sweep(folder, "twice", {"optim.lr_G": {"loguniform": [1e-4, 1e-2]}}, **changes)
     killed = driver(folder, file, ray_here)
     ended = wait_for_ends(folder, "twice", 1, lambda: killed.poll() is None)
-    noted_by_ray_tune(folder, "twice")
+    wait_for_copy(folder, "twice", ended)
     killed.kill()
     killed.wait()
+    cut_off_state(folder, "twice")
     written = {name: (run_of(folder, "twice", name) / "metrics.jsonl").stat().st_mtime_ns for name in ended}
 
-    done = [row["state"] for row in rows_of(folder, "twice")].count("done")
     main_thread = threading.main_thread()
 
-    def stop_when_one_more_is_done() -> None:
-        wait_for_ends(folder, "twice", done + 1, main_thread.is_alive)
+    def stop_in_the_last_trial() -> None:
+        wait_for_ends(folder, "twice", 3, main_thread.is_alive)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=stop_when_one_more_is_done, daemon=True).start()
+    threading.Thread(target=stop_in_the_last_trial, daemon=True).start()
     assert main([file]) == 143
-    assert "the same command goes on with it" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "is incomplete: the sweep resumes from" in told
+    assert "the same command goes on with it" in told
+    assert "stopped" not in {row["state"] for row in rows_of(folder, "twice")}, "no scheduler ended it"
 
     assert main([file]) == 0
     rows = rows_of(folder, "twice")
