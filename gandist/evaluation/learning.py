@@ -1,14 +1,15 @@
-"""What classifiers of all media share when they learn: a labelled set, one thread, and a place in this node's cache."""
+"""What classifiers of all media share: a labelled set, how they learn and are tested, a place in this node's cache."""
 
 import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ from gandist.data import dataset
 from gandist.data.index import Index
 from gandist.data.order import Order
 from gandist.errors import DataError
+from gandist.gan.adam import FusedAdam
+from gandist.gan.networks.classifier import Facts
 from gandist.media.medium import Medium
 
 log = logging.getLogger("gandist")
@@ -42,6 +45,9 @@ class Labelled(NamedTuple):
     def n_test(self) -> int:
         """The first samples are held out."""
         return len(self.rows) // HELD_OUT
+
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def config_of(data: DataSection, resolution: int = 32) -> RunConfig:
@@ -73,6 +79,61 @@ def labelled(config: RunConfig, seed: int, bytes_max: float = math.inf) -> Label
 def is_labelled(index: Index) -> bool:
     """Whether a classifier can learn from a set."""
     return index.classes >= 2 and index.n >= 2 * HELD_OUT and min(index.samples["label"].to_pylist()) >= 0
+
+
+def kimg_shown(n: int, epochs: int, bounds: tuple[float, float]) -> float:
+    """Thousands of samples that show each of n samples `epochs` times, within bounds."""
+    return min(max(epochs * n / 1000, bounds[0]), bounds[1])
+
+
+def learn(
+    net: Net,
+    inputs: Callable[[np.ndarray], Tensor],
+    labels: np.ndarray,
+    *,
+    seed: int,
+    kimg: float,
+    batch: int,
+    lr: float,
+) -> Net:
+    """Train `net` on `kimg` thousand samples by `labels` (n,); it is then in evaluation mode.
+
+    AdamW with a linear warm-up and decay, and label smoothing (Szegedy et al. 2016, arXiv:1512.00567).
+
+    Args:
+        inputs: the samples of some rows (B,), augmented, as the network sees them. Called once a step.
+        batch: samples of a step; all, if there are fewer.
+    """
+    optimizer = FusedAdam(net.parameters(), lr=lr, weight_decay=0.01, fused=True)
+    order, batch = Order([len(labels)], seed), min(batch, len(labels))
+    steps = max(1, round(kimg * 1000 / batch))
+    for step in range(steps):
+        rows = order.take(step * batch, batch)
+        progress = step / steps
+        optimizer.param_groups[0]["lr"] = lr * min(1.0, 5 * progress) * (1 - progress)
+        y = torch.from_numpy(labels[rows].astype(np.int64))
+        loss = F.cross_entropy(net(inputs(rows)), y, label_smoothing=0.1)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    return net.eval()
+
+
+def learn_and_test(
+    found: Labelled, medium: Medium, train: Callable[[np.ndarray, np.ndarray], Net]
+) -> tuple[Net, Facts]:
+    """Train on nine tenths of a set, by `train(rows, labels)`, and test on the last; the facts lack the medium's."""
+    n_test = found.n_test
+    classifier = train(found.rows[n_test:], found.labels[n_test:])
+    right = classify(classifier, found.rows[:n_test], medium, torch.device("cpu")) == found.labels[:n_test]
+    return classifier, Facts(
+        accuracy=float(right.mean()),
+        n_test=n_test,
+        n_train=len(found.rows) - n_test,
+        channels=found.rows.shape[-1],
+        classes=int(found.labels[n_test:].max()) + 1,
+        data_fingerprint=found.fingerprint,
+    )
 
 
 def batches(rows: np.ndarray, medium: Medium, device: torch.device, size: int = 250) -> Iterator[Tensor]:

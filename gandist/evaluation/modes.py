@@ -9,7 +9,8 @@ import math
 import numpy as np
 import torch
 
-from gandist.evaluation.classifier import classify
+from gandist.evaluation.classifier import IMAGES
+from gandist.evaluation.learning import classify
 from gandist.gan.networks.classifier import Classifier
 
 
@@ -21,7 +22,7 @@ def mode_counts(images: np.ndarray, classifier: Classifier, device: torch.device
     n, height, width, channels = images.shape
     grey = images.transpose(0, 3, 1, 2).reshape(n * channels, height, width, 1)
     classes = classifier.head.out_features
-    modes = classify(classifier, grey, device).reshape(n, channels) @ classes ** np.arange(channels)[::-1]
+    modes = classify(classifier, grey, IMAGES, device).reshape(n, channels) @ classes ** np.arange(channels)[::-1]
     return np.bincount(modes, minlength=classes**channels)
 
 

@@ -13,7 +13,8 @@ from gandist.data import dataset
 from gandist.data.index_files import read_index
 from gandist.errors import DataError
 from gandist.evaluation import classifier as module
-from gandist.evaluation.classifier import classifier_of, classify, fit, main, train_classifier
+from gandist.evaluation.classifier import IMAGES, classifier_of, fit, main, train_classifier
+from gandist.evaluation.learning import classify
 from gandist.gan.networks.classifier import Classifier, Facts
 from tests.helpers.small_datasets import far_labels, make_set
 
@@ -32,7 +33,7 @@ def test_it_learns_from_a_thousand_images(garments: tuple[np.ndarray, np.ndarray
     images, labels = garments
     classifier = train_classifier(images[:1000], labels[:1000], kimg=5)
     assert not classifier.training
-    accuracy = float((classify(classifier, images[1000:], CPU) == labels[1000:]).mean())
+    accuracy = float((classify(classifier, images[1000:], IMAGES, CPU) == labels[1000:]).mean())
     assert accuracy > 0.7, "a tenth would be chance"
 
 
@@ -54,7 +55,7 @@ def test_classify_in_parts(garments: tuple[np.ndarray, np.ndarray]) -> None:
     with torch.no_grad():
         x = torch.from_numpy(images[:700]).permute(0, 3, 1, 2).float() / 127.5 - 1
         expected = classifier(x).argmax(1)
-    assert classify(classifier, images[:700], CPU).tolist() == expected.tolist()
+    assert classify(classifier, images[:700], IMAGES, CPU).tolist() == expected.tolist()
 
 
 def test_trained_once_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
