@@ -22,7 +22,8 @@ from gandist.launch.resumption import run_root
 from gandist.media.decode import decode
 from gandist.run.examples import ExampleConditions
 from gandist.run.trained import BATCH, Trained, open_trained
-from gandist.sample import condition_of, main
+from gandist.sample import main
+from gandist.sample.writing import condition_of
 from gandist.train import course
 from tests.helpers.scripts import python
 from tests.helpers.small_datasets import CAPTIONS, make_set

@@ -1,15 +1,8 @@
-"""`python -m gandist.sample RUN --out PATH`: draw samples from the generator of a run, on all devices of the machine.
-
-The form of PATH selects the output: a folder of files, one grid (.png), an archive (.zip), shards for training (.tar);
-of images an interpolation (.webp, .mp4), of clips a grid that plays (.webp, .mp4), of sounds all in a row (.wav),
-of texts all in one file (.txt, .jsonl). The same seed gives the same samples, bit for bit, for any number of them.
-"""
+"""Draw samples and write them: one by one, in an archive, in a grid, or as an interpolation from one to the next."""
 
 import argparse
 import functools
 import math
-import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,8 +11,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gandist.cli.arguments import above_zero, natural, positive, which
-from gandist.cli.command import command
 from gandist.conditions.condition import Wish, Written
 from gandist.conditions.sample import OfSample
 from gandist.config.sample import shapes
@@ -35,79 +26,12 @@ from gandist.media.text import KINDS as TEXTS
 from gandist.media.text import jsonl_bytes
 from gandist.run.drawing import devices_of, drawn
 from gandist.run.examples import ExampleConditions
-from gandist.run.published import TRUST
-from gandist.run.trained import BATCH, Conditions, Trained, open_trained, samples_of
+from gandist.run.trained import BATCH, Conditions, Trained
+from gandist.sample.destination import FILMS
 from gandist.storage.atomic import write_atomically
-from gandist.storage.remote import is_remote
 
-FILMS = (".webp", ".mp4")
-ARCHIVES = (".zip", ".tar")
-KINDS = (".png", ".zip", *FILMS, ".tar", ".wav", *TEXTS)
 N, N_FILM, STEPS, FPS = 100, 8, 30, 30
-
-
-def kind_of(out: str) -> str:
-    """The extension of PATH, one of `KINDS`; empty for a folder.
-
-    Raises:
-        ConfigError: the extension is unknown, or the place cannot be written to.
-    """
-    if is_remote(out):
-        raise ConfigError(f"--out {out}: samples are written to this machine; copy them there when they are done")
-    suffix = "" if out.endswith("/") else Path(out).suffix.lower()
-    if suffix in KINDS:
-        if Path(out).is_dir():
-            raise ConfigError(f"--out {out}: is a folder; give another name, or {out}/ to write into it")
-        return suffix
-    if re.fullmatch(r"\.(?=\w*[a-z])\w{2,5}", suffix) and not Path(out).is_dir():
-        raise ConfigError(
-            f"--out {out}: give a folder (with a / at its end where its name has a dot), or a file that ends in "
-            f"{', '.join(KINDS)}"
-        )
-    files.check_empty(Path(out))
-    return ""
-
-
-def check_kind(trained: Trained, out: str, kind: str) -> None:
-    """Refuse a kind of file that samples of this medium are not written to.
-
-    Raises:
-        ConfigError: it is none of `Medium.kinds`, and no archive.
-    """
-    there = (*trained.medium.kinds, *ARCHIVES)
-    if kind and kind not in there:
-        many = trained.medium.nouns[1]
-        raise ConfigError(
-            f"--out {out}: the run makes {many}, which are not written as {kind}; give a folder, or a file that ends "
-            f"in {', '.join(there)}"
-        )
-
-
-def check_use(options: argparse.Namespace, kind: str, plays: bool) -> None:
-    """Refuse options that a kind of file has no use for; `plays`: whether the samples do.
-
-    Raises:
-        ConfigError: the message names the option.
-        GandistError: clips are to become MP4 files, and the library for them is not installed.
-    """
-    if plays:
-        if options.frames:
-            raise ConfigError("--frames: clips have the frames of the run (data.options.frames); leave it out")
-        if options.fps and kind not in (*FILMS, ""):
-            raise ConfigError(
-                f"--fps: a {kind} does not play; leave it out, or let --out be a folder, or end in {' or '.join(FILMS)}"
-            )
-        if not kind:
-            film.need_video(Path(options.out), ".webp, .png, .zip or .tar")
-    elif (kind not in (*FILMS, ".txt") and options.frames) or (kind not in FILMS and options.fps):
-        ends = " or ".join(FILMS)
-        raise ConfigError(
-            f"--frames, --fps: only interpolations have frames; leave these options out, or let --out end in {ends} "
-            "for images, in .txt with --frames for texts"
-        )
-    elif (kind in FILMS or options.frames) and options.n == 1:
-        what = "image" if kind in FILMS else "text"
-        raise ConfigError(f"--n 1: an interpolation goes from one {what} to another; give 2 or more")
+"""Defaults: samples, samples that an interpolation goes through, frames from one to the next, frames per second."""
 
 
 def condition_of(trained: Trained, wish: Wish, n: int, seed: int) -> Conditions | None:
@@ -260,99 +184,3 @@ def shown(batches: Iterable[np.ndarray], n: int, many: str) -> Iterator[np.ndarr
         for batch in batches:
             yield batch
             bar.update(len(batch))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gandist sample",
-        description="Draw samples from the generator of a run: images, clips, sounds or texts. The same seed gives the "
-        "same samples, whatever their number.",
-        epilog="Examples: gandist sample runs/demo --n 36 --class 9 --out boots.png; gandist sample runs/demo --out "
-        "walk.mp4; gandist sample runs/demo --n 10000 --out fakes/%06d.tar",
-    )
-    add = parser.add_argument
-    add("run", metavar="RUN", help="folder or address of a run, or of a published model (hf://OWNER/NAME[@REVISION])")
-    add(
-        "--out",
-        required=True,
-        metavar="PATH",
-        help="what to write: an empty folder (a PNG, MP4, WAV or TXT file per sample), or a file that ends in .png "
-        "(one grid: of images, of clips as lines of frames, of sounds as spectrograms), .zip (a file per sample, with "
-        "labels in StyleGAN's dataset.json, or captions; clips without loss, as animated PNG), .webp or .mp4 (an "
-        "endless interpolation of images, or a grid of clips that plays), .wav (all sounds, a quarter of a second "
-        "apart), .txt (a text per line), .jsonl (texts with their classes), or .tar (shards to train from: "
-        "fakes-%%06d.tar, or fakes-{0000..0009}.tar for ten of them). A G that is given samples gets training samples "
-        "here, shown beside its outputs in a .png; gandist.apply takes yours",
-    )
-    add(
-        "--n",
-        type=positive,
-        metavar="N",
-        help=f"samples to draw (default: {N}), or through which an interpolation goes (default: {N_FILM})",
-    )
-    add("--seed", type=natural, default=0, metavar="S", help="seed of the samples (default: %(default)s)")
-    wanted = parser.add_mutually_exclusive_group()
-    wanted.add_argument(
-        "--class", type=natural, dest="label", metavar="K", help="draw this class (default: random ones)"
-    )
-    wanted.add_argument("--caption", metavar="TEXT", help="draw this caption (default: random ones of the data)")
-    add(
-        "--truncation", type=float, default=1.0, metavar="T", help="factor of z: below 1 samples vary less (default: 1)"
-    )
-    add(
-        "--vary",
-        choices=["content", "motion"],
-        help="vary only this part of the latents of clips (mocogan): all samples share the other part, and the class "
-        "or caption, with the first",
-    )
-    add(
-        "--temperature",
-        type=above_zero,
-        metavar="T",
-        help="for a G that draws symbols in turn: below 1 likely symbols become likelier (default: 1)",
-    )
-    add(
-        "--frames",
-        type=positive,
-        metavar="F",
-        help=f"frames of an interpolation from one image to the next (default: {STEPS}); of a .txt: lines from one "
-        "text to the next",
-    )
-    add(
-        "--fps",
-        type=positive,
-        metavar="R",
-        help=f"frames per second of an interpolation (default: {FPS}), or of clips (default: the run's)",
-    )
-    add("--images-seen", type=which, metavar="N", help="draw from this checkpoint, or `best` (default: the newest)")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto and cuda use every GPU (default: auto)")
-    add("--trust", action="store_true", help=TRUST)
-    return parser
-
-
-@command()
-def main(argv: list[str] | None = None) -> int:
-    """Run the command. Return 0, or 2 after one message if the run or the arguments cannot be used."""
-    options = _parser().parse_args(argv)
-    kind = kind_of(options.out)
-    if kind == ".tar":
-        files.shard_names(options.out, options.n or N)
-    if kind == ".mp4":
-        film.need_video(Path(options.out))
-    if samples_of(options.run) == "image":
-        check_use(options, kind, plays=False)
-    trained = open_trained(options.run, devices_of(options.device)[0], options.images_seen, options.trust)
-    check_kind(trained, options.out, kind)
-    check_use(options, kind, plays=trained.medium.played_fps is not None)
-    if options.temperature is not None:
-        if not hasattr(trained.G, "temperature"):
-            raise ConfigError(f"--temperature: G of {trained.config.model.name} draws no symbols; leave it out")
-        trained = trained.at(options.temperature)
-    what = write(trained, options, kind)
-    seen = f"{trained.images_seen} {trained.medium.nouns[1]} seen"
-    print(f"{what} of {options.run} at {seen}: {options.out}")  # noqa: T201
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
