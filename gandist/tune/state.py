@@ -80,14 +80,17 @@ def _files(storage: Storage, newest: str) -> dict[str, bytes]:
 
 
 def _complete(files: dict[str, bytes]) -> bool:
-    """Whether no file is cut off: a list of trials is JSON, and all others are pickles, which end with a full stop."""
-    for name, content in files.items():
-        if not name.startswith(TRIALS):
-            if not content.endswith(b"."):
-                return False
-            continue
-        try:
-            json.loads(content)
-        except ValueError:
-            return False
+    """Whether no file is cut off: the list of trials is JSON, others are pickles, which end with a full stop, or
+    JSON."""
+    return all(
+        _is_json(content) if name.startswith(TRIALS) else content.endswith(b".") or _is_json(content)
+        for name, content in files.items()
+    )
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
     return True
