@@ -162,7 +162,7 @@ STEPS = {
     **dict.fromkeys(("hifigan-digits", "lama-256", "words-lm"), 60),
     **dict.fromkeys(("gan", "mocogan-64", "wavegan-tones", "specgan-digits"), 100),
     "stackgan-2": 120,
-    "vqgan-256": 400,
+    "vqgan-256": 800,
     "wavegan-sc09": 1000,
 }
 """Steps of D that are enough; the others take two hundred."""
