@@ -8,6 +8,7 @@ complete state beside it.
 import json
 import logging
 import time
+from collections.abc import Iterable
 
 from gandist.storage.storage import Storage
 
@@ -32,51 +33,56 @@ class StateCopy:
         if time.monotonic() < self.next_s:
             return
         self.next_s = time.monotonic() + PERIOD_S
-        newest = _newest(self.storage)
+        newest = _newest(self.storage, FOLDER)
         if newest is None:
             return
-        files = _files(self.storage, newest)
+        files = _files(self.storage, FOLDER, newest)
         if files[newest] != self.copied and _complete(files):
             self.storage.write_folder(COPY, files, last=newest)
             self.copied = files[newest]
 
 
 def resumable(storage: Storage) -> bool:
-    """Whether the sweep has a state to resume from. An incomplete one is deleted with a warning, and replaced by its
-    copy; without a copy, which means that the driver was killed in its first seconds, there is none."""
-    newest = _newest(storage)
+    """Whether the sweep has a state to resume from. An incomplete one is replaced by its copy, with a warning; without
+    a copy, which means that the driver was killed in its first seconds, it is deleted. A repair that is interrupted is
+    repeated: until its end the newest list of trials is the incomplete one."""
+    newest = _newest(storage, FOLDER)
     if newest is None:
         return False
-    files = _files(storage, newest)
-    if _complete(files):
+    incomplete = _files(storage, FOLDER, newest)
+    if _complete(incomplete):
         return True
-    for name in files:  # first: Ray Tune resumes from the file of the latest time
+    copied = _newest(storage, COPY)
+    log.warning(
+        "%s/%s is incomplete%s",
+        storage.uri(FOLDER),
+        newest,
+        f": the sweep resumes from {storage.uri(COPY)}"
+        if copied
+        else ", and there is no copy: the sweep begins again, and runs of trials of the same names are resumed",
+    )
+    copies = _files(storage, COPY, copied) if copied else {}
+    for name in _trials_last(copies):
+        storage.write_bytes(f"{FOLDER}/{name}", copies[name])
+    for name in _trials_last(incomplete.keys() - copies.keys()):
         storage.delete(f"{FOLDER}/{name}")
-    copies = storage.files(COPY)
-    if not any(name.startswith(TRIALS) for name in copies):
-        log.warning(
-            "%s/%s is incomplete, and there is no copy: the sweep begins again, and runs of trials of the same names "
-            "are resumed",
-            storage.uri(FOLDER),
-            newest,
-        )
-        return False
-    log.warning("%s/%s is incomplete: the sweep resumes from %s", storage.uri(FOLDER), newest, storage.uri(COPY))
-    for name in copies:
-        storage.write_bytes(f"{FOLDER}/{name}", storage.read_bytes(f"{COPY}/{name}") or b"")
-    return True
+    return copied is not None
 
 
-def _newest(storage: Storage) -> str | None:
+def _trials_last(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: name.startswith(TRIALS))
+
+
+def _newest(storage: Storage, folder: str) -> str | None:
     """Name of the newest list of trials."""
-    return max((name for name in storage.files(FOLDER) if name.startswith(TRIALS)), default=None)
+    return max((name for name in storage.files(folder) if name.startswith(TRIALS)), default=None)
 
 
-def _files(storage: Storage, newest: str) -> dict[str, bytes]:
+def _files(storage: Storage, folder: str, newest: str) -> dict[str, bytes]:
     """The files of one state, by name; not those that Ray Tune has not yet renamed."""
     began = newest.removeprefix(TRIALS).removesuffix(END)
-    names = [name for name in storage.files(FOLDER) if began in name and not name.startswith((".", "tmp-"))]
-    return {name: storage.read_bytes(f"{FOLDER}/{name}") or b"" for name in names}
+    names = [name for name in storage.files(folder) if began in name and not name.startswith((".", "tmp-"))]
+    return {name: storage.read_bytes(f"{folder}/{name}") or b"" for name in names}
 
 
 def _complete(files: dict[str, bytes]) -> bool:

@@ -1,5 +1,6 @@
 """The copy of Ray Tune's state of a sweep, with files named and written as Ray Tune does."""
 
+import contextlib
 import json
 import pickle
 from pathlib import Path
@@ -79,6 +80,27 @@ def test_the_incomplete_state_of_a_second_driver_does_not_hide_the_copy(tmp_path
         name.format(FIRST) for name in ("experiment_state-{}.json", "search_gen_state-{}.json", "searcher-state-{}.pkl")
     )
     assert trials_in(tmp_path, FIRST) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("began", [FIRST, SECOND])
+@pytest.mark.parametrize("changes", range(4))
+def test_a_repair_that_is_interrupted_is_repeated(
+    tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch, began: str, changes: int
+) -> None:
+    write_state(tmp_path, FIRST, 2)
+    StateCopy(Storage(str(tmp_path))).update()
+    write_state(tmp_path, began, 3, cut_off=True)
+    left = iter(range(changes))
+
+    def killed() -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        resumable(Storage(str(tmp_path), check=killed))
+    assert resumable(Storage(str(tmp_path)))
+    assert trials_in(tmp_path, FIRST) == (2, 2, 2)
+    assert not (tmp_path / f"ray/experiment_state-{SECOND}.json").exists()
 
 
 def test_without_a_copy_the_sweep_begins_again_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
